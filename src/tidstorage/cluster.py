@@ -1,0 +1,129 @@
+"""A cluster as the tools see it: every path absolute, every default filled in.
+
+``clusterfile`` reads cluster.toml and makes one of these; nothing else does.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+#: (host, port), or the path of a unix socket.
+Address = tuple[str, int] | str
+
+
+@dataclass(frozen=True, slots=True)
+class Zeo:
+    """One ZEO server process; ``name`` is unique among servers."""
+
+    name: str
+    address: Address
+    managed: bool
+    configuration: Path
+    log: Path
+    pid_file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """One ZODB storage; ``id`` is also its name on its ZEO server."""
+
+    id: str
+    zeo: str
+    mount_point: str
+    data_file: Path
+    blob_directory: Path | None
+    aliases: tuple[str, ...]
+    cache_size: int
+    client_cache_size: str
+
+
+@dataclass(frozen=True, slots=True)
+class Zope:
+    """One Zope process (``count = 2`` in the description makes two)."""
+
+    name: str
+    host: str
+    port: int
+    threads: int
+    managed: bool
+    eggs: tuple[str, ...]
+    environment: dict[str, str]
+    zope_conf_additional: str
+    cache_directory: Path
+    configuration: Path
+    wsgi_configuration: Path
+    log: Path
+    access_log: Path
+    pid_file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """The coherency daemon."""
+
+    host: str
+    port: int
+    configuration: Path
+    tid_log: Path
+    journal: Path
+    log: Path
+    pid_file: Path
+    burst_period: int
+    full_dump_period: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """Where sets go, and when; ``schedule`` is five crontab fields, or None."""
+
+    directory: Path
+    schedule: str | None
+    jobs: int
+    compress: bool
+    pre_command: str | None
+    post_command: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The whole; ``directory`` is the folder of its cluster.toml."""
+
+    name: str
+    file: Path
+    directory: Path
+    user: str | None
+    zeos: tuple[Zeo, ...]
+    storages: tuple[Storage, ...]
+    retired: frozenset[str]
+    zopes: tuple[Zope, ...]
+    daemon: Daemon
+    backup: Backup
+    keep_full: int
+    bin_directory: Path
+    etc_directory: Path
+    log_directory: Path
+    run_directory: Path
+    supervisor_configuration: Path
+    supervisor_socket: Path
+
+    def storage(self, storage_id: str) -> Storage:
+        """The storage of that id; KeyError where there is none."""
+        for storage in self.storages:
+            if storage.id == storage_id:
+                return storage
+        raise KeyError(storage_id)
+
+    def zeo(self, name: str) -> Zeo:
+        """The ZEO server of that name; KeyError where there is none."""
+        for zeo in self.zeos:
+            if zeo.name == name:
+                return zeo
+        raise KeyError(name)
+
+    def storages_of(self, zeo_name: str) -> tuple[Storage, ...]:
+        """The storages that one ZEO server serves, in the description's order."""
+        return tuple(each for each in self.storages if each.zeo == zeo_name)
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """{old id: present id} of all storages."""
+        return {old: each.id for each in self.storages for old in each.aliases}

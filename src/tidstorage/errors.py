@@ -1,0 +1,132 @@
+"""Every error the tools report, with its exit status, in one table.
+
+An error says what happened and where (its text), and what to do (its
+``hint``).  Nothing below is ever shown with a traceback; an exception that is
+not listed here is a defect of ours and keeps its traceback.
+
+Exit statuses are part of the public interface: scripts test them.  Status 1 is
+Python's own (an unexpected exception), 2 is argparse's (a wrong command line),
+130 an interruption by the keyboard.
+"""
+
+
+class TidstorageError(Exception):
+    """What happened, with the place; ``hint`` tells what to do about it."""
+
+    exit_status = 1
+    hint = ""
+
+    def __init__(self, what: str, hint: str | None = None) -> None:
+        super().__init__(what)
+        if hint is not None:
+            self.hint = hint
+
+
+class DescriptionError(TidstorageError):
+    """cluster.toml (or another configuration file) is wrong."""
+
+    exit_status = 3
+    hint = "Correct the description; nothing has been changed."
+
+
+class PortInUse(TidstorageError):
+    """An address that one of our servers needs is taken."""
+
+    exit_status = 4
+    hint = "Stop the program that holds it, or choose another port in cluster.toml."
+
+
+class ClusterRunning(TidstorageError):
+    """The verb needs a stopped cluster, and part of it is up."""
+
+    exit_status = 5
+    hint = "Stop it first (bin/cluster stop), or give --stop."
+
+
+class NotReady(TidstorageError):
+    """A server or Zope did not become ready, or did not end, in time."""
+
+    exit_status = 6
+
+
+class Locked(TidstorageError):
+    """Another backup, restore, prune or pack holds the lock."""
+
+    exit_status = 7
+
+
+class NoSpace(TidstorageError):
+    """The file system has no room for what the verb would write."""
+
+    exit_status = 8
+
+
+class NoSuchSet(TidstorageError):
+    """No backup set answers the request."""
+
+    exit_status = 9
+    hint = "bin/cluster backups lists what there is."
+
+
+class NotCoherent(TidstorageError):
+    """Files, or a backup set, do not hold what they should."""
+
+    exit_status = 10
+
+
+class Damaged(TidstorageError):
+    """Unacknowledged half commits lie in the way; the user has to choose."""
+
+    exit_status = 11
+
+
+class UnknownStorage(TidstorageError):
+    """A stamp, point or command line names a storage that was not given."""
+
+    exit_status = 12
+    hint = "Give its file too, list it under [[retired-storage]], or use --partial."
+
+
+class FloorNeeded(TidstorageError):
+    """A packed file can only be cut above a known point."""
+
+    exit_status = 13
+    hint = "Name one with --floor, or restore from a backup set."
+
+
+class BarrierFailed(TidstorageError):
+    """No instant could be found at which all storages stood still."""
+
+    exit_status = 14
+    hint = "Is every ZEO server up? bin/cluster status tells."
+
+
+class EngineFailed(TidstorageError):
+    """repozo, or a file operation of a backup or restore, failed."""
+
+    exit_status = 15
+
+
+class FileUnreadable(TidstorageError):
+    """A file is missing, is of another kind, or is broken in the middle."""
+
+    exit_status = 16
+
+
+class NotConnected(TidstorageError):
+    """A server could not be reached."""
+
+    exit_status = 17
+
+
+class PartMissing(TidstorageError):
+    """A program or package that is needed is not installed."""
+
+    exit_status = 18
+
+
+class InterruptedRestore(TidstorageError):
+    """A former restore was cut off in the middle of its swap."""
+
+    exit_status = 19
+    hint = "Run the same restore again: it goes on where it stopped."

@@ -1,0 +1,55 @@
+"""Transaction ids: 8 bytes in ZODB, an int here, ``0x`` and 16 digits in JSON.
+
+A TID is a time with a resolution of 60/2**32 s, except where a storage had to
+make it later to keep the order.  TIDs of different storages have no common
+meaning and are never compared with each other.
+"""
+
+import datetime
+import re
+from collections.abc import Mapping
+
+from persistent.timestamp import TimeStamp
+
+#: {storage id: TID as int}; as a cut: the last TID kept, inclusive.
+Vector = Mapping[str, int]
+
+_TID = re.compile(r"0x[0-9a-fA-F]{16}")
+
+
+def from_bytes(tid: bytes) -> int:
+    """The int for ZODB's 8 bytes."""
+    return int.from_bytes(tid, "big")
+
+
+def to_bytes(tid: int) -> bytes:
+    """ZODB's 8 bytes for the int."""
+    return tid.to_bytes(8, "big")
+
+
+def to_text(tid: int) -> str:
+    """``"0x"`` and 16 hex digits, as everything written has it."""
+    return f"0x{tid:016x}"
+
+
+def from_text(text: str) -> int:
+    """The int for ``"0x…"`` with 16 digits; ValueError for anything else."""
+    if not isinstance(text, str) or not _TID.fullmatch(text):
+        raise ValueError(f"not a TID (0x and 16 hex digits): {text!r}")
+    return int(text, 16)
+
+
+def vector_to_text(vector: Vector) -> dict[str, str]:
+    """A vector as JSON has it, sorted by storage id."""
+    return {storage: to_text(vector[storage]) for storage in sorted(vector)}
+
+
+def vector_from_text(data: Mapping[str, str]) -> dict[str, int]:
+    """A vector from JSON; ValueError where a TID is not one."""
+    return {storage: from_text(text) for storage, text in data.items()}
+
+
+def to_time(tid: int) -> datetime.datetime:
+    """The moment a TID stands for, in UTC; the epoch of ZODB is 1900."""
+    stamp = TimeStamp(to_bytes(tid))
+    return datetime.datetime.fromtimestamp(stamp.timeTime(), datetime.UTC)
