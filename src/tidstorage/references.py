@@ -1,0 +1,69 @@
+"""Do all references of a set of ZODB storages resolve, across databases too?
+
+Reads the pickles without loading a class, so it needs none of the site's code.
+"""
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ZODB._compat import PersistentUnpickler
+from ZODB.POSException import POSKeyError
+from ZODB.utils import z64
+
+#: (database name, oid of 8 bytes)
+Place = tuple[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Dangling:
+    """A reference to an object that is not there."""
+
+    holder: Place
+    target: Place
+
+
+def outgoing(data: bytes, database: str) -> Iterator[Place]:
+    """Every strong reference in one object's two pickles.
+
+    The forms are those of ZODB/serialize.py: an oid, (oid, class), or a list
+    whose first item tells the kind; ``w`` is weak and may dangle by design.
+    """
+    found: list[Any] = []
+    unpickler = PersistentUnpickler(None, found.append, io.BytesIO(data))
+    unpickler.noload()
+    unpickler.noload()
+    for reference in found:
+        if isinstance(reference, bytes | str):
+            yield database, _oid(reference)
+        elif isinstance(reference, tuple):
+            yield database, _oid(reference[0])
+        elif len(reference) == 2 and reference[0] in ("m", "n"):
+            yield reference[1][0], _oid(reference[1][1])
+
+
+def _oid(oid: bytes | str) -> bytes:
+    return oid.encode("latin-1") if isinstance(oid, str) else oid
+
+
+def dangling(storages: Mapping[str, Any]) -> Iterator[Dangling]:
+    """Every reference, reachable from a root, whose target is not there.
+
+    ``storages`` is {database name: opened storage}.  A database that is not
+    among them counts as missing.
+    """
+    pending: list[tuple[Place, Place]] = [((name, z64),) * 2 for name in storages]
+    seen: set[Place] = {place for place, _ in pending}
+    while pending:
+        place, holder = pending.pop()
+        database, oid = place
+        try:
+            data = storages[database].load(oid)[0]
+        except (KeyError, POSKeyError):
+            yield Dangling(holder, place)
+            continue
+        for target in outgoing(data, database):
+            if target not in seen:
+                seen.add(target)
+                pending.append((target, place))
