@@ -1,0 +1,23 @@
+"""What a Python process that we start needs, to find the same packages as we."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+
+def python(module: str) -> Sequence[str]:
+    """The command line that runs a module under this same interpreter.
+
+    ``-P``: the folder it happens to run in is no place to import from.
+    """
+    return [sys.executable, "-P", "-m", module]
+
+
+def environment() -> dict[str, str]:
+    """Our environment, with our own import path spelled out.
+
+    Scripts made by buildout extend ``sys.path`` by themselves, and a child
+    would not know of it.
+    """
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    return {**os.environ, "PYTHONPATH": path}
