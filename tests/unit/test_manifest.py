@@ -1,0 +1,110 @@
+import datetime
+import json
+
+import pytest
+
+from tidstorage import manifest
+from tidstorage.errors import NotCoherent
+from tidstorage.manifest import Loss, Manifest, StoredFile, StoredStorage
+from tidstorage.point import HalfCommit, Point
+
+TIME = datetime.datetime(2026, 11, 24, 12, 0, 0, 5, tzinfo=datetime.UTC)
+HALF = HalfCommit(b"c" * 16, {"a": 7}, ("b",))
+POINT = Point({"a": 7, "b": 9}, TIME, "barrier", damage=(HALF,))
+
+
+def storage(storage_id, kind="full", blobs=None):
+    file = StoredFile(f"storages/{storage_id}/x.fs", 10, "ab" * 32)
+    return StoredStorage(storage_id, kind, (file,), 10, blobs, 0, 0)
+
+
+def sample(**changes):
+    fields = {
+        "id": "20261124T120000Z",
+        "cluster": "small",
+        "point": POINT,
+        "strict": {"a": 6, "b": 9},
+        "strict_loss": Loss(1, TIME),
+        "floor": Point({"a": 1, "b": 1}, TIME, "barrier"),
+        "unstamped": {"a": 0, "b": 2},
+        "storages": (
+            storage("a"),
+            storage("b", "incremental", (StoredFile("blobs/b/lists/1", 3, "0" * 64),)),
+        ),
+        "tid_log": StoredFile("sets/20261124T120000Z/tid.log", 5, "1" * 64),
+        "finished": TIME,
+        "seconds": {"copy": 0.5},
+        "versions": {"ZODB": "6.4"},
+        **changes,
+    }
+    return Manifest(**fields)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"strict_loss": None, "floor": None, "tid_log": None, "storages": ()}],
+    ids=["all", "least"],
+)
+def test_what_is_written_is_read(tmp_path, changes):
+    written = sample(**changes)
+    path = manifest.write(written, tmp_path)
+    assert manifest.read(path) == written
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_names_every_file():
+    assert [each.path for each in sample().files()] == [
+        "storages/a/x.fs",
+        "storages/b/x.fs",
+        "blobs/b/lists/1",
+        "sets/20261124T120000Z/tid.log",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "kind"),
+    [
+        (["full", "full"], "full"),
+        (["full", "incremental"], "incremental"),
+        (["full", "unchanged"], "incremental"),
+        (["unchanged", "unchanged"], "unchanged"),
+    ],
+)
+def test_kind(kinds, kind):
+    assert sample(storages=tuple(map(storage, "ab", kinds))).kind == kind
+
+
+def change_a_digit(text):
+    return text.replace('"size": 10', '"size": 11', 1)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        change_a_digit,
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: "[]",
+        lambda text: "{}",
+        lambda text: text.replace('"strict"', '"strikt"'),
+    ],
+)
+def test_a_damaged_one_is_never_believed(tmp_path, damage):
+    path = manifest.write(sample(), tmp_path)
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(NotCoherent):
+        manifest.read(path)
+
+
+def test_a_later_version_is_refused(tmp_path):
+    data = {**sample().to_json(), "version": 99}
+    path = tmp_path / manifest.FILE_NAME
+    envelope = {"manifest": data, "sha256": manifest._digest(data)}
+    path.write_text(json.dumps(envelope))
+    with pytest.raises(NotCoherent, match="version 99"):
+        manifest.read(path)
+
+
+def test_a_missing_one_is_said_to_be_missing(tmp_path):
+    with pytest.raises(NotCoherent, match="No such file"):
+        manifest.read(tmp_path / manifest.FILE_NAME)
