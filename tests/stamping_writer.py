@@ -81,6 +81,15 @@ def commit_group(connections, group, with_blob=False):
     transaction.commit()
 
 
+def commit_half(connections, present, missing):
+    """What is left where a client dies between two finishes: ``present`` alone."""
+    transaction.begin()
+    root = connections[present].root()
+    root["half"] = root.get("half", 0) + 1
+    add_stamp(connections, [present, missing])
+    transaction.commit()
+
+
 def main():
     options = json.loads(sys.argv[1])
     chance = random.Random(options["seed"])
@@ -88,9 +97,13 @@ def main():
     blobs_of = set(options.get("blobs_of", ()))
     connections = open_connections(storages, options.get("blob_folder"))
     ready = False
+    if "half" in options:
+        commit_half(connections, *options["half"])
     while options.get("count", 1):
         size = chance.choice([1, 2, 2, len(storages)])
-        group = chance.sample(sorted(storages), min(size, len(storages)))
+        group = options.get("group") or chance.sample(
+            sorted(storages), min(size, len(storages))
+        )
         try:
             commit_group(
                 connections, group, set(group) <= blobs_of and chance.random() < 0.5

@@ -1,0 +1,147 @@
+"""Third phase of a backup: the blobs that K covers.
+
+A blob file never changes once it is committed, so that one copy serves every
+set.  It is a copy, not a hard link: a link would share the fate of the original
+when that is damaged in place.  It is read and written rather than cloned by the
+file system, since its digest is needed anyhow, and is its name in the pool:
+``<pool>/<2 digits>/<62 digits>``.
+
+Which file is which blob stands in lists: one that a full copy begins, and one
+more for each copy after, with only what is new; ``<pool>/lists/<set id>``.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidstorage import durable
+from tidstorage.backup import layout
+from tidstorage.backup.copying import SourceMoved
+from tidstorage.errors import NotCoherent
+from tidstorage.manifest import StoredFile
+
+FORMAT_VERSION = 1
+_BLOB_NAME = re.compile(r"0x([0-9a-f]{1,16})\.blob")
+_MARKER = ".layout"
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """One blob: its path in the blob directory, and what its file holds."""
+
+    path: str
+    size: int
+    sha256: str
+
+    @property
+    def tid(self) -> int:
+        """The transaction that wrote it."""
+        match = _BLOB_NAME.fullmatch(Path(self.path).name)
+        if match is None:
+            raise NotCoherent(f"not the path of a blob: {self.path}")
+        return int(match[1], 16)
+
+
+@dataclass(frozen=True, slots=True)
+class BlobList:
+    """What one or more lists say; ``layout`` is ZODB's name of the folders' order."""
+
+    layout: str
+    blobs: tuple[StoredBlob, ...]
+
+
+def pool_path(pool: Path, sha256: str) -> Path:
+    """Where the pool keeps a file of that digest."""
+    return pool / sha256[:2] / sha256[2:]
+
+
+def copy_covered(
+    blob_directory: Path, pool: Path, last_tid: int, known: Sequence[StoredBlob]
+) -> Iterator[StoredBlob]:
+    """Copy the blobs up to ``last_tid`` that are not ``known``, and yield them.
+
+    SourceMoved where one disappears meanwhile: then a pack is under way.
+    """
+    have = {each.path for each in known}
+    layout.make_folder(pool)
+    for path, number in _blob_files(blob_directory):
+        relative = str(path.relative_to(blob_directory))
+        if number <= last_tid and relative not in have:
+            try:
+                yield _copy(path, relative, pool)
+            except FileNotFoundError as error:
+                raise SourceMoved(f"{path} disappeared: {error}") from error
+
+
+def _blob_files(blob_directory: Path) -> Iterator[tuple[Path, int]]:
+    """(path, TID) of every blob; not what is still being written (``tmp/``)."""
+    for folder, folders, files in os.walk(blob_directory):
+        if Path(folder) == blob_directory and "tmp" in folders:
+            folders.remove("tmp")
+        folders.sort()
+        for name in sorted(files):
+            match = _BLOB_NAME.fullmatch(name)
+            if match:
+                yield Path(folder, name), int(match[1], 16)
+
+
+def _copy(source: Path, relative: str, pool: Path) -> StoredBlob:
+    digest = hashlib.sha256()
+    size = 0
+    beside = pool / ".new"
+    with (
+        source.open("rb") as original,
+        os.fdopen(layout.create_private(beside), "wb") as copy,
+    ):
+        while block := original.read(_BLOCK):
+            digest.update(block)
+            copy.write(block)
+            size += len(block)
+        copy.flush()
+        os.fsync(copy.fileno())
+    target = pool_path(pool, digest.hexdigest())
+    layout.make_folder(target.parent)
+    beside.replace(target)
+    durable.sync_folder(target.parent)
+    return StoredBlob(relative, size, digest.hexdigest())
+
+
+def write_list(
+    pool: Path, set_id: str, blob_directory: Path, new: Sequence[StoredBlob]
+) -> Path:
+    """The list of what one set adds."""
+    marker = blob_directory / _MARKER
+    header = {
+        "version": FORMAT_VERSION,
+        "layout": marker.read_text().strip() if marker.exists() else "lawn",
+    }
+    lines = [json.dumps(header)]
+    lines += [f"{each.sha256} {each.size} {each.path}" for each in new]
+    layout.make_folder(pool / "lists")
+    path = pool / "lists" / set_id
+    durable.replace_text(path, "\n".join(lines) + "\n")
+    return path
+
+
+def read_lists(directory: Path, lists: Sequence[StoredFile]) -> BlobList:
+    """What lists of one set say together; NotCoherent where one is not sound."""
+    found: dict[str, StoredBlob] = {}
+    order = "bushy"
+    for stored in lists:
+        try:
+            content = (directory / stored.path).read_bytes()
+        except OSError as error:
+            raise NotCoherent(f"{stored.path}: {error.strerror}") from error
+        if hashlib.sha256(content).hexdigest() != stored.sha256:
+            raise NotCoherent(f"{directory / stored.path} is not what was written")
+        first, *lines = content.decode().splitlines()
+        order = json.loads(first)["layout"]
+        for line in lines:
+            sha256, size, path = line.split(" ", 2)
+            found[path] = StoredBlob(path, int(size), sha256)
+    return BlobList(order, tuple(found.values()))

@@ -1,0 +1,165 @@
+"""Last phase of a backup: digests, the TID log, the manifest, the next floor."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tidstorage import durable, manifest, point
+from tidstorage.backup import blobs, layout
+from tidstorage.backup.blobs import StoredBlob
+from tidstorage.backup.copying import Copied
+from tidstorage.backup.examine import Examination
+from tidstorage.backup.prepare import Preparation
+from tidstorage.cluster import Cluster, Storage
+from tidstorage.manifest import Manifest, StoredFile, StoredStorage
+from tidstorage.point import Point
+
+_DISTRIBUTIONS = ("Products.TIDStorage", "ZODB", "ZEO", "transaction")
+
+
+def copy_blobs(
+    cluster: Cluster,
+    preparation: Preparation,
+    storage: Storage,
+    copied: Copied,
+    last_tid: int,
+) -> tuple[tuple[StoredFile, ...], Sequence[StoredBlob]] | None:
+    """The lists of a storage's blobs, and the blobs; None where it has none."""
+    if storage.blob_directory is None:
+        return None
+    directory = cluster.backup.directory
+    pool = layout.pool(directory, storage.id)
+    known, lists = _known_blobs(directory, preparation, storage, copied)
+    new = list(blobs.copy_covered(storage.blob_directory, pool, last_tid, known))
+    path = blobs.write_list(pool, preparation.set_id, storage.blob_directory, new)
+    return (*lists, stored_file(directory, path)), [*known, *new]
+
+
+def _known_blobs(
+    directory: Path, preparation: Preparation, storage: Storage, copied: Copied
+) -> tuple[Sequence[StoredBlob], tuple[StoredFile, ...]]:
+    """What the lists of the previous set have, where they go on.
+
+    They end with the chain of files they belong to: after a pack, blobs are
+    gone; after a restore, a path may come to mean another blob.
+    """
+    previous = preparation.previous
+    timeline = preparation.floor.timeline if preparation.floor else 1
+    if (
+        previous is None
+        or previous.point.timeline != timeline
+        or copied.kind == "full"
+        or storage.id not in {each.id for each in previous.storages}
+    ):
+        return (), ()
+    lists = previous.storage(storage.id).blob_lists or ()
+    return blobs.read_lists(directory, lists).blobs, lists
+
+
+def complete(
+    cluster: Cluster,
+    preparation: Preparation,
+    examination: Examination,
+    copies: Mapping[str, Copied],
+    stored_blobs: Mapping[
+        str, tuple[tuple[StoredFile, ...], Sequence[StoredBlob]] | None
+    ],
+    seconds: dict[str, float],
+) -> Manifest:
+    """Write the manifest: from then on the set exists; and the next floor."""
+    directory = cluster.backup.directory
+    found = Manifest(
+        id=preparation.set_id,
+        cluster=cluster.name,
+        point=examination.point,
+        strict=examination.strict,
+        strict_loss=examination.strict_loss,
+        floor=preparation.floor,
+        unstamped=examination.unstamped,
+        storages=tuple(
+            _stored_storage(directory, preparation, each, copies[each], stored)
+            for each, stored in stored_blobs.items()
+        ),
+        tid_log=_copy_tid_log(cluster, preparation),
+        finished=point.now(),
+        seconds=seconds,
+        versions=_versions(),
+    )
+    manifest.write(found, preparation.folder)
+    (preparation.folder / layout.BEGUN).unlink()
+    if _is_next_floor(found.point):
+        point.write_beside(found.point, [each.data_file for each in cluster.storages])
+    return found
+
+
+def _is_next_floor(new: Point) -> bool:
+    """Whether everything up to the point may be trusted from now on."""
+    return not new.damage and new.verified
+
+
+def _stored_storage(
+    directory: Path,
+    preparation: Preparation,
+    storage_id: str,
+    copied: Copied,
+    stored: tuple[tuple[StoredFile, ...], Sequence[StoredBlob]] | None,
+) -> StoredStorage:
+    folder = layout.repository(directory, storage_id)
+    durable.sync_folder(folder)
+    digests = _known_digests(preparation.previous)
+    lists, held = stored if stored is not None else (None, ())
+    return StoredStorage(
+        id=storage_id,
+        kind=copied.kind,
+        files=tuple(
+            stored_file(directory, folder / part.name, digests) for part in copied.parts
+        ),
+        size=copied.end,
+        blob_lists=lists,
+        blob_count=len(held),
+        blob_bytes=sum(each.size for each in held),
+    )
+
+
+def _known_digests(previous: Manifest | None) -> dict[tuple[str, int], str]:
+    """Of the files of the previous set: they do not change any more."""
+    files = previous.files() if previous else []
+    return {(each.path, each.size): each.sha256 for each in files}
+
+
+def stored_file(
+    directory: Path, path: Path, digests: Mapping[tuple[str, int], str] | None = None
+) -> StoredFile:
+    """The file as a manifest names it; read unless its digest is known."""
+    relative = str(path.relative_to(directory))
+    size = path.stat().st_size
+    known = (digests or {}).get((relative, size))
+    if known is None:
+        with path.open("rb") as stream:
+            known = hashlib.file_digest(stream, "sha256").hexdigest()
+    return StoredFile(relative, size, known)
+
+
+def _copy_tid_log(cluster: Cluster, preparation: Preparation) -> StoredFile | None:
+    """The daemon's TID log as it is now; its last line may be torn."""
+    target = preparation.folder / layout.TID_LOG
+    try:
+        source = cluster.daemon.tid_log.open("rb")
+    except FileNotFoundError:
+        return None
+    with source, os.fdopen(layout.create_private(target), "wb") as copy:
+        shutil.copyfileobj(source, copy)
+        copy.flush()
+        os.fsync(copy.fileno())
+    return stored_file(cluster.backup.directory, target)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _DISTRIBUTIONS:
+        found[name] = importlib.metadata.version(name)
+    return found

@@ -1,0 +1,117 @@
+"""A whole backup: the phases in their order, and what happens when one fails."""
+
+import contextlib
+import errno
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+
+from tidstorage import barrier, lock
+from tidstorage.backup import complete, copying, examine, layout
+from tidstorage.backup.copying import SourceMoved
+from tidstorage.backup.prepare import Preparation, prepare
+from tidstorage.cluster import Cluster
+from tidstorage.errors import BarrierFailed, EngineFailed, InterruptedRestore
+from tidstorage.manifest import Manifest
+from tidstorage.restore import swap
+
+logger = logging.getLogger(__name__)
+
+#: How often a copy is begun anew because its source was replaced or packed.
+ATTEMPTS = 3
+_NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+
+def back_up(cluster: Cluster) -> Manifest:
+    """Make one coherent set of all storages and blobs, and return its manifest.
+
+    K is taken first, the copies after it: each then holds at least what K
+    covers.  Any TidstorageError leaves the earlier sets as they were, and
+    nothing of the new one.
+    """
+    with lock.hold(cluster, "backup") as descriptor:
+        if journal := swap.interrupted(cluster):
+            raise InterruptedRestore(f"a restore was interrupted: {journal}")
+        with _reporting_lack_of_space(cluster):
+            preparation = prepare(cluster)
+        try:
+            with _reporting_lack_of_space(cluster):
+                return _make_set(cluster, preparation, descriptor)
+        except BaseException:
+            copying.discard(cluster, preparation.existing)
+            shutil.rmtree(preparation.folder, ignore_errors=True)
+            raise
+
+
+@contextlib.contextmanager
+def _reporting_lack_of_space(cluster: Cluster) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise layout.no_space(error, cluster.backup.directory) from error
+        raise EngineFailed(f"{error}", "Earlier sets are as good as before.") from error
+
+
+def _make_set(cluster: Cluster, preparation: Preparation, descriptor: int) -> Manifest:
+    reason = ""
+    for attempt in range(ATTEMPTS):
+        try:
+            start_over = preparation.start_over or bool(attempt)
+            return _attempt(cluster, preparation, start_over, descriptor)
+        except SourceMoved as error:
+            reason = str(error)
+            logger.warning("copying anew: %s", error)
+            copying.discard(cluster, preparation.existing)
+            _wait_for_the_next_second()
+    raise EngineFailed(
+        f"{ATTEMPTS} attempts to copy failed; the last one: {reason}",
+        "Is a pack running? Back up after its end.",
+    )
+
+
+def _attempt(
+    cluster: Cluster, preparation: Preparation, start_over: bool, descriptor: int
+) -> Manifest:
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "point"):
+        vector = _take_barrier(cluster)
+    with _timed(seconds, "copy"):
+        copies = copying.copy_all(cluster, preparation, start_over, descriptor)
+    with _timed(seconds, "examine"):
+        examination = examine.examine(cluster, vector, copies, preparation.floor)
+    with _timed(seconds, "blobs"):
+        stored = {
+            each.id: complete.copy_blobs(
+                cluster,
+                preparation,
+                each,
+                copies[each.id],
+                examination.point.vector[each.id],
+            )
+            for each in cluster.storages
+        }
+    copying.refuse_replaced(cluster, copies)
+    return complete.complete(cluster, preparation, examination, copies, stored, seconds)
+
+
+def _take_barrier(cluster: Cluster) -> dict[str, int] | None:
+    """K at this instant; None where it was given up: the stamps must do then."""
+    try:
+        return barrier.take(barrier.storages_of(cluster))
+    except BarrierFailed as error:
+        logger.warning("%s; the stamps decide instead", error)
+        return None
+
+
+@contextlib.contextmanager
+def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    seconds[phase] = round(time.monotonic() - began, 3)
+
+
+def _wait_for_the_next_second() -> None:
+    """repozo's names have a resolution of one second."""
+    time.sleep(1.0 - time.time() % 1.0 + 0.01)

@@ -1,0 +1,169 @@
+"""First phase of a backup: is it possible, what did a killed one leave, its id."""
+
+import json
+import shutil
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidstorage import durable, point
+from tidstorage.backup import layout, repository, sets
+from tidstorage.cluster import Cluster, Zeo
+from tidstorage.errors import EngineFailed, FileUnreadable, NotConnected
+from tidstorage.manifest import Manifest
+from tidstorage.point import Point
+
+#: Seconds to wait for a server to accept a connection.
+_ANSWER_SECONDS = 3.0
+#: Seconds a clock may have gone back before it is an error rather than a wait.
+_CLOCK_TOLERANCE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What the later phases build on.
+
+    existing: {storage id: repozo files that were there before}.  previous: the
+    newest set.  floor: the newest clean point beside the data files.
+    start_over: the repositories cannot be trusted to be continued.
+    """
+
+    set_id: str
+    folder: Path
+    existing: Mapping[str, Sequence[str]]
+    previous: Manifest | None
+    floor: Point | None
+    start_over: bool
+
+
+def prepare(cluster: Cluster) -> Preparation:
+    """Make ready for a new set; the lock is held.
+
+    NotConnected, FileUnreadable or EngineFailed where it cannot be made.
+    """
+    refuse_the_impossible(cluster)
+    directory = cluster.backup.directory
+    layout.make_folder(layout.sets(directory))
+    for storage in cluster.storages:
+        layout.make_folder(layout.repository(directory, storage.id))
+    sound, broken = sets.manifests(directory)
+    # A broken manifest may name any file: nothing is removed then.
+    discard_unfinished(directory, sound, remove_files=not broken)
+    existing = {
+        storage.id: repository.data_files(layout.repository(directory, storage.id))
+        for storage in cluster.storages
+    }
+    set_id = _new_id(cluster)
+    folder = layout.sets(directory) / set_id
+    folder.mkdir(mode=layout.FOLDER_MODE)
+    begun = {"version": 1, "existing": existing}
+    durable.replace_text(folder / layout.BEGUN, json.dumps(begun))
+    return Preparation(
+        set_id=set_id,
+        folder=folder,
+        existing=existing,
+        previous=sound[0] if sound else None,
+        floor=newest_point(cluster),
+        start_over=bool(broken),
+    )
+
+
+def refuse_the_impossible(cluster: Cluster) -> None:
+    """FileUnreadable or NotConnected where a backup cannot succeed now."""
+    for storage in cluster.storages:
+        if not storage.data_file.is_file():
+            raise FileUnreadable(
+                f"storage {storage.id}: there is no {storage.data_file}",
+                "Is the path right, and has its ZEO server run once?",
+            )
+    for zeo in cluster.zeos:
+        _refuse_silence(zeo)
+
+
+def _refuse_silence(zeo: Zeo) -> None:
+    """NotConnected where the server accepts no connection."""
+    try:
+        if isinstance(zeo.address, str):
+            probe = socket.socket(socket.AF_UNIX)
+            probe.settimeout(_ANSWER_SECONDS)
+            probe.connect(zeo.address)
+        else:
+            probe = socket.create_connection(zeo.address, _ANSWER_SECONDS)
+        probe.close()
+    except OSError as error:
+        raise NotConnected(
+            f"ZEO server {zeo.name} at {zeo.address} does not answer: {error}",
+            "A backup needs every server up (bin/cluster status, start); earlier"
+            " sets are as good as before.",
+        ) from error
+
+
+def newest_point(cluster: Cluster) -> Point | None:
+    """The newest of the points beside the data files.
+
+    Each of them is a whole coherent cut; they differ only where writing them
+    was interrupted.  FileUnreadable where all of them are broken.
+    """
+    found: list[Point] = []
+    broken: list[FileUnreadable] = []
+    for storage in cluster.storages:
+        path = point.beside(storage.data_file)
+        if path.exists():
+            try:
+                found.append(point.read(path))
+            except FileUnreadable as error:
+                broken.append(error)
+    if broken and not found:
+        raise broken[0]
+    return max(found, key=lambda each: (each.timeline, each.time), default=None)
+
+
+def discard_unfinished(
+    directory: Path, sound: Sequence[Manifest], remove_files: bool
+) -> None:
+    """Remove sets that were never finished, and the files only they had begun."""
+    named = {each.path for found in sound for each in found.files()}
+    for record in layout.sets(directory).glob(f"*/{layout.BEGUN}"):
+        if not (record.parent / "manifest.json").exists():
+            if remove_files:
+                _discard_files(directory, record, named)
+            shutil.rmtree(record.parent)
+
+
+def _discard_files(directory: Path, record: Path, named: set[str]) -> None:
+    begun = json.loads(record.read_text())
+    for storage_id, existing in begun["existing"].items():
+        folder = layout.repository(directory, storage_id)
+        keep = {
+            name
+            for name in repository.data_files(folder)
+            if name in existing or str((folder / name).relative_to(directory)) in named
+        }
+        repository.discard(folder, keep)
+
+
+def _new_id(cluster: Cluster) -> str:
+    """An id later than every set and every file of repozo; waits for it.
+
+    Two files of one second would have one name, or be restored in the wrong
+    order.
+    """
+    directory = cluster.backup.directory
+    taken = {each.name for each in layout.sets(directory).iterdir()}
+    for storage in cluster.storages:
+        newest = repository.newest_second(layout.repository(directory, storage.id))
+        if newest:
+            date = newest.split("-")
+            taken.add(f"{''.join(date[:3])}T{''.join(date[3:])}Z")
+    latest = max(taken, default="")
+    deadline = time.monotonic() + _CLOCK_TOLERANCE
+    while (set_id := f"{point.now():%Y%m%dT%H%M%SZ}") <= latest:
+        if time.monotonic() > deadline:
+            raise EngineFailed(
+                f"the clock says {set_id}, but there is a backup of {latest}",
+                "Correct the clock of this machine.",
+            )
+        time.sleep(0.05)
+    return set_id

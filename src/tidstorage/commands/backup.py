@@ -1,0 +1,72 @@
+"""``bin/cluster backup``: make one coherent set of all storages and blobs."""
+
+import argparse
+
+from tidstorage.backup import prepare, sets
+from tidstorage.backup.perform import back_up
+from tidstorage.cluster import Cluster
+from tidstorage.commands import console
+from tidstorage.manifest import Manifest
+from tidstorage.restore.plan import local
+
+HELP = "Back up all storages and blobs as one coherent set."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    parser.add_argument("--json", action="store_true", help="print the manifest")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be copied, and where"
+    )
+
+
+def run(options: argparse.Namespace, cluster: Cluster) -> int:
+    """Make the set and say what it is."""
+    if options.dry_run:
+        _say_what_would_be_done(cluster, options.json)
+        return 0
+    if options.json:
+        console.print_json(back_up(cluster).to_json())
+        return 0
+    with console.step(f"back up {len(cluster.storages)} storages"):
+        made = back_up(cluster)
+    describe(made)
+    return 0
+
+
+def describe(made: Manifest) -> None:
+    """What a new set is, for an operator."""
+    console.print_line(
+        f"set {made.id}: {made.kind}, point {made.point.id}"
+        f" ({local(made.point.time)}, by {made.point.source})"
+    )
+    console.print_table(
+        ("storage", "kind", "bytes", "blobs"),
+        [
+            (each.id, each.kind, f"{each.size:,}", f"{each.blob_count:,}")
+            for each in made.storages
+        ],
+    )
+    for half in made.point.damage:
+        console.print_warning(
+            f"half commit {half.commit_id.hex()}: in {', '.join(sorted(half.present))};"
+            f" not in {', '.join(sorted(half.missing))}"
+        )
+
+
+def _say_what_would_be_done(cluster: Cluster, as_json: bool) -> None:
+    prepare.refuse_the_impossible(cluster)
+    found = sets.every(cluster.backup.directory)
+    data = {
+        "directory": str(cluster.backup.directory),
+        "previous": found[0].manifest.id if found else None,
+        "storages": {
+            each.id: each.data_file.stat().st_size for each in cluster.storages
+        },
+    }
+    if as_json:
+        console.print_json(data)
+        return
+    console.print_line(f"would be backed up to {data['directory']}:")
+    for each in cluster.storages:
+        console.print_line(f"  {each.id}: {each.data_file.stat().st_size:,} bytes")

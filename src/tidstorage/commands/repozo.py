@@ -1,0 +1,66 @@
+"""``tidstorage-repozo``: backup and restore for cron and old habits.
+
+The same functions as ``bin/cluster backup`` and ``restore``; quiet unless
+something is wrong, so that cron mails nothing else.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tidstorage.backup.perform import back_up
+from tidstorage.cluster import Cluster
+from tidstorage.clusterfile import load_cluster
+from tidstorage.commands import backup, restore
+from tidstorage.commands.entry import run_reporting_errors
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Back up or recover; the exit status."""
+    return run_reporting_errors(lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    options = _parser().parse_args(arguments)
+    cluster = load_cluster(options.cluster_file)
+    if options.recover:
+        _recover(options, cluster)
+    else:
+        made = back_up(cluster)
+        if options.verbose:
+            backup.describe(made)
+    return 0
+
+
+def _recover(options: argparse.Namespace, cluster: Cluster) -> None:
+    request = restore.request(options)
+    report = restore.restore(cluster, request, options.into, options.stop)
+    if options.verbose:
+        restore.describe(cluster, report, False, options.into)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tidstorage-repozo",
+        description="Back up, or recover, all storages of a cluster as one set.",
+    )
+    parser.add_argument(
+        "--cluster-file",
+        type=Path,
+        default=Path("cluster.toml"),
+        metavar="FILE",
+        help="the description (default: cluster.toml here)",
+    )
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument(
+        "-B", "--backup", action="store_true", help="back up (the default)"
+    )
+    action.add_argument("-R", "--recover", action="store_true", help="restore")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say what is done")
+    restore.add_request(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

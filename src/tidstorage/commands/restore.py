@@ -1,0 +1,164 @@
+"""``bin/cluster restore``: put the storages and blobs of one set back."""
+
+import argparse
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tidstorage import barrier, tid
+from tidstorage.backup import sets
+from tidstorage.cluster import Cluster
+from tidstorage.commands import console
+from tidstorage.errors import NotCoherent
+from tidstorage.restore import perform, plan, swap
+from tidstorage.restore.perform import Report
+from tidstorage.restore.plan import LATEST, Policy, Request
+
+HELP = "Restore all storages and blobs from one backup set."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    add_request(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be restored"
+    )
+
+
+def add_request(parser: argparse.ArgumentParser) -> None:
+    """The options that say what to restore, and how."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--set", metavar="ID", help="the set (default: the newest)")
+    which.add_argument(
+        "--to", metavar="POINT_ID", default=LATEST, help="the set of this point"
+    )
+    damage = parser.add_mutually_exclusive_group()
+    damage.add_argument(
+        "--strict",
+        action="store_const",
+        dest="policy",
+        const="strict",
+        default="clean",
+        help="leave out half commits and all that follows them",
+    )
+    damage.add_argument(
+        "--tolerant",
+        action="store_const",
+        dest="policy",
+        const="tolerant",
+        help="keep half commits",
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--stop", action="store_true", help="stop the cluster first, start it after"
+    )
+    where.add_argument(
+        "--into", metavar="DIR", type=Path, help="restore into this empty folder"
+    )
+
+
+def run(options: argparse.Namespace, cluster: Cluster) -> int:
+    """Restore and say what was done."""
+    asked = request(options)
+    if options.dry_run:
+        report = perform.rehearse(cluster, asked)
+    else:
+        report = restore(cluster, asked, options.into, options.stop)
+    if options.json:
+        console.print_json(_as_json(report))
+    else:
+        describe(cluster, report, options.dry_run, options.into)
+    return 0
+
+
+def request(options: argparse.Namespace) -> Request:
+    """What the options ask for."""
+    policy: Policy = options.policy
+    return Request(options.set, options.to, policy)
+
+
+def restore(cluster: Cluster, asked: Request, into: Path | None, stop: bool) -> Report:
+    """As the options say: elsewhere, over a stopped cluster, or stopping it."""
+    if into is not None:
+        return perform.elsewhere(cluster, asked, into)
+    if not stop:
+        return perform.in_place(cluster, asked)
+    if not swap.interrupted(cluster):
+        # What cannot be restored is no reason to stop anything.
+        plan.choose(cluster.backup.directory, asked)
+    with _stopped(cluster):
+        report = perform.in_place(cluster, asked)
+    _check_running(cluster, report)
+    return report
+
+
+@contextlib.contextmanager
+def _stopped(cluster: Cluster) -> Iterator[None]:
+    """Stopped for the block, started again unless a swap was interrupted in it."""
+    from tidstorage import processes
+
+    processes.stop(cluster)
+    try:
+        yield
+    finally:
+        if not swap.interrupted(cluster):
+            processes.start(cluster)
+
+
+def _check_running(cluster: Cluster, report: Report) -> None:
+    """The servers that run now serve what was restored."""
+    vector = barrier.take(barrier.storages_of(cluster))
+    for storage, last in report.last_tids.items():
+        if vector[storage] < last:
+            raise NotCoherent(
+                f"the server of storage {storage} ends at"
+                f" {tid.to_text(vector[storage])}, before the restored point"
+            )
+
+
+def describe(
+    cluster: Cluster, report: Report, dry_run: bool, into: Path | None
+) -> None:
+    """What a restore did, or would do, for an operator."""
+    verb = "would be restored" if dry_run else "restored"
+    if report.resumed:
+        verb = "would be ended" if dry_run else "ended: the restore interrupted before"
+    console.print_line(f"{verb}: set {report.set_id}, now point {report.point.id}")
+    rows = [
+        (storage, f"{size:,}", "" if kept is None else f"{size - kept:,}")
+        for storage, (size, kept) in report.sizes.items()
+    ]
+    if rows:
+        console.print_table(("storage", "bytes in the set", "cut off"), rows)
+    if into is not None:
+        console.print_line(f"in {into}")
+    if report.kept:
+        console.print_line(f"the old files are kept as *{report.kept}")
+    for newer in passed_over(cluster, report.set_id):
+        console.print_warning(newer)
+
+
+def passed_over(cluster: Cluster, set_id: str) -> list[str]:
+    """Newer sets that were not taken, and why."""
+    directory = cluster.backup.directory
+    found = [
+        f"set {each.manifest.id} is newer, but not whole: {each.faults[0]}"
+        for each in sets.every(directory)
+        if each.manifest.id > set_id and each.faults
+    ]
+    return found + [str(error) for error in sets.manifests(directory)[1]]
+
+
+def _as_json(report: Report) -> dict[str, Any]:
+    return {
+        "set": report.set_id,
+        "point": report.point.to_json(),
+        "storages": {
+            storage: {"bytes": size, "kept": kept}
+            for storage, (size, kept) in report.sizes.items()
+        },
+        "old_files": report.kept,
+        "resumed": report.resumed,
+    }

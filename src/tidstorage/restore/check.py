@@ -1,0 +1,125 @@
+"""Fourth phase of a restore: what was cut is opened and judged, before the swap."""
+
+import os
+from collections.abc import Mapping
+
+from ZODB.FileStorage import FileStorage
+
+from tidstorage import tid
+from tidstorage.backup.examine import records_up_to
+from tidstorage.cluster import Cluster
+from tidstorage.cut import Record, coherent_cut
+from tidstorage.engines import filestorage
+from tidstorage.errors import NotCoherent
+from tidstorage.manifest import Manifest
+from tidstorage.restore.plan import Policy
+from tidstorage.restore.target import Target
+from tidstorage.stamp import Stamp
+from tidstorage.tid import Vector
+
+
+def check(
+    cluster: Cluster,
+    manifest: Manifest,
+    policy: Policy,
+    targets: Mapping[str, Target],
+    vector: Vector,
+) -> None:
+    """NotCoherent where ZODB cannot open a file, or the files do not fit together."""
+    for storage, target in targets.items():
+        _open_with_zodb(storage, target)
+        _flush(target)
+    if not _is_blind(manifest, targets):
+        _refuse_incoherence(cluster, manifest, policy, targets, vector)
+
+
+def _open_with_zodb(storage: str, target: Target) -> None:
+    path = target.staged_data_file
+    try:
+        opened = FileStorage(str(path), read_only=True)
+    except Exception as error:
+        # FileStorage raises classes of its own, of struct and of pickle for
+        # what is not a sound file.
+        raise NotCoherent(f"ZODB cannot open storage {storage}: {error}") from error
+    try:
+        last, size = tid.from_bytes(opened.lastTransaction()), opened.getSize()
+    finally:
+        opened.close()
+    expected = filestorage.last_tid(path)
+    if last != expected or size != path.stat().st_size:
+        raise NotCoherent(
+            f"ZODB finds another end of storage {storage} than the cut:"
+            f" {tid.to_text(last)} at byte {size} instead of {tid.to_text(expected)}"
+            f" at byte {path.stat().st_size}"
+        )
+
+
+def _flush(target: Target) -> None:
+    descriptor = os.open(target.staged_data_file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _floor(manifest: Manifest) -> dict[str, int]:
+    """The set's floor, for the storages of the set."""
+    given = manifest.floor.vector if manifest.floor else {}
+    ids = {each.id for each in manifest.storages}
+    return {storage: last for storage, last in given.items() if storage in ids}
+
+
+def _is_blind(manifest: Manifest, targets: Mapping[str, Target]) -> bool:
+    """Whether a pack has removed what the judgement would need."""
+    floor = _floor(manifest)
+    return any(
+        filestorage.packed_above(target.staged_data_file, floor.get(storage, 0))
+        for storage, target in targets.items()
+    )
+
+
+def _refuse_incoherence(
+    cluster: Cluster,
+    manifest: Manifest,
+    policy: Policy,
+    targets: Mapping[str, Target],
+    vector: Vector,
+) -> None:
+    """The coherent cut of the staged files has to be the files themselves."""
+    floor = _floor(manifest)
+    records = {
+        storage: records_up_to(
+            target.staged_data_file,
+            floor.get(storage, 0),
+            vector[storage],
+            cluster.aliases,
+        )
+        for storage, target in targets.items()
+    }
+    if policy == "tolerant":
+        records = _with_damage_accepted(records, manifest)
+    cut = coherent_cut(records, floor, retired=cluster.retired).strict
+    for storage, held in records.items():
+        if held and cut[storage] < held[-1].tid:
+            raise NotCoherent(
+                f"the files do not fit together: storage {storage} goes on after"
+                f" {tid.to_text(cut[storage])}"
+            )
+
+
+def _with_damage_accepted(
+    records: Mapping[str, list[Record]], manifest: Manifest
+) -> dict[str, list[Record]]:
+    """The half commits of the set, as if they had never been meant for more."""
+    present = {
+        each.commit_id: frozenset(each.present) for each in manifest.point.damage
+    }
+
+    def accept(record: Record) -> Record:
+        stamp = record.stamp
+        if stamp is None or stamp.commit_id not in present:
+            return record
+        where = present[stamp.commit_id]
+        return Record(record.tid, Stamp(stamp.commit_id, where, stamp.vector))
+
+    return {storage: [*map(accept, held)] for storage, held in records.items()}

@@ -1,0 +1,258 @@
+"""A whole restore: the phases in their order, and what happens when one fails."""
+
+import contextlib
+import errno
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import zc.lockfile
+
+from tidstorage import lock, point
+from tidstorage.backup import layout
+from tidstorage.cluster import Cluster
+from tidstorage.engines import filestorage
+from tidstorage.errors import (
+    ClusterRunning,
+    EngineFailed,
+    FileUnreadable,
+    NoSpace,
+    NotCoherent,
+)
+from tidstorage.manifest import Manifest
+from tidstorage.point import Point
+from tidstorage.restore import check, cutting, plan, recover, swap, target
+from tidstorage.restore.plan import Request
+from tidstorage.restore.swap import Action, Swap
+from tidstorage.restore.target import Target
+from tidstorage.tid import Vector
+
+_NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a restore did, or with --dry-run would do.
+
+    sizes: {storage id: (bytes in the set, bytes kept; None in a dry run)}.
+    last_tids: {storage id: TID of the last transaction kept}, once restored.
+    kept: what is appended to the names of the old files; None where there was
+    nothing to keep.  resumed: an interrupted swap was brought to its end.
+    """
+
+    set_id: str
+    point: Point
+    sizes: Mapping[str, tuple[int, int | None]]
+    kept: str | None
+    last_tids: Mapping[str, int] = field(default_factory=dict)
+    resumed: bool = False
+
+
+def in_place(cluster: Cluster, request: Request) -> Report:
+    """Restore over the cluster's own files, which are kept under other names.
+
+    ClusterRunning while any part of it is up.  Any error before the swap leaves
+    everything as it was; a swap that was interrupted is brought to its end
+    instead, whatever is asked for.
+    """
+    with lock.hold(cluster, "restore"), _data_files_locked(cluster):
+        refuse_running(cluster)
+        if journal := swap.interrupted(cluster):
+            return _resume(journal)
+        manifest = plan.choose(cluster.backup.directory, request)
+        targets = _targets(cluster, manifest)
+        vector = cutting.choose_cut(manifest, request.policy)
+        target.remove_staging(targets.values())
+        sizes = _stage(cluster, manifest, request, targets, vector)
+        moment = f"{point.now():%Y%m%dT%H%M%SZ}"
+        new = _new_point(manifest, request, vector, _timeline(cluster, manifest) + 1)
+        actions = [act for each in targets.values() for act in each.actions(moment)]
+        actions += _cache_removals(cluster)
+        files = [each.data_file for each in targets.values()]
+        done = Swap(manifest.id, actions, new, files)
+        journal = swap.journal(cluster)
+        swap.write(done, journal)
+        _finish(done, journal)
+        return Report(
+            manifest.id, new, sizes, f"{target.KEPT}{moment}", _last_tids(targets)
+        )
+
+
+def elsewhere(cluster: Cluster, request: Request, directory: Path) -> Report:
+    """Restore into an empty folder: ``<id>/Data.fs`` and ``<id>/blobs`` each."""
+    with lock.hold(cluster, "restore"):
+        manifest = plan.choose(cluster.backup.directory, request)
+        targets = target.elsewhere(
+            directory,
+            {each.id: each.blob_lists is not None for each in manifest.storages},
+        )
+        vector = cutting.choose_cut(manifest, request.policy)
+        new = _new_point(manifest, request, vector, manifest.point.timeline)
+        try:
+            sizes = _stage(cluster, manifest, request, targets, vector)
+            actions = [act for each in targets.values() for act in each.actions("")]
+            files = [each.data_file for each in targets.values()]
+            swap.execute(Swap(manifest.id, actions, new, files))
+        except BaseException:
+            # It was empty, and is to be so again for the next attempt.
+            for path in directory.iterdir():
+                shutil.rmtree(path)
+            raise
+        return Report(manifest.id, new, sizes, None, _last_tids(targets))
+
+
+def rehearse(cluster: Cluster, request: Request) -> Report:
+    """What `in_place` would do; nothing is changed."""
+    if journal := swap.interrupted(cluster):
+        found = swap.read(journal)
+        return Report(found.set_id, found.point, {}, None, resumed=True)
+    manifest = plan.choose(cluster.backup.directory, request)
+    targets = _targets(cluster, manifest)
+    recover.refuse_lack_of_space(manifest, targets)
+    vector = cutting.choose_cut(manifest, request.policy)
+    new = _new_point(manifest, request, vector, _timeline(cluster, manifest) + 1)
+    return Report(
+        manifest.id,
+        new,
+        {each.id: (each.size, None) for each in manifest.storages},
+        None,
+    )
+
+
+def refuse_running(cluster: Cluster) -> None:
+    """ClusterRunning where a server, a Zope or the daemon is up."""
+    from tidstorage import processes
+
+    parts = processes.running_parts(cluster)
+    if parts:
+        raise ClusterRunning(f"still running: {', '.join(parts)}")
+
+
+@contextlib.contextmanager
+def _data_files_locked(cluster: Cluster) -> Iterator[None]:
+    """Hold the locks that FileStorage takes: nobody has the files, nobody gets them."""
+    with contextlib.ExitStack() as stack:
+        for storage in cluster.storages:
+            layout.make_folder(storage.data_file.parent)
+            path = f"{storage.data_file}.lock"
+            try:
+                held = zc.lockfile.LockFile(path)
+            except zc.lockfile.LockError:
+                raise ClusterRunning(
+                    f"storage {storage.id} is in use: {path} is locked"
+                ) from None
+            stack.callback(held.close)
+        yield
+
+
+def _targets(cluster: Cluster, manifest: Manifest) -> dict[str, Target]:
+    """The cluster's files; NotCoherent where the set is of other storages."""
+    stored = {each.id for each in manifest.storages}
+    present = {each.id for each in cluster.storages}
+    if missing := present - stored:
+        raise NotCoherent(
+            f"set {manifest.id} has no storage {', '.join(sorted(missing))}",
+            "It was made before that was added; restore with the description of then.",
+        )
+    if unknown := stored - present - cluster.retired:
+        raise NotCoherent(
+            f"set {manifest.id} has storages that the cluster has not:"
+            f" {', '.join(sorted(unknown))}",
+            "List them in cluster.toml as storages, or under [[retired-storage]].",
+        )
+    return target.in_place(cluster)
+
+
+def _stage(
+    cluster: Cluster,
+    manifest: Manifest,
+    request: Request,
+    targets: Mapping[str, Target],
+    vector: Vector,
+) -> dict[str, tuple[int, int | None]]:
+    """All phases before the swap; where one fails, nothing of them is left."""
+    recover.refuse_lack_of_space(manifest, targets)
+    try:
+        directory = cluster.backup.directory
+        for storage, where in targets.items():
+            recover.data_file(directory, manifest.storage(storage), where)
+        cutting.cut(targets, vector)
+        check.check(cluster, manifest, request.policy, targets, vector)
+        for storage, where in targets.items():
+            stored = manifest.storage(storage)
+            recover.blob_directory(directory, stored, where, vector[storage])
+        return {
+            storage: (
+                manifest.storage(storage).size,
+                where.staged_data_file.stat().st_size,
+            )
+            for storage, where in targets.items()
+        }
+    except BaseException as error:
+        target.remove_staging(targets.values())
+        if isinstance(error, OSError) and error.errno in _NO_SPACE:
+            raise NoSpace(f"{error}", "Nothing has been changed.") from error
+        if isinstance(error, OSError):
+            raise EngineFailed(f"{error}", "Nothing has been changed.") from error
+        raise
+
+
+def _last_tids(targets: Mapping[str, Target]) -> dict[str, int]:
+    return {
+        storage: filestorage.last_tid(each.data_file)
+        for storage, each in targets.items()
+    }
+
+
+def _timeline(cluster: Cluster, manifest: Manifest) -> int:
+    """The highest timeline that is known of."""
+    known = [manifest.point.timeline]
+    for storage in cluster.storages:
+        # Lost or broken with the file it lay beside: no obstacle now.
+        with contextlib.suppress(FileUnreadable):
+            known.append(point.read(point.beside(storage.data_file)).timeline)
+    return max(known)
+
+
+def _new_point(
+    manifest: Manifest, request: Request, vector: Vector, timeline: int
+) -> Point:
+    """The point to leave beside the restored files.
+
+    It becomes the floor of what follows: with half commits inside, that has to
+    stay the last point without, so that they are not forgotten.
+    """
+    damage = manifest.point.damage if request.policy == "tolerant" else ()
+    if damage:
+        vector = manifest.floor.vector if manifest.floor else {}
+    return Point(
+        vector=vector,
+        time=point.now(),
+        source="restore",
+        timeline=timeline,
+        verified=manifest.point.verified,
+    )
+
+
+def _cache_removals(cluster: Cluster) -> list[Action]:
+    """Everything in the caches of all ZEO clients: of a lost timeline, all of it."""
+    return [
+        Action("remove", str(path))
+        for zope in cluster.zopes
+        if zope.cache_directory.is_dir()
+        for path in sorted(zope.cache_directory.iterdir())
+    ]
+
+
+def _finish(done: Swap, journal: Path) -> None:
+    swap.execute(done)
+    journal.unlink()
+
+
+def _resume(journal: Path) -> Report:
+    found = swap.read(journal)
+    _finish(found, journal)
+    kept = next((each.other for each in found.actions if each.kind == "keep"), None)
+    suffix = kept and target.KEPT + kept.rpartition(target.KEPT)[2]
+    return Report(found.set_id, found.point, {}, suffix, resumed=True)

@@ -1,0 +1,118 @@
+"""First phase of a restore: which set, and up to where.
+
+The policy of half commits: by default the newest set without one is taken; where
+a newer set has some, nobody but the operator can choose what to lose.
+"""
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tidstorage.backup import sets
+from tidstorage.backup.sets import BackupSet
+from tidstorage.errors import Damaged, NoSuchSet, NotCoherent
+from tidstorage.manifest import Manifest
+
+Policy = Literal["clean", "strict", "tolerant"]
+LATEST = "latest"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the operator asks for.
+
+    set_id: a set by its id.  point_id: a set by its point's id, or "latest".
+    policy: "strict" leaves out half commits and all that follows them,
+    "tolerant" keeps them, "clean" refuses where there are any.
+    """
+
+    set_id: str | None = None
+    point_id: str = LATEST
+    policy: Policy = "clean"
+
+
+def choose(directory: Path, request: Request) -> Manifest:
+    """The set to restore; NoSuchSet, NotCoherent or Damaged."""
+    if request.set_id is not None:
+        chosen = sets.by_id(directory, request.set_id)
+    else:
+        chosen = _newest(sets.every(directory), request.point_id, directory)
+    if not chosen.is_whole:
+        raise NotCoherent(
+            f"set {chosen.manifest.id} is not whole: {'; '.join(chosen.faults)}",
+            "Choose another one (bin/cluster backups).",
+        )
+    if chosen.manifest.point.damage and request.policy == "clean":
+        raise Damaged(_explain(chosen.manifest, sets.every(directory)), _CHOICE)
+    return chosen.manifest
+
+
+_CHOICE = "Give --strict, --tolerant, or the id of another set with --set."
+
+
+def _newest(found: Sequence[BackupSet], point_id: str, directory: Path) -> BackupSet:
+    if point_id != LATEST:
+        found = [each for each in found if each.manifest.point.id == point_id]
+        if not found:
+            raise NoSuchSet(f"no set in {directory} has the point {point_id}")
+        return found[0]
+    whole = [each for each in found if each.is_whole]
+    if not whole:
+        raise NoSuchSet(f"there is no whole backup set in {directory}")
+    return whole[0]
+
+
+def _explain(damaged: Manifest, found: Sequence[BackupSet]) -> str:
+    """What each choice loses."""
+    point = damaged.point
+    lines = [
+        f"set {damaged.id} holds {len(point.damage)} half commit(s):"
+        " transactions that some storages hold and others never will",
+        *(
+            f"  {half.commit_id.hex()}: in {', '.join(sorted(half.present))};"
+            f" not in {', '.join(sorted(half.missing))}"
+            for half in point.damage
+        ),
+        f"--tolerant keeps everything up to {local(point.time)}, half commits too",
+    ]
+    loss = damaged.strict_loss
+    lines.append(
+        f"--strict loses {loss.transactions} transaction(s) since"
+        f" {local(loss.since)}, {span(point.time - loss.since)}"
+        if loss
+        else "--strict loses nothing else"
+    )
+    clean = next(
+        (
+            each.manifest
+            for each in found
+            if each.is_whole and not each.manifest.point.damage
+        ),
+        None,
+    )
+    if clean is not None:
+        lines.append(
+            f"--set {clean.id} loses all since {local(clean.point.time)},"
+            f" {span(point.time - clean.point.time)}"
+        )
+    return "\n".join(lines)
+
+
+def local(moment: datetime.datetime) -> str:
+    """A moment as an operator reads it."""
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def span(duration: datetime.timedelta) -> str:
+    """A length of time in its two largest units."""
+    seconds = max(0, int(duration.total_seconds()))
+    days, seconds = divmod(seconds, 86400)
+    hours, seconds = divmod(seconds, 3600)
+    minutes, seconds = divmod(seconds, 60)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s"

@@ -1,0 +1,140 @@
+"""Second phase of a restore: the set's own bytes, beside where they will live.
+
+Exactly the files that the manifest names are put together, and each is compared
+with its digest on the way; repozo itself goes by dates alone.
+"""
+
+import gzip
+import hashlib
+import os
+import shutil
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from tidstorage.backup import blobs, layout
+from tidstorage.backup.blobs import StoredBlob
+from tidstorage.errors import NoSpace, NotCoherent
+from tidstorage.manifest import Manifest, StoredFile, StoredStorage
+from tidstorage.restore.target import Target
+
+_BLOCK = 1 << 20
+#: As ZODB leaves them: nobody is to write to a committed blob.
+_BLOB_MODE = 0o400
+_CHOOSE_ANOTHER = "The set is damaged; choose another one (bin/cluster backups)."
+
+
+class _Digesting:
+    """A file that is read once, from its start to its end, for its digest."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._digest = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._stream.read(size)
+        self._digest.update(block)
+        return block
+
+    def digest_of_all(self) -> str:
+        """The digest, with whatever was left to be read."""
+        while self.read(_BLOCK):
+            pass
+        return self._digest.hexdigest()
+
+
+def refuse_lack_of_space(manifest: Manifest, targets: Mapping[str, Target]) -> None:
+    """NoSpace where what is to be staged cannot fit; nothing is written yet."""
+    needed: dict[int, int] = {}
+    where: dict[int, Path] = {}
+    for storage in manifest.storages:
+        target = targets[storage.id]
+        sizes = [(target.data_file, storage.size)]
+        if target.blob_directory is not None:
+            sizes.append((target.blob_directory, storage.blob_bytes))
+        for path, size in sizes:
+            folder = next(each for each in path.parents if each.exists())
+            device = folder.stat().st_dev
+            needed[device] = needed.get(device, 0) + size
+            where[device] = folder
+    for device, size in needed.items():
+        free = shutil.disk_usage(where[device]).free
+        if free < size:
+            raise NoSpace(
+                f"the file system of {where[device]} has {free:,} bytes free;"
+                f" the restore needs {size:,} beside the present files",
+                "Make room, or restore elsewhere with --into.",
+            )
+
+
+def data_file(directory: Path, stored: StoredStorage, target: Target) -> None:
+    """Put a storage's Data.fs together in staging; NotCoherent if damaged."""
+    layout.make_folder(target.data_file.parent)
+    with os.fdopen(layout.create_private(target.staged_data_file), "wb") as output:
+        for each in stored.files:
+            _append(directory, each, output)
+        size = output.tell()
+        if size != stored.size:
+            raise NotCoherent(
+                f"storage {stored.id}: the files of the set make {size} bytes"
+                f" instead of {stored.size}",
+                _CHOOSE_ANOTHER,
+            )
+
+
+def _append(directory: Path, stored: StoredFile, output: BinaryIO) -> None:
+    path = directory / stored.path
+    try:
+        with path.open("rb") as stream:
+            source = _Digesting(stream)
+            plain: BinaryIO
+            if path.suffix.endswith("z"):
+                plain = cast(BinaryIO, gzip.GzipFile(fileobj=cast(BinaryIO, source)))
+            else:
+                plain = cast(BinaryIO, source)
+            while block := plain.read(_BLOCK):
+                output.write(block)
+            digest = source.digest_of_all()
+    except FileNotFoundError as error:
+        raise NotCoherent(f"{path} is missing", _CHOOSE_ANOTHER) from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise NotCoherent(f"{path} is damaged: {error}", _CHOOSE_ANOTHER) from error
+    if digest != stored.sha256:
+        raise NotCoherent(f"{path} is not what was written", _CHOOSE_ANOTHER)
+
+
+def blob_directory(
+    directory: Path, stored: StoredStorage, target: Target, last_tid: int
+) -> int:
+    """Stage the blobs up to ``last_tid``; how many. NotCoherent if damaged."""
+    staged = target.staged_blob_directory
+    if staged is None:
+        return 0
+    found = blobs.read_lists(directory, stored.blob_lists or ())
+    pool = layout.pool(directory, stored.id)
+    layout.make_folder(staged / "tmp")
+    (staged / ".layout").write_text(found.layout)
+    wanted = [each for each in found.blobs if each.tid <= last_tid]
+    for blob in wanted:
+        _stage_blob(pool, blob, staged)
+    return len(wanted)
+
+
+def _stage_blob(pool: Path, blob: StoredBlob, staged: Path) -> None:
+    target = staged / blob.path
+    layout.make_folder(target.parent)
+    path = blobs.pool_path(pool, blob.sha256)
+    try:
+        stream = path.open("rb")
+    except FileNotFoundError as error:
+        raise NotCoherent(f"blob {path} is missing", _CHOOSE_ANOTHER) from error
+    with stream, os.fdopen(layout.create_private(target), "wb") as output:
+        source = _Digesting(stream)
+        while block := source.read(_BLOCK):
+            output.write(block)
+        output.flush()
+        os.fsync(output.fileno())
+    if source.digest_of_all() != blob.sha256:
+        raise NotCoherent(f"blob {path} is not what was written", _CHOOSE_ANOTHER)
+    target.chmod(_BLOB_MODE)

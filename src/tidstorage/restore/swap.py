@@ -1,0 +1,119 @@
+"""Last phase of a restore: the new files take the place of the old ones.
+
+What is to be done is written down first, durably.  Every action can be done
+twice, so that a run that was cut off is ended by doing all of them again; until
+then the cluster must not be started.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from tidstorage import durable, point
+from tidstorage.cluster import Cluster
+from tidstorage.errors import FileUnreadable, NotCoherent
+from tidstorage.point import Point
+
+FORMAT_VERSION = 1
+JOURNAL = "restore-swap.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One step.
+
+    keep: rename ``path`` to ``other``; done where ``other`` exists.  place:
+    rename ``path`` to ``other``; done where ``path`` is gone.  remove: delete
+    ``path``, a file or a folder with all in it.
+    """
+
+    kind: Literal["keep", "place", "remove"]
+    path: str
+    other: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """All actions, in their order, and the point to leave beside the files."""
+
+    set_id: str
+    actions: Sequence[Action]
+    point: Point
+    data_files: Sequence[Path]
+
+
+def journal(cluster: Cluster) -> Path:
+    """Where the swap under way is written down."""
+    return cluster.run_directory / JOURNAL
+
+
+def interrupted(cluster: Cluster) -> Path | None:
+    """The journal of a swap that did not come to its end, if there is one."""
+    path = journal(cluster)
+    return path if path.exists() else None
+
+
+def write(swap: Swap, path: Path) -> None:
+    """Write the journal: from now on the swap has to be ended."""
+    data = {
+        "version": FORMAT_VERSION,
+        "set": swap.set_id,
+        "actions": [asdict(each) for each in swap.actions],
+        "point": swap.point.to_json(),
+        "data_files": [str(each) for each in swap.data_files],
+    }
+    durable.replace_text(path, json.dumps(data, indent=1) + "\n")
+
+
+def read(path: Path) -> Swap:
+    """The swap in a journal; FileUnreadable where it is not one."""
+    try:
+        data = json.loads(path.read_text())
+        if data["version"] != FORMAT_VERSION:
+            raise ValueError(f"version {data['version']} is not known here")
+        return Swap(
+            data["set"],
+            [Action(**each) for each in data["actions"]],
+            Point.from_json(data["point"]),
+            [Path(each) for each in data["data_files"]],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FileUnreadable(f"{path} is not a restore's journal: {error}") from error
+
+
+def execute(swap: Swap) -> None:
+    """Do, or do to the end, all that the swap has to do."""
+    for action in swap.actions:
+        perform(action)
+    point.write_beside(swap.point, swap.data_files)
+
+
+def perform(action: Action) -> None:
+    """Do one action, unless it was done before."""
+    path, other = Path(action.path), Path(action.other)
+    if action.kind == "remove":
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    elif action.kind == "keep":
+        if not os.path.lexists(other):
+            _rename(path, other)
+    elif os.path.lexists(path):
+        _rename(path, other)
+    elif not os.path.lexists(other):
+        raise NotCoherent(
+            f"neither {path} nor {other} is there: the swap cannot be ended",
+            "The files it replaced are kept beside, as *.before-restore-*.",
+        )
+
+
+def _rename(path: Path, other: Path) -> None:
+    if os.path.lexists(other):
+        raise NotCoherent(f"{other} appeared while {path} was to take its place")
+    path.rename(other)
+    durable.sync_folder(other.parent)

@@ -1,0 +1,95 @@
+"""Where a restore puts things: in place of the cluster's files, or elsewhere."""
+
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidstorage.cluster import Cluster
+from tidstorage.errors import EngineFailed
+from tidstorage.restore.swap import Action
+
+STAGING_SUFFIX = ".restoring"
+KEPT = ".before-restore-"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One storage's files; links are followed, so that a rename stays a rename."""
+
+    data_file: Path
+    blob_directory: Path | None
+
+    @property
+    def staged_data_file(self) -> Path:
+        return _staged(self.data_file)
+
+    @property
+    def staged_blob_directory(self) -> Path | None:
+        return self.blob_directory and _staged(self.blob_directory)
+
+    @property
+    def index(self) -> Path:
+        """What FileStorage keeps beside the file; of no use for another one."""
+        return self.data_file.with_name(self.data_file.name + ".index")
+
+    def remove_staging(self) -> None:
+        """Remove what a restore that did not come to its swap has left."""
+        self.staged_data_file.unlink(missing_ok=True)
+        blobs = self.staged_blob_directory
+        if blobs and blobs.exists():
+            shutil.rmtree(blobs)
+
+    def actions(self, moment: str) -> Iterator[Action]:
+        """Keep what is there under another name, and put the new in its place."""
+        kept = f"{KEPT}{moment}"
+        pairs = [(self.staged_data_file, self.data_file)]
+        if self.blob_directory and self.staged_blob_directory:
+            pairs.append((self.staged_blob_directory, self.blob_directory))
+        for _, path in [*pairs, (None, self.index)]:
+            if path.exists():
+                other = path.with_name(path.name + kept)
+                yield Action("keep", str(path), str(other))
+        for staged, path in pairs:
+            yield Action("place", str(staged), str(path))
+
+
+def _staged(path: Path) -> Path:
+    return path.with_name(path.name + STAGING_SUFFIX)
+
+
+def in_place(cluster: Cluster) -> dict[str, Target]:
+    """{storage id: the cluster's own files}; EngineFailed for a mount point."""
+    found = {}
+    for storage in cluster.storages:
+        blobs = storage.blob_directory
+        if blobs is not None and blobs.is_mount():
+            raise EngineFailed(
+                f"{blobs} is a mount point and cannot be renamed",
+                "Let blob-dir be a folder below it.",
+            )
+        found[storage.id] = Target(
+            storage.data_file.resolve(), blobs.resolve() if blobs else None
+        )
+    return found
+
+
+def elsewhere(directory: Path, storages: Mapping[str, bool]) -> dict[str, Target]:
+    """{storage id: files below ``directory``}; the map tells who has blobs."""
+    if directory.exists() and any(directory.iterdir()):
+        raise EngineFailed(
+            f"{directory} is not empty", "Give a folder that is empty, or is not there."
+        )
+    folder = directory.resolve()
+    return {
+        each: Target(
+            folder / each / "Data.fs", folder / each / "blobs" if blobs else None
+        )
+        for each, blobs in storages.items()
+    }
+
+
+def remove_staging(targets: Collection[Target]) -> None:
+    """Remove the staging of all."""
+    for target in targets:
+        target.remove_staging()

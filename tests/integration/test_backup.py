@@ -1,0 +1,349 @@
+"""Backups with real servers, real writers and the real repozo."""
+
+import argparse
+import contextlib
+import dataclasses
+import pickle
+import resource
+import signal
+import subprocess
+import sys
+
+import pytest
+import records
+from small_cluster import small_cluster
+from ZEO.ClientStorage import ClientStorage
+
+from tidstorage import barrier, child, lock, manifest, point
+from tidstorage.backup import blobs, copying, examine, layout, repository, sets
+from tidstorage.backup.perform import back_up
+from tidstorage.commands import backups
+from tidstorage.errors import (
+    BarrierFailed,
+    EngineFailed,
+    FileUnreadable,
+    FloorNeeded,
+    Locked,
+    NoSpace,
+    NotConnected,
+)
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def small(tmp_path):
+    with small_cluster(tmp_path) as running:
+        running.write(1, 6)
+        yield running
+
+
+def repozo(*arguments):
+    """Stock repozo."""
+    return subprocess.run(
+        [*child.python("ZODB.scripts.repozo"), *map(str, arguments)],
+        env=child.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+def whole_sets(cluster):
+    return [each for each in sets.every(cluster.backup.directory) if each.is_whole]
+
+
+def test_a_set_taken_under_load_holds_what_its_point_covers(small, tmp_path):
+    cluster = small.cluster()
+    with small.writer(2), small.writer(3):
+        made = [back_up(cluster) for _ in range(2)]
+    small.stop()
+    assert [each.kind for each in made] == ["full", "incremental"]
+    last = made[1]
+    assert last.point.source == "barrier"
+    assert last.strict == last.point.vector
+    assert not last.point.damage
+    content = {}
+    for storage in cluster.storages:
+        copy = tmp_path / f"{storage.id}.fs"
+        folder = layout.repository(cluster.backup.directory, storage.id)
+        repozo("-R", "-r", folder, "-o", copy)
+        assert copy.stat().st_size == last.storage(storage.id).size
+        content[storage.id] = records.read(copy)
+        assert last.point.vector[storage.id] in [tid for tid, _ in content[storage.id]]
+    assert records.violations(content, last.point.vector) == []
+    assert made[1].floor == made[0].point
+    beside = point.beside(cluster.storages[0].data_file)
+    assert point.read(beside) == made[1].point
+    assert [each.manifest for each in whole_sets(cluster)] == made[::-1]
+
+
+def test_only_the_owner_may_read_it(small):
+    cluster = small.cluster(compress=True)
+    small.folder.joinpath("tidlog").write_text("1.00 f {}\n")
+    made = back_up(cluster)
+    assert made.tid_log is not None
+    for path in [cluster.backup.directory, *cluster.backup.directory.rglob("*")]:
+        assert path.stat().st_mode & 0o077 == 0, path
+    assert {
+        each.path.rpartition(".")[2] for s in made.storages for each in s.files
+    } == {"fsz"}
+
+
+def test_nothing_new_makes_a_set_of_the_same_files(small):
+    cluster = small.cluster()
+    first, second = back_up(cluster), back_up(cluster)
+    assert second.kind == "unchanged"
+    assert [each.files for each in second.storages] == [
+        each.files for each in first.storages
+    ]
+
+
+def test_blobs_are_copied_once_and_up_to_the_point(small):
+    cluster = small.cluster()
+    directory = cluster.backup.directory
+    small.write(2, 8)
+    first = back_up(cluster).storage("documents")
+    small.write(3, 8)
+    second = back_up(cluster).storage("documents")
+    assert 0 < first.blob_count < second.blob_count
+    assert second.blob_lists[:-1] == first.blob_lists
+    held = blobs.read_lists(directory, second.blob_lists)
+    assert held.layout == "bushy"
+    live = small.beta.blob_directory("documents")
+    for each in held.blobs:
+        stored = blobs.pool_path(layout.pool(directory, "documents"), each.sha256)
+        assert stored.read_bytes() == (live / each.path).read_bytes()
+        # A copy: what happens to the original does not happen to it.
+        assert stored.stat().st_ino != (live / each.path).stat().st_ino
+    late = live / "0x00/0x00/0x00/0x00/0x00/0x00/0x00/0xff"
+    late.mkdir(parents=True)
+    (late / "0x7fffffffffffffff.blob").write_bytes(b"not covered by any point")
+    assert back_up(cluster).storage("documents").blob_count == second.blob_count
+
+
+def test_server_down_is_a_clear_error_and_the_last_set_stays_good(small):
+    cluster = small.cluster()
+    good = back_up(cluster)
+    small.beta.kill()
+    before = sorted(cluster.backup.directory.rglob("*"))
+    with pytest.raises(NotConnected, match=r"ZEO server beta at .* does not answer"):
+        back_up(cluster)
+    assert sorted(cluster.backup.directory.rglob("*")) == before
+    assert [each.manifest for each in whole_sets(cluster)] == [good]
+
+
+def test_a_missing_data_file_is_named(small):
+    cluster = small.cluster()
+    moved = dataclasses.replace(
+        cluster.storages[0], data_file=small.folder / "nowhere.fs"
+    )
+    cluster = dataclasses.replace(cluster, storages=(moved, *cluster.storages[1:]))
+    with pytest.raises(FileUnreadable, match=r"storage catalog: .*nowhere\.fs"):
+        back_up(cluster)
+
+
+def test_two_at_once_are_refused(small):
+    cluster = small.cluster()
+    with lock.hold(cluster, "pack"), pytest.raises(Locked, match=r"pack \(process"):
+        back_up(cluster)
+
+
+def test_a_half_commit_is_named_and_never_becomes_the_floor(small):
+    cluster = small.cluster()
+    clean = back_up(cluster)
+    small.write(4, 1, half=["catalog", "root"])
+    small.write(5, 4)
+    made = back_up(cluster)
+    (half,) = made.point.damage
+    assert (set(half.present), half.missing) == ({"catalog"}, ("root",))
+    assert made.strict["catalog"] < half.present["catalog"]
+    assert made.strict_loss.transactions >= 1
+    assert made.floor == clean.point
+    assert point.read(point.beside(cluster.storages[0].data_file)) == clean.point
+    # Not even by the next backup, which finds nothing new.
+    assert back_up(cluster).point.damage == (half,)
+
+
+@pytest.fixture
+def no_barrier(monkeypatch):
+    def fail(*_arguments, **_options):
+        raise BarrierFailed("no barrier in 5 attempts")
+
+    monkeypatch.setattr(barrier, "take", fail)
+
+
+def test_without_a_barrier_the_stamps_decide(small, no_barrier):
+    cluster = small.cluster()
+    with small.writer(2):
+        made = back_up(cluster)
+    small.stop()
+    assert made.point.source == "stamps"
+    content = {
+        storage.id: records.read(storage.data_file) for storage in cluster.storages
+    }
+    assert records.violations(content, made.point.vector) == []
+    assert all(made.point.vector.values())
+
+
+def test_without_barrier_and_floor_a_packed_file_is_refused(small, no_barrier):
+    pack(small)
+    with pytest.raises(FloorNeeded, match="catalog"):
+        back_up(small.cluster())
+    assert whole_sets(small.cluster()) == []
+
+
+def pack(small):
+    small.write(7, 6, group=["catalog"])
+    client = ClientStorage(small.alpha.address, storage="catalog")
+    client.pack(wait=True)
+    client.close()
+
+
+def test_a_pack_amid_the_copy_makes_it_begin_anew(small, monkeypatch):
+    cluster = small.cluster()
+    back_up(cluster)
+    real, packed = copying._run_repozo, []
+
+    def pack_first(cluster, storage, *rest):
+        if storage.id == "catalog" and not packed:
+            packed.append(storage)
+            pack(small)
+        real(cluster, storage, *rest)
+
+    monkeypatch.setattr(copying, "_run_repozo", pack_first)
+    made = back_up(cluster)
+    assert packed
+    assert made.kind == "full"
+    folder = layout.repository(cluster.backup.directory, "catalog")
+    files = {each.path.rpartition("/")[2] for each in made.storage("catalog").files}
+    (first,) = set(repository.data_files(folder)) - files
+    assert first < min(files), "the copy of two files' bytes is still there"
+
+
+def test_packs_without_end_are_an_error(small, monkeypatch):
+    cluster = small.cluster()
+    good = back_up(cluster)
+
+    def moved(*_arguments):
+        raise copying.SourceMoved("catalog was replaced")
+
+    monkeypatch.setattr(examine, "examine", moved)
+    files = sorted(cluster.backup.directory.rglob("*"))
+    with pytest.raises(EngineFailed, match=r"3 attempts .* catalog was replaced"):
+        back_up(cluster)
+    assert sorted(cluster.backup.directory.rglob("*")) == files
+    assert [each.manifest for each in whole_sets(cluster)] == [good]
+
+
+@contextlib.contextmanager
+def largest_file(size):
+    """Every file that grows beyond ``size`` bytes fails, here and in children."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_no_space_leaves_the_last_set_good(small):
+    cluster = small.cluster()
+    good = back_up(cluster)
+    small.write(8, 40)
+    with largest_file(8192), pytest.raises(NoSpace, match="File too large"):
+        back_up(cluster)
+    assert [each.manifest for each in whole_sets(cluster)] == [good]
+    made = back_up(cluster)
+    assert [each.manifest for each in whole_sets(cluster)] == [made, good]
+
+
+BACK_UP_AND_DIE = """
+import os, sys, pickle
+from tidstorage.backup import perform, {module}
+def die(*arguments):
+    os._exit(9)
+{module}.{function} = die
+cluster = pickle.load(sys.stdin.buffer)
+perform.back_up(cluster)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [
+        ("copying", "copy_all"),
+        ("examine", "examine"),
+        ("blobs", "write_list"),
+        ("complete", "complete"),
+        ("complete", "_is_next_floor"),
+    ],
+)
+def test_killed_at_any_step_the_next_backup_is_good(small, module, function, tmp_path):
+    cluster = small.cluster()
+    back_up(cluster)
+    small.write(2, 5)
+    script = BACK_UP_AND_DIE.format(module=module, function=function)
+    killed = subprocess.run(
+        [sys.executable, "-c", script],
+        input=pickle.dumps(cluster),
+        env=child.environment(),
+        timeout=60,
+        check=False,
+    )
+    assert killed.returncode == 9
+    expected = 2 if function == "_is_next_floor" else 1
+    assert len(whole_sets(cluster)) == expected
+    small.write(3, 5)
+    made = back_up(cluster)
+    assert len(whole_sets(cluster)) == expected + 1
+    assert not list(layout.sets(cluster.backup.directory).glob(f"*/{layout.BEGUN}"))
+    small.stop()
+    for storage in cluster.storages:
+        copy = tmp_path / "recovered.fs"
+        folder = layout.repository(cluster.backup.directory, storage.id)
+        repozo("-R", "-w", "-r", folder, "-o", copy)
+        live = storage.data_file.read_bytes()
+        assert copy.read_bytes() == live[: made.storage(storage.id).size]
+
+
+def test_a_set_that_is_not_whole_is_never_offered_as_such(small, capsys):
+    cluster = small.cluster()
+    back_up(cluster)
+    made = back_up(cluster)
+    directory = cluster.backup.directory
+    path = directory / made.storage("root").files[0].path
+    path.write_bytes(path.read_bytes()[:-1])
+    assert whole_sets(cluster) == []
+    backups.run(argparse.Namespace(json=False), cluster)
+    assert "NO: storages/root/" in capsys.readouterr().out
+    (layout.sets(directory) / made.id / manifest.FILE_NAME).write_text("{")
+    backups.run(argparse.Namespace(json=True), cluster)
+    output = capsys.readouterr()
+    assert '"whole": false' in output.out
+    assert made.id in output.err
+
+
+def test_after_a_broken_manifest_nothing_is_removed_and_copies_begin_anew(small):
+    cluster = small.cluster()
+    first = back_up(cluster)
+    directory = cluster.backup.directory
+    (layout.sets(directory) / first.id / manifest.FILE_NAME).write_text("{")
+    small.write(2, 3)
+    assert back_up(cluster).kind == "full"
+    for stored in first.files():
+        assert (directory / stored.path).stat().st_size == stored.size
+
+
+def test_files_of_plain_repozo_in_the_repository_are_continued(small):
+    cluster = small.cluster()
+    for storage in cluster.storages:
+        folder = layout.repository(cluster.backup.directory, storage.id)
+        layout.make_folder(folder)
+        repozo("-B", "-r", folder, "-f", storage.data_file)
+    small.write(2, 10, group=["catalog", "documents", "root"])
+    made = back_up(cluster)
+    assert made.kind == "incremental"
+    assert [len(each.files) for each in made.storages] == [2, 2, 2]
