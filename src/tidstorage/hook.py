@@ -10,7 +10,7 @@ import atexit
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from ZODB.DB import DB, TransactionalUndo
 from ZODB.mvccadapter import MVCCAdapterInstance, UndoAdapterInstance
 
 from tidstorage import protection, stamp, tid
-from tidstorage.membership import Member, Membership, Table, seen_until
+from tidstorage.membership import Member, Membership, Table
 from tidstorage.patches import Method, Patch
 from tidstorage.sender import Sender
 
@@ -53,7 +53,7 @@ class _Commit:
 
     __slots__ = ("commit_id", "participants", "resources", "tids", "told")
 
-    def __init__(self, resources: list[Any]) -> None:
+    def __init__(self, resources: list[Connection | TransactionalUndo]) -> None:
         self.resources = resources
         self.participants: dict[int, Member] = {}
         self.commit_id: str | None = None
@@ -106,9 +106,14 @@ class Hook:
 
     def commit_resources(self, transaction: Any, original: Method) -> None:
         """``Transaction._commitResources`` with everything around it."""
-        commit = _Commit(list(transaction._resources))
-        if not any(isinstance(each, _DATABASE_RESOURCES) for each in commit.resources):
+        databases = [
+            each
+            for each in transaction._resources
+            if isinstance(each, _DATABASE_RESOURCES)
+        ]
+        if not databases:
             return original(transaction)
+        commit = _Commit(databases)
         self._before(transaction, commit)
         outer, _finishing.tids = _finishing.tids, commit.tids
         try:
@@ -143,19 +148,17 @@ class Hook:
     def _stamp(self, transaction: Any, commit: _Commit) -> bool:
         table = self.membership.table()
         for resource in commit.resources:
-            if isinstance(resource, _DATABASE_RESOURCES):
-                database = resource._db
-                if id(database) not in table.by_database:
-                    self.membership.add(database)
-                    table = self.membership.table()
-                member = table.by_database.get(id(database))
-                if member is not None:
-                    commit.participants[id(database)] = member
+            database = resource._db
+            if id(database) not in table.by_database:
+                self.membership.add(database)
+                table = self.membership.table()
+            member = table.by_database.get(id(database))
+            if member is not None:
+                commit.participants[id(database)] = member
         if not commit.participants or table.refusal is not None:
             return False
-        vector = _vector(table, _open_connections(transaction))
         commit_id = os.urandom(stamp.COMMIT_ID_LENGTH)
-        data = stamp.encode(commit_id, commit.participant_ids(), vector)
+        data = stamp.assemble(commit_id, _entries(transaction, table, commit))
         extension = transaction.extension
         extension.pop(stamp.KEY, None)
         if not _fits(extension, data):
@@ -163,7 +166,7 @@ class Hook:
                 "stamp too long",
                 "a commit over %d storages is not stamped: its extension would have"
                 f" more than {LONGEST_EXTENSION} bytes",
-                len(vector),
+                len(table.members),
             )
             return False
         extension[stamp.KEY] = data
@@ -176,7 +179,7 @@ class Hook:
         """Contain the failure; the exception to raise in its place, if any."""
         unknown = None
         try:
-            finishing = protection.finish_was_reached(transaction, commit.resources)
+            finishing = protection.finish_was_reached(transaction)
             if finishing:
                 self._outcome_unknown += 1
                 if self.switches.outcome_unknown and isinstance(error, Exception):
@@ -195,7 +198,7 @@ class Hook:
             self.swallow("containing a failed commit")
         return unknown
 
-    def forget_cached(self, resources: list[Any]) -> None:
+    def forget_cached(self, resources: Iterable[object]) -> None:
         """Clear the caches of the resources' connections, where that is on."""
         if self.switches.clear_caches:
             self._caches_cleared += 1
@@ -225,19 +228,35 @@ class Hook:
 _DATABASE_RESOURCES = (Connection, TransactionalUndo)
 
 
-def _open_connections(transaction: Any) -> list[Connection]:
-    """All connections that are open under the transaction's manager."""
-    found: list[Any] = []
-    transaction._synchronizers.map(found.append)
-    return [each for each in found if isinstance(each, Connection)]
+def _entries(transaction: Any, table: Table, commit: _Commit) -> list[bytes]:
+    """The stamp's entries: what this process could have seen of each storage."""
+    ahead = _seen_ahead(transaction, table)
+    participants = commit.participants.values()
+    entries = []
+    for member in table.members:
+        seen = member.seen
+        last = member.last_transaction()
+        if last is not None and last > seen.last:
+            seen = member.seen = member.seen_until(tid.from_bytes(last))
+        if ahead and member in ahead and ahead[member] > seen.last:
+            seen = member.seen = member.seen_until(tid.from_bytes(ahead[member]))
+        entries.append(
+            seen.as_participant if member in participants else seen.as_reader
+        )
+    return entries
 
 
-def _vector(table: Table, connections: list[Connection]) -> dict[str, int]:
-    """{storage id: exclusive bound of what this process could have seen}."""
-    # A connection can be ahead of its storage: ZEO announces a transaction to
-    # connections before it lets its last TID move.
-    ahead: dict[str, int] = {}
-    for connection in connections:
+def _seen_ahead(transaction: Any, table: Table) -> dict[Member, bytes]:
+    """{member: last TID seen} by the manager's connections, where they know more.
+
+    ZEO announces a transaction to the connections before its last TID moves.
+    """
+    synchronizers: list[Any] = []
+    transaction._synchronizers.map(synchronizers.append)
+    ahead: dict[Member, bytes] = {}
+    for connection in synchronizers:
+        if not isinstance(connection, Connection):
+            continue
         member = table.by_database.get(id(connection._db))
         if member is None:
             continue
@@ -245,23 +264,15 @@ def _vector(table: Table, connections: list[Connection]) -> dict[str, int]:
         # None in explicit mode before begin; absent on historical connections,
         # and on storages with an MVCC of their own, which know their last poll.
         start = getattr(storage, "_start", None)
-        if start is not None:
-            if start > member.seen[2]:
-                ahead[member.storage_id] = tid.from_bytes(start)
-        elif storage is not None:
-            polled = seen_until(storage.lastTransaction())
-            if polled[1] > member.seen[1]:
-                ahead[member.storage_id] = polled[1]
-    vector = {}
-    for member in table.members:
-        seen = member.seen
-        last = member.last_transaction()
-        if last is not None and last > seen[0]:
-            seen = member.seen = seen_until(last)
-        vector[member.storage_id] = seen[1]
-    for storage_id, bound in ahead.items():
-        vector[storage_id] = max(bound, vector[storage_id])
-    return vector
+        if start is None:
+            last = None if storage is None else storage.lastTransaction()
+        elif start > member.seen.bound:
+            last = tid.to_bytes(tid.from_bytes(start) - 1)
+        else:
+            continue
+        if last is not None and last > ahead.get(member, member.seen.last):
+            ahead[member] = last
+    return ahead
 
 
 def _fits(extension: Mapping[str, Any], data: bytes) -> bool:
@@ -277,11 +288,10 @@ def _tids(commit: _Commit) -> dict[str, int]:
     noted = {id(adapter): number for adapter, number in commit.tids}
     tids = {}
     for resource in commit.resources:
-        if isinstance(resource, _DATABASE_RESOURCES):
-            member = commit.participants.get(id(resource._db))
-            number = noted.get(id(resource._db._mvcc_storage))
-            if member is not None and number is not None:
-                tids[member.storage_id] = tid.from_bytes(number)
+        member = commit.participants.get(id(resource._db))
+        number = noted.get(id(resource._db._mvcc_storage))
+        if member is not None and number is not None:
+            tids[member.storage_id] = tid.from_bytes(number)
     return tids
 
 

@@ -11,7 +11,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ZODB.DB import DB
 
@@ -31,14 +31,18 @@ _WRAPPED = ("base", "_base", "_storage", "storage", "_BlobStorage__storage")
 #: The name of a ZEO storage that nobody named.
 _ZEO_DEFAULT = "1"
 
-#: Last TID seen as 8 bytes; the exclusive bound, as int and as 8 bytes.
-Seen = tuple[bytes, int, bytes]
 
+class Seen(NamedTuple):
+    """What was seen of a storage, with the stamp's entries made of it.
 
-def seen_until(last: bytes) -> Seen:
-    """``Seen`` for the last TID that was seen (8 bytes)."""
-    bound = tid.from_bytes(last) + 1
-    return last, bound, tid.to_bytes(bound)
+    last: the last TID, 8 bytes.  bound: the next one, which is the exclusive
+    bound, 8 bytes.  as_reader, as_participant: entries of a stamp.
+    """
+
+    last: bytes
+    bound: bytes
+    as_reader: bytes
+    as_participant: bytes
 
 
 class Member:
@@ -46,6 +50,7 @@ class Member:
 
     seen: the most that was ever known of it in this process; it only grows,
         also while a ZEO client that reconnects has forgotten its last TID.
+        Replaced as a whole, since threads read it without a lock.
     """
 
     __slots__ = ("last_transaction", "seen", "storage_id")
@@ -55,7 +60,17 @@ class Member:
     ) -> None:
         self.storage_id = storage_id
         self.last_transaction = last_transaction
-        self.seen = seen_until(bytes(8))
+        self.seen = self.seen_until(0)
+
+    def seen_until(self, last: int) -> Seen:
+        """``Seen`` for a last TID; nothing is changed."""
+        bound = last + 1
+        return Seen(
+            tid.to_bytes(last),
+            tid.to_bytes(bound),
+            stamp.entry(self.storage_id, False, bound),
+            stamp.entry(self.storage_id, True, bound),
+        )
 
 
 class Table:

@@ -8,7 +8,7 @@ that another client has committed and that is cached here; later commits then
 write references to nothing.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from transaction.interfaces import TransactionError
@@ -41,9 +41,9 @@ class CommitOutcomeUnknown(TransactionError):
         return type(self), (self.commit_id, self.participants)
 
 
-def finish_was_reached(transaction: Any, resources: Sequence[object]) -> bool:
+def finish_was_reached(transaction: Any) -> bool:
     """Whether every resource had voted, so that finishing may have begun."""
-    return all(id(resource) in transaction._voted for resource in resources)
+    return all(id(each) in transaction._voted for each in transaction._resources)
 
 
 def may_poison(transaction: Any, error: BaseException) -> bool:

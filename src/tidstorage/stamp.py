@@ -43,33 +43,31 @@ def encode(
     commit_id: bytes, participants: Collection[str], vector: Mapping[str, int]
 ) -> bytes:
     """The bytes to put into the extension; ValueError for an impossible id."""
+    entries = [
+        entry(storage, storage in participants, bound)
+        for storage, bound in vector.items()
+    ]
+    entries += [entry(each, True, 0) for each in participants if each not in vector]
+    return assemble(commit_id, entries)
+
+
+def assemble(commit_id: bytes, entries: Iterable[bytes]) -> bytes:
+    """The stamp of entries that were made, and perhaps kept, before."""
     if len(commit_id) != COMMIT_ID_LENGTH:
         raise ValueError(f"a commit id has 16 bytes, not {len(commit_id)}")
-    parts = [_VERSION_BYTE, commit_id]
-    for storage, bound in vector.items():
-        _append(parts, storage, storage in participants, bound)
-    for storage in participants:
-        if storage not in vector:
-            _append(parts, storage, True, 0)
-    return b"".join(parts)
+    return b"".join((_VERSION_BYTE, commit_id, *entries))
 
 
-_prefixes: dict[tuple[str, bool], bytes] = {}
+def entry(storage: str, participant: bool, bound: int) -> bytes:
+    """What a stamp says of one storage; ValueError for an impossible id.
 
-
-def _append(parts: list[bytes], storage: str, participant: bool, bound: int) -> None:
-    prefix = _prefixes.get((storage, participant))
-    if prefix is None:
-        prefix = _prefixes[storage, participant] = _prefix(storage, participant)
-    parts.append(prefix)
-    parts.append(bound.to_bytes(8, "big"))
-
-
-def _prefix(storage: str, participant: bool) -> bytes:
+    bound: exclusive, as an int; 0 where nothing is known.
+    """
     name = storage.encode()
     if not 0 < len(name) <= LONGEST_STORAGE_ID:
         raise ValueError(f"a storage id has 1 to 127 bytes in UTF-8: {storage!r}")
-    return bytes([len(name) | (_PARTICIPANT if participant else 0)]) + name
+    length = len(name) | (_PARTICIPANT if participant else 0)
+    return b"%c%b%b" % (length, name, bound.to_bytes(8, "big"))
 
 
 def decode(data: bytes) -> Stamp:
