@@ -1,0 +1,139 @@
+"""Bytes from one file to another, by the kernel where it can.
+
+``copy_file_range`` shares the blocks on file systems that can (XFS, btrfs), and
+spares the way through our memory on all others.
+"""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from tidstorage import durable
+from tidstorage.engines.filestorage import index
+from tidstorage.engines.filestorage.reading import DataFile
+from tidstorage.errors import EngineFailed, NoSpace
+
+_CHUNK = 64 * 1024 * 1024
+_CHUNK_IN_MEMORY = 1024 * 1024
+#: What kernels answer where they cannot copy between these two files.
+_NOT_BY_KERNEL = (
+    errno.EXDEV,
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.EOPNOTSUPP,
+    errno.EPERM,
+    errno.EBADF,
+)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def copy_prefix(source: Path, target: Path, tid: int) -> int:
+    """Copy a Data.fs up to its last transaction at or below ``tid``.
+
+    The source may be live.  The copy appears under its name when it is whole and
+    on disk; where the source has an index that fits, the copy gets one, wound
+    back.  Returns the length of the copy.  EngineFailed where the target exists
+    or cannot be written, NoSpace, FileUnreadable.
+    """
+    if target.exists():
+        raise EngineFailed(f"{target} exists already", "Move it away first.")
+    beside = target.with_name(f".{target.name}.copying")
+    with DataFile(source) as data_file, errors_named(target):
+        # A file without a byte yet is copied as that.
+        position = min(data_file.boundary_after(tid), data_file.size())
+        with _written(beside) as descriptor:
+            copy_range(data_file.descriptor, descriptor, 0, position)
+        beside.rename(target)
+        durable.sync_folder(target.parent)
+        wound_back = index.wound_back(data_file, position)
+        if wound_back is not None:
+            index.save(target, *wound_back)
+    return position
+
+
+@contextlib.contextmanager
+def errors_named(target: Path) -> Iterator[None]:
+    """Turn OSError into NoSpace or EngineFailed that name the file."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{target}: {error.strerror}"
+        if error.errno in _FULL:
+            raise NoSpace(what, "Make room and run it again.") from error
+        raise EngineFailed(what) from error
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[int]:
+    """A descriptor of a new file that is on disk at the end, or gone."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        yield descriptor
+        os.fsync(descriptor)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def save_range(source: int, path: Path, start: int, length: int) -> None:
+    """Write a stretch of an open file to a file of its own, durably."""
+    beside = path.with_name(f".{path.name}.copying")
+    with _written(beside) as descriptor:
+        copy_range(source, descriptor, start, length)
+    beside.rename(path)
+    durable.sync_folder(path.parent)
+
+
+def copy_range(source: int, target: int, start: int, length: int) -> None:
+    """Copy bytes to the start of the file ``target``; holes stay holes.
+
+    OSError where the source has fewer bytes, or as the system says.
+    """
+    end = start + length
+    for data_start, data_end in _data_between(source, start, end):
+        position = data_start
+        while position < data_end:
+            position += _copy_some(
+                source, target, position, position - start, data_end - position
+            )
+    os.ftruncate(target, length)
+
+
+def _data_between(source: int, start: int, end: int) -> Iterator[tuple[int, int]]:
+    position = start
+    while position < end:
+        try:
+            position = os.lseek(source, position, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            raise
+        hole = min(end, os.lseek(source, position, os.SEEK_HOLE))
+        if position < end:
+            yield position, hole
+        position = hole
+
+
+def _copy_some(
+    source: int, target: int, position: int, target_position: int, count: int
+) -> int:
+    copied = 0
+    with contextlib.suppress(AttributeError):
+        try:
+            copied = os.copy_file_range(
+                source, target, min(count, _CHUNK), position, target_position
+            )
+        except OSError as error:
+            if error.errno not in _NOT_BY_KERNEL:
+                raise
+    if copied:
+        return copied
+    found = os.pread(source, min(count, _CHUNK_IN_MEMORY), position)
+    if not found:
+        raise OSError(errno.EIO, "the file became shorter while it was copied")
+    return os.pwrite(target, found, target_position)

@@ -1,0 +1,152 @@
+"""The .index of a Data.fs, wound back instead of rebuilt by a scan.
+
+FileStorage trusts an index that reaches beyond what it should read: with one it
+ignores its own ``stop``.  So none may ever reach beyond the end of its file.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ZODB.fsIndex import fsIndex
+
+from tidstorage import durable
+from tidstorage.engines.filestorage.layout import (
+    DATA_HEADER,
+    HEADER,
+    START,
+    TRAILER,
+    UNDONE,
+    Transaction,
+    Window,
+)
+from tidstorage.engines.filestorage.reading import DataFile
+from tidstorage.errors import FileUnreadable
+
+#: FileStorage takes no index that ends before this byte.
+_SHORTEST = 100
+_BACK_POINTER = 8
+
+
+def path_of(data_file: Path) -> Path:
+    """Where FileStorage keeps the index of a Data.fs."""
+    return data_file.with_name(data_file.name + ".index")
+
+
+def wind_back(path: Path, end: int) -> None:
+    """Make the index of a Data.fs end at the boundary ``end``, or remove it.
+
+    Before the file itself is cut: what is dropped tells where each object was
+    before.  An index that ends earlier is left alone; FileStorage reads on from
+    there.  OSError where it cannot be written.
+    """
+    index_path = path_of(path)
+    if not index_path.exists():
+        return
+    with DataFile(path) as data_file:
+        found = wound_back(data_file, end)
+    if found is None:
+        index_path.unlink(missing_ok=True)
+        durable.sync_folder(path.parent)
+    else:
+        save(path, *found)
+
+
+def wound_back(data_file: DataFile, end: int) -> tuple[fsIndex, int] | None:
+    """The index as it was when the file ended at ``end``, and where it ends.
+
+    None where there is none, or none that fits the file: FileStorage will build
+    one.
+    """
+    loaded = _load(path_of(data_file.path))
+    if loaded is None:
+        return None
+    index, position = loaded
+    if not START <= position <= data_file.size() or not data_file.is_boundary(position):
+        return None
+    if position > end:
+        try:
+            if not _forget_between(data_file, index, end, position):
+                return None
+        except FileUnreadable:
+            return None
+        position = end
+    if position < _SHORTEST or not index:
+        return None
+    return index, position
+
+
+def _load(path: Path) -> tuple[fsIndex, int] | None:
+    try:
+        loaded = fsIndex.load(str(path))
+        index, position = loaded["index"], loaded["pos"]
+    except Exception:
+        # No index, one of an older ZODB, or bytes that are none and make the
+        # unpickler raise anything: FileStorage ignores such a file as well.
+        return None
+    if isinstance(index, fsIndex) and isinstance(position, int):
+        return index, position
+    return None
+
+
+def _forget_between(data_file: DataFile, index: fsIndex, start: int, end: int) -> bool:
+    """Undo what the transactions between two boundaries did to an index.
+
+    False where the index is not what they would have left.
+    """
+    last: dict[bytes, int] = {}
+    before: dict[bytes, int] = {}
+    position = start
+    for transaction in data_file.forward(start):
+        if transaction.position >= end:
+            break
+        position = transaction.end
+        if transaction.status == UNDONE:
+            continue
+        for oid, record, previous in _data_records(data_file, transaction):
+            before.setdefault(oid, previous)
+            last[oid] = record
+    if position != end or any(index.get(oid) != last[oid] for oid in last):
+        return False
+    for oid, previous in before.items():
+        if previous >= start:
+            return False
+        if previous:
+            index[oid] = previous
+        else:
+            del index[oid]
+    return True
+
+
+def _data_records(
+    data_file: DataFile, transaction: Transaction
+) -> Iterator[tuple[bytes, int, int]]:
+    """(oid, position, position of the oid's previous record or 0) of each."""
+    window = Window(data_file.descriptor)
+    header = HEADER.unpack(window.read(transaction.position, HEADER.size))
+    position = transaction.position + HEADER.size + sum(header[3:])
+    while position + DATA_HEADER.size <= transaction.end - TRAILER.size:
+        oid, _, previous, _, _, length = DATA_HEADER.unpack(
+            window.read(position, DATA_HEADER.size)
+        )
+        yield oid, position, previous
+        position += DATA_HEADER.size + (length or _BACK_POINTER)
+
+
+def save(data_file: Path, index: fsIndex, end: int) -> None:
+    """Put an index beside a Data.fs, whole and durably; OSError."""
+    path = path_of(data_file)
+    # The name FileStorage uses for the same, so that nothing unknown is left.
+    beside = path.with_name(path.name + ".index_tmp")
+    try:
+        index.save(end, str(beside))
+        descriptor = os.open(beside, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        beside.rename(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    durable.sync_folder(path.parent)

@@ -1,0 +1,60 @@
+"""The lock a FileStorage holds while it is open for writing.
+
+It is an flock on ``<Data.fs>.lock``; that the file exists says nothing.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from zc.lockfile import LockError, LockFile
+
+from tidstorage.errors import ClusterRunning
+
+
+def path_of(data_file: Path) -> Path:
+    """Where FileStorage keeps the lock of a Data.fs."""
+    return data_file.with_name(data_file.name + ".lock")
+
+
+def is_held(data_file: Path) -> bool:
+    """Whether a living process has the file open for writing."""
+    try:
+        descriptor = os.open(path_of(data_file), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+@contextlib.contextmanager
+def held(data_file: Path) -> Iterator[None]:
+    """Keep every server away from the file; ClusterRunning where one has it."""
+    path = path_of(data_file)
+    try:
+        lock = LockFile(str(path))
+    except LockError as error:
+        raise ClusterRunning(
+            f"{data_file} is open in another process ({_holder(path)})",
+            "Stop the ZEO server that serves it.",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.close()
+
+
+def _holder(path: Path) -> str:
+    """Who the lock file says has it: an id the holder wrote when it began."""
+    with contextlib.suppress(OSError):
+        words = path.read_text(errors="replace").split()
+        if words:
+            return f"process {words[-1]}"
+    return "unknown"

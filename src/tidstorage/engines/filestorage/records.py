@@ -1,0 +1,112 @@
+"""Transactions with their stamps: what the cut is computed from."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from tidstorage.cut import Record
+from tidstorage.engines.filestorage.extension import stamp_of
+from tidstorage.engines.filestorage.layout import PACKED, START, UNDONE, Transaction
+from tidstorage.engines.filestorage.reading import DataFile
+from tidstorage.stamp import Stamp
+
+_NO_ALIASES: Mapping[str, str] = MappingProxyType({})
+
+
+class RecordPosition(NamedTuple):
+    """One transaction of one storage, and where it lies in the file.
+
+    tid: int.  position: its first byte.  end: the first byte after it.
+    status: " ", "p" (packed) or "u" (undone).  stamp: None where no readable one
+    is, which includes one of an undone transaction: nothing of it counts.
+    """
+
+    tid: int
+    position: int
+    end: int
+    status: str
+    stamp: Stamp | None
+
+    @property
+    def record(self) -> Record:
+        """The form that `tidstorage.cut` takes."""
+        return Record(self.tid, self.stamp)
+
+
+def read_records(
+    path: Path,
+    after: int = 0,
+    until: int | None = None,
+    aliases: Mapping[str, str] = _NO_ALIASES,
+) -> Iterator[RecordPosition]:
+    """Finished transactions with after < tid <= until, in the file's order.
+
+    aliases: {old storage id: present id}.  FileUnreadable where the file is
+    missing, of another kind, broken, or its TIDs go backwards.
+    """
+    with DataFile(path) as data_file:
+        position = data_file.boundary_after(after) if after else START
+        for transaction in data_file.ascending(position, after):
+            if until is not None and transaction.tid > until:
+                return
+            yield with_stamp(transaction, aliases)
+
+
+def read_backward(
+    path: Path, aliases: Mapping[str, str] = _NO_ALIASES
+) -> Iterator[RecordPosition]:
+    """Finished transactions, the last one first; FileUnreadable as above."""
+    with DataFile(path) as data_file:
+        for transaction in data_file.backward():
+            yield with_stamp(transaction, aliases)
+
+
+def with_stamp(transaction: Transaction, aliases: Mapping[str, str]) -> RecordPosition:
+    """The same transaction, its extension read."""
+    tid, position, end, status, extension = transaction
+    stamp = None
+    if extension and status != UNDONE:
+        stamp = stamp_of(extension, aliases)
+    return RecordPosition(tid, position, end, status, stamp)
+
+
+def last_tid(path: Path) -> int:
+    """The TID of the last finished transaction, 0 where there is none."""
+    with DataFile(path) as data_file:
+        for transaction in data_file.backward():
+            return transaction.tid
+    return 0
+
+
+def position_after(path: Path, tid: int) -> int:
+    """The first byte to drop where the last TID to keep is ``tid``."""
+    with DataFile(path) as data_file:
+        return data_file.boundary_after(tid)
+
+
+def has_packed_records(path: Path) -> bool:
+    """Whether the file was ever packed.
+
+    A pack marks every transaction that it keeps below its time; so the first
+    one of a packed file is marked.
+    """
+    with DataFile(path) as data_file:
+        for transaction in data_file.forward():
+            return transaction.status == PACKED
+    return False
+
+
+def packed_above(path: Path, tid: int) -> int:
+    """The TID of the last packed transaction above ``tid``, 0 where none is.
+
+    A copy that holds one cannot be cut to ``tid``: what the pack removed was
+    part of the state at that point.  A pack leaves packed ones first in the file.
+    """
+    found = 0
+    with DataFile(path) as data_file:
+        for transaction in data_file.forward(data_file.boundary_after(tid)):
+            if transaction.status != PACKED:
+                break
+            found = transaction.tid
+    return found

@@ -1,0 +1,117 @@
+"""Cutting a Data.fs in place, so that nothing is lost and any crash is mended.
+
+The order is what makes it safe: the dropped bytes are on disk before anything
+changes, the index is wound back before the file is cut (an index that ends
+early is right, one that ends late is not), and each step finds what a former
+run of it left.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tidstorage import durable, tid
+from tidstorage.engines.filestorage import index, lock
+from tidstorage.engines.filestorage.copying import errors_named, save_range
+from tidstorage.engines.filestorage.reading import DataFile
+from tidstorage.errors import EngineFailed
+
+_CHUNK = 1024 * 1024
+
+
+def truncate(path: Path, last: int, keep: Path | None = None) -> int:
+    """Drop all that follows the last transaction at or below the TID ``last``.
+
+    An unfinished transaction at the end is dropped too.  With ``keep``, the
+    dropped bytes are first saved there, and `<keep>.json` says what they are:
+    appended to the file at ``position`` they restore it.  Nothing is saved where
+    nothing is dropped.
+
+    Returns the length of the file afterwards.  A second run after a crash, with
+    the same arguments, ends what the first began.  ClusterRunning where a server
+    has the file open, EngineFailed, NoSpace, FileUnreadable.
+    """
+    with errors_named(path), lock.held(path):
+        with DataFile(path) as data_file:
+            position = data_file.boundary_after(last)
+            size = data_file.size()
+            if position < size and keep is not None:
+                save_dropped(data_file, keep, position, size, last)
+        index.wind_back(path, position)
+        if position < size:
+            cut_off(path, position)
+    return position
+
+
+def save_dropped(
+    data_file: DataFile, keep: Path, position: int, size: int, last: int
+) -> None:
+    """Write the bytes from ``position`` on to ``keep``, described beside it.
+
+    The description comes first: bytes without one are not of ours and are never
+    written over.
+    """
+    description = {
+        "version": 1,
+        "file": str(data_file.path.absolute()),
+        "last": tid.to_text(last),
+        "position": position,
+        "size": size,
+        "sha256": _digest(data_file.descriptor, position, size),
+        "restore": "append the bytes to the file when it is as long as position",
+    }
+    beside = keep.with_name(keep.name + ".json")
+    if beside.exists() or keep.exists():
+        if _described(beside) != description:
+            raise EngineFailed(
+                f"{keep} holds what was dropped another time", "Move it away first."
+            )
+        if keep.exists():
+            _refuse_other_bytes(keep, description)
+            return
+    durable.replace_text(beside, json.dumps(description, indent=1) + "\n")
+    with errors_named(keep):
+        save_range(data_file.descriptor, keep, position, size - position)
+
+
+def _described(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _refuse_other_bytes(keep: Path, description: dict[str, Any]) -> None:
+    descriptor = os.open(keep, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        found = _digest(descriptor, 0, os.fstat(descriptor).st_size)
+    finally:
+        os.close(descriptor)
+    if found != description["sha256"]:
+        raise EngineFailed(
+            f"{keep} is not what its description says", "Move it away first."
+        )
+
+
+def _digest(descriptor: int, start: int, end: int) -> str:
+    digest = hashlib.sha256()
+    while start < end:
+        found = os.pread(descriptor, min(_CHUNK, end - start), start)
+        if not found:
+            raise OSError(5, "the file became shorter while it was read")
+        digest.update(found)
+        start += len(found)
+    return digest.hexdigest()
+
+
+def cut_off(path: Path, position: int) -> None:
+    """Make the file end at ``position``, durably."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.ftruncate(descriptor, position)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
