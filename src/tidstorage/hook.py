@@ -155,7 +155,7 @@ class Hook:
             member = table.by_database.get(id(database))
             if member is not None:
                 commit.participants[id(database)] = member
-        if not commit.participants or table.refusal is not None:
+        if not commit.participants or not table.stampable:
             return False
         commit_id = os.urandom(stamp.COMMIT_ID_LENGTH)
         data = stamp.assemble(commit_id, _entries(transaction, table, commit))

@@ -77,21 +77,21 @@ class Table:
     """All that is known at one moment; never changed afterwards.
 
     by_database: {id(database): member, or None where it is not one}.
-    refusal: why nothing may be stamped, or None.
+    stampable: whether ids are clear enough to stamp with.
     """
 
-    __slots__ = ("by_database", "generation", "members", "refusal")
+    __slots__ = ("by_database", "generation", "members", "stampable")
 
     def __init__(
         self,
         generation: int,
         by_database: Mapping[int, Member | None],
-        refusal: str | None,
+        stampable: bool,
     ) -> None:
         self.generation = generation
         self.by_database = by_database
         self.members = tuple(filter(None, by_database.values()))
-        self.refusal = refusal
+        self.stampable = stampable
 
 
 class Membership:
@@ -106,7 +106,7 @@ class Membership:
         self._warned: set[str] = set()
         # Counted up without the lock: the collector calls _changed anywhere.
         self._generation = 0
-        self._table = Table(-1, {}, None)
+        self._table = Table(-1, {}, True)
 
     def add(self, database: DB) -> None:
         """Take note of an open database and of those it is mounted with."""
@@ -172,10 +172,9 @@ class Membership:
                 )
             owners[member.storage_id] = name
         self._known = known
-        refusal = "; ".join(refusals) or None
-        if refusal:
+        for refusal in refusals:
             self._say_once(logging.ERROR, f"commits are not stamped: {refusal}")
-        return Table(generation, by_database, refusal)
+        return Table(generation, by_database, not refusals)
 
     def _member(self, key: int, database: DB) -> Member | None:
         reference, member = self._known.get(key, (None, None))
