@@ -10,6 +10,7 @@ from tidstorage.backup.examine import records_up_to
 from tidstorage.cluster import Cluster
 from tidstorage.cut import Record, coherent_cut
 from tidstorage.engines import filestorage
+from tidstorage.engines.filestorage import index
 from tidstorage.errors import NotCoherent
 from tidstorage.manifest import Manifest
 from tidstorage.restore.plan import Policy
@@ -43,15 +44,18 @@ def _open_with_zodb(storage: str, target: Target) -> None:
         raise NotCoherent(f"ZODB cannot open storage {storage}: {error}") from error
     try:
         last, size = tid.from_bytes(opened.lastTransaction()), opened.getSize()
+        expected = filestorage.last_tid(path)
+        if last != expected or size != path.stat().st_size:
+            raise NotCoherent(
+                f"ZODB finds another end of storage {storage} than the cut:"
+                f" {tid.to_text(last)} at byte {size} instead of"
+                f" {tid.to_text(expected)} at byte {path.stat().st_size}"
+            )
+        if len(opened._index):
+            # Of just this file, and made by reading it: the server need not.
+            index.save(path, opened._index, size)
     finally:
         opened.close()
-    expected = filestorage.last_tid(path)
-    if last != expected or size != path.stat().st_size:
-        raise NotCoherent(
-            f"ZODB finds another end of storage {storage} than the cut:"
-            f" {tid.to_text(last)} at byte {size} instead of {tid.to_text(expected)}"
-            f" at byte {path.stat().st_size}"
-        )
 
 
 def _flush(target: Target) -> None:
@@ -62,16 +66,15 @@ def _flush(target: Target) -> None:
         os.close(descriptor)
 
 
-def _floor(manifest: Manifest) -> dict[str, int]:
-    """The set's floor, for the storages of the set."""
+def _floor(manifest: Manifest, targets: Mapping[str, Target]) -> dict[str, int]:
+    """The set's floor, for the storages that are restored."""
     given = manifest.floor.vector if manifest.floor else {}
-    ids = {each.id for each in manifest.storages}
-    return {storage: last for storage, last in given.items() if storage in ids}
+    return {storage: last for storage, last in given.items() if storage in targets}
 
 
 def _is_blind(manifest: Manifest, targets: Mapping[str, Target]) -> bool:
     """Whether a pack has removed what the judgement would need."""
-    floor = _floor(manifest)
+    floor = _floor(manifest, targets)
     return any(
         filestorage.packed_above(target.staged_data_file, floor.get(storage, 0))
         for storage, target in targets.items()
@@ -86,7 +89,7 @@ def _refuse_incoherence(
     vector: Vector,
 ) -> None:
     """The coherent cut of the staged files has to be the files themselves."""
-    floor = _floor(manifest)
+    floor = _floor(manifest, targets)
     records = {
         storage: records_up_to(
             target.staged_data_file,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from tidstorage.engines import filestorage
+from tidstorage.engines.filestorage import lock
 from tidstorage.errors import NotCoherent
 from tidstorage.manifest import Manifest
 from tidstorage.restore.plan import Policy
@@ -30,3 +31,4 @@ def cut(targets: Mapping[str, Target], vector: Vector) -> None:
                 "Choose another set (bin/cluster backups).",
             )
         filestorage.truncate(target.staged_data_file, last)
+        lock.path_of(target.staged_data_file).unlink(missing_ok=True)

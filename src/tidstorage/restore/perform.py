@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import zc.lockfile
-
 from tidstorage import lock, point
 from tidstorage.backup import layout
 from tidstorage.cluster import Cluster
 from tidstorage.engines import filestorage
+from tidstorage.engines.filestorage import lock as file_lock
 from tidstorage.errors import (
     ClusterRunning,
     EngineFailed,
@@ -65,7 +64,7 @@ def in_place(cluster: Cluster, request: Request) -> Report:
         vector = cutting.choose_cut(manifest, request.policy)
         target.remove_staging(targets.values())
         sizes = _stage(cluster, manifest, request, targets, vector)
-        moment = f"{point.now():%Y%m%dT%H%M%SZ}"
+        moment = target.unused_moment(targets.values())
         new = _new_point(manifest, request, vector, _timeline(cluster, manifest) + 1)
         actions = [act for each in targets.values() for act in each.actions(moment)]
         actions += _cache_removals(cluster)
@@ -122,11 +121,15 @@ def rehearse(cluster: Cluster, request: Request) -> Report:
 
 def refuse_running(cluster: Cluster) -> None:
     """ClusterRunning where a server, a Zope or the daemon is up."""
+    if parts := running_parts(cluster):
+        raise ClusterRunning(f"still running: {', '.join(parts)}")
+
+
+def running_parts(cluster: Cluster) -> list[str]:
+    """What is up, in words."""
     from tidstorage import processes
 
-    parts = processes.running_parts(cluster)
-    if parts:
-        raise ClusterRunning(f"still running: {', '.join(parts)}")
+    return processes.running_parts(cluster)
 
 
 @contextlib.contextmanager
@@ -135,14 +138,7 @@ def _data_files_locked(cluster: Cluster) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for storage in cluster.storages:
             layout.make_folder(storage.data_file.parent)
-            path = f"{storage.data_file}.lock"
-            try:
-                held = zc.lockfile.LockFile(path)
-            except zc.lockfile.LockError:
-                raise ClusterRunning(
-                    f"storage {storage.id} is in use: {path} is locked"
-                ) from None
-            stack.callback(held.close)
+            stack.enter_context(file_lock.held(storage.data_file))
         yield
 
 

@@ -48,8 +48,8 @@ def refuse_lack_of_space(manifest: Manifest, targets: Mapping[str, Target]) -> N
     """NoSpace where what is to be staged cannot fit; nothing is written yet."""
     needed: dict[int, int] = {}
     where: dict[int, Path] = {}
-    for storage in manifest.storages:
-        target = targets[storage.id]
+    for storage_id, target in targets.items():
+        storage = manifest.storage(storage_id)
         sizes = [(target.data_file, storage.size)]
         if target.blob_directory is not None:
             sizes.append((target.blob_directory, storage.blob_bytes))
@@ -135,6 +135,7 @@ def _stage_blob(pool: Path, blob: StoredBlob, staged: Path) -> None:
             output.write(block)
         output.flush()
         os.fsync(output.fileno())
-    if source.digest_of_all() != blob.sha256:
+        digest = source.digest_of_all()
+    if digest != blob.sha256:
         raise NotCoherent(f"blob {path} is not what was written", _CHOOSE_ANOTHER)
     target.chmod(_BLOB_MODE)

@@ -1,11 +1,15 @@
 """Where a restore puts things: in place of the cluster's files, or elsewhere."""
 
+import glob
 import shutil
+import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tidstorage import point
 from tidstorage.cluster import Cluster
+from tidstorage.engines.filestorage import index, lock
 from tidstorage.errors import EngineFailed
 from tidstorage.restore.swap import Action
 
@@ -28,30 +32,35 @@ class Target:
     def staged_blob_directory(self) -> Path | None:
         return self.blob_directory and _staged(self.blob_directory)
 
-    @property
-    def index(self) -> Path:
-        """What FileStorage keeps beside the file; of no use for another one."""
-        return self.data_file.with_name(self.data_file.name + ".index")
-
     def remove_staging(self) -> None:
         """Remove what a restore that did not come to its swap has left."""
-        self.staged_data_file.unlink(missing_ok=True)
+        staged = self.staged_data_file
+        for path in (staged, index.path_of(staged), lock.path_of(staged)):
+            path.unlink(missing_ok=True)
         blobs = self.staged_blob_directory
         if blobs and blobs.exists():
             shutil.rmtree(blobs)
 
+    def has_kept(self, moment: str) -> bool:
+        """Whether old files are kept under that moment already."""
+        kept = f"{glob.escape(self.data_file.name)}*{KEPT}{moment}"
+        return any(self.data_file.parent.glob(kept))
+
     def actions(self, moment: str) -> Iterator[Action]:
         """Keep what is there under another name, and put the new in its place."""
-        kept = f"{KEPT}{moment}"
-        pairs = [(self.staged_data_file, self.data_file)]
+        pairs = [
+            (self.staged_data_file, self.data_file),
+            (index.path_of(self.staged_data_file), index.path_of(self.data_file)),
+        ]
         if self.blob_directory and self.staged_blob_directory:
             pairs.append((self.staged_blob_directory, self.blob_directory))
-        for _, path in [*pairs, (None, self.index)]:
+        for _, path in pairs:
             if path.exists():
-                other = path.with_name(path.name + kept)
+                other = path.with_name(f"{path.name}{KEPT}{moment}")
                 yield Action("keep", str(path), str(other))
         for staged, path in pairs:
-            yield Action("place", str(staged), str(path))
+            if staged.exists():
+                yield Action("place", str(staged), str(path))
 
 
 def _staged(path: Path) -> Path:
@@ -87,6 +96,15 @@ def elsewhere(directory: Path, storages: Mapping[str, bool]) -> dict[str, Target
         )
         for each, blobs in storages.items()
     }
+
+
+def unused_moment(targets: Collection[Target]) -> str:
+    """The present second in UTC, or the next one that no kept file is named by."""
+    while True:
+        moment = f"{point.now():%Y%m%dT%H%M%SZ}"
+        if not any(each.has_kept(moment) for each in targets):
+            return moment
+        time.sleep(0.05)
 
 
 def remove_staging(targets: Collection[Target]) -> None:

@@ -1,0 +1,493 @@
+"""Restores with real servers, real writers and the real repozo."""
+
+import argparse
+import dataclasses
+import pickle
+import subprocess
+import sys
+
+import pytest
+import records
+import ZODB
+from small_cluster import small_cluster
+from ZODB.FileStorage import FileStorage
+
+from tidstorage import child, point
+from tidstorage.backup import layout, sets
+from tidstorage.backup.perform import back_up
+from tidstorage.commands import restore as verb
+from tidstorage.errors import (
+    ClusterRunning,
+    Damaged,
+    EngineFailed,
+    InterruptedRestore,
+    NoSpace,
+    NoSuchSet,
+    NotCoherent,
+)
+from tidstorage.restore import check, cutting, perform, recover, swap
+from tidstorage.restore.plan import Request
+
+pytestmark = pytest.mark.integration
+STEPS = (
+    "recover.data_file",
+    "cutting.cut",
+    "check.check",
+    "recover.blob_directory",
+    "swap.write",
+    "swap.execute",
+    "perform._finish",
+)
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    with small_cluster(tmp_path) as running:
+        monkeypatch.setattr(perform, "running_parts", running.running_parts)
+        yield running
+
+
+def contents(cluster):
+    """{path: bytes} of all that a restore may change, but for locks."""
+    found = {}
+    for storage in cluster.storages:
+        folders = [storage.data_file.parent]
+        for path in (each for folder in folders for each in folder.rglob("*")):
+            if path.is_file() and not path.name.endswith((".lock", ".log", ".conf")):
+                found[path] = path.read_bytes()
+    return found
+
+
+def check_restored(cluster, made):
+    """The files hold the point, nothing after it, and nothing torn."""
+    content = {s.id: records.read(s.data_file) for s in cluster.storages}
+    ends = {s: held[-1][0] for s, held in content.items()}
+    assert ends == dict(made.point.vector)
+    assert records.violations(content, ends) == []
+    return content
+
+
+def totals(cluster):
+    """{storage id: {group: counter}} as the application reads it."""
+    found = {}
+    for storage in cluster.storages:
+        database = ZODB.DB(FileStorage(str(storage.data_file), read_only=True))
+        connection = database.open()
+        root = connection.root()
+        found[storage.id] = {name: root[name] for name in root if name.count("+")}
+        connection.close()
+        database.close()
+    return found
+
+
+def test_restores_the_point_of_a_set_taken_under_load(small):
+    cluster = small.cluster(compress=True)
+    with small.writer(2), small.writer(3):
+        back_up(cluster)
+        made = back_up(cluster)
+    small.stop()
+    zec = cluster.zopes[0].cache_directory / "root.zec"
+    zec.parent.mkdir()
+    zec.write_bytes(b"of the lost timeline")
+    report = perform.in_place(cluster, Request())
+    check_restored(cluster, made)
+    counters = totals(cluster)
+    for storage, groups in counters.items():
+        for group, count in groups.items():
+            assert {counters[each].get(group) for each in group.split("+")} == {
+                count
+            }, storage
+    assert not zec.exists()
+    assert swap.interrupted(cluster) is None
+    for storage in cluster.storages:
+        new = point.read(point.beside(storage.data_file))
+        assert (new.source, new.timeline) == ("restore", 2)
+        assert new.vector == made.point.vector
+        kept = storage.data_file.with_name(storage.data_file.name + report.kept)
+        assert kept.stat().st_size >= report.sizes[storage.id][1]
+        assert not list(storage.data_file.parent.glob("*.restoring*"))
+    small.start()
+    small.write(9, 4)
+    again = back_up(cluster)
+    assert again.point.timeline == 2
+    assert again.floor.source == "restore"
+
+
+def test_with_the_end_of_the_file_for_a_cut_the_files_are_torn(small, monkeypatch):
+    """The copies reach beyond the point: what cuts them is `choose_cut`."""
+    cluster = small.cluster()
+    with small.writer(2), small.writer(3), small.writer(4):
+        made = back_up(cluster)
+    small.stop()
+    monkeypatch.setattr(
+        cutting,
+        "choose_cut",
+        lambda manifest, policy: dict.fromkeys(manifest.point.vector, (1 << 63) - 1),
+    )
+    before = contents(cluster)
+    with pytest.raises(NotCoherent, match="do not fit together"):
+        perform.in_place(cluster, Request())
+    assert contents(cluster) == before
+    monkeypatch.setattr(check, "check", lambda *arguments: None)
+    perform.in_place(cluster, Request())
+    content = {s.id: records.read(s.data_file) for s in cluster.storages}
+    assert records.violations(content, {s: h[-1][0] for s, h in content.items()})
+    assert made.point.vector != {s: h[-1][0] for s, h in content.items()}
+
+
+def test_blobs_up_to_the_point_come_back(small, tmp_path):
+    cluster = small.cluster()
+    small.write(2, 12, group=["documents"])
+    made = back_up(cluster)
+    small.write(3, 6, group=["documents"])
+    small.stop()
+    documents = cluster.storage("documents")
+    files = {
+        p.relative_to(documents.blob_directory): p.read_bytes()
+        for p in documents.blob_directory.rglob("*.blob")
+    }
+    perform.in_place(cluster, Request())
+    restored = list(documents.blob_directory.rglob("*.blob"))
+    assert len(restored) == made.storage("documents").blob_count
+    assert 0 < len(restored) < len(files)
+    for path in restored:
+        assert path.read_bytes() == files[path.relative_to(documents.blob_directory)]
+    storage = FileStorage(
+        str(documents.data_file), blob_dir=str(documents.blob_directory)
+    )
+    database = ZODB.DB(storage)
+    connection = database.open()
+    with connection.root()["blob"].open() as stream:
+        assert len(stream.read()) == 2000
+    connection.close()
+    database.close()
+
+
+def test_refused_while_a_server_runs(small):
+    cluster = small.cluster()
+    small.write(1, 3)
+    back_up(cluster)
+    before = contents(cluster)
+    with pytest.raises(ClusterRunning):
+        perform.in_place(cluster, Request())
+    assert contents(cluster) == before
+    small.alpha.stop()
+    before = contents(cluster)
+    with pytest.raises(ClusterRunning):
+        perform.in_place(cluster, Request())
+    assert contents(cluster) == before
+
+
+def test_refused_while_only_a_zope_runs(small, monkeypatch):
+    cluster = small.cluster()
+    small.write(1, 3)
+    back_up(cluster)
+    small.stop()
+    monkeypatch.setattr(perform, "running_parts", lambda cluster: ["Zope web-1"])
+    with pytest.raises(ClusterRunning, match="still running: Zope web-1"):
+        perform.in_place(cluster, Request())
+
+
+def test_nothing_to_restore(small):
+    cluster = small.cluster()
+    small.stop()
+    with pytest.raises(NoSuchSet, match="no whole backup set"):
+        perform.in_place(cluster, Request())
+    with pytest.raises(NoSuchSet, match="no set 20200101T000000Z"):
+        perform.in_place(cluster, Request(set_id="20200101T000000Z"))
+    with pytest.raises(NoSuchSet, match="has the point 7-x"):
+        perform.in_place(cluster, Request(point_id="7-x"))
+
+
+def test_an_older_set_or_point_by_its_id(small):
+    cluster = small.cluster()
+    small.write(1, 4)
+    old = back_up(cluster)
+    small.write(2, 4)
+    back_up(cluster)
+    small.stop()
+    perform.in_place(cluster, Request(set_id=old.id))
+    check_restored(cluster, old)
+    perform.in_place(cluster, Request(point_id=old.point.id))
+    check_restored(cluster, old)
+    timeline = point.read(point.beside(cluster.storages[0].data_file)).timeline
+    assert timeline == 3
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_byte_that_rotted_is_found_and_changes_nothing(small, compress):
+    cluster = small.cluster(compress=compress)
+    small.write(1, 4)
+    made = back_up(cluster)
+    small.stop()
+    path = cluster.backup.directory / made.storage("root").files[0].path
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    before = contents(cluster)
+    with pytest.raises(NotCoherent, match=r"root/.*(not what was written|damaged)"):
+        perform.in_place(cluster, Request())
+    assert contents(cluster) == before
+
+
+def test_a_blob_that_is_gone_is_found_and_changes_nothing(small):
+    cluster = small.cluster()
+    small.write(2, 12, group=["documents"])
+    back_up(cluster)
+    small.stop()
+    pool = layout.pool(cluster.backup.directory, "documents")
+    next(pool.glob("??/*")).unlink()
+    before = contents(cluster)
+    with pytest.raises(NotCoherent, match=r"blob .* is missing"):
+        perform.in_place(cluster, Request())
+    assert contents(cluster) == before
+
+
+def test_a_set_that_is_not_whole_is_passed_over_aloud(small, capsys, monkeypatch):
+    cluster = small.cluster()
+    small.write(1, 4)
+    old = back_up(cluster)
+    small.write(2, 4)
+    new = back_up(cluster)
+    small.stop()
+    (cluster.backup.directory / new.storage("root").files[-1].path).unlink()
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    assert verb.run(parser.parse_args([]), cluster) == 0
+    check_restored(cluster, old)
+    assert f"set {new.id} is newer, but not whole" in capsys.readouterr().err
+    with pytest.raises(NotCoherent, match="not whole"):
+        perform.in_place(cluster, Request(set_id=new.id))
+
+
+@pytest.fixture
+def damaged(small):
+    """(cluster, the clean set, the newer set with a half commit in it)."""
+    cluster = small.cluster()
+    small.write(1, 4)
+    clean = back_up(cluster)
+    small.write(2, 1, half=["catalog", "root"])
+    small.write(3, 5, group=["catalog", "documents", "root"])
+    made = back_up(cluster)
+    small.stop()
+    return cluster, clean, made
+
+
+def test_half_commits_are_the_operators_choice(damaged):
+    cluster, clean, made = damaged
+    before = contents(cluster)
+    for request in (Request(), Request(set_id=made.id)):
+        with pytest.raises(Damaged) as caught:
+            perform.in_place(cluster, request)
+        said = str(caught.value)
+        assert made.point.damage[0].commit_id.hex() in said
+        assert f"--strict loses {made.strict_loss.transactions} transaction" in said
+        assert f"--set {clean.id} loses all since" in said
+        assert "--tolerant keeps everything" in said
+    assert contents(cluster) == before
+
+
+def test_strict_leaves_the_half_commit_out(damaged):
+    cluster, _, made = damaged
+    perform.in_place(cluster, Request(policy="strict"))
+    content = {s.id: records.read(s.data_file) for s in cluster.storages}
+    assert records.violations(content, {s: h[-1][0] for s, h in content.items()}) == []
+    half = made.point.damage[0].commit_id
+    held = {mark.commit_id for marks in content.values() for _, mark in marks if mark}
+    assert half not in held
+    beside = point.read(point.beside(cluster.storages[0].data_file))
+    assert beside.vector == made.strict
+
+
+def test_tolerant_keeps_it_and_it_stays_known(damaged, small):
+    cluster, clean, made = damaged
+    perform.in_place(cluster, Request(policy="tolerant"))
+    content = {s.id: records.read(s.data_file) for s in cluster.storages}
+    half = made.point.damage[0]
+    held = {mark.commit_id for _, mark in content["catalog"] if mark}
+    assert half.commit_id in held
+    beside = point.read(point.beside(cluster.storages[0].data_file))
+    assert beside.vector == clean.point.vector
+    small.start()
+    assert back_up(cluster).point.damage == (half,)
+
+
+def test_restore_elsewhere_leaves_a_running_cluster_alone(small, tmp_path):
+    cluster = small.cluster()
+    small.write(1, 4)
+    small.write(2, 8, group=["documents"])
+    made = back_up(cluster)
+    before = {s.data_file: s.data_file.stat().st_ino for s in cluster.storages}
+    into = tmp_path / "elsewhere"
+    perform.elsewhere(cluster, Request(), into)
+    assert {s.data_file: s.data_file.stat().st_ino for s in cluster.storages} == before
+    for storage in cluster.storages:
+        assert (
+            records.read(into / storage.id / "Data.fs")[-1][0]
+            == (made.point.vector[storage.id])
+        )
+    assert list((into / "documents" / "blobs").rglob("*.blob"))
+    with pytest.raises(EngineFailed, match="not empty"):
+        perform.elsewhere(cluster, Request(), into)
+
+
+def test_no_space_changes_nothing(small, monkeypatch):
+    cluster = small.cluster()
+    small.write(1, 4)
+    back_up(cluster)
+    small.stop()
+    before = contents(cluster)
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device", "x")
+
+    monkeypatch.setattr(recover, "blob_directory", full)
+    with pytest.raises(NoSpace, match="No space left"):
+        perform.in_place(cluster, Request())
+    assert contents(cluster) == before
+    monkeypatch.setattr(
+        recover.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
+    )
+    with pytest.raises(NoSpace, match="has 10 bytes free"):
+        perform.in_place(cluster, Request())
+    assert contents(cluster) == before
+
+
+RESTORE_AND_DIE = """
+import os, pickle, sys
+from tidstorage.restore import check, cutting, perform, recover, swap
+perform.running_parts = lambda cluster: []
+step, count, before = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "before"
+module, name = step.split(".")
+module = dict(check=check, cutting=cutting, perform=perform, recover=recover,
+              swap=swap)[module]
+original = getattr(module, name)
+def wrapped(*arguments):
+    global count
+    count -= 1
+    if before and not count:
+        os._exit(9)
+    result = original(*arguments)
+    if not count:
+        os._exit(9)
+    return result
+setattr(module, name, wrapped)
+perform.in_place(pickle.load(sys.stdin.buffer), perform.Request())
+"""
+
+
+def restore_and_die(cluster, step, count=1, when="after"):
+    """A restore in a process that ends at that step; whether it came there."""
+    ended = subprocess.run(
+        [sys.executable, "-c", RESTORE_AND_DIE, step, str(count), when],
+        input=pickle.dumps(cluster),
+        env=child.environment(),
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode in (0, 9)
+    return ended.returncode == 9
+
+
+@pytest.fixture
+def lost(small):
+    """(cluster, its set): stopped, with more committed after the set."""
+    cluster = small.cluster()
+    small.write(1, 4)
+    small.write(2, 6, group=["documents"])
+    made = back_up(cluster)
+    small.write(3, 5)
+    small.stop()
+    return cluster, made
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_at_each_step_the_next_run_mends(lost, when):
+    cluster, made = lost
+    before = contents(cluster)
+    for step in STEPS:
+        assert restore_and_die(cluster, step, when=when)
+        begun = swap.interrupted(cluster)
+        assert bool(begun) == (
+            (step, when)
+            in {
+                ("swap.write", "after"),
+                ("swap.execute", "before"),
+                ("swap.execute", "after"),
+                ("perform._finish", "before"),
+            }
+        ), step
+        if begun:
+            with pytest.raises(InterruptedRestore):
+                back_up(cluster)
+            report = perform.in_place(cluster, Request(set_id="whatever"))
+            assert report.resumed
+            assert report.kept
+        else:
+            untouched = contents(cluster)
+            if not any("before-restore" in path.name for path in untouched):
+                assert {p: c for p, c in untouched.items() if p in before} == before
+            perform.in_place(cluster, Request())
+        check_restored(cluster, made)
+        assert not [each for each in contents(cluster) if "restoring" in str(each)], (
+            step
+        )
+
+
+def test_killed_at_each_action_of_the_swap_the_next_run_mends(lost):
+    cluster, made = lost
+    count = 1
+    while restore_and_die(cluster, "swap.perform", count):
+        assert swap.interrupted(cluster)
+        assert perform.in_place(cluster, Request()).resumed
+        check_restored(cluster, made)
+        count += 1
+    assert count > 10
+    check_restored(cluster, made)
+
+
+def test_stop_stops_restores_and_starts(small, monkeypatch):
+    cluster = small.cluster()
+    small.write(1, 4)
+    made = back_up(cluster)
+    small.write(2, 4)
+    calls = []
+    processes = argparse.Namespace(
+        stop=lambda cluster: (calls.append("stop"), small.stop()),
+        start=lambda cluster: (calls.append("start"), small.start()),
+    )
+    monkeypatch.setitem(sys.modules, "tidstorage.processes", processes)
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    with pytest.raises(NoSuchSet):
+        verb.run(parser.parse_args(["--stop", "--set", "nothing"]), cluster)
+    assert calls == [], "stopped for nothing"
+    assert verb.run(parser.parse_args(["--stop", "--json"]), cluster) == 0
+    assert calls == ["stop", "start"]
+    small.stop()
+    check_restored(cluster, made)
+
+
+def test_dry_run_changes_nothing(lost, capsys):
+    cluster, made = lost
+    before = contents(cluster)
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    assert verb.run(parser.parse_args(["--dry-run"]), cluster) == 0
+    assert f"would be restored: set {made.id}" in capsys.readouterr().out
+    assert contents(cluster) == before
+
+
+def test_a_set_of_other_storages_is_refused(lost):
+    cluster, made = lost
+    fewer = dataclasses.replace(cluster, storages=cluster.storages[:2])
+    with pytest.raises(NotCoherent, match="has storages that the cluster has not"):
+        perform.in_place(fewer, Request())
+    retired = dataclasses.replace(fewer, retired=frozenset(["documents"]))
+    perform.in_place(retired, Request())
+    made_elsewhere = cluster.directory / "new.fs"
+    other = dataclasses.replace(cluster.storages[0], id="new", data_file=made_elsewhere)
+    more = dataclasses.replace(cluster, storages=(*cluster.storages, other))
+    with pytest.raises(NotCoherent, match="has no storage new"):
+        perform.in_place(more, Request())
+    assert sets.by_id(cluster.backup.directory, made.id).is_whole
