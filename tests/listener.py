@@ -1,0 +1,83 @@
+"""A process that listens like the daemon and writes down all it is told.
+
+``python listener.py PORT FOLDER``: answers BOOTSTRAPED, and writes every other
+byte into a file for each connection; ``Listener`` starts, stops, kills and reads
+one.
+"""
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from real import free_port, wait_until
+
+from tidstorage import protocol
+
+
+class Listener:
+    """One such process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "heard"
+        self.folder.mkdir()
+        self.address = ("127.0.0.1", free_port())
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "Listener":
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, str(self.address[1]), str(self.folder)]
+        )
+        wait_until(self._accepts, "the listener answers")
+        return self
+
+    def _accepts(self) -> bool:
+        try:
+            socket.create_connection(self.address, timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    def signal(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(30)
+            self.process = None
+
+    def heard(self) -> list[protocol.Command]:
+        """What it was told so far."""
+        return [
+            command
+            for file in sorted(self.folder.iterdir())
+            for command in protocol.Parser().feed(file.read_bytes())
+        ]
+
+
+def _serve(connection: socket.socket, file: Path) -> None:
+    question = protocol.encode_bootstraped()
+    with connection, file.open("xb", buffering=0) as heard:
+        while data := connection.recv(65536):
+            if data.startswith(question):
+                connection.sendall(protocol.encode_truth(True))
+                data = data.removeprefix(question)
+            heard.write(data)
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+    while True:
+        connection, _ = server.accept()
+        file = Path(sys.argv[2], str(time.monotonic_ns()))
+        threading.Thread(target=_serve, args=(connection, file), daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+"""The sender never makes a caller wait, whatever becomes of the daemon."""
+
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+from listener import Listener
+from real import free_port, wait_until
+
+from tidstorage import protocol, sender
+from tidstorage.sender import Sender
+
+#: Generous for the machine, tiny beside a timeout: seconds for one message.
+A_MOMENT = 0.1
+
+
+@pytest.fixture
+def listener(tmp_path):
+    listener = Listener(tmp_path).start()
+    yield listener
+    listener.kill()
+
+
+@pytest.fixture
+def make():
+    made = []
+
+    def make_sender(address, **options):
+        made.append(Sender(address, **options))
+        return made[-1]
+
+    yield make_sender
+    for each in made:
+        each.close(5)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(sender, "TIMEOUT", 0.3)
+    monkeypatch.setattr(sender, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(sender, "LONGEST_PAUSE", 0.2)
+
+
+def tell(told, name):
+    """One whole transaction; the longest time that a call took, in seconds."""
+    calls = [
+        lambda: told.begin(name, ("root", "catalog")),
+        lambda: told.commit(name, {"root": 1, "catalog": 2}),
+    ]
+    longest = 0.0
+    for call in calls:
+        start = time.perf_counter()
+        if call() is False:
+            break
+        longest = max(longest, time.perf_counter() - start)
+    return longest
+
+
+def test_messages_arrive_in_order(listener, make):
+    told = make(listener.address)
+    tell(told, "one")
+    told.begin("two", ("root",))
+    told.abort("two")
+    expected = [
+        protocol.Begin("one", ("root", "catalog")),
+        protocol.Commit("one", {"root": 1, "catalog": 2}),
+        protocol.Begin("two", ("root",)),
+        protocol.Abort("two"),
+    ]
+    wait_until(lambda: len(listener.heard()) >= 4, "four messages")
+    assert listener.heard() == expected
+    wait_until(lambda: told.statistics()["sent"] == 4, "four are counted")
+    assert told.statistics() == {"sent": 4, "dropped": 0, "connected": 1}
+
+
+def test_no_thread_before_the_first_message(listener, make):
+    before = threading.active_count()
+    told = make(listener.address)
+    assert threading.active_count() == before
+    tell(told, "one")
+    assert threading.active_count() == before + 1
+
+
+def refused():
+    return ("127.0.0.1", free_port())
+
+
+def black_hole():
+    # TEST-NET-1: nothing is there, and where packets are dropped nothing answers.
+    return ("192.0.2.1", 9001)
+
+
+@pytest.mark.parametrize("address", [refused, black_hole])
+def test_nobody_there_costs_nothing(make, impatient, address, caplog):
+    told = make(address(), queue_length=100)
+    longest = max(tell(told, str(number)) for number in range(300))
+    assert longest < A_MOMENT
+    assert told.statistics()["dropped"] > 0
+    wait_until(lambda: "cannot be told" in caplog.text, "the loss is logged")
+
+
+def test_a_full_backlog_costs_nothing(make, impatient):
+    # A connection that is never accepted: the surest black hole there is.
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        clients = [socket.socket() for _ in range(4)]
+        for client in clients:
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        told = make(server.getsockname(), queue_length=100)
+        assert max(tell(told, str(number)) for number in range(300)) < A_MOMENT
+        for client in clients:
+            client.close()
+
+
+def test_a_stopped_daemon_costs_nothing_and_gets_the_rest_later(
+    listener, make, impatient, caplog
+):
+    told = make(listener.address)
+    tell(told, "before")
+    wait_until(lambda: len(listener.heard()) == 2, "it hears")
+    listener.signal(signal.SIGSTOP)
+    long = "x" * 4000
+    longest = max(tell(told, f"{number}{long}") for number in range(2000))
+    assert longest < A_MOMENT
+    wait_until(lambda: "cannot be told" in caplog.text, "the loss is noticed")
+    # Further attempts connect to the kernel and are not answered: no more lines.
+    time.sleep(1)
+    assert [each.getMessage().count("is back") for each in caplog.records] == [0]
+    listener.signal(signal.SIGCONT)
+    tell(told, "after")
+    wait_until(
+        lambda: any(
+            each == protocol.Begin("after", ("root", "catalog"))
+            for each in listener.heard()
+        ),
+        "it hears again",
+    )
+    assert [each.getMessage().count("is back") for each in caplog.records] == [0, 1]
+
+
+def test_a_killed_daemon_is_found_again_with_one_line_each(
+    listener, make, impatient, caplog
+):
+    told = make(listener.address)
+    tell(told, "before")
+    wait_until(lambda: len(listener.heard()) == 2, "it hears")
+    listener.kill()
+    for number in range(50):
+        tell(told, f"meanwhile-{number}")
+    wait_until(lambda: "cannot be told" in caplog.text, "the loss is logged")
+    assert told.statistics()["connected"] == 0
+    listener.start()
+    wait_until(lambda: len(listener.heard()) >= 102, "all of it arrives")
+    assert len(listener.heard()) == 102
+    assert [
+        each.getMessage().split(" (")[0].split()[-2:] for each in caplog.records
+    ] == [["of", "commits"], ["is", "back"]]
+
+
+def test_whole_transactions_are_left_out_never_an_end(listener, make, impatient):
+    listener.kill()
+    told = make(listener.address, queue_length=10)
+    open_ones = [told.begin(str(number), ("root",)) for number in range(30)]
+    for number, taken in enumerate(open_ones):
+        if taken:
+            told.commit(str(number), {"root": number})
+    taken = sum(open_ones)
+    assert 10 <= taken < 30
+    assert told.statistics()["dropped"] == 30 - taken
+    listener.start()
+    wait_until(lambda: len(listener.heard()) == 2 * taken, "the taken ones arrive")
+    begun = {
+        each.transaction_id
+        for each in listener.heard()
+        if isinstance(each, protocol.Begin)
+    }
+    ended = {
+        each.transaction_id
+        for each in listener.heard()
+        if isinstance(each, protocol.Commit)
+    }
+    assert begun == ended
+
+
+def test_a_forked_child_has_a_connection_of_its_own(listener, make):
+    told = make(listener.address)
+    tell(told, "parent")
+    wait_until(lambda: len(listener.heard()) == 2, "the parent is heard")
+    child = os.fork()
+    if not child:
+        try:
+            tell(told, "child")
+            told.close(10)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    tell(told, "parent again")
+    wait_until(lambda: len(listener.heard()) == 6, "both are heard")
+    assert {each.transaction_id for each in listener.heard()} == {
+        "parent",
+        "child",
+        "parent again",
+    }
+    assert told.statistics()["connected"] == 1
+
+
+def test_closing_sends_what_waits(listener, make):
+    told = make(listener.address)
+    for number in range(500):
+        tell(told, str(number))
+    told.close(10)
+    wait_until(lambda: len(listener.heard()) == 1000, "all arrived")
+    assert told.statistics()["connected"] == 0
+
+
+@pytest.mark.parametrize("address", [refused, black_hole])
+def test_closing_gives_up_soon(make, address):
+    told = make(address())
+    tell(told, "one")
+    start = time.monotonic()
+    told.close(0.5)
+    assert time.monotonic() - start < 2
+
+
+def test_after_a_defect_the_next_message_starts_another_thread(
+    listener, make, monkeypatch
+):
+    told = make(listener.address)
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
+    monkeypatch.setattr(sender, "_encode", lambda message: message.nothing)
+    tell(told, "lost")
+    wait_until(lambda: told._thread is None, "the thread dies")
+    monkeypatch.undo()
+    tell(told, "heard")
+    wait_until(lambda: len(listener.heard()) == 2, "the next is heard")
