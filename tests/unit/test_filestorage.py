@@ -8,11 +8,11 @@ import resource
 import shutil
 import signal
 import struct
-import traceback
 
 import pytest
 import transaction
 import ZODB
+from dying import DIED, die_at_change, in_child
 from persistent.mapping import PersistentMapping
 from ZODB.FileStorage import FileIterator, FileStorage
 from ZODB.fsIndex import fsIndex
@@ -522,55 +522,6 @@ class TestTruncate:
         assert filled.read_bytes() + keep.read_bytes() == before[0]
 
 
-def in_child(function):
-    """Exit status of a process that runs ``function``; 70 where it raises."""
-    child = os.fork()
-    if not child:
-        status = 70
-        try:
-            function()
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-#: Everything through which a cut changes what is on disk.
-CHANGES = [
-    "open",
-    "fsync",
-    "rename",
-    "replace",
-    "unlink",
-    "ftruncate",
-    "write",
-    "pwrite",
-    "copy_file_range",
-]
-
-
-def die_at_change(number, after):
-    """Patch ``os`` so that the process dies at its nth change, as by SIGKILL."""
-    left = [number]
-
-    def dying(function):
-        def changed(*arguments, **keywords):
-            left[0] -= 1
-            if left[0] == 0 and not after:
-                os._exit(99)
-            result = function(*arguments, **keywords)
-            if left[0] == 0:
-                os._exit(99)
-            return result
-
-        return changed
-
-    for name in CHANGES:
-        setattr(os, name, dying(getattr(os, name)))
-
-
 class TestCrash:
     """A process that dies at any step of a cut, and the run after it."""
 
@@ -591,7 +542,7 @@ class TestCrash:
                 filestorage.truncate(path, last, keep)
 
             status = in_child(cut)
-            assert status in (0, 99)
+            assert status in (0, DIED)
             # Nothing is lost, and ZODB can open what is there, to either end.
             assert content.startswith(path.read_bytes())
             if path.stat().st_size < len(content):

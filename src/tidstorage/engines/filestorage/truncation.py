@@ -34,6 +34,12 @@ def truncate(path: Path, last: int, keep: Path | None = None) -> int:
     has the file open, EngineFailed, NoSpace, FileUnreadable.
     """
     with errors_named(path), lock.held(path):
+        return truncate_held(path, last, keep)
+
+
+def truncate_held(path: Path, last: int, keep: Path | None) -> int:
+    """`truncate`, for a caller that holds the file's lock."""
+    with errors_named(path):
         with DataFile(path) as data_file:
             position = data_file.boundary_after(last)
             size = data_file.size()

@@ -1,0 +1,70 @@
+"""The floor above which files are examined: a point, or a TID log's last vector."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidstorage import point, tidlog
+from tidstorage.errors import FileUnreadable
+from tidstorage.point import Point
+from tidstorage.tid import Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """A vector to trust, and where it is from, in words."""
+
+    vector: Vector
+    origin: str
+
+
+def choose(
+    paths: Mapping[str, Path], given: Path | None, aliases: Mapping[str, str]
+) -> Floor:
+    """The floor in the file given, else that of the points beside, else none.
+
+    paths: {storage id: its Data.fs}.  aliases: {old storage id: present id}.
+    FileUnreadable where ``given`` is neither a point nor a TID log.
+    """
+    if given is not None:
+        return Floor(_read(given, aliases), str(given))
+    found = beside(paths)
+    if found is None:
+        return Floor({}, "nothing: the files are examined from their start")
+    return Floor(_renamed(found.vector, aliases), f"point {found.id} beside the files")
+
+
+def _renamed(vector: Vector, aliases: Mapping[str, str]) -> dict[str, int]:
+    return {aliases.get(storage, storage): last for storage, last in vector.items()}
+
+
+def _read(path: Path, aliases: Mapping[str, str]) -> dict[str, int]:
+    if _is_json(path):
+        vector: Vector = point.read(path).vector
+    else:
+        vector = tidlog.read_last(path)
+        if not vector:
+            raise FileUnreadable(f"{path} is neither a point nor a TID log with one")
+    return _renamed(vector, aliases)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except OSError as error:
+        raise FileUnreadable(f"{path}: {error.strerror}") from error
+    except ValueError:
+        return False
+    return True
+
+
+def beside(paths: Mapping[str, Path]) -> Point | None:
+    """The oldest of the points beside the files, where each file has one."""
+    points = []
+    for path in paths.values():
+        try:
+            points.append(point.read(point.beside(path)))
+        except FileUnreadable:
+            return None
+    return min(points, key=lambda each: (each.timeline, each.time), default=None)

@@ -1,0 +1,192 @@
+"""Cutting several files in place: all of them or, for the time being, none.
+
+What is to be done is written down first, beside every file.  Each step can be
+done twice, so that a run that finds a plan beside any of its files does all of
+it again; then the plan goes.  A plan is refused when a file is neither as long
+as it was nor as it was to become: then someone has written since.
+"""
+
+import contextlib
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ZODB.FileStorage import FileStorage
+
+from tidstorage import durable, point, tid
+from tidstorage.engines.filestorage import lock
+from tidstorage.engines.filestorage.copying import errors_named
+from tidstorage.engines.filestorage.truncation import truncate_held
+from tidstorage.errors import FileUnreadable, InterruptedRestore, NotCoherent
+from tidstorage.point import Point
+from tidstorage.tid import Vector
+
+FORMAT_VERSION = 1
+SUFFIX = ".cut-plan"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One file: from ``size`` bytes to ``position``, its last TID is ``last`` then.
+
+    dropped: where the bytes go that are cut off.
+    """
+
+    storage: str
+    path: Path
+    last: int
+    position: int
+    size: int
+    dropped: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All steps, the point to leave beside the files, and what to remove.
+
+    floor, accepted: what the cut was computed from, see `tails.cut_files`.
+    remove: caches of the lost timeline, files or folders.
+    """
+
+    steps: Sequence[Step]
+    floor: Vector
+    accepted: frozenset[bytes]
+    point: Point
+    remove: Sequence[Path]
+
+
+@contextlib.contextmanager
+def locked(paths: Iterable[Path]) -> Iterator[None]:
+    """Keep every server away from all files; ClusterRunning where one has one."""
+    with contextlib.ExitStack() as stack:
+        for path in paths:
+            stack.enter_context(errors_named(path))
+            stack.enter_context(lock.held(path))
+        yield
+
+
+def interrupted(paths: Iterable[Path]) -> Plan | None:
+    """The plan of a run that did not come to its end, if one of the files has one.
+
+    InterruptedRestore where a file has changed since.
+    """
+    for path in map(_beside, paths):
+        if path.exists():
+            plan = _read(path)
+            _refuse_changed(plan, path)
+            return plan
+    return None
+
+
+def _beside(data_file: Path) -> Path:
+    return data_file.with_name(data_file.name + SUFFIX)
+
+
+def write(plan: Plan) -> None:
+    """Write the plan: from now on it has to be brought to its end."""
+    data = {
+        "version": FORMAT_VERSION,
+        "steps": [_step_to_json(each) for each in plan.steps],
+        "floor": tid.vector_to_text(plan.floor),
+        "accepted": sorted(each.hex() for each in plan.accepted),
+        "point": plan.point.to_json(),
+        "remove": [str(each) for each in plan.remove],
+    }
+    text = json.dumps(data, indent=1) + "\n"
+    for step in plan.steps:
+        with errors_named(_beside(step.path)):
+            durable.replace_text(_beside(step.path), text)
+
+
+def _step_to_json(step: Step) -> dict[str, Any]:
+    return {
+        **dataclasses.asdict(step),
+        "path": str(step.path),
+        "dropped": str(step.dropped),
+        "last": tid.to_text(step.last),
+    }
+
+
+def _read(path: Path) -> Plan:
+    try:
+        data = json.loads(path.read_text())
+        if data["version"] != FORMAT_VERSION:
+            raise ValueError(f"version {data['version']} is not known here")
+        return Plan(
+            [
+                Step(
+                    each["storage"],
+                    Path(each["path"]),
+                    tid.from_text(each["last"]),
+                    each["position"],
+                    each["size"],
+                    Path(each["dropped"]),
+                )
+                for each in data["steps"]
+            ],
+            tid.vector_from_text(data["floor"]),
+            frozenset(map(bytes.fromhex, data["accepted"])),
+            Point.from_json(data["point"]),
+            [Path(each) for each in data["remove"]],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FileUnreadable(f"{path} is not a plan to cut: {error}") from error
+
+
+def _refuse_changed(plan: Plan, path: Path) -> None:
+    for step in plan.steps:
+        size = step.path.stat().st_size if step.path.exists() else -1
+        if size not in (step.size, step.position):
+            raise InterruptedRestore(
+                f"{path} is the plan of an interrupted run, and {step.path} has"
+                " changed since then",
+                "If the files are to stay as they are now, remove every"
+                f" *{SUFFIX} beside them, and run this again.",
+            )
+
+
+def cut(plan: Plan) -> None:
+    """Cut all files, those that are cut already too; the caller holds the locks.
+
+    NotCoherent where ZODB does not find the end where it should be.
+    """
+    for step in plan.steps:
+        truncate_held(step.path, step.last, step.dropped)
+    for step in plan.steps:
+        _check_with_zodb(step)
+
+
+def finish(plan: Plan) -> None:
+    """After the cut: remove the caches, leave the point, and end the plan."""
+    for path in plan.remove:
+        with errors_named(path):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    with errors_named(plan.steps[0].path):
+        point.write_beside(plan.point, [each.path for each in plan.steps])
+        for step in plan.steps:
+            _beside(step.path).unlink(missing_ok=True)
+            durable.sync_folder(step.path.parent)
+
+
+def _check_with_zodb(step: Step) -> None:
+    try:
+        opened = FileStorage(str(step.path), read_only=True)
+    except Exception as error:
+        # FileStorage raises classes of its own, of struct and of pickle for
+        # what is not a sound file.
+        raise NotCoherent(f"ZODB cannot open {step.path}: {error}") from error
+    found = tid.from_bytes(opened.lastTransaction()), opened.getSize()
+    opened.close()
+    if found != (step.last, step.position):
+        raise NotCoherent(
+            f"ZODB finds another end of {step.path} than was planned:"
+            f" {tid.to_text(found[0])} at byte {found[1]}, not"
+            f" {tid.to_text(step.last)} at byte {step.position}"
+        )

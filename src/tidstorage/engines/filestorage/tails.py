@@ -1,0 +1,195 @@
+"""What follows the floor in each of a set of files, and its coherent cut."""
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidstorage import tid
+from tidstorage.cut import Record, coherent_cut
+from tidstorage.engines.filestorage.layout import PACKED, End
+from tidstorage.engines.filestorage.reading import DataFile
+from tidstorage.engines.filestorage.records import RecordPosition, with_stamp
+from tidstorage.errors import FloorNeeded, NotCoherent
+from tidstorage.point import HalfCommit
+from tidstorage.tid import Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a file is to be cut: the last TID kept, the first byte dropped."""
+
+    tid: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What a cut drops.
+
+    transactions: finished ones.  size: bytes, with an unfinished transaction at
+    the end.  first, last: TIDs of the first and last finished one, or 0.
+    """
+
+    transactions: int
+    size: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The finished transactions of one file above its floor.
+
+    floor: the place the floor has in the file.  reaches_floor: false where the
+    file ends before the floor, and not because a pack took its last transactions.
+    end: of the file when it was read; a server may have gone on.
+    """
+
+    path: Path
+    floor: Place
+    reaches_floor: bool
+    records: Sequence[RecordPosition]
+    end: End
+
+    def place(self, last: int) -> Place:
+        """Where the file has to be cut so that ``last`` is the last TID kept."""
+        kept = self.floor
+        for record in self.records:
+            if record.tid > last:
+                break
+            kept = Place(record.tid, record.end)
+        return kept
+
+    def lost(self, place: Place) -> Lost:
+        """What a cut there drops."""
+        dropped = [each for each in self.records if each.position >= place.position]
+        return Lost(
+            len(dropped),
+            self.end.size - place.position if self.end.size > place.position else 0,
+            dropped[0].tid if dropped else 0,
+            dropped[-1].tid if dropped else 0,
+        )
+
+
+def read_tail(path: Path, floor: int, aliases: Mapping[str, str]) -> Tail:
+    """Read what follows the TID ``floor``; 0: everything.
+
+    All through one descriptor, so that a pack meanwhile does no harm.
+    """
+    with DataFile(path) as data_file:
+        start = data_file.boundary_after(floor)
+        before = next(data_file.backward(start), None)
+        records = [
+            with_stamp(each, aliases) for each in data_file.ascending(start, floor)
+        ]
+        position = records[-1].end if records else start
+        end = data_file.what_stops_at(position)
+        if end is None:
+            # A server finished another one meanwhile; it is not part of this.
+            end = End(position, position, "clean")
+    last = before.tid if before else 0
+    reaches_floor = (
+        bool(records)
+        or last >= floor
+        or (before is not None and before.status == PACKED)
+    )
+    return Tail(path, Place(last, start), reaches_floor, records, end)
+
+
+@dataclass(frozen=True, slots=True)
+class FilesCut:
+    """The coherent cuts of a set of files; see `tidstorage.cut.CutResult`."""
+
+    tails: Mapping[str, Tail]
+    strict: Mapping[str, Place]
+    tolerant: Mapping[str, Place]
+    half_commits: Sequence[HalfCommit]
+    unstamped: Mapping[str, int]
+
+
+def cut_files(
+    paths: Mapping[str, Path],
+    floor: Vector,
+    *,
+    aliases: Mapping[str, str],
+    retired: Collection[str] = (),
+    partial: bool = False,
+    accepted: Collection[bytes] = (),
+) -> FilesCut:
+    """The coherent cuts of {storage id: its file}, live or at rest.
+
+    floor: {storage id: last TID of a known coherent cut}; without an entry, all
+    of that file is examined.  accepted: ids of half commits that are taken as if
+    they had been meant for no other storages than those that hold them.
+
+    FloorNeeded where a file holds packed transactions above the floor; NotCoherent
+    where one ends before it; UnknownStorage where a stamp names a storage that is
+    not among them, unless ``partial``; FileUnreadable.
+    """
+    known = {
+        storage: last
+        for storage, last in floor.items()
+        if storage in paths or not partial
+    }
+    tails = {
+        storage: read_tail(path, known.get(storage, 0), aliases)
+        for storage, path in paths.items()
+    }
+    for storage, tail in tails.items():
+        _refuse_packed(storage, tail, storage in known)
+        if not tail.reaches_floor:
+            raise NotCoherent(
+                f"{tail.path} ends before the floor: its last transaction is"
+                f" {tid.to_text(tail.floor.tid)}, the floor of storage {storage} is"
+                f" {tid.to_text(known[storage])}",
+                "It is older than the floor; name an older one with --floor.",
+            )
+    result = coherent_cut(
+        _accepting(tails, accepted),
+        known,
+        retired=retired,
+        partial=partial,
+    )
+    return FilesCut(
+        tails,
+        {each: tail.place(result.strict[each]) for each, tail in tails.items()},
+        {each: tail.place(result.tolerant[each]) for each, tail in tails.items()},
+        result.half_commits,
+        result.unstamped,
+    )
+
+
+def _accepting(
+    tails: Mapping[str, Tail], accepted: Collection[bytes]
+) -> dict[str, list[Record]]:
+    holders: dict[bytes, set[str]] = {commit: set() for commit in accepted}
+    for storage, tail in tails.items():
+        for each in tail.records:
+            if each.stamp is not None and each.stamp.commit_id in holders:
+                holders[each.stamp.commit_id].add(storage)
+
+    def record(each: RecordPosition) -> Record:
+        stamp = each.stamp
+        if stamp is not None and stamp.commit_id in holders:
+            stamp = dataclasses.replace(
+                stamp, participants=frozenset(holders[stamp.commit_id])
+            )
+        return Record(each.tid, stamp)
+
+    return {storage: [*map(record, tail.records)] for storage, tail in tails.items()}
+
+
+def _refuse_packed(storage: str, tail: Tail, has_floor: bool) -> None:
+    packed = [each.tid for each in tail.records if each.status == PACKED]
+    if not packed:
+        return
+    what = (
+        f"storage {storage} was packed above the floor, up to"
+        if has_floor
+        else f"storage {storage} was packed, up to"
+    )
+    raise FloorNeeded(
+        f"{what} {tid.to_text(packed[-1])}: what was there below is gone from"
+        f" {tail.path}"
+    )
