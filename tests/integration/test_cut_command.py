@@ -1,0 +1,296 @@
+"""``tidstorage-cut`` on files at rest, torn, packed, and while servers write."""
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import records
+from real import zeo_server
+from torn_files import TornFiles
+from ZEO.ClientStorage import ClientStorage
+from ZODB.Connection import TransactionMetaData
+
+from tidstorage import child, point, tid
+from tidstorage.commands import cut
+from tidstorage.engines import filestorage
+from tidstorage.engines.filestorage.tails import cut_files
+from tidstorage.point import Point
+
+pytestmark = pytest.mark.integration
+WRITER = Path(__file__).parents[1] / "stamping_writer.py"
+
+
+@pytest.fixture
+def files(tmp_path):
+    made = TornFiles(tmp_path, "a b c")
+    for written in ("a b c", "a", "b c", "a b"):
+        made.commit(written)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command with ``--json``; its output, or its error."""
+
+    def run(*arguments, status=0):
+        assert cut.main([*arguments, "--json"]) == status
+        output, errors = capsys.readouterr()
+        return json.loads(output) if status == 0 else errors
+
+    return run
+
+
+def keep_point(files, **changes):
+    """Leave a point beside the files; returns it."""
+    vector = files.vector()
+    kept = Point(**{"vector": vector, "time": point.now(), "source": "barrier"})
+    point.write_beside(kept, files.paths.values())
+    return kept
+
+
+def as_json(files, vector=None):
+    return {
+        storage: {
+            "tid": tid.to_text((vector or files.vector())[storage]),
+            "position": files.size(storage),
+        }
+        for storage in files.paths
+    }
+
+
+class TestOutput:
+    def test_exactly(self, files, run):
+        """Whole, then with a transaction that is torn without a proof."""
+        expected = as_json(files)
+        unstamped = dict.fromkeys("abc", 1)  # ZODB.DB made the roots
+        assert run(*files.arguments()) == {
+            "strict": expected,
+            "tolerant": expected,
+            "half_commits": [],
+            "unstamped": unstamped,
+        }
+        files.commit("a", meant="a b")
+        assert run(*files.arguments())["tolerant"] == expected
+
+    def test_half_commit(self, files, run):
+        clean = as_json(files)
+        half = files.commit("a", meant="a b")
+        present = files.last("a")
+        files.commit("a b")
+        files.commit("c", seen={})
+        found = run(*files.arguments())
+        assert found["tolerant"] == as_json(files)
+        assert found["half_commits"] == [
+            {
+                "commit": half.hex(),
+                "present": {"a": tid.to_text(present)},
+                "missing": ["b"],
+            }
+        ]
+        assert {each: found["strict"][each] for each in "ab"} == {
+            each: clean[each] for each in "ab"
+        }
+        assert found["strict"]["c"] == found["tolerant"]["c"]
+
+    def test_unstamped_are_counted(self, files, run):
+        files.commit("b", stamped=False)
+        files.commit("b", stamped=False)
+        assert run(*files.arguments())["unstamped"] == {"a": 1, "b": 3, "c": 1}
+
+    def test_for_people(self, files, capsys):
+        files.commit("a", meant="a b")
+        files.commit("a b")
+        assert cut.main(files.arguments()) == 0
+        output, errors = capsys.readouterr()
+        assert "strict: without half commits" in output
+        assert "half commit" in errors and "never will be to b" in errors
+        assert "1 transactions have no stamp" in errors
+
+    def test_empty_storage(self, files, run, tmp_path):
+        (tmp_path / "d.fs").write_bytes(b"")
+        found = run(*files.arguments(), f"d={tmp_path}/d.fs")
+        assert found["strict"]["d"] == {"tid": "0x" + "0" * 16, "position": 4}
+
+    def test_installed(self, files):
+        finished = subprocess.run(
+            [Path(sys.executable).parent / "tidstorage-cut", *files.arguments()],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert finished.returncode == 0, finished.stderr
+        assert "kept until" in finished.stdout
+
+
+class TestIds:
+    def test_a_storage_that_is_not_given(self, files, run):
+        some = [each for each in files.arguments() if not each.startswith("c=")]
+        assert "error:" in run(*some, status=12)
+        found = run(*some, "--partial")
+        assert found["strict"].keys() == {"a", "b"}
+        assert run(*some, "--retired", "c")["strict"] == found["strict"]
+
+    def test_alias(self, files, run):
+        expected = run(*files.arguments())
+        renamed = [each.replace("c=", "new=") for each in files.arguments()]
+        assert "error:" in run(*renamed, status=12)
+        found = run(*renamed, "--alias", "c=new")
+        assert found["strict"]["new"] == expected["strict"]["c"]
+
+    def test_old_json_id(self, files, run):
+        old = '[[["127.0.0.1", 8100]], "c=d"]'
+        files.commit("a", seen={old: files.last("c") + 1})
+        found = run(*files.arguments(), "--alias", f"{old}=c")
+        assert found["strict"] == as_json(files)
+
+    @pytest.mark.parametrize(
+        "arguments", [["a"], ["a="], ["=x"], ["a=x", "a=y"], ["a=x", "b=x"], []]
+    )
+    def test_wrong_command_lines(self, arguments, capsys):
+        with pytest.raises(SystemExit) as ended:
+            cut.main(arguments)
+        assert ended.value.code == 2
+
+    def test_no_such_file(self, tmp_path, run):
+        assert "No such file" in run(f"a={tmp_path}/none", status=16)
+
+
+class TestFloor:
+    def test_packed_files_need_one(self, files, run):
+        """Without, a pack makes whole transactions look torn."""
+        files.pack("b")
+        assert "packed" in run(*files.arguments(), status=13)
+        keep_point(files)
+        files.commit("a b")
+        files.commit("b", meant="a b")
+        found = run(*files.arguments())
+        assert found["unstamped"] == dict.fromkeys("abc", 0)
+        assert found["strict"]["a"]["tid"] == tid.to_text(files.last("a"))
+        assert int(found["strict"]["b"]["tid"], 16) < files.last("b")
+
+    def test_packed_above_it(self, files, run, tmp_path):
+        keep_point(files)
+        for _ in range(3):
+            files.commit("a b")
+        time.sleep(0.02)  # FileStorage packs what is older than now
+        files.pack("b")
+        assert "packed above the floor" in run(*files.arguments(), status=13)
+
+    def test_the_oldest_point_beside_the_files(self, files, capsys):
+        old = keep_point(files)
+        files.commit("a b")
+        new = Point(files.vector(), point.now(), "barrier")
+        point.write_beside(new, [files.paths["a"]])
+        assert cut.main([*files.arguments(), "--json"]) == 0
+        assert old.id in capsys.readouterr().err
+        point.beside(files.paths["c"]).unlink()
+        assert cut.main([*files.arguments(), "--json"]) == 0
+        assert "from their start" in capsys.readouterr().err
+
+    def test_given(self, files, run, tmp_path):
+        """As a point and as a TID log: what is torn below is trusted."""
+        half = files.commit("a", meant="a b")
+        files.commit("a b")
+        assert run(*files.arguments())["half_commits"][0]["commit"] == half.hex()
+        kept = Point(files.vector(), point.now(), "barrier")
+        (tmp_path / "floor").write_text(json.dumps(kept.to_json()))
+        (tmp_path / "log").write_text(f"1.00 f {files.vector()!r}\n2.00 d {{'a'")
+        files.commit("c")
+        for name in ("floor", "log"):
+            found = run(*files.arguments(), "--floor", str(tmp_path / name))
+            assert found["half_commits"] == []
+            assert found["strict"] == as_json(files)
+        (tmp_path / "other").write_text("neither\n")
+        assert "neither" in run(
+            *files.arguments(), "--floor", str(tmp_path / "other"), status=16
+        )
+
+    def test_file_that_ends_before_it(self, files, run):
+        """An older copy: whatever is above the floor would refer into nothing."""
+        content = files.paths["b"].read_bytes()
+        files.commit("a b")
+        keep_point(files)
+        files.commit("a")
+        files.close()
+        files.paths["b"].write_bytes(content)
+        assert "ends before the floor" in run(*files.arguments(), status=10)
+
+
+@contextlib.contextmanager
+def writer(seed, servers):
+    where = {each: server.address for server in servers for each in server.storages}
+    with subprocess.Popen(
+        [sys.executable, WRITER, json.dumps({"seed": seed, "storages": where})],
+        stdout=subprocess.PIPE,
+        env=child.environment(),
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+class TestLive:
+    def test_while_clients_commit(self, tmp_path):
+        """Every cut of files that are being written is coherent."""
+        with (
+            zeo_server(tmp_path / "1", ["a", "b"], "alpha") as alpha,
+            zeo_server(tmp_path / "2", ["c"], "beta") as beta,
+        ):
+            paths = {
+                each: server.data_file(each)
+                for server in (alpha, beta)
+                for each in server.storages
+            }
+            cuts = []
+            with writer(1, [alpha, beta]), writer(2, [alpha, beta]):
+                deadline = time.monotonic() + 4
+                while time.monotonic() < deadline:
+                    found = cut_files(paths, {}, aliases={})
+                    assert not found.half_commits
+                    cuts.append({k: v.tid for k, v in found.strict.items()})
+            alpha.stop()
+            beta.stop()
+        held = {each: records.read(path) for each, path in paths.items()}
+        assert len(cuts) > 5 and cuts[-1] != cuts[0]
+        torn = [records.violations(held, each) for each in cuts]
+        assert not any(torn), torn
+        ends = [{k: v[-1][0] for k, v in held.items()}, *cuts[1:]]
+        assert all(ends[0][k] >= v for each in cuts for k, v in each.items())
+
+    def test_server_killed_amid_a_vote(self, tmp_path, run):
+        """What it leaves is no transaction, for us and for its next start."""
+        with zeo_server(tmp_path, ["a"]) as server:
+            client = ClientStorage(server.address, storage="a", wait_timeout=10)
+            self.store(client, b"kept", finish=True)
+            kept = filestorage.last_tid(server.data_file("a"))
+            size = server.data_file("a").stat().st_size
+            self.store(client, b"voted" * 10_000, finish=False)
+            server.signal(signal.SIGKILL)
+            client.close()
+        path = server.data_file("a")
+        assert path.stat().st_size > size
+        found = run(f"a={path}")
+        assert found["strict"]["a"] == {"tid": tid.to_text(kept), "position": size}
+        assert filestorage.truncate(path, kept) == size
+        with zeo_server(tmp_path, ["a"]) as server:
+            client = ClientStorage(server.address, storage="a", wait_timeout=10)
+            assert tid.from_bytes(client.lastTransaction()) == kept
+            client.close()
+
+    @staticmethod
+    def store(client, data, finish):
+        transaction = TransactionMetaData()
+        client.tpc_begin(transaction)
+        client.store(client.new_oid(), b"\0" * 8, data, "", transaction)
+        client.tpc_vote(transaction)
+        if finish:
+            client.tpc_finish(transaction)

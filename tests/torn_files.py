@@ -1,0 +1,81 @@
+"""Data.fs files in one process, written together, and torn where a test wants."""
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+
+import transaction
+import ZODB
+from ZODB.FileStorage import FileStorage
+
+from tidstorage import stamp, tid
+
+
+class TornFiles:
+    """FileStorages of one multi-database; every commit is stamped by hand."""
+
+    def __init__(self, folder: Path, storages: str) -> None:
+        self.paths = {each: folder / f"{each}.fs" for each in storages.split()}
+        self._numbers = itertools.count(1)
+        self._open()
+
+    def _open(self) -> None:
+        databases: dict[str, ZODB.DB] = {}
+        for each, path in self.paths.items():
+            ZODB.DB(FileStorage(str(path)), databases=databases, database_name=each)
+        first = databases[next(iter(self.paths))].open()
+        self.connections = {each: first.get_connection(each) for each in self.paths}
+
+    def commit(
+        self,
+        written: str,
+        meant: str = "",
+        seen: Mapping[str, int] | None = None,
+        stamped: bool = True,
+    ) -> bytes:
+        """One transaction; returns its commit id.
+
+        written: the storages that get a record; meant: those that the stamp
+        names, where a crash kept it from some; seen: {storage id: exclusive
+        bound}, where it is not all there is.
+        """
+        transaction.begin()
+        commit_id = next(self._numbers).to_bytes(16, "big")
+        vector = {each: self.last(each) + 1 for each in self.paths}
+        for each in written.split():
+            self.connections[each].root()["commit"] = commit_id.hex()
+        if stamped:
+            data = stamp.encode(
+                commit_id, (meant or written).split(), vector if seen is None else seen
+            )
+            transaction.get().setExtendedInfo(stamp.KEY, data)
+        transaction.commit()
+        return commit_id
+
+    def last(self, storage: str) -> int:
+        """The last TID of a storage."""
+        last = self.connections[storage].db().storage.lastTransaction()
+        return tid.from_bytes(last)
+
+    def size(self, storage: str) -> int:
+        """Where the last finished transaction of a storage ends."""
+        return self.connections[storage].db().storage.getSize()
+
+    def vector(self) -> dict[str, int]:
+        """The last TIDs of all storages."""
+        return {each: self.last(each) for each in self.paths}
+
+    def pack(self, storage: str) -> None:
+        self.connections[storage].db().pack()
+
+    def close(self) -> None:
+        """Close all files; a second time does nothing."""
+        transaction.abort()
+        for each in self.connections.values():
+            if each.db() is not None and each.opened:
+                each.db().close()
+        self.connections = {}
+
+    def arguments(self) -> list[str]:
+        """The files, as commands take them."""
+        return [f"{each}={path}" for each, path in self.paths.items()]
