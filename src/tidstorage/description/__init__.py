@@ -1,0 +1,1 @@
+"""cluster.toml: its model, what is wrong with one, and where."""

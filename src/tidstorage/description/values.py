@@ -1,0 +1,72 @@
+"""The forms that texts of the description have: ids, addresses, paths..."""
+
+import re
+from dataclasses import dataclass
+
+from pydantic_core import PydanticCustomError
+
+#: The type of the pydantic error that a text of the wrong form raises.
+WRONG_FORM = "wrong_form"
+
+
+@dataclass(frozen=True)
+class Check:
+    """A form: ``pattern`` is matched against the whole text."""
+
+    expected: str
+    pattern: str
+
+    def __call__(self, text: str) -> str:
+        if re.fullmatch(self.pattern, text) is None:
+            raise PydanticCustomError(
+                WRONG_FORM, "{expected}", {"expected": self.expected}
+            )
+        return text
+
+
+_NAME = r"[A-Za-z][A-Za-z0-9_.\-]{0,63}"
+_PORT = (
+    r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}"
+    r"|655[0-2][0-9]|6553[0-5])"
+)
+_HOST = r"([A-Za-z0-9][A-Za-z0-9.\-]*|\[[0-9A-Fa-f:.]+\])"
+_FIELD = r"[0-9*][0-9*,/\-]*"
+
+NAME = Check("a name: a letter, then up to 63 letters, digits, '_', '.', '-'", _NAME)
+#: ZConfig makes section names lower case, and the name on the ZEO server is one.
+STORAGE_ID = Check(
+    "a storage id: a small letter, then up to 63 of a-z, 0-9, '_', '.', '-'",
+    r"[a-z][a-z0-9_.\-]{0,63}",
+)
+NETWORK_ADDRESS = Check("HOST:PORT, a port from 1 to 65535", f"{_HOST}:{_PORT}")
+SERVER_ADDRESS = Check(
+    "HOST:PORT, or the path of a unix socket (with a '/')",
+    f"({_HOST}:{_PORT}|[^\\s:]*/[^\\s:]*)",
+)
+MOUNT_POINT = Check(
+    "a path in Zope: '/', or '/' and names, each of letters, digits and '_.-'",
+    r"/|(/[A-Za-z0-9.\-][A-Za-z0-9_.\-]*)+",
+)
+PATH = Check(
+    "a path without spaces, '%', '$', '#' or control characters "
+    "(configuration files and crontabs give them a meaning)",
+    r"[^\s%$#\"'\x00-\x1f]+",
+)
+SCHEDULE = Check(
+    "five crontab fields: minute, hour, day, month, weekday (names allowed)",
+    rf"{_FIELD}\s+{_FIELD}\s+{_FIELD}\s+[0-9A-Za-z*][0-9A-Za-z*,/\-]*"
+    r"\s+[0-9A-Za-z*][0-9A-Za-z*,/\-]*",
+)
+SIZE = Check("a size: a number with KB, MB or GB", r"[1-9][0-9]*(KB|MB|GB)")
+LINE = Check("one line of text", r"[^\n\r\x00]+")
+ENVIRONMENT_NAME = Check(
+    "the name of an environment variable", r"[A-Za-z_][A-Za-z0-9_]*"
+)
+
+
+def split_address(text: str) -> tuple[str, int] | str:
+    """(host, port) of a HOST:PORT, without the brackets of IPv6; else the path."""
+    if "/" in text:
+        return text
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
