@@ -1,0 +1,76 @@
+"""``bin/cluster``: the operator's front; one module of this package a verb."""
+
+import argparse
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from tidstorage.clusterfile import load_cluster
+from tidstorage.commands.entry import run_reporting_errors
+
+#: In the order a newcomer meets them.
+VERBS = (
+    "init",
+    "start",
+    "stop",
+    "restart",
+    "status",
+    "check",
+    "backup",
+    "backups",
+    "restore",
+    "points",
+    "damage",
+    "rebase",
+    "cron",
+    "demo",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return its exit status."""
+    return run_reporting_errors(lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    options = _parser().parse_args(arguments)
+    cluster = load_cluster(options.cluster_file)
+    run = options.run
+    status: int = run(options, cluster)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cluster",
+        description="Run, back up and restore the cluster of one cluster.toml.",
+    )
+    parser.add_argument(
+        "--cluster-file",
+        type=Path,
+        default=Path("cluster.toml"),
+        metavar="FILE",
+        help="the description (default: cluster.toml here)",
+    )
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for name, module in _modules():
+        help_text: str = module.HELP
+        verb = verbs.add_parser(name, help=help_text, description=help_text)
+        module.add_arguments(verb)
+        verb.set_defaults(run=module.run)
+    return parser
+
+
+def _modules() -> list[tuple[str, ModuleType]]:
+    return [
+        (name, importlib.import_module(f"tidstorage.commands.{name}"))
+        for name in VERBS
+        if importlib.util.find_spec(f"tidstorage.commands.{name}")
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""What commands print: progress and tables for people, JSON for programs.
+
+Results go to standard output; progress and errors to standard error, so that
+cron mails nothing but trouble and ``--json`` output can be piped.
+"""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+#: Text that is piped or logged is not folded at 80 columns.
+_UNFOLDED = 10_000
+
+
+def _console(stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else _UNFOLDED
+    return Console(
+        file=stream, width=width, highlight=False, soft_wrap=True, emoji=False
+    )
+
+
+def print_line(text: str = "", style: str = "") -> None:
+    """One line on standard output, as it is (no markup)."""
+    _console(stderr=False).print(escape(text), style=style or None)
+
+
+def print_error(what: str, hint: str = "") -> None:
+    """``error: WHAT`` and, where there is one, ``hint: …`` on standard error."""
+    console = _console(stderr=True)
+    console.print(f"[bold red]error:[/] {escape(what)}")
+    if hint:
+        console.print(f"[bold]hint:[/] {escape(hint)}")
+
+
+def print_warning(text: str) -> None:
+    """``warning: …`` on standard error."""
+    _console(stderr=True).print(f"[bold yellow]warning:[/] {escape(text)}")
+
+
+def print_json(data: Any) -> None:
+    """``data`` as indented JSON on standard output, nothing else around it."""
+    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
+) -> None:
+    """A table without a frame, on standard output; cells as they are."""
+    table = Table(
+        title=escape(title) or None, title_justify="left", box=None, pad_edge=False
+    )
+    for column in columns:
+        table.add_column(escape(column), overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    console = _console(stderr=False)
+    console.print(table)
+
+
+@contextlib.contextmanager
+def step(text: str) -> Iterator[None]:
+    """Show on standard error that ``text`` goes on, and then that it is done.
+
+    On a terminal with a spinner; elsewhere one line when it ends.
+    """
+    console = _console(stderr=True)
+    with console.status(escape(text)):
+        yield
+    console.print(f"[green]done[/]  {escape(text)}")

@@ -1,0 +1,31 @@
+"""The frame of every command: errors become one message and an exit status."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from tidstorage.commands import console
+from tidstorage.errors import TidstorageError
+
+INTERRUPTED = 130
+
+
+def run_reporting_errors(function: Callable[[], int]) -> int:
+    """Call ``function`` and return its exit status, or that of its error.
+
+    A TidstorageError is shown as ``error:`` and ``hint:`` on standard error.
+    Anything else that is raised is a defect and keeps its traceback.
+    """
+    try:
+        return function()
+    except TidstorageError as error:
+        console.print_error(str(error), error.hint)
+        return error.exit_status
+    except KeyboardInterrupt:
+        console.print_error("interrupted", "")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) went away: nothing is left to say it to, and
+        # Python's own flush at exit would complain once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
