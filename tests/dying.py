@@ -36,22 +36,16 @@ def in_child(function: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def die_at_change(number: int, after: bool) -> None:
-    """Patch ``os`` so that this process dies at its nth change, as by SIGKILL.
-
-    after: the change has been made by then.
-    """
+def die_at_change(number: int) -> None:
+    """Patch ``os`` so that this process dies before its nth change, as by SIGKILL."""
     left = [number]
 
     def dying(function: Callable[..., object]) -> Callable[..., object]:
         def changed(*arguments: object, **keywords: object) -> object:
             left[0] -= 1
-            if left[0] == 0 and not after:
-                os._exit(DIED)
-            result = function(*arguments, **keywords)
             if left[0] == 0:
                 os._exit(DIED)
-            return result
+            return function(*arguments, **keywords)
 
         return changed
 

@@ -15,12 +15,14 @@ class TornFiles:
     """FileStorages of one multi-database; every commit is stamped by hand."""
 
     def __init__(self, folder: Path, storages: str) -> None:
+        folder.mkdir(exist_ok=True)
         self.paths = {each: folder / f"{each}.fs" for each in storages.split()}
         self._numbers = itertools.count(1)
         self._open()
 
     def _open(self) -> None:
         databases: dict[str, ZODB.DB] = {}
+        self._databases = databases
         for each, path in self.paths.items():
             ZODB.DB(FileStorage(str(path)), databases=databases, database_name=each)
         first = databases[next(iter(self.paths))].open()
@@ -71,10 +73,8 @@ class TornFiles:
     def close(self) -> None:
         """Close all files; a second time does nothing."""
         transaction.abort()
-        for each in self.connections.values():
-            if each.db() is not None and each.opened:
-                each.db().close()
-        self.connections = {}
+        while self._databases:
+            self._databases.popitem()[1].close()
 
     def arguments(self) -> list[str]:
         """The files, as commands take them."""

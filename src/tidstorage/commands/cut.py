@@ -107,6 +107,7 @@ def _run(options: argparse.Namespace, paths: Mapping[str, Path]) -> int:
         aliases=options.alias,
         retired=options.retired,
         partial=options.partial,
+        known_damage=floor.damage,
     )
     if options.json:
         console.print_json(as_json(found))

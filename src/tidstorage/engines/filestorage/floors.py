@@ -1,22 +1,26 @@
 """The floor above which files are examined: a point, or a TID log's last vector."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage import point, tidlog
 from tidstorage.errors import FileUnreadable
-from tidstorage.point import Point
+from tidstorage.point import HalfCommit, Point
 from tidstorage.tid import Vector
 
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """A vector to trust, and where it is from, in words."""
+    """A vector to trust, and where it is from, in words.
+
+    damage: half commits that are known, also where what proved it is cut off.
+    """
 
     vector: Vector
     origin: str
+    damage: Sequence[HalfCommit] = ()
 
 
 def choose(
@@ -32,7 +36,11 @@ def choose(
     found = beside(paths)
     if found is None:
         return Floor({}, "nothing: the files are examined from their start")
-    return Floor(_renamed(found.vector, aliases), f"point {found.id} beside the files")
+    return Floor(
+        _renamed(found.vector, aliases),
+        f"point {found.id} beside the files",
+        found.damage,
+    )
 
 
 def _renamed(vector: Vector, aliases: Mapping[str, str]) -> dict[str, int]:

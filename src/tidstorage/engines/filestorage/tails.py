@@ -115,12 +115,14 @@ def cut_files(
     aliases: Mapping[str, str],
     retired: Collection[str] = (),
     partial: bool = False,
+    known_damage: Collection[HalfCommit] = (),
     accepted: Collection[bytes] = (),
 ) -> FilesCut:
     """The coherent cuts of {storage id: its file}, live or at rest.
 
     floor: {storage id: last TID of a known coherent cut}; without an entry, all
-    of that file is examined.  accepted: ids of half commits that are taken as if
+    of that file is examined.  known_damage: half commits whose proof may not be
+    in the files.  accepted: ids of half commits that are taken as if
     they had been meant for no other storages than those that hold them.
 
     FloorNeeded where a file holds packed transactions above the floor; NotCoherent
@@ -150,6 +152,11 @@ def cut_files(
         known,
         retired=retired,
         partial=partial,
+        dead=[
+            (half.commit_id, storage)
+            for half in known_damage
+            for storage in half.missing
+        ],
     )
     return FilesCut(
         tails,

@@ -1,0 +1,138 @@
+"""``tidstorage-restore``: cut crashed Data.fs files in place, so that they fit."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tidstorage import tid
+from tidstorage.commands import console
+from tidstorage.commands.cut import (
+    add_files,
+    add_options,
+    as_json,
+    describe,
+    given_files,
+    say_floor,
+)
+from tidstorage.commands.entry import run_reporting_errors
+from tidstorage.engines.filestorage.in_place import Plan
+from tidstorage.restore import crashed_files
+from tidstorage.restore.crashed_files import Outcome, Request
+
+HELP = "Cut the storages' files in place to a state in which they fit together."
+_DEFAULT_DESCRIPTION = Path("cluster.toml")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status."""
+    parser = argparse.ArgumentParser("tidstorage-restore", description=HELP)
+    add_files(parser, "*")
+    add_options(parser)
+    parser.add_argument(
+        "--cluster-file",
+        metavar="FILE",
+        type=Path,
+        help="the description that names the files, where none are given"
+        " (default: ./cluster.toml)",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be cut; change nothing"
+    )
+    policy = parser.add_mutually_exclusive_group()
+    for name, text in (
+        ("strict", "cut off half commits and all that follows them"),
+        ("tolerant", "keep half commits"),
+    ):
+        policy.add_argument(
+            f"--{name}",
+            action="store_const",
+            dest="policy",
+            const=name,
+            default="clean",
+            help=text,
+        )
+    options = parser.parse_args(arguments)
+    paths = given_files(parser, options)
+    return run_reporting_errors(lambda: _run(options, paths))
+
+
+def _run(options: argparse.Namespace, paths: Mapping[str, Path]) -> int:
+    request = _request(options, paths)
+    if options.dry_run:
+        outcome = crashed_files.rehearse(request)
+    else:
+        outcome = crashed_files.restore(request)
+    if outcome.floor is not None:
+        say_floor(outcome.floor)
+    if options.json:
+        console.print_json(_as_json(outcome))
+    else:
+        _describe(outcome, options.dry_run)
+    return 0
+
+
+def _request(options: argparse.Namespace, paths: Mapping[str, Path]) -> Request:
+    """Files on the command line go before the description's."""
+    aliases: dict[str, str] = options.alias
+    retired = frozenset(options.retired)
+    cluster = None
+    if not paths:
+        from tidstorage.clusterfile import load_cluster
+
+        cluster = load_cluster(options.cluster_file or _DEFAULT_DESCRIPTION)
+        paths = {each.id: each.data_file for each in cluster.storages}
+        aliases = {**cluster.aliases, **aliases}
+        retired |= cluster.retired
+    return Request(
+        paths,
+        aliases,
+        retired,
+        options.partial,
+        options.floor,
+        options.policy,
+        cluster,
+    )
+
+
+def _as_json(outcome: Outcome) -> dict[str, Any]:
+    plan = outcome.plan
+    return {
+        "found": outcome.found and as_json(outcome.found),
+        "resumed": outcome.found is None,
+        "cut": {} if plan is None else _cut_as_json(plan),
+        "point": plan and plan.point.to_json(),
+    }
+
+
+def _cut_as_json(plan: Plan) -> dict[str, Any]:
+    return {
+        step.storage: {
+            "file": str(step.path),
+            "tid": tid.to_text(step.last),
+            "position": step.position,
+            "size": step.size,
+            "dropped": str(step.dropped) if step.position < step.size else None,
+        }
+        for step in plan.steps
+    }
+
+
+def _describe(outcome: Outcome, dry_run: bool) -> None:
+    if outcome.found is not None:
+        describe(outcome.found)
+    plan = outcome.plan
+    if plan is None:
+        console.print_line("The files fit together as they are; nothing is cut.")
+        return
+    if outcome.found is None:
+        console.print_line("A run that was interrupted is brought to its end.")
+    for step in plan.steps:
+        if step.position < step.size:
+            verb = "would be cut" if dry_run else "was cut"
+            console.print_line(
+                f"{step.path} {verb} from {step.size:,} to {step.position:,} bytes;"
+                f" the rest is in {step.dropped}"
+            )
+    if not dry_run:
+        console.print_line(f"The files are now at point {plan.point.id}.")

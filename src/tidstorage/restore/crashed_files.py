@@ -1,0 +1,253 @@
+"""Crashed files made to fit together where they lie, without any backup.
+
+Nothing is lost: what is cut off a file is kept beside it.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tidstorage import journal, lock, point, tid
+from tidstorage.cluster import Cluster
+from tidstorage.engines.filestorage import floors, in_place
+from tidstorage.engines.filestorage.floors import Floor
+from tidstorage.engines.filestorage.in_place import Plan, Step
+from tidstorage.engines.filestorage.tails import FilesCut, Place, cut_files
+from tidstorage.errors import (
+    Damaged,
+    FileUnreadable,
+    InterruptedRestore,
+    NotCoherent,
+)
+from tidstorage.point import Point
+from tidstorage.restore import swap
+from tidstorage.restore.perform import refuse_running
+
+Policy = Literal["clean", "strict", "tolerant"]
+DROPPED = ".dropped-"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Which files, and how to cut them.
+
+    paths: {storage id: its Data.fs}.  aliases: {old id: present id}.  partial:
+    these are not all storages.  floor: a file that holds it; None: the points
+    beside.  policy: "strict" cuts off half commits and all that follows them,
+    "tolerant" keeps them, "clean" refuses where there are any that nobody
+    acknowledged.  cluster: whose files they are, if that is known.
+    """
+
+    paths: Mapping[str, Path]
+    aliases: Mapping[str, str]
+    retired: frozenset[str]
+    partial: bool = False
+    floor: Path | None = None
+    policy: Policy = "clean"
+    cluster: Cluster | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was done, or with --dry-run would be.
+
+    found: None where an interrupted run was only brought to its end.  plan: None
+    where the files fit together as they are.
+    """
+
+    floor: Floor | None
+    found: FilesCut | None
+    plan: Plan | None
+
+
+def rehearse(request: Request) -> Outcome:
+    """What `restore` would do; nothing is changed, and servers may be up."""
+    if plan := in_place.interrupted(request.paths.values()):
+        return Outcome(None, None, plan)
+    return _examine(request)
+
+
+def restore(request: Request) -> Outcome:
+    """Cut all files, or end what an interrupted run began, whatever is asked for.
+
+    ClusterRunning while anything is up, Damaged where the operator has to choose,
+    and what `cut_files` and `truncate` raise.
+    """
+    with _alone(request):
+        if plan := in_place.interrupted(request.paths.values()):
+            _refuse_others(request, plan)
+            outcome = Outcome(None, None, plan)
+        else:
+            outcome = _examine(request)
+            if outcome.plan is None:
+                return outcome
+            in_place.write(outcome.plan)
+        assert outcome.plan is not None
+        in_place.cut(outcome.plan)
+        _check(request, outcome.plan)
+        in_place.finish(outcome.plan)
+        return outcome
+
+
+@contextlib.contextmanager
+def _alone(request: Request) -> Iterator[None]:
+    """Nothing else moves data, and nothing has the files or gets them."""
+    with contextlib.ExitStack() as stack:
+        if request.cluster is not None:
+            stack.enter_context(lock.hold(request.cluster, "tidstorage-restore"))
+            refuse_running(request.cluster)
+            if journal_of_swap := swap.interrupted(request.cluster):
+                raise InterruptedRestore(
+                    "a restore was cut off in the middle of its swap:"
+                    f" {journal_of_swap}",
+                    "End it first (bin/cluster restore).",
+                )
+        stack.enter_context(in_place.locked(request.paths.values()))
+        yield
+
+
+def _refuse_others(request: Request, plan: Plan) -> None:
+    planned = {each.storage: each.path for each in plan.steps}
+    if planned != {each: path.absolute() for each, path in request.paths.items()}:
+        files = " ".join(f"{storage}={path}" for storage, path in planned.items())
+        raise InterruptedRestore(
+            f"a run was interrupted that was to cut {files}",
+            "Run this for the same files.",
+        )
+
+
+def _examine(request: Request) -> Outcome:
+    floor = floors.choose(request.paths, request.floor, request.aliases)
+    accepted = _acknowledged(request.cluster)
+    found = _cut_files(request, floor, accepted)
+    if request.policy == "tolerant":
+        places = found.tolerant
+        accepted |= {each.commit_id for each in found.half_commits}
+    else:
+        places = found.strict
+        if request.policy == "clean" and found.half_commits:
+            raise Damaged(_explain(found), "Give --strict or --tolerant.")
+    if all(
+        places[storage].position >= tail.end.size
+        for storage, tail in found.tails.items()
+    ):
+        return Outcome(floor, found, None)
+    return Outcome(floor, found, _plan(request, floor, found, places, accepted))
+
+
+def _cut_files(request: Request, floor: Floor, accepted: frozenset[bytes]) -> FilesCut:
+    return cut_files(
+        request.paths,
+        floor.vector,
+        aliases=request.aliases,
+        retired=request.retired,
+        partial=request.partial,
+        known_damage=floor.damage,
+        accepted=accepted,
+    )
+
+
+def _acknowledged(cluster: Cluster | None) -> frozenset[bytes]:
+    """Ids of half commits that somebody has accepted."""
+    if cluster is None:
+        return frozenset()
+    return frozenset(
+        entry.commit_id
+        for entry in journal.read_if_any(cluster.daemon.journal)
+        if isinstance(entry, journal.Acknowledgement)
+    )
+
+
+def _plan(
+    request: Request,
+    floor: Floor,
+    found: FilesCut,
+    places: Mapping[str, Place],
+    accepted: frozenset[bytes],
+) -> Plan:
+    now = point.now()
+    steps = [
+        Step(
+            storage,
+            tail.path.absolute(),
+            places[storage].tid,
+            places[storage].position,
+            tail.end.size,
+            tail.path.absolute().with_name(
+                f"{tail.path.name}{DROPPED}{now:%Y%m%dT%H%M%SZ}"
+            ),
+        )
+        for storage, tail in found.tails.items()
+    ]
+    vector: tid.Vector = {each.storage: each.last for each in steps}
+    damage = found.half_commits if request.policy == "tolerant" else ()
+    if accepted:
+        # The point becomes the floor of what follows; half commits must stay
+        # visible above it, even where what proved them is cut off.
+        vector = floor.vector
+    new = Point(
+        vector=vector,
+        time=now,
+        source="restore",
+        timeline=_timeline(request) + 1,
+        verified=not any(found.unstamped.values()),
+        damage=damage,
+    )
+    return Plan(steps, floor.vector, accepted, new, _caches(request.cluster))
+
+
+def _timeline(request: Request) -> int:
+    """The highest timeline that is known of."""
+    known = [0]
+    for path in request.paths.values():
+        # Lost or broken with its file: no obstacle to mending that.
+        with contextlib.suppress(FileUnreadable):
+            known.append(point.read(point.beside(path)).timeline)
+    return max(known)
+
+
+def _caches(cluster: Cluster | None) -> list[Path]:
+    """All that the Zopes' clients have cached: of a timeline that is lost."""
+    if cluster is None:
+        return []
+    return [
+        path
+        for zope in cluster.zopes
+        if zope.cache_directory.is_dir()
+        for path in sorted(zope.cache_directory.iterdir())
+    ]
+
+
+def _check(request: Request, plan: Plan) -> None:
+    """What is left is its own coherent cut."""
+    found = _cut_files(request, Floor(plan.floor, ""), plan.accepted)
+    for step in plan.steps:
+        place = found.strict.get(step.storage)
+        if place is not None and place.position < step.position:
+            raise NotCoherent(
+                f"what is left does not fit together: storage {step.storage} would"
+                f" have to be cut again, after {tid.to_text(place.tid)}",
+                f"What was cut off is in {step.dropped}.",
+            )
+
+
+def _explain(found: FilesCut) -> str:
+    """What is torn, and what each choice loses."""
+    lines = [f"{len(found.half_commits)} half commit(s) are in the way:"]
+    for half in found.half_commits:
+        lines.append(
+            f"  {half.commit_id.hex()}: in {', '.join(sorted(half.present))};"
+            f" never in {', '.join(sorted(half.missing))}"
+        )
+    for name, places in (("strict", found.strict), ("tolerant", found.tolerant)):
+        lines.append(f"--{name} loses:")
+        for storage, tail in found.tails.items():
+            lost = tail.lost(places[storage])
+            since = f", since {tid.to_time(lost.first):%Y-%m-%d %H:%M:%S} UTC"
+            lines.append(
+                f"  {storage}: {lost.transactions} transaction(s),"
+                f" {lost.size} bytes{since if lost.first else ''}"
+            )
+    return "\n".join(lines)

@@ -1,0 +1,457 @@
+"""``tidstorage-restore`` on files that crashes left, and crashes amid it."""
+
+import contextlib
+import functools
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import records
+import transaction
+import ZODB
+from dying import DIED, die_at_change, in_child
+from real import zeo_server
+from small_cluster import SmallCluster
+from torn_files import TornFiles
+from ZODB.FileStorage import FileStorage
+
+from tidstorage import child, journal, lock, point, tid
+from tidstorage.commands import restore_files
+from tidstorage.engines import filestorage
+from tidstorage.engines.filestorage import in_place
+from tidstorage.errors import (
+    ClusterRunning,
+    Damaged,
+    InterruptedRestore,
+    Locked,
+)
+from tidstorage.point import Point
+from tidstorage.restore import crashed_files, perform, swap
+from tidstorage.restore.crashed_files import Request
+
+pytestmark = pytest.mark.integration
+WRITER = Path(__file__).parents[1] / "stamping_writer.py"
+
+
+@pytest.fixture
+def files(tmp_path):
+    made = TornFiles(tmp_path / "files", "a b c")
+    for written in ("a b c", "a", "b c", "a b"):
+        made.commit(written)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command with ``--json``; its output, or its error."""
+
+    def run(*arguments, status=0):
+        assert restore_files.main([*arguments, "--json"]) == status
+        output, errors = capsys.readouterr()
+        return json.loads(output) if status == 0 else errors
+
+    return run
+
+
+def tear(files):
+    """Crash amid the last commit; returns what the files should end with."""
+    kept = files.vector()
+    sizes = {each: files.size(each) for each in files.paths}
+    files.commit("a", meant="a b")
+    if "c" in files.paths:
+        files.commit("c")
+    files.close()
+    with files.paths["b"].open("ab") as stream:
+        stream.write(b"a part of a vote")
+    return kept, sizes
+
+
+def contents(files):
+    return {each: path.read_bytes() for each, path in files.paths.items()}
+
+
+def last_tids(files):
+    return {each: filestorage.last_tid(path) for each, path in files.paths.items()}
+
+
+def litter(files):
+    """Files in the folder that only a run under way needs."""
+    folder = next(iter(files.paths.values())).parent
+    return [
+        each.name
+        for each in folder.iterdir()
+        if each.name.startswith(".") or each.name.endswith((".cut-plan", "_tmp"))
+    ]
+
+
+class TestCut:
+    def test_torn_files(self, files, run):
+        kept, sizes = tear(files)
+        before = contents(files)
+        reported = run(*files.arguments())
+        assert last_tids(files) == kept
+        assert contents(files) == {k: v[: sizes[k]] for k, v in before.items()}
+        assert reported["resumed"] is False
+        for storage, done in reported["cut"].items():
+            assert done["tid"] == tid.to_text(kept[storage])
+            assert done["position"] == sizes[storage]
+            assert done["size"] == len(before[storage])
+            dropped = Path(done["dropped"])
+            assert dropped.parent == files.paths[storage].parent
+            assert dropped.read_bytes() == before[storage][sizes[storage] :]
+            assert dropped.with_name(dropped.name + ".json").exists()
+        assert not litter(files)
+
+    def test_a_new_timeline_begins(self, files, run):
+        old = Point(files.vector(), point.now(), "barrier", timeline=4)
+        point.write_beside(old, [files.paths["b"]])
+        kept, _ = tear(files)
+        run(*files.arguments())
+        new, *same = (point.read(point.beside(each)) for each in files.paths.values())
+        assert same == [new, new]
+        assert (new.timeline, new.source, new.vector) == (5, "restore", kept)
+
+    def test_files_that_fit_are_left_alone(self, files, run):
+        files.close()
+        before = contents(files)
+        assert run(*files.arguments())["cut"] == {}
+        assert contents(files) == before
+        assert not [*files.paths["a"].parent.glob("*.point")]
+
+    def test_a_second_run_changes_nothing(self, files, run):
+        tear(files)
+        run(*files.arguments())
+        before = contents(files)
+        assert run(*files.arguments())["cut"] == {}
+        assert contents(files) == before
+
+    def test_it_goes_on_afterwards(self, files, run, tmp_path):
+        tear(files)
+        run(*files.arguments())
+        again = TornFiles(tmp_path / "files", "a b c")
+        again.commit("a b c")
+        assert run(*again.arguments(), "--dry-run")["cut"] == {}
+        again.close()
+
+    def test_dry_run(self, files, run):
+        tear(files)
+        names = sorted(files.paths["a"].parent.iterdir())
+        before = contents(files)
+        planned = run(*files.arguments(), "--dry-run")
+        assert contents(files) == before
+        assert sorted(files.paths["a"].parent.iterdir()) == names
+        done = run(*files.arguments())
+        for storage, step in planned["cut"].items():
+            assert step["position"] == done["cut"][storage]["position"]
+
+    def test_for_people(self, files, capsys):
+        tear(files)
+        assert restore_files.main(files.arguments()) == 0
+        output = capsys.readouterr().out
+        assert "was cut from" in output and "an unfinished transaction" in output
+        assert restore_files.main(files.arguments()) == 0
+        assert "fit together" in capsys.readouterr().out
+
+
+class TestHalfCommits:
+    @pytest.fixture
+    def torn(self, files):
+        clean = files.vector()
+        self.half = files.commit("a", meant="a b").hex()
+        files.commit("a b")
+        self.end = files.vector()
+        files.close()
+        self.clean = clean
+        return files
+
+    def test_the_operator_has_to_choose(self, torn, run):
+        before = contents(torn)
+        error = run(*torn.arguments(), status=11)
+        assert self.half in error and "never in b" in error
+        assert "a: 2 transaction(s)" in error and "b: 1 transaction(s)" in error
+        assert "--strict loses" in error and "--tolerant loses" in error
+        assert contents(torn) == before
+        assert not litter(torn)
+
+    def test_strict(self, torn, run):
+        run(*torn.arguments(), "--strict")
+        assert last_tids(torn) == self.clean
+        assert run(*torn.arguments())["cut"] == {}
+
+    def test_tolerant(self, torn, run):
+        """Half commits stay, and stay visible for what follows."""
+        again = torn.paths["c"]
+        with again.open("ab") as stream:
+            stream.write(b"a part of a vote")
+        run(*torn.arguments(), "--tolerant")
+        assert last_tids(torn) == self.end
+        found = run(*torn.arguments(), "--tolerant")
+        assert found["cut"] == {}
+        assert [each["commit"] for each in found["found"]["half_commits"]] == [
+            self.half
+        ]
+
+    def test_proof_that_is_cut_off(self, files, run):
+        """What proves a half commit may itself be torn and dropped."""
+        files.commit("a", meant="a b")
+        kept = files.vector()
+        files.commit("b", meant="b c")
+        files.close()
+        run(*files.arguments(), "--tolerant")
+        assert last_tids(files)["c"] == kept["c"]
+        assert run(*files.arguments(), "--tolerant")["cut"] == {}
+
+
+class TestRefusals:
+    def test_open_files(self, files, run):
+        files.commit("a", meant="a b")
+        before = contents(files)
+        assert "is open in another process" in run(*files.arguments(), status=5)
+        assert contents(files) == before
+
+    def test_one_open_file(self, files, run):
+        tear(files)
+        before = contents(files)
+        opened = FileStorage(str(files.paths["a"]))
+        assert "is open in another process" in run(*files.arguments(), status=5)
+        opened.close()
+        del before["a"]
+        assert {k: v for k, v in contents(files).items() if k != "a"} == before
+
+    def test_dropped_bytes_do_not_fit(self, files, run):
+        """Nothing is cut as long as what would be dropped cannot be kept."""
+        tear(files)
+        before = contents(files)
+        folder = files.paths["a"].parent
+        folder.chmod(0o500)
+        try:
+            status = in_child_as_nobody(folder, files)
+        finally:
+            folder.chmod(0o755)
+        assert status == 15
+        assert contents(files) == before
+
+
+def in_child_as_nobody(folder, files):
+    """Exit status of the command as a user who may not write there."""
+    import os
+
+    def run():
+        for path in (folder, *folder.iterdir()):
+            os.chown(path, 65534, 65534)
+        os.setuid(65534)
+        os._exit(restore_files.main([*files.arguments(), "--json"]))
+
+    return in_child(run)
+
+
+class TestInterrupted:
+    """Killed at any change it makes, and run again."""
+
+    @staticmethod
+    def run_and_die(arguments, number):
+        die_at_change(number)
+        assert restore_files.main(arguments) == 0
+
+    def test_next_run_ends_it(self, tmp_path):
+        original = TornFiles(tmp_path / "original", "a b")
+        for written in ("a b", "a", "b", "a b"):
+            original.commit(written)
+        kept, sizes = tear(original)
+        before = contents(original)
+        deaths = []
+        while True:
+            folder = tmp_path / str(len(deaths))
+            shutil.copytree(tmp_path / "original", folder)
+            paths = {each: folder / path.name for each, path in original.paths.items()}
+            arguments = [f"{each}={path}" for each, path in paths.items()]
+
+            status = in_child(
+                functools.partial(self.run_and_die, arguments, len(deaths) + 1)
+            )
+            assert status in (0, DIED)
+            sizes_now = {each: path.stat().st_size for each, path in paths.items()}
+            for each in paths:
+                assert sizes_now[each] in (sizes[each], len(before[each]))
+            assert restore_files.main(arguments) == 0
+            for each, path in paths.items():
+                assert path.read_bytes() == before[each][: sizes[each]]
+                assert filestorage.last_tid(path) == kept[each]
+                (dropped,) = [
+                    other
+                    for other in folder.glob(f"{path.name}.dropped-*")
+                    if other.suffix != ".json"
+                ]
+                assert path.read_bytes() + dropped.read_bytes() == before[each]
+                assert point.read(point.beside(path)).vector == kept
+            assert not [*folder.glob("*.cut-plan")]
+            if status == 0:
+                break
+            deaths.append(sizes_now)
+        mixed = [
+            each for each in deaths if len({each[k] == sizes[k] for k in sizes}) == 2
+        ]
+        assert len(deaths) > 30 and mixed, len(deaths)
+
+    @pytest.fixture
+    def interrupted(self, files, run, monkeypatch):
+        """The first file is cut, the others not."""
+        tear(files)
+        original = in_place.truncate_held
+
+        def dying(path, last, keep):
+            original(path, last, keep)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(in_place, "truncate_held", dying)
+        assert restore_files.main(files.arguments()) == 130
+        monkeypatch.undo()
+        return files
+
+    def test_whatever_is_asked_for(self, interrupted, run):
+        assert run(*interrupted.arguments(), "--dry-run")["resumed"]
+        assert run(*interrupted.arguments(), "--tolerant")["resumed"]
+        assert not litter(interrupted)
+
+    def test_other_files(self, interrupted, run):
+        error = run(*interrupted.arguments()[:2], "--partial", status=19)
+        assert interrupted.arguments()[2] in error
+
+    def test_somebody_wrote_meanwhile(self, interrupted, run):
+        """An old plan must not cut off what came later."""
+        storage = FileStorage(str(interrupted.paths["a"]))
+        database = ZODB.DB(storage)
+        connection = database.open()
+        connection.root()["later"] = 1
+        transaction.commit()
+        database.close()
+        before = contents(interrupted)
+        error = run(*interrupted.arguments(), status=19)
+        assert "has changed since" in error
+        assert contents(interrupted) == before
+        for each in interrupted.paths["a"].parent.glob("*.cut-plan"):
+            each.unlink()
+        run(*interrupted.arguments())
+
+    def test_plan_that_is_none(self, files, run):
+        tear(files)
+        files.paths["b"].with_name("b.fs.cut-plan").write_text("{")
+        assert "not a plan" in run(*files.arguments(), status=16)
+
+
+@contextlib.contextmanager
+def writer(seed, servers):
+    where = {each: server.address for server in servers for each in server.storages}
+    with subprocess.Popen(
+        [sys.executable, WRITER, json.dumps({"seed": seed, "storages": where})],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=child.environment(),
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_servers_and_clients_killed_amid_commits(tmp_path, run):
+    """Again and again over the same files; each time what is left fits together."""
+    cut_off = 0
+    for number in range(3):
+        with contextlib.ExitStack() as stack:
+            alpha = stack.enter_context(zeo_server(tmp_path / "1", ["a", "b"], "alpha"))
+            beta = stack.enter_context(zeo_server(tmp_path / "2", ["c"], "beta"))
+            servers = [alpha, beta]
+            for seed in range(2):
+                stack.enter_context(writer(10 * number + seed, servers))
+            time.sleep(0.5)
+            servers[number % 2].kill()
+        paths = {k: s.data_file(k) for s in servers for k in s.storages}
+        held = {each: records.read(path) for each, path in paths.items()}
+        found = run(*(f"{k}={v}" for k, v in paths.items()), "--strict")
+        left = {each: records.read(path) for each, path in paths.items()}
+        for each in paths:
+            assert left[each] == held[each][: len(left[each])]
+        ends = {each: found[-1][0] for each, found in left.items()}
+        assert not records.violations(held, ends)
+        cut_off += bool(found["cut"])
+    assert cut_off
+
+
+class TestDescription:
+    """With a cluster's description: its processes, its acknowledgements, its caches."""
+
+    @pytest.fixture
+    def small(self, tmp_path, monkeypatch):
+        made = SmallCluster(tmp_path)
+        monkeypatch.setattr(perform, "running_parts", made.running_parts)
+        yield made
+        made.kill()
+
+    @staticmethod
+    def request(cluster, **changes):
+        paths = {each.id: each.data_file for each in cluster.storages}
+        return Request(paths, {}, frozenset(), cluster=cluster, **changes)
+
+    @staticmethod
+    def fill(small):
+        """Torn files where the cluster has its own; returns their id's ends."""
+        paths = {s: e.data_file(s) for e in small.servers for s in e.storages}
+        made = TornFiles(small.folder, "root catalog documents")
+        made.close()
+        made.paths = paths
+        made._open()
+        made.commit("root catalog documents")
+        return made
+
+    def test_refused_while_a_part_is_up(self, small):
+        small.alpha.start()
+        with pytest.raises(ClusterRunning, match="ZEO alpha"):
+            crashed_files.restore(self.request(small.cluster()))
+
+    def test_refused_amid_another_restore(self, small):
+        cluster = small.cluster()
+        with lock.hold(cluster, "backup"), pytest.raises(Locked):
+            crashed_files.restore(self.request(cluster))
+        swap.journal(cluster).write_text("{}")
+        with pytest.raises(InterruptedRestore, match="swap"):
+            crashed_files.restore(self.request(cluster))
+
+    def test_caches_go_only_when_something_is_cut(self, small):
+        cluster = small.cluster()
+        caches = cluster.zopes[0].cache_directory
+        (caches / "blobs").mkdir(parents=True)
+        (caches / "root.zec").write_text("of a lost timeline")
+        made = self.fill(small)
+        made.close()
+        crashed_files.restore(self.request(cluster))
+        assert (caches / "root.zec").exists()
+        made._open()
+        made.commit("root", meant="root catalog")
+        made.close()
+        crashed_files.restore(self.request(cluster))
+        assert caches.is_dir() and not [*caches.iterdir()]
+
+    def test_acknowledged_half_commits_are_not_in_the_way(self, small):
+        cluster = small.cluster()
+        made = self.fill(small)
+        first = made.commit("root", meant="root catalog")
+        made.commit("root catalog")
+        kept = made.vector()
+        made.commit("root", meant="root documents")
+        made.close()
+        with pytest.raises(Damaged):
+            crashed_files.restore(self.request(cluster))
+        writing = journal.Journal(cluster.daemon.journal)
+        writing.append(journal.Acknowledgement(point.now(), first, "the operator"))
+        writing.close()
+        crashed_files.restore(self.request(cluster))
+        assert last_tids(made) == kept
+        assert crashed_files.restore(self.request(cluster)).plan is None
