@@ -491,3 +491,26 @@ def test_a_set_of_other_storages_is_refused(lost):
     with pytest.raises(NotCoherent, match="has no storage new"):
         perform.in_place(more, Request())
     assert sets.by_id(cluster.backup.directory, made.id).is_whole
+
+
+def test_files_behind_links_stay_where_they_are(small, tmp_path):
+    """The link is left alone; new and old file are on the disk it leads to."""
+    small.stop()
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    link = small.alpha.data_file("catalog")
+    link.rename(disk / "catalog.fs")
+    link.symlink_to(disk / "catalog.fs")
+    small.start()
+    small.write(1, 4)
+    cluster = small.cluster()
+    made = back_up(cluster)
+    small.write(2, 4)
+    small.stop()
+    report = perform.in_place(cluster, Request())
+    assert link.is_symlink()
+    assert (disk / f"catalog.fs{report.kept}").exists()
+    check_restored(cluster, made)
+    small.start()
+    small.write(3, 4)
+    assert back_up(cluster).floor.source == "restore"

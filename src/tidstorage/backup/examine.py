@@ -3,17 +3,19 @@
 Read from the live files, as far as the copies go: the same bytes, uncompressed.
 """
 
+import datetime
+import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidstorage import point, tid
+from tidstorage import tid
 from tidstorage.backup.copying import Copied, SourceMoved
 from tidstorage.cluster import Cluster, Storage
-from tidstorage.cut import CutResult, Record, coherent_cut
+from tidstorage.cut import CutResult, DeadRecord, Record, coherent_cut
 from tidstorage.engines import filestorage
-from tidstorage.errors import FloorNeeded
+from tidstorage.errors import FloorNeeded, UnknownStorage
 from tidstorage.manifest import Loss
 from tidstorage.point import HalfCommit, Point
 
@@ -35,19 +37,17 @@ class Examination:
 def examine(
     cluster: Cluster,
     barrier: Mapping[str, int] | None,
+    moment: datetime.datetime,
     copies: Mapping[str, Copied],
     floor: Point | None,
 ) -> Examination:
     """Judge the copies.
 
-    barrier: K as the barrier gave it before they were made, or None where it
-    was given up; then K is the coherent cut of the copies themselves.
+    barrier: K as the barrier gave it at that moment, before they were made, or
+    None where it was given up; then K is the coherent cut of the copies.
     SourceMoved where a copy cannot be cut back to K.
     """
-    ids = {each.id for each in cluster.storages}
-    given = floor.vector if floor else {}
-    known = {each: last for each, last in given.items() if each in ids}
-    below = {each.id: known.get(each.id, 0) for each in cluster.storages}
+    below = _known_floor(cluster, floor)
     blind = [
         each.id
         for each in cluster.storages
@@ -55,43 +55,125 @@ def examine(
     ]
     if barrier is None:
         _refuse_blindness(blind)
-        records: Mapping[str, Sequence[Record]] = {
-            each.id: _copied_records(cluster, each, copies[each.id], below[each.id])
-            for each in cluster.storages
-        }
-        result = coherent_cut(records, known, retired=cluster.retired)
-        vector, half_commits = result.tolerant, result.half_commits
-        verified = not any(result.unstamped.values())
+        judged = _by_stamps(cluster, copies, below)
     else:
-        vector = dict(barrier)
-        records = {
-            each.id: records_up_to(
-                each.data_file, below[each.id], vector[each.id], cluster.aliases
-            )
-            for each in cluster.storages
-        }
-        if blind:
-            logger.warning(_BLIND, ", ".join(blind))
-            # Nothing can be said of what is gone; the barrier holds all the same.
-            records = dict.fromkeys(records, ())
-        result = coherent_cut(records, known, retired=cluster.retired)
-        half_commits = torn_commits(records, cluster.retired)
-        verified = True
+        judged = _by_barrier(cluster, barrier, below, blind)
+    vector = judged.vector
     for storage in cluster.storages:
         _refuse_unreachable(storage, copies[storage.id], vector[storage.id])
+    strict = judged.strict if judged.half_commits else vector
     return Examination(
         point=Point(
             vector=vector,
-            time=point.now(),
+            time=moment,
             source="stamps" if barrier is None else "barrier",
             timeline=floor.timeline if floor else 1,
-            verified=verified,
-            damage=half_commits,
+            verified=judged.verified,
+            damage=judged.half_commits,
         ),
-        strict=_strict(result, vector, half_commits),
-        strict_loss=_loss(records, result.strict, vector) if half_commits else None,
-        unstamped=dict(result.unstamped),
+        strict=strict,
+        strict_loss=_loss(judged.records, strict, vector),
+        unstamped=judged.unstamped,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    records: Mapping[str, Sequence[Record]]
+    vector: dict[str, int]
+    strict: dict[str, int]
+    half_commits: tuple[HalfCommit, ...]
+    unstamped: dict[str, int]
+    verified: bool
+
+
+def _known_floor(cluster: Cluster, floor: Point | None) -> dict[str, int]:
+    """The floor for every storage; 0 where nothing is known."""
+    given = floor.vector if floor else {}
+    return {each.id: given.get(each.id, 0) for each in cluster.storages}
+
+
+def _by_stamps(
+    cluster: Cluster, copies: Mapping[str, Copied], below: Mapping[str, int]
+) -> _Judged:
+    """K is the tolerant cut of what the copies hold."""
+    records = {
+        each.id: _copied_records(cluster, each, copies[each.id], below[each.id])
+        for each in cluster.storages
+    }
+    result = coherent_cut(records, below, retired=cluster.retired)
+    return _Judged(
+        records,
+        result.tolerant,
+        result.strict,
+        result.half_commits,
+        result.unstamped,
+        not any(result.unstamped.values()),
+    )
+
+
+def _by_barrier(
+    cluster: Cluster,
+    barrier: Mapping[str, int],
+    below: Mapping[str, int],
+    blind: Sequence[str],
+) -> _Judged:
+    """K is the barrier's vector, and what is torn in it is dead.
+
+    While a barrier is held no transaction is between two finishes: what a
+    transaction misses then will never come.
+    """
+    records: Mapping[str, Sequence[Record]] = {
+        each.id: records_up_to(
+            each.data_file, below[each.id], barrier[each.id], cluster.aliases
+        )
+        for each in cluster.storages
+    }
+    if blind:
+        # Nothing can be said of what is gone; the barrier holds all the same.
+        logger.warning(_BLIND, ", ".join(blind))
+        records = dict.fromkeys(records, ())
+    cut = functools.partial(_cut, records, below, cluster.retired)
+    undecided = cut(()).undecided
+    result = cut(
+        {(each.commit_id, other) for each in undecided for other in each.missing}
+    )
+    vector = dict(barrier)
+    if not blind:
+        _hold_back(vector, result.tolerant, below)
+    return _Judged(
+        records,
+        vector,
+        {each: min(last, result.strict[each]) for each, last in vector.items()},
+        result.half_commits,
+        result.unstamped,
+        vector == barrier,
+    )
+
+
+def _hold_back(
+    vector: dict[str, int], coherent: Mapping[str, int], below: Mapping[str, int]
+) -> None:
+    """Lower the vector where a record saw what its storage never had.
+
+    No instant can look like that: a process has been running since before a
+    restore, and commits what it knows of a timeline that is lost.
+    """
+    for storage, last in coherent.items():
+        if vector[storage] < below[storage]:
+            logger.warning(
+                "storage %s ends before the last known point: restored by hand?",
+                storage,
+            )
+        elif last < vector[storage]:
+            logger.warning(
+                "storage %s holds transactions that saw what is not there: is a Zope"
+                " still running that was started before a restore? The set ends"
+                " before them, at %s",
+                storage,
+                tid.to_text(last),
+            )
+            vector[storage] = last
 
 
 def _refuse_blindness(blind: Sequence[str]) -> None:
@@ -135,33 +217,22 @@ def records_up_to(
     return found
 
 
-def torn_commits(
-    records: Mapping[str, Sequence[Record]], retired: frozenset[str]
-) -> tuple[HalfCommit, ...]:
-    """Stamped transactions of which a participant has no record.
+def _cut(
+    records: Mapping[str, Sequence[Record]],
+    below: Mapping[str, int],
+    retired: frozenset[str],
+    dead: Collection[DeadRecord],
+) -> CutResult:
+    """The coherent cut; stamps that name unknown storages are passed over aloud.
 
-    While a barrier is held no transaction is between two finishes: what is
-    missing then will never come.
+    The barrier's K does not rest on stamps: what is wrong with them is no reason
+    to go without a backup.
     """
-    present: dict[bytes, dict[str, int]] = {}
-    participants: dict[bytes, frozenset[str]] = {}
-    for storage, held in records.items():
-        for record in held:
-            if record.stamp is not None:
-                commit = record.stamp.commit_id
-                present.setdefault(commit, {})[storage] = record.tid
-                participants[commit] = record.stamp.participants - retired
-    return tuple(
-        HalfCommit(commit, where, tuple(sorted(participants[commit] - where.keys())))
-        for commit, where in present.items()
-        if participants[commit] - where.keys()
-    )
-
-
-def _strict(
-    result: CutResult, vector: Mapping[str, int], half_commits: Sequence[HalfCommit]
-) -> dict[str, int]:
-    return dict(result.strict) if half_commits else dict(vector)
+    try:
+        return coherent_cut(records, below, retired=retired, dead=dead)
+    except UnknownStorage as error:
+        logger.warning("%s", error)
+        return coherent_cut(records, below, retired=retired, dead=dead, partial=True)
 
 
 def _loss(

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 
-from tidstorage import barrier, lock
+from tidstorage import barrier, lock, point
 from tidstorage.backup import complete, copying, examine, layout
 from tidstorage.backup.copying import SourceMoved
 from tidstorage.backup.prepare import Preparation, prepare
@@ -77,10 +77,13 @@ def _attempt(
     seconds: dict[str, float] = {}
     with _timed(seconds, "point"):
         vector = _take_barrier(cluster)
+        moment = point.now()
     with _timed(seconds, "copy"):
         copies = copying.copy_all(cluster, preparation, start_over, descriptor)
     with _timed(seconds, "examine"):
-        examination = examine.examine(cluster, vector, copies, preparation.floor)
+        examination = examine.examine(
+            cluster, vector, moment, copies, preparation.floor
+        )
     with _timed(seconds, "blobs"):
         stored = {
             each.id: complete.copy_blobs(

@@ -8,14 +8,13 @@ from ZODB.FileStorage import FileStorage
 from tidstorage import tid
 from tidstorage.backup.examine import records_up_to
 from tidstorage.cluster import Cluster
-from tidstorage.cut import Record, coherent_cut
+from tidstorage.cut import coherent_cut
 from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage import index
 from tidstorage.errors import NotCoherent
 from tidstorage.manifest import Manifest
 from tidstorage.restore.plan import Policy
 from tidstorage.restore.target import Target
-from tidstorage.stamp import Stamp
 from tidstorage.tid import Vector
 
 
@@ -99,30 +98,20 @@ def _refuse_incoherence(
         )
         for storage, target in targets.items()
     }
-    if policy == "tolerant":
-        records = _with_damage_accepted(records, manifest)
-    cut = coherent_cut(records, floor, retired=cluster.retired).strict
+    # The set's own damage was proven when it was made, by barrier or by stamps.
+    dead = [
+        (half.commit_id, missing)
+        for half in manifest.point.damage
+        for missing in half.missing
+    ]
+    # A storage that was unknown then was named then; now is no time to refuse.
+    result = coherent_cut(
+        records, floor, retired=cluster.retired, partial=True, dead=dead
+    )
+    cut = result.tolerant if policy == "tolerant" else result.strict
     for storage, held in records.items():
         if held and cut[storage] < held[-1].tid:
             raise NotCoherent(
                 f"the files do not fit together: storage {storage} goes on after"
                 f" {tid.to_text(cut[storage])}"
             )
-
-
-def _with_damage_accepted(
-    records: Mapping[str, list[Record]], manifest: Manifest
-) -> dict[str, list[Record]]:
-    """The half commits of the set, as if they had never been meant for more."""
-    present = {
-        each.commit_id: frozenset(each.present) for each in manifest.point.damage
-    }
-
-    def accept(record: Record) -> Record:
-        stamp = record.stamp
-        if stamp is None or stamp.commit_id not in present:
-            return record
-        where = present[stamp.commit_id]
-        return Record(record.tid, Stamp(stamp.commit_id, where, stamp.vector))
-
-    return {storage: [*map(accept, held)] for storage, held in records.items()}

@@ -68,7 +68,7 @@ def in_place(cluster: Cluster, request: Request) -> Report:
         new = _new_point(manifest, request, vector, _timeline(cluster, manifest) + 1)
         actions = [act for each in targets.values() for act in each.actions(moment)]
         actions += _cache_removals(cluster)
-        files = [each.data_file for each in targets.values()]
+        files = [each.data_file for each in cluster.storages]
         done = Swap(manifest.id, actions, new, files)
         journal = swap.journal(cluster)
         swap.write(done, journal)

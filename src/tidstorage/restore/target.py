@@ -19,9 +19,13 @@ KEPT = ".before-restore-"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One storage's files; links are followed, so that a rename stays a rename."""
+    """One storage's files; links are followed, so that a rename stays a rename.
+
+    index: FileStorage's, which is beside the link where the file is behind one.
+    """
 
     data_file: Path
+    index: Path
     blob_directory: Path | None
 
     @property
@@ -48,19 +52,20 @@ class Target:
 
     def actions(self, moment: str) -> Iterator[Action]:
         """Keep what is there under another name, and put the new in its place."""
-        pairs = [
-            (self.staged_data_file, self.data_file),
-            (index.path_of(self.staged_data_file), index.path_of(self.data_file)),
-        ]
+        pairs = [(self.staged_data_file, self.data_file)]
         if self.blob_directory and self.staged_blob_directory:
             pairs.append((self.staged_blob_directory, self.blob_directory))
-        for _, path in pairs:
+        staged_index = index.path_of(self.staged_data_file)
+        if self.index.parent == staged_index.parent:
+            pairs.append((staged_index, self.index))
+        for path in {path: None for _, path in [*pairs, (None, self.index)]}:
             if path.exists():
                 other = path.with_name(f"{path.name}{KEPT}{moment}")
                 yield Action("keep", str(path), str(other))
         for staged, path in pairs:
             if staged.exists():
                 yield Action("place", str(staged), str(path))
+        yield Action("remove", str(staged_index))
 
 
 def _staged(path: Path) -> Path:
@@ -78,7 +83,9 @@ def in_place(cluster: Cluster) -> dict[str, Target]:
                 "Let blob-dir be a folder below it.",
             )
         found[storage.id] = Target(
-            storage.data_file.resolve(), blobs.resolve() if blobs else None
+            storage.data_file.resolve(),
+            index.path_of(storage.data_file),
+            blobs.resolve() if blobs else None,
         )
     return found
 
@@ -89,13 +96,13 @@ def elsewhere(directory: Path, storages: Mapping[str, bool]) -> dict[str, Target
         raise EngineFailed(
             f"{directory} is not empty", "Give a folder that is empty, or is not there."
         )
-    folder = directory.resolve()
-    return {
-        each: Target(
-            folder / each / "Data.fs", folder / each / "blobs" if blobs else None
-        )
-        for each, blobs in storages.items()
-    }
+    found = {}
+    for storage, has_blobs in storages.items():
+        folder = directory.resolve() / storage
+        data_file = folder / "Data.fs"
+        blobs = folder / "blobs" if has_blobs else None
+        found[storage] = Target(data_file, index.path_of(data_file), blobs)
+    return found
 
 
 def unused_moment(targets: Collection[Target]) -> str:
