@@ -1,0 +1,104 @@
+"""The meta-recipe: from cluster.toml to ordinary buildout parts.
+
+Each generated file is a part on slapos.recipe.template:jinja2, each script one
+on zc.recipe.egg:scripts, so that buildout itself installs, updates and
+uninstalls them.  What a part's text depends on stands in its options: only
+parts whose data changed are made again.
+
+Data is never a part's: no path of a Data.fs, a blob, a log or a backup is ever
+returned to buildout, which would delete it.
+"""
+
+import json
+from pathlib import Path
+
+import zc.buildout.buildout
+from zc.buildout import UserError
+
+from tidstorage import render
+from tidstorage.cluster import Cluster
+from tidstorage.clusterfile import load_cluster
+from tidstorage.errors import DescriptionError
+
+#: Data belongs to the user that the servers run as, and to nobody else.
+DIRECTORY_MODE = 0o700
+FILE_MODE = "0600"
+
+
+class ClusterRecipe:
+    """Option ``description``: the cluster.toml (default: beside buildout.cfg)."""
+
+    def __init__(
+        self,
+        buildout: zc.buildout.buildout.Buildout,
+        name: str,
+        options: dict[str, str],
+    ) -> None:
+        folder = Path(buildout["buildout"]["directory"])
+        options.setdefault("description", str(folder / "cluster.toml"))
+        try:
+            self.cluster = load_cluster(Path(options["description"]))
+        except DescriptionError as error:
+            # buildout shows a UserError as one clean message, and has not yet
+            # uninstalled anything.
+            raise UserError(f"{error}\n{error.hint}") from error
+        # A template that cannot be rendered has to fail here, for the same reason.
+        files = render.generated_files(self.cluster)
+        for file in files:
+            render.render(file)
+        bin_directory = buildout["buildout"]["bin-directory"]
+        if Path(bin_directory) != self.cluster.bin_directory:
+            raise UserError(
+                f"bin-directory is {bin_directory}, but cluster.toml lies in"
+                f" {self.cluster.directory}: its scripts belong in"
+                f" {self.cluster.bin_directory}"
+            )
+        sections = [_file_section(name, file) for file in files]
+        sections += [
+            _script_section(name, script) for script in render.scripts(self.cluster)
+        ]
+        buildout.parse("\n".join(sections))
+
+    def install(self) -> tuple[str, ...]:
+        """Make the folders; none of them is buildout's to remove."""
+        make_directories(self.cluster)
+        return ()
+
+    update = install
+
+
+def make_directories(cluster: Cluster) -> None:
+    """Make what is missing; what exists keeps its mode."""
+    for directory in render.directories(cluster):
+        directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+
+
+def _file_section(part: str, file: render.GeneratedFile) -> str:
+    # json.dumps puts no line break into its text, and buildout substitutes
+    # what follows a single dollar.
+    data = json.dumps(file.data, sort_keys=True).replace("${", "$${")
+    return (
+        f"[{part}-{file.name}]\n"
+        "recipe = slapos.recipe.template:jinja2\n"
+        f"url = {render.TEMPLATES / file.template}\n"
+        f"output = {file.target}\n"
+        f"mode = {FILE_MODE}\n"
+        f"data = {data}\n"
+        "context = jsonkey data :data\n"
+    )
+
+
+def _script_section(part: str, script: render.Script) -> str:
+    position = script.position
+    arguments = ", ".join(repr(each) for each in script.arguments)
+    eggs = "".join(f"\n    {each}" for each in script.eggs)
+    return (
+        f"[{part}-bin-{script.name}]\n"
+        "recipe = zc.recipe.egg:scripts\n"
+        f"eggs ={eggs}\n"
+        f"entry-points = {script.name}={script.entry_point}\n"
+        f"scripts = {script.name}\n"
+        "initialization =\n"
+        "    import sys\n"
+        f"    sys.argv[{position}:{position}] = [{arguments}]\n"
+    )
