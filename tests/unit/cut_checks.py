@@ -1,0 +1,202 @@
+"""What has to hold of every history; AssertionError where it does not.
+
+``core`` is anything with ``coherent_cut`` and ``tail_cut``: ours, or a copy with
+a defect (test_mutations.py).
+"""
+
+import itertools
+
+from cut_oracle import Oracle
+
+from tidstorage.errors import UnknownStorage
+
+
+def _cut(core, history, **more):
+    arguments, named = history.arguments()
+    return core.coherent_cut(*arguments, **named, **more)
+
+
+def _above_floor(history):
+    """(storage, TID, transaction) of the stamped records that are examined."""
+    for storage, held in history.records.items():
+        for record in held:
+            if record.tid > history.floor.get(storage, 0) and record.stamp:
+                yield storage, record.tid, history.transactions[storage, record.tid]
+
+
+def _half_commits(found):
+    return {each.commit_id: (dict(each.present), set(each.missing)) for each in found}
+
+
+def assert_equals_oracle(result, oracle, excused=frozenset()):
+    proven = oracle.dead() | set(excused)
+    assert result.strict == oracle.greatest()
+    assert result.tolerant == oracle.greatest(proven)
+    named = oracle.half_commits(result.tolerant, proven)
+    assert _half_commits(result.half_commits) == named
+    everything = dict.fromkeys(result.tolerant, float("inf"))
+    torn = {
+        commit_id: stamp
+        for commit_id, stamp in oracle.examined().items()
+        if oracle.missing(stamp)
+    }
+    halves = oracle.half_commits(everything, proven)
+    assert set(_half_commits(result.undecided)) == torn.keys() - halves.keys()
+
+
+def greatest(core, history):
+    """The cuts are the greatest of all that are coherent by definition."""
+    oracle = Oracle(history.records, history.floor, history.retired)
+    assert_equals_oracle(_cut(core, history), oracle)
+
+
+def greatest_with_proofs(core, history):
+    """Proofs of the caller count like our own."""
+    oracle = Oracle(history.records, history.floor, history.retired)
+    excused = {
+        (transaction.commit_id, storage)
+        for _, _, transaction in _above_floor(history)
+        for storage in transaction.participants
+        if transaction.ended and storage not in transaction.tids
+    }
+    result = _cut(core, history, dead=excused)
+    assert_equals_oracle(result, oracle, excused)
+
+
+def greatest_of_a_part(core, history):
+    """With a storage left out: an error that names it, or what the rest allows."""
+    left_out = max(history.records)
+    records = {s: held for s, held in history.records.items() if s != left_out}
+    floor = {s: tid for s, tid in history.floor.items() if s != left_out}
+    oracle = Oracle(records, floor, history.retired, partial=True)
+    result = core.coherent_cut(records, floor, retired=history.retired, partial=True)
+    assert_equals_oracle(result, oracle)
+    named = any(
+        left_out in stamp.participants | stamp.vector.keys()
+        for stamp in oracle.examined().values()
+    )
+    try:
+        strictly = core.coherent_cut(records, floor, retired=history.retired)
+    except UnknownStorage as error:
+        assert named and left_out in str(error)
+    else:
+        assert not named and strictly == result
+
+
+def true_to_what_happened(core, history):
+    """By what the processes did, not by what the stamps say.
+
+    Nothing kept read anything that is dropped; nothing is split but what never
+    got its other records, and of that nothing in the strict cut.
+    """
+    result = _cut(core, history)
+    for cut, halves_allowed in ((result.strict, False), (result.tolerant, True)):
+        for storage, tid, transaction in _above_floor(history):
+            if tid > cut[storage]:
+                continue
+            for other in history.records.keys() & set(transaction.participants):
+                if other in transaction.tids:
+                    assert transaction.tids[other] <= cut[other], "split"
+                else:
+                    assert halves_allowed and transaction.ended, "half"
+            for other, bound in transaction.reads.items():
+                if other in cut:
+                    read = [
+                        each
+                        for where, each in history.transactions
+                        if where == other and each < bound
+                    ]
+                    assert max(read, default=0) <= cut[other], "dangling"
+
+
+def deaths_are_true(core, history):
+    """What is called a half commit never gets the records it misses."""
+    happened = {each.commit_id: each for each in history.transactions.values()}
+    for each in _cut(core, history).half_commits:
+        transaction = happened[each.commit_id]
+        assert transaction.ended
+        assert not set(each.missing) & transaction.tids.keys()
+        given = transaction.tids.keys() & history.records.keys()
+        assert dict(each.present) == {s: transaction.tids[s] for s in given}
+
+
+def no_half_commit_is_missed(core, history):
+    """Every half commit that a tolerant restore would bring back is named."""
+    result = _cut(core, history)
+    named = {each.commit_id for each in result.half_commits}
+    for storage, tid, transaction in _above_floor(history):
+        wanted = history.records.keys() & set(transaction.participants)
+        if tid <= result.tolerant[storage] and wanted - transaction.tids.keys():
+            assert transaction.commit_id in named
+
+
+def ordered(core, history):
+    """floor <= strict <= tolerant <= end."""
+    result = _cut(core, history)
+    for storage, held in history.records.items():
+        floor = history.floor.get(storage, 0)
+        end = max(floor, held[-1].tid if held else 0)
+        strict, tolerant = result.strict[storage], result.tolerant[storage]
+        assert floor <= strict <= tolerant <= end
+
+
+def below_the_floor_nothing_counts(core, history):
+    """What is trusted may be left out."""
+    above = {
+        storage: [each for each in held if each.tid > history.floor.get(storage, 0)]
+        for storage, held in history.records.items()
+    }
+    shorter = core.coherent_cut(above, history.floor, retired=history.retired)
+    assert shorter == _cut(core, history)
+
+
+def stable(core, history):
+    """The cut of what a cut leaves is all of it."""
+    result = _cut(core, history)
+    for cut, field in ((result.strict, "strict"), (result.tolerant, "tolerant")):
+        left = {
+            storage: [each for each in held if each.tid <= cut[storage]]
+            for storage, held in history.records.items()
+        }
+        dead = {(h.commit_id, s) for h in result.half_commits for s in h.missing}
+        again = core.coherent_cut(
+            left, history.floor, retired=history.retired, dead=dead
+        )
+        assert getattr(again, field) == cut
+
+
+def unstamped_are_counted(core, history):
+    result = _cut(core, history)
+    for storage, held in history.records.items():
+        lowest, highest = history.floor.get(storage, 0), result.tolerant[storage]
+        within = [each for each in held if lowest < each.tid <= highest]
+        count = sum(each.stamp is None for each in within)
+        assert result.unstamped[storage] == count
+
+
+def tail_equals_tolerant(core, history):
+    """The tail gives the tolerant cut, and names no half commit of its own."""
+    result = _cut(core, history)
+    tail = core.tail_cut(
+        {storage: reversed(held) for storage, held in history.records.items()},
+        history.floor,
+        retired=history.retired,
+    )
+    assert tail.tolerant == result.tolerant
+    named = _half_commits(result.half_commits)
+    assert _half_commits(tail.half_commits).items() <= named.items()
+
+
+#: For the histories that are small enough to try every cut.
+BY_ENUMERATION = (greatest, greatest_with_proofs, greatest_of_a_part)
+BY_TRUTH = (
+    true_to_what_happened,
+    deaths_are_true,
+    no_half_commit_is_missed,
+    ordered,
+    below_the_floor_nothing_counts,
+    stable,
+    unstamped_are_counted,
+    tail_equals_tolerant,
+)
+ALL = tuple(itertools.chain(BY_ENUMERATION, BY_TRUTH))
