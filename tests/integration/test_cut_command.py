@@ -223,10 +223,14 @@ class TestFloor:
 
 
 @contextlib.contextmanager
-def writer(seed, servers):
+def writer(seed, servers, **options):
     where = {each: server.address for server in servers for each in server.storages}
     with subprocess.Popen(
-        [sys.executable, WRITER, json.dumps({"seed": seed, "storages": where})],
+        [
+            sys.executable,
+            WRITER,
+            json.dumps({"seed": seed, "storages": where, **options}),
+        ],
         stdout=subprocess.PIPE,
         env=child.environment(),
         text=True,
@@ -252,7 +256,7 @@ class TestLive:
             }
             cuts = []
             with writer(1, [alpha, beta]), writer(2, [alpha, beta]):
-                deadline = time.monotonic() + 4
+                deadline = time.monotonic() + 2
                 while time.monotonic() < deadline:
                     found = cut_files(paths, {}, aliases={})
                     assert not found.half_commits
@@ -285,6 +289,43 @@ class TestLive:
             client = ClientStorage(server.address, storage="a", wait_timeout=10)
             assert tid.from_bytes(client.lastTransaction()) == kept
             client.close()
+
+    def test_vote_that_a_restart_cut_off(self, tmp_path, run):
+        """Its TID was seen by all that follows, and no file has it."""
+        with (
+            zeo_server(tmp_path / "1", ["a"], "alpha") as alpha,
+            zeo_server(tmp_path / "2", ["b"], "beta") as beta,
+        ):
+            with writer(1, [alpha, beta], count=3) as process:
+                assert process.wait(30) == 0
+            client = ClientStorage(alpha.address, storage="a", wait_timeout=10)
+            self.store(client, b"voted", finish=False)
+            alpha.kill()
+            client.close()
+            kept = filestorage.last_tid(alpha.data_file("a"))
+            alpha.start()
+            # All it does in b has the vote's TID in its vector.
+            with writer(2, [alpha, beta], count=5, group=["b"]) as process:
+                assert process.wait(30) == 0
+        files = {"a": alpha.data_file("a"), "b": beta.data_file("b")}
+        arguments = [f"{each}={path}" for each, path in files.items()]
+        last = [*filestorage.read_records(files["b"])][-1]
+        assert last.stamp.vector["a"] > kept + 1
+        found = run(*arguments)
+        assert found["strict"]["b"]["tid"] == tid.to_text(last.tid)
+        assert found["strict"]["a"]["tid"] == tid.to_text(kept)
+        assert found["unstamped"] == {"a": 1, "b": 1}
+        # Without the remains it cannot be told from something that is lost.
+        (remains,) = files["a"].parent.glob("a.fs.tr*")
+        content = remains.read_bytes()
+        for wrong in (content[:30], content[:16] + b" " + content[17:], b""):
+            remains.write_bytes(wrong)
+            assert run(*arguments)["strict"]["b"]["position"] < last.position
+        # Nor does it count where transactions before it are lost.
+        remains.write_bytes(content)
+        *_, before = filestorage.read_records(files["a"], until=kept - 1)
+        filestorage.truncate(files["a"], before.tid)
+        assert run(*arguments)["strict"]["b"]["position"] < last.position
 
     @staticmethod
     def store(client, data, finish):

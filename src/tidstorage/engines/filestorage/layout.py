@@ -15,6 +15,7 @@ HEADER = struct.Struct(">QQcHHH")
 #: oid, tid, position of the oid's previous record, position of the transaction,
 #: 0, length of the data (0: a back pointer of 8 bytes follows).
 DATA_HEADER = struct.Struct(">8s8sQQHQ")
+TRANSACTION_POSITION = slice(24, 32)
 #: The copy of the length behind each transaction.
 TRAILER = struct.Struct(">Q")
 

@@ -22,6 +22,7 @@ from tidstorage.engines.filestorage.layout import (
     MAGICS,
     START,
     TRAILER,
+    TRANSACTION_POSITION,
     VOTED,
     End,
     Transaction,
@@ -31,8 +32,6 @@ from tidstorage.errors import FileUnreadable
 
 #: So many transactions without data, linked backward, prove a boundary.
 _LINKS = 16
-#: Where a data header holds the position of its transaction.
-_TRANSACTION = slice(24, 32)
 
 
 class DataFile:
@@ -220,7 +219,7 @@ class DataFile:
                 return False
             if described + DATA_HEADER.size <= length:
                 data = window.read(start + described, DATA_HEADER.size)
-                return data[_TRANSACTION] == TRAILER.pack(start)
+                return data[TRANSACTION_POSITION] == TRAILER.pack(start)
             if described != length:
                 return False
             end = start

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tidstorage import tid
 from tidstorage.cut import Record, coherent_cut
+from tidstorage.engines.filestorage.abandoned import AbandonedVote, abandoned_votes
 from tidstorage.engines.filestorage.layout import PACKED, End
 from tidstorage.engines.filestorage.reading import DataFile
 from tidstorage.engines.filestorage.records import RecordPosition, with_stamp
@@ -43,13 +44,15 @@ class Tail:
 
     floor: the place the floor has in the file.  reaches_floor: false where the
     file ends before the floor, and not because a pack took its last transactions.
-    end: of the file when it was read; a server may have gone on.
+    abandoned: TIDs of votes above the floor that a server's start cut off.  end:
+    of the file when it was read; a server may have gone on.
     """
 
     path: Path
     floor: Place
     reaches_floor: bool
     records: Sequence[RecordPosition]
+    abandoned: Sequence[int]
     end: End
 
     def place(self, last: int) -> Place:
@@ -80,6 +83,7 @@ def read_tail(path: Path, floor: int, aliases: Mapping[str, str]) -> Tail:
     with DataFile(path) as data_file:
         start = data_file.boundary_after(floor)
         before = next(data_file.backward(start), None)
+        votes = sorted(abandoned_votes(path))
         records = [
             with_stamp(each, aliases) for each in data_file.ascending(start, floor)
         ]
@@ -89,12 +93,33 @@ def read_tail(path: Path, floor: int, aliases: Mapping[str, str]) -> Tail:
             # A server finished another one meanwhile; it is not part of this.
             end = End(position, position, "clean")
     last = before.tid if before else 0
+    kept = Place(last, start)
+    abandoned = _believed(votes, kept, records)
     reaches_floor = (
-        bool(records)
-        or last >= floor
+        max([last, *abandoned]) >= floor
+        or bool(records)
         or (before is not None and before.status == PACKED)
     )
-    return Tail(path, Place(last, start), reaches_floor, records, end)
+    above = [each for each in abandoned if each > floor]
+    return Tail(path, kept, reaches_floor, records, above, end)
+
+
+def _believed(
+    votes: Sequence[AbandonedVote], floor: Place, records: Sequence[RecordPosition]
+) -> list[int]:
+    """TIDs of the votes that stood where this file has a boundary, between the TIDs.
+
+    Others are of a file that was packed since, or is another history.
+    """
+    before = {floor.position: floor.tid, **{each.end: each.tid for each in records}}
+    after = {each.position: each.tid for each in records}
+    return [
+        vote.tid
+        for vote in votes
+        if before.get(vote.position, vote.tid)
+        < vote.tid
+        < after.get(vote.position, vote.tid + 1)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +188,18 @@ def cut_files(
         {each: tail.place(result.strict[each]) for each, tail in tails.items()},
         {each: tail.place(result.tolerant[each]) for each, tail in tails.items()},
         result.half_commits,
-        result.unstamped,
+        {
+            storage: result.unstamped[storage]
+            - sum(each <= result.tolerant[storage] for each in tail.abandoned)
+            for storage, tail in tails.items()
+        },
     )
 
 
 def _accepting(
     tails: Mapping[str, Tail], accepted: Collection[bytes]
 ) -> dict[str, list[Record]]:
+    """What the cut is computed from; nothing can be missing of abandoned votes."""
     holders: dict[bytes, set[str]] = {commit: set() for commit in accepted}
     for storage, tail in tails.items():
         for each in tail.records:
@@ -184,7 +214,13 @@ def _accepting(
             )
         return Record(each.tid, stamp)
 
-    return {storage: [*map(record, tail.records)] for storage, tail in tails.items()}
+    return {
+        storage: sorted(
+            [*map(record, tail.records), *map(Record, tail.abandoned)],
+            key=lambda each: each.tid,
+        )
+        for storage, tail in tails.items()
+    }
 
 
 def _refuse_packed(storage: str, tail: Tail, has_floor: bool) -> None:
