@@ -1,0 +1,211 @@
+"""The journal: everything about each point that the TID log has no room for.
+
+JSON lines, one entry each, only ever appended to, each on disk before ``append``
+returns.  ``kind`` names the entry; a kind that a reader does not know is
+skipped, so that an older tool reads a newer journal.
+"""
+
+import datetime
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tidstorage import tid, tidlog
+from tidstorage.errors import FileUnreadable
+from tidstorage.point import HalfCommit, Point
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A point that was published; clean unless it names damage."""
+
+    point: Point
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A half commit was found; ``proof`` says in words why it is one."""
+
+    time: datetime.datetime
+    half_commit: HalfCommit
+    proof: str
+
+
+@dataclass(frozen=True, slots=True)
+class WireDamage:
+    """A wire-only transaction that may be torn: it never ended, or came too late.
+
+    tids: {storage id: TID}, as far as known; storages: all it began with.
+    """
+
+    time: datetime.datetime
+    transaction_id: str
+    storages: tuple[str, ...]
+    tids: tid.Vector
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """Someone accepted a half commit; it no longer keeps points from being clean."""
+
+    time: datetime.datetime
+    commit_id: bytes
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """Nothing at or below this point is examined from now on."""
+
+    point: Point
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """History starts anew from ``vector``, as a restore leaves it."""
+
+    time: datetime.datetime
+    number: int
+    vector: tid.Vector
+    reason: str
+
+
+Entry = Published | Damage | WireDamage | Acknowledgement | Floor | Timeline
+
+
+def to_json(entry: Entry) -> dict[str, Any]:
+    """The entry as its line holds it."""
+    match entry:
+        case Published(point):
+            return {"kind": "point", **point.to_json()}
+        case Damage(time, half_commit, proof):
+            return {
+                "kind": "damage",
+                "time": time.isoformat(),
+                "proof": proof,
+                **half_commit.to_json(),
+            }
+        case WireDamage(time, transaction_id, storages, tids, reason):
+            return {
+                "kind": "wire-damage",
+                "time": time.isoformat(),
+                "transaction": transaction_id,
+                "storages": sorted(storages),
+                "tids": tid.vector_to_text(tids),
+                "reason": reason,
+            }
+        case Acknowledgement(time, commit_id, by):
+            return {
+                "kind": "acknowledgement",
+                "time": time.isoformat(),
+                "commit": commit_id.hex(),
+                "by": by,
+            }
+        case Floor(point, reason):
+            return {"kind": "floor", "reason": reason, "point": point.to_json()}
+        case Timeline(time, number, vector, reason):
+            return {
+                "kind": "timeline",
+                "time": time.isoformat(),
+                "number": number,
+                "vector": tid.vector_to_text(vector),
+                "reason": reason,
+            }
+
+
+def _time(data: dict[str, Any]) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(data["time"])
+
+
+_READERS: dict[str, Callable[[dict[str, Any]], Entry]] = {
+    "point": lambda data: Published(Point.from_json(data)),
+    "damage": lambda data: Damage(
+        _time(data), HalfCommit.from_json(data), data["proof"]
+    ),
+    "wire-damage": lambda data: WireDamage(
+        _time(data),
+        data["transaction"],
+        tuple(data["storages"]),
+        tid.vector_from_text(data["tids"]),
+        data["reason"],
+    ),
+    "acknowledgement": lambda data: Acknowledgement(
+        _time(data), bytes.fromhex(data["commit"]), data["by"]
+    ),
+    "floor": lambda data: Floor(Point.from_json(data["point"]), data["reason"]),
+    "timeline": lambda data: Timeline(
+        _time(data),
+        int(data["number"]),
+        tid.vector_from_text(data["vector"]),
+        data["reason"],
+    ),
+}
+
+
+def from_json(data: dict[str, Any]) -> Entry | None:
+    """None for a kind that is not known here; ValueError for a broken entry."""
+    reader = _READERS.get(data["kind"])
+    return None if reader is None else reader(data)
+
+
+def read(path: Path) -> Iterator[Entry]:
+    """The entries, oldest first; a torn last line is left out.
+
+    FileUnreadable without a file, or for a broken entry, with its line.
+    """
+    try:
+        with path.open("rb") as stream:
+            for number, line in enumerate(stream, 1):
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    entry = from_json(json.loads(line))
+                except (ValueError, KeyError, TypeError) as error:
+                    raise FileUnreadable(
+                        f"{path}, line {number}: not an entry of a journal: {error}"
+                    ) from error
+                if entry is not None:
+                    yield entry
+    except OSError as error:
+        raise FileUnreadable(f"{path}: {error.strerror}") from error
+
+
+def read_if_any(path: Path) -> Iterator[Entry]:
+    """As ``read``; nothing where there is no journal yet."""
+    if path.exists():
+        yield from read(path)
+
+
+class Journal:
+    """Appends entries; opening heals a torn last line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stream = path.open("ab+", buffering=0)
+        tidlog.heal(self._stream)
+
+    def append(self, *entries: Entry) -> None:
+        """Write the entries, all or none, and flush them; OSError if that fails."""
+        data = "".join(json.dumps(to_json(each)) + "\n" for each in entries).encode()
+        end = self._stream.seek(0, os.SEEK_END)
+        try:
+            if self._stream.write(data) != len(data):
+                raise OSError(f"{self.path}: no room for a whole entry")
+            os.fsync(self._stream.fileno())
+        except OSError:
+            os.ftruncate(self._stream.fileno(), end)
+            raise
+
+    def reopen(self) -> None:
+        """Go on in the file that is at the path now."""
+        self._stream.close()
+        self._stream = self.path.open("ab+", buffering=0)
+        tidlog.heal(self._stream)
+
+    def close(self) -> None:
+        self._stream.close()
