@@ -310,16 +310,3 @@ def _supervisor(cluster: Cluster, files: Iterable[GeneratedFile]) -> GeneratedFi
             "programs": programs,
         },
     )
-
-
-def directories(cluster: Cluster) -> list[Path]:
-    """The folders that must exist before anything starts; never removed."""
-    found = [
-        cluster.etc_directory,
-        cluster.log_directory,
-        cluster.run_directory,
-        cluster.daemon.tid_log.parent,
-    ]
-    found += [each.data_file.parent for each in cluster.storages]
-    found += [each.cache_directory for each in cluster.zopes]
-    return found

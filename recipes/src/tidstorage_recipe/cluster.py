@@ -15,14 +15,9 @@ from pathlib import Path
 import zc.buildout.buildout
 from zc.buildout import UserError
 
-from tidstorage import render
-from tidstorage.cluster import Cluster
+from tidstorage import deploy, render
 from tidstorage.clusterfile import load_cluster
 from tidstorage.errors import DescriptionError
-
-#: Data belongs to the user that the servers run as, and to nobody else.
-DIRECTORY_MODE = 0o700
-FILE_MODE = "0600"
 
 
 class ClusterRecipe:
@@ -61,16 +56,10 @@ class ClusterRecipe:
 
     def install(self) -> tuple[str, ...]:
         """Make the folders; none of them is buildout's to remove."""
-        make_directories(self.cluster)
+        deploy.make_directories(self.cluster)
         return ()
 
     update = install
-
-
-def make_directories(cluster: Cluster) -> None:
-    """Make what is missing; what exists keeps its mode."""
-    for directory in render.directories(cluster):
-        directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
 
 
 def _file_section(part: str, file: render.GeneratedFile) -> str:
@@ -82,7 +71,7 @@ def _file_section(part: str, file: render.GeneratedFile) -> str:
         "recipe = slapos.recipe.template:jinja2\n"
         f"url = {render.TEMPLATES / file.template}\n"
         f"output = {file.target}\n"
-        f"mode = {FILE_MODE}\n"
+        f"mode = {deploy.FILE_MODE:04o}\n"
         f"data = {data}\n"
         "context = jsonkey data :data\n"
     )

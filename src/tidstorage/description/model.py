@@ -185,8 +185,9 @@ class BackupSection(Section):
     """[backup]: where the sets go, and when."""
 
     directory: FilePath = Field("var/backup", description="Where the sets are kept.")
-    schedule: Schedule | None = Field(
-        "15 2 * * *", description="When cron takes one: five crontab fields."
+    schedule: Schedule = Field(
+        "15 2 * * *",
+        description='When cron takes one: five crontab fields, or "never".',
     )
     jobs: int = Field(
         2, ge=1, le=64, description="Storages that are copied at the same time."

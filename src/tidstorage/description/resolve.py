@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tidstorage.cluster import Backup, Cluster, Daemon, Storage, Zeo, Zope
 from tidstorage.description.model import Description, StorageSection, ZopeSection
-from tidstorage.description.values import split_address
+from tidstorage.description.values import NEVER, split_address
 
 DEFAULT_SERVER = "main"
 FIRST_ZEO_PORT = 18101
@@ -73,6 +73,7 @@ def blob_directory_of(storage: StorageSection, directory: Path) -> Path | None:
 def resolve(description: Description, file: Path) -> Cluster:
     """The cluster of a description that was found right."""
     directory = file.parent
+    schedule = description.backup.schedule
     etc = directory / "etc"
     log = directory / "var/log"
     run = directory / "var/run"
@@ -103,7 +104,7 @@ def resolve(description: Description, file: Path) -> Cluster:
         daemon=_daemon(description, directory),
         backup=Backup(
             directory=directory / description.backup.directory,
-            schedule=description.backup.schedule,
+            schedule=None if schedule == NEVER else schedule,
             jobs=description.backup.jobs,
             compress=description.backup.compression == "gzip",
             pre_command=description.backup.pre_command,

@@ -31,6 +31,7 @@ _PORT = (
 )
 _HOST = r"([A-Za-z0-9][A-Za-z0-9.\-]*|\[[0-9A-Fa-f:.]+\])"
 _FIELD = r"[0-9*][0-9*,/\-]*"
+_NAMED_FIELD = r"[0-9A-Za-z*][0-9A-Za-z*,/\-]*"
 
 NAME = Check("a name: a letter, then up to 63 letters, digits, '_', '.', '-'", _NAME)
 #: ZConfig makes section names lower case, and the name on the ZEO server is one.
@@ -52,10 +53,11 @@ PATH = Check(
     "(configuration files and crontabs give them a meaning)",
     r"[^\s%$#\"'\x00-\x1f]+",
 )
+#: Instead of a schedule: no entry in the crontab.
+NEVER = "never"
 SCHEDULE = Check(
-    "five crontab fields: minute, hour, day, month, weekday (names allowed)",
-    rf"{_FIELD}\s+{_FIELD}\s+{_FIELD}\s+[0-9A-Za-z*][0-9A-Za-z*,/\-]*"
-    r"\s+[0-9A-Za-z*][0-9A-Za-z*,/\-]*",
+    'five crontab fields (minute, hour, day, month, weekday), or "never"',
+    rf"{NEVER}|{_FIELD}\s+{_FIELD}\s+{_FIELD}\s+{_NAMED_FIELD}\s+{_NAMED_FIELD}",
 )
 SIZE = Check("a size: a number with KB, MB or GB", r"[1-9][0-9]*(KB|MB|GB)")
 LINE = Check("one line of text", r"[^\n\r\x00]+")

@@ -1,0 +1,60 @@
+"""Making a cluster's folder ready: for scratch clusters, and without buildout.
+
+buildout's recipes do the same for a folder that is kept, and also take away
+what a changed description no longer needs.
+"""
+
+import sys
+from pathlib import Path
+
+from tidstorage import render
+from tidstorage.cluster import Cluster
+
+#: Data belongs to the user that the servers run as, and to nobody else.
+DIRECTORY_MODE = 0o700
+FILE_MODE = 0o600
+SCRIPT_MODE = 0o700
+
+
+def make_directories(cluster: Cluster) -> None:
+    """Make the folders that are missing; what exists keeps its mode."""
+    found = [
+        cluster.etc_directory,
+        cluster.log_directory,
+        cluster.run_directory,
+        cluster.daemon.tid_log.parent,
+    ]
+    found += [each.data_file.parent for each in cluster.storages]
+    found += [each.cache_directory for each in cluster.zopes]
+    for directory in found:
+        directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+
+
+def write_files(cluster: Cluster) -> None:
+    """Write everything below etc/ and bin/, for the running interpreter."""
+    make_directories(cluster)
+    for file in render.generated_files(cluster):
+        _write(file.target, render.render(file), FILE_MODE)
+    cluster.bin_directory.mkdir(parents=True, exist_ok=True)
+    for script in render.scripts(cluster):
+        _write(cluster.bin_directory / script.name, _script_text(script), SCRIPT_MODE)
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    path.write_text(text)
+    path.chmod(mode)
+
+
+def _script_text(script: render.Script) -> str:
+    module, _, function = script.entry_point.partition(":")
+    paths = [entry for entry in sys.path if entry]
+    position = script.position
+    return (
+        f"#!{sys.executable}\n"
+        "import sys\n"
+        f"sys.path[:] = {paths!r}\n"
+        f"sys.argv[{position}:{position}] = {list(script.arguments)!r}\n"
+        f"from {module} import {function}\n"
+        'if __name__ == "__main__":\n'
+        f"    sys.exit({function}())\n"
+    )

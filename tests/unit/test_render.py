@@ -1,0 +1,100 @@
+"""What is generated from a description."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tidstorage import render
+from tidstorage.clusterfile import load_cluster
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def description(tmp_path):
+    path = tmp_path / "cluster.toml"
+    path.write_text((ROOT / "cluster.default.toml").read_text())
+    return path
+
+
+def texts(description):
+    files = render.generated_files(load_cluster(description))
+    return {file.target.name: render.render(file) for file in files}
+
+
+def test_every_file_storage_refuses_garbage_collection(description):
+    found = texts(description)
+    servers = found["zeo-alpha.conf"] + found["zeo-beta.conf"]
+    assert servers.count("<filestorage ") == 4
+    assert servers.count("pack-gc false") == 4
+    assert "transaction-timeout" not in servers
+
+
+def test_only_the_storage_with_blobs_has_a_blob_directory(description):
+    assert texts(description)["zeo-beta.conf"].count("blob-dir") == 1
+    assert texts(description)["zope-web-1.conf"].count("shared-blob-dir yes") == 1
+
+
+def test_the_product_is_told_the_storages_and_the_daemon(description):
+    text = texts(description)["zope-web-1.conf"]
+    section = re.search(
+        r"<product-config TIDStorage>(.*)</product-config>", text, re.DOTALL
+    )
+    assert section is not None
+    assert section[1].split() == [
+        "backend-ip",
+        "127.0.0.1",
+        "backend-port",
+        "18100",
+        "storages",
+        "main:root",
+        "catalog:catalog",
+        "documents:documents",
+        "media:media",
+    ]
+
+
+def test_a_changed_port_changes_the_digest_of_that_zope_alone(description):
+    def digests():
+        text = texts(description)["supervisord.conf"]
+        return dict(
+            re.findall(r"\[program:(\S+)\].*?CONFIGURATION=\"(\w+)\"", text, re.DOTALL)
+        )
+
+    text = description.read_text()
+    single = text.replace('name = "web"', 'name = "a"').replace("count = 2", "") + (
+        '[[zope]]\nname = "b"\naddress = "127.0.0.1:18090"\n'
+    )
+    description.write_text(single)
+    before = digests()
+    description.write_text(single.replace("18090", "18091"))
+    after = digests()
+    assert {name for name in before if before[name] != after[name]} == {"zope-b"}
+
+
+def test_a_site_brings_its_own_products_environment_and_lines(description):
+    description.write_text(
+        description.read_text().replace(
+            "count = 2",
+            'eggs = ["Products.Acme"]\n'
+            'environment = { SECRET = "a$b" }\n'
+            'zope-conf-additional = """\nverbose-security on\n"""\n'
+            "threads = 4\n",
+        )
+    )
+    text = texts(description)["zope-web.conf"]
+    assert "  SECRET a$$b\n" in text
+    assert text.endswith("verbose-security on\n")
+    assert text.count("pool-size 4") == 4
+    scripts = {each.name: each for each in render.scripts(load_cluster(description))}
+    assert "Products.Acme" in scripts["zope-web"].eggs
+
+
+def test_no_schedule_no_cron_entry(description):
+    assert "tidstorage-repozo" in texts(description)["crontab"]
+    text = description.read_text().replace(
+        'schedule = "15 2 * * *"', 'schedule = "never"'
+    )
+    description.write_text(text)
+    assert "tidstorage-repozo" not in texts(description)["crontab"]
