@@ -90,6 +90,15 @@ def commit_half(connections, present, missing):
     transaction.commit()
 
 
+def commit_with(connections, storage, participants, known):
+    """A transaction on one storage, stamped with what it should not know."""
+    transaction.begin()
+    connections[storage].root()["odd"] = time.time()
+    data = stamp.encode(os.urandom(16), participants, {**vector(connections), **known})
+    transaction.get().setExtendedInfo(stamp.KEY, data)
+    transaction.commit()
+
+
 def main():
     options = json.loads(sys.argv[1])
     chance = random.Random(options["seed"])
@@ -99,6 +108,8 @@ def main():
     ready = False
     if "half" in options:
         commit_half(connections, *options["half"])
+    if "odd" in options:
+        commit_with(connections, **options["odd"])
     while options.get("count", 1):
         size = chance.choice([1, 2, 2, len(storages)])
         group = options.get("group") or chance.sample(

@@ -13,13 +13,16 @@ import pytest
 import records
 from small_cluster import small_cluster
 from ZEO.ClientStorage import ClientStorage
+from ZODB.Connection import TransactionMetaData
 
 from tidstorage import barrier, child, lock, manifest, point
 from tidstorage.backup import blobs, copying, examine, layout, repository, sets
+from tidstorage.backup.moved import SourceMoved
 from tidstorage.backup.perform import back_up
 from tidstorage.commands import backups
 from tidstorage.errors import (
     BarrierFailed,
+    ClusterRunning,
     EngineFailed,
     FileUnreadable,
     FloorNeeded,
@@ -226,7 +229,7 @@ def test_packs_without_end_are_an_error(small, monkeypatch):
     good = back_up(cluster)
 
     def moved(*_arguments):
-        raise copying.SourceMoved("catalog was replaced")
+        raise SourceMoved("catalog was replaced")
 
     monkeypatch.setattr(examine, "examine", moved)
     files = sorted(cluster.backup.directory.rglob("*"))
@@ -278,7 +281,7 @@ perform.back_up(cluster)
         ("examine", "examine"),
         ("blobs", "write_list"),
         ("complete", "complete"),
-        ("complete", "_is_next_floor"),
+        ("complete", "leave_floor"),
     ],
 )
 def test_killed_at_any_step_the_next_backup_is_good(small, module, function, tmp_path):
@@ -294,7 +297,7 @@ def test_killed_at_any_step_the_next_backup_is_good(small, module, function, tmp
         check=False,
     )
     assert killed.returncode == 9
-    expected = 2 if function == "_is_next_floor" else 1
+    expected = 2 if function == "leave_floor" else 1
     assert len(whole_sets(cluster)) == expected
     small.write(3, 5)
     made = back_up(cluster)
@@ -347,3 +350,137 @@ def test_files_of_plain_repozo_in_the_repository_are_continued(small):
     made = back_up(cluster)
     assert made.kind == "incremental"
     assert [len(each.files) for each in made.storages] == [2, 2, 2]
+
+
+def test_stamps_of_a_lost_timeline_are_not_covered(small, caplog):
+    """What a Zope commits that was left running over a restore."""
+    cluster = small.cluster()
+    small.write(2, 4)
+    late = {"catalog": (1 << 63) - 1}
+    odd = {"storage": "root", "participants": ["root"], "known": late}
+    small.write(3, 4, odd=odd, group=["root"])
+    made = back_up(cluster)
+    assert "storage root holds transactions that saw what is not there" in caplog.text
+    small.stop()
+    held = records.read(small.alpha.data_file("root"))
+    assert made.point.vector["root"] == held[-6][0]
+    assert not made.point.verified
+    assert not point.beside(cluster.storages[0].data_file).exists()
+
+
+def test_an_unknown_storage_in_a_stamp_is_named_and_no_obstacle(small, caplog):
+    cluster = small.cluster()
+    odd = {"storage": "root", "participants": ["root", "gone"], "known": {"gone": 7}}
+    small.write(3, 1, odd=odd)
+    made = back_up(cluster)
+    assert "gone" in caplog.text
+    assert not made.point.damage
+    small.stop()
+    for storage in cluster.storages:
+        assert made.point.vector[storage.id] == records.read(storage.data_file)[-1][0]
+
+
+def test_after_a_server_died_amid_a_vote(small):
+    """It then reports the TID of a record that it has cut off; see test_barrier."""
+    cluster = small.cluster()
+    first = back_up(cluster)
+    client = ClientStorage(small.beta.address, storage="documents")
+    metadata = TransactionMetaData()
+    client.tpc_begin(metadata)
+    client.tpc_vote(metadata)
+    small.beta.kill()
+    small.beta.start()
+    client.close()
+    small.write(3, 4, group=["root"])
+    made = back_up(cluster)
+    assert made.point.vector["documents"] > first.point.vector["documents"]
+    assert made.point.verified
+    assert made.strict == made.point.vector
+    assert back_up(cluster).kind == "unchanged"
+
+
+def with_commands(cluster, **commands):
+    backup = dataclasses.replace(cluster.backup, **commands)
+    return dataclasses.replace(cluster, backup=backup)
+
+
+def test_commands_around_a_backup(small):
+    cluster = with_commands(
+        small.cluster(),
+        pre_command="echo pre >> said",
+        post_command="echo post >> said",
+    )
+    back_up(cluster)
+    assert (cluster.directory / "said").read_text() == "pre\npost\n"
+    failing = with_commands(cluster, pre_command="exit 3")
+    with pytest.raises(EngineFailed, match="pre-command 'exit 3' ended with status 3"):
+        back_up(failing)
+    assert len(whole_sets(cluster)) == 1
+
+
+def test_the_set_stands_where_its_point_cannot_be_kept(small, monkeypatch):
+    cluster = small.cluster()
+
+    def full(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(point, "write_beside", full)
+    with pytest.raises(EngineFailed, match="is whole, but its point"):
+        back_up(cluster)
+    assert len(whole_sets(cluster)) == 1
+
+
+def describe(small, path):
+    """The cluster as a cluster.toml."""
+    lines = [
+        "[backup]",
+        f'directory = "{small.folder}/backup"',
+        "schedule = '5 4 * * *'",
+    ]
+    for server in small.servers:
+        host, port = server.address
+        lines += ["[[zeo]]", f'name = "{server.name}"', f'address = "{host}:{port}"']
+        for storage in server.storages:
+            lines += ["[[storage]]", f'id = "{storage}"', f'zeo = "{server.name}"']
+            lines.append(f'path = "{server.data_file(storage)}"')
+            if storage == "root":
+                lines.append('mount-point = "/"')
+            if storage == "documents":
+                lines += ["blobs = true"]
+                lines.append(f'blob-dir = "{server.blob_directory(storage)}"')
+    path.write_text("\n".join(lines) + "\n")
+
+
+def tidstorage_repozo(*arguments):
+    """The script cron calls, as a process."""
+    return subprocess.run(
+        [*child.python("tidstorage.commands.repozo"), *map(str, arguments)],
+        env=child.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_the_script_for_cron_is_quiet_unless_something_is_wrong(small, tmp_path):
+    description = tmp_path / "cluster.toml"
+    describe(small, description)
+    quiet = tidstorage_repozo("--cluster-file", description)
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+    small.write(2, 4)
+    said = tidstorage_repozo("--cluster-file", description, "--verbose").stdout
+    assert "incremental, point 1-" in said
+    into = tmp_path / "into"
+    recovered = tidstorage_repozo("--cluster-file", description, "-R", "--into", into)
+    assert (recovered.returncode, recovered.stdout, recovered.stderr) == (0, "", "")
+    assert (into / "documents" / "Data.fs").exists()
+    running = tidstorage_repozo("--cluster-file", description, "--recover")
+    assert running.returncode == ClusterRunning.exit_status
+    assert "error: still running" in running.stderr
+    small.beta.kill()
+    down = tidstorage_repozo("--cluster-file", description)
+    assert down.returncode == NotConnected.exit_status
+    assert down.stderr.startswith("error: ZEO server beta")
+    assert "hint: " in down.stderr
+    assert down.stdout == ""

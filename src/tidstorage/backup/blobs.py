@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tidstorage import durable
 from tidstorage.backup import layout
-from tidstorage.backup.copying import SourceMoved
+from tidstorage.backup.moved import SourceMoved
 from tidstorage.errors import NotCoherent
 from tidstorage.manifest import StoredFile
 
@@ -111,6 +111,11 @@ def _copy(source: Path, relative: str, pool: Path) -> StoredBlob:
     return StoredBlob(relative, size, digest.hexdigest())
 
 
+def list_path(pool: Path, set_id: str) -> Path:
+    """Where the list of what one set adds is kept."""
+    return pool / "lists" / set_id
+
+
 def write_list(
     pool: Path, set_id: str, blob_directory: Path, new: Sequence[StoredBlob]
 ) -> Path:
@@ -122,8 +127,8 @@ def write_list(
     }
     lines = [json.dumps(header)]
     lines += [f"{each.sha256} {each.size} {each.path}" for each in new]
-    layout.make_folder(pool / "lists")
-    path = pool / "lists" / set_id
+    path = list_path(pool, set_id)
+    layout.make_folder(path.parent)
     durable.replace_text(path, "\n".join(lines) + "\n")
     return path
 

@@ -16,7 +16,6 @@ from tidstorage.backup.examine import Examination
 from tidstorage.backup.prepare import Preparation
 from tidstorage.cluster import Cluster, Storage
 from tidstorage.manifest import Manifest, StoredFile, StoredStorage
-from tidstorage.point import Point
 
 _DISTRIBUTIONS = ("Products.TIDStorage", "ZODB", "ZEO", "transaction")
 
@@ -70,7 +69,7 @@ def complete(
     ],
     seconds: dict[str, float],
 ) -> Manifest:
-    """Write the manifest: from then on the set exists; and the next floor."""
+    """Write the manifest: from then on the set exists."""
     directory = cluster.backup.directory
     found = Manifest(
         id=preparation.set_id,
@@ -90,15 +89,17 @@ def complete(
         versions=_versions(),
     )
     manifest.write(found, preparation.folder)
-    (preparation.folder / layout.BEGUN).unlink()
-    if _is_next_floor(found.point):
-        point.write_beside(found.point, [each.data_file for each in cluster.storages])
     return found
 
 
-def _is_next_floor(new: Point) -> bool:
-    """Whether everything up to the point may be trusted from now on."""
-    return not new.damage and new.verified
+def leave_floor(cluster: Cluster, made: Manifest) -> None:
+    """Keep the set's point beside the data files, where it may be trusted.
+
+    A point with half commits inside, or one behind transactions that nobody
+    stamped, is none to build on: the former one stays.
+    """
+    if not made.point.damage and made.point.verified:
+        point.write_beside(made.point, [each.data_file for each in cluster.storages])
 
 
 def _stored_storage(

@@ -10,7 +10,6 @@ found by the manifest's digests.
 import errno
 import os
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from tidstorage import child
 from tidstorage.backup import layout, repository
+from tidstorage.backup.moved import SourceMoved
 from tidstorage.backup.prepare import Preparation
 from tidstorage.cluster import Cluster, Storage
 from tidstorage.errors import EngineFailed, NoSpace
@@ -28,10 +28,6 @@ _NO_SPACE = tuple(
 )
 
 
-class SourceMoved(Exception):
-    """A Data.fs was replaced, or packed, while it was copied: copy again."""
-
-
 @dataclass(frozen=True, slots=True)
 class Copied:
     """A storage's copy: bytes 0 up to ``end`` of the Data.fs of that inode."""
@@ -39,7 +35,6 @@ class Copied:
     kind: Kind
     inode: int
     parts: Sequence[repository.Part]
-    seconds: float
 
     @property
     def end(self) -> int:
@@ -64,13 +59,6 @@ def copy_all(
         return dict(zip((each.id for each in cluster.storages), copies, strict=True))
 
 
-def discard(cluster: Cluster, existing: Mapping[str, Sequence[str]]) -> None:
-    """Remove what this backup has copied so far."""
-    for storage in cluster.storages:
-        folder = layout.repository(cluster.backup.directory, storage.id)
-        repository.discard(folder, existing[storage.id])
-
-
 def _copy(
     cluster: Cluster,
     storage: Storage,
@@ -78,7 +66,6 @@ def _copy(
     start_over: bool,
     lock: int,
 ) -> Copied:
-    began = time.monotonic()
     folder = layout.repository(cluster.backup.directory, storage.id)
     # Held open: as long as it is, no other file can get the same inode number.
     descriptor = os.open(storage.data_file, os.O_RDONLY)
@@ -92,8 +79,7 @@ def _copy(
     parts = repository.newest_chain(folder)
     if not parts:
         raise EngineFailed(f"repozo left no copy of storage {storage.id} in {folder}")
-    kind = _kind(parts, existing)
-    return Copied(kind, before, parts, time.monotonic() - began)
+    return Copied(_kind(parts, existing), before, parts)
 
 
 def refuse_replaced(cluster: Cluster, copies: Mapping[str, Copied]) -> None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage import tid
-from tidstorage.backup.copying import Copied, SourceMoved
+from tidstorage.backup.copying import Copied
+from tidstorage.backup.moved import SourceMoved
 from tidstorage.cluster import Cluster, Storage
 from tidstorage.cut import CutResult, DeadRecord, Record, coherent_cut
 from tidstorage.engines import filestorage

@@ -3,14 +3,14 @@
 import contextlib
 import errno
 import logging
-import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 
 from tidstorage import barrier, lock, point
-from tidstorage.backup import complete, copying, examine, layout
-from tidstorage.backup.copying import SourceMoved
-from tidstorage.backup.prepare import Preparation, prepare
+from tidstorage.backup import complete, copying, examine, layout, prepare
+from tidstorage.backup.moved import SourceMoved
+from tidstorage.backup.prepare import Preparation
 from tidstorage.cluster import Cluster
 from tidstorage.errors import BarrierFailed, EngineFailed, InterruptedRestore
 from tidstorage.manifest import Manifest
@@ -33,15 +33,45 @@ def back_up(cluster: Cluster) -> Manifest:
     with lock.hold(cluster, "backup") as descriptor:
         if journal := swap.interrupted(cluster):
             raise InterruptedRestore(f"a restore was interrupted: {journal}")
+        _run_command(cluster, "pre-command", cluster.backup.pre_command)
         with _reporting_lack_of_space(cluster):
-            preparation = prepare(cluster)
+            preparation = prepare.prepare(cluster)
         try:
             with _reporting_lack_of_space(cluster):
-                return _make_set(cluster, preparation, descriptor)
+                made = _make_set(cluster, preparation, descriptor)
         except BaseException:
-            copying.discard(cluster, preparation.existing)
-            shutil.rmtree(preparation.folder, ignore_errors=True)
+            directory = cluster.backup.directory
+            prepare.discard_files(directory, preparation.existing)
+            prepare.discard_set(directory, preparation.folder, preparation.existing)
             raise
+        _finish(cluster, preparation, made)
+        _run_command(cluster, "post-command", cluster.backup.post_command)
+        return made
+
+
+def _run_command(cluster: Cluster, key: str, command: str | None) -> None:
+    """Run what the description has around a backup; EngineFailed if it fails."""
+    if command is None:
+        return
+    ended = subprocess.run(command, shell=True, cwd=cluster.directory, check=False)
+    if ended.returncode:
+        raise EngineFailed(
+            f"the {key} {command!r} ended with status {ended.returncode}",
+            "It stands in the description under [backup].",
+        )
+
+
+def _finish(cluster: Cluster, preparation: Preparation, made: Manifest) -> None:
+    """The set is there; what is left to do takes nothing from it when it fails."""
+    try:
+        (preparation.folder / layout.BEGUN).unlink()
+        complete.leave_floor(cluster, made)
+    except OSError as error:
+        raise EngineFailed(
+            f"set {made.id} is whole, but its point could not be kept beside the"
+            f" data files: {error}",
+            "The next backup will try again.",
+        ) from error
 
 
 @contextlib.contextmanager
@@ -63,7 +93,7 @@ def _make_set(cluster: Cluster, preparation: Preparation, descriptor: int) -> Ma
         except SourceMoved as error:
             reason = str(error)
             logger.warning("copying anew: %s", error)
-            copying.discard(cluster, preparation.existing)
+            prepare.discard_files(cluster.backup.directory, preparation.existing)
             _wait_for_the_next_second()
     raise EngineFailed(
         f"{ATTEMPTS} attempts to copy failed; the last one: {reason}",

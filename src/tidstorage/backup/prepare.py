@@ -4,12 +4,12 @@ import json
 import shutil
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidstorage import durable, point
-from tidstorage.backup import layout, repository, sets
+from tidstorage import durable, manifest, point
+from tidstorage.backup import blobs, layout, repository, sets
 from tidstorage.cluster import Cluster, Zeo
 from tidstorage.errors import EngineFailed, FileUnreadable, NotConnected
 from tidstorage.manifest import Manifest
@@ -50,7 +50,7 @@ def prepare(cluster: Cluster) -> Preparation:
         layout.make_folder(layout.repository(directory, storage.id))
     sound, broken = sets.manifests(directory)
     # A broken manifest may name any file: nothing is removed then.
-    discard_unfinished(directory, sound, remove_files=not broken)
+    _discard_unfinished(directory, sound, remove_files=not broken)
     existing = {
         storage.id: repository.data_files(layout.repository(directory, storage.id))
         for storage in cluster.storages
@@ -120,28 +120,50 @@ def newest_point(cluster: Cluster) -> Point | None:
     return max(found, key=lambda each: (each.timeline, each.time), default=None)
 
 
-def discard_unfinished(
+def _discard_unfinished(
     directory: Path, sound: Sequence[Manifest], remove_files: bool
 ) -> None:
     """Remove sets that were never finished, and the files only they had begun."""
     named = {each.path for found in sound for each in found.files()}
     for record in layout.sets(directory).glob(f"*/{layout.BEGUN}"):
-        if not (record.parent / "manifest.json").exists():
-            if remove_files:
-                _discard_files(directory, record, named)
-            shutil.rmtree(record.parent)
+        folder = record.parent
+        if (folder / manifest.FILE_NAME).exists():
+            record.unlink()
+        elif remove_files:
+            begun = json.loads(record.read_text())
+            discard_files(directory, begun["existing"], named)
+            discard_set(directory, folder, begun["existing"])
+        else:
+            shutil.rmtree(folder)
 
 
-def _discard_files(directory: Path, record: Path, named: set[str]) -> None:
-    begun = json.loads(record.read_text())
-    for storage_id, existing in begun["existing"].items():
+def discard_files(
+    directory: Path, existing: Mapping[str, Sequence[str]], named: Collection[str] = ()
+) -> None:
+    """Remove the repozo files that are neither ``existing`` nor ``named``.
+
+    existing: {storage id: names}; named: paths that manifests name.
+    """
+    for storage_id, names in existing.items():
         folder = layout.repository(directory, storage_id)
         keep = {
             name
             for name in repository.data_files(folder)
-            if name in existing or str((folder / name).relative_to(directory)) in named
+            if name in names or str((folder / name).relative_to(directory)) in named
         }
         repository.discard(folder, keep)
+
+
+def discard_set(directory: Path, folder: Path, storage_ids: Iterable[str]) -> None:
+    """Remove what a set without a manifest has besides repozo's files.
+
+    Blobs stay in the pool: the next backup will want them.
+    """
+    for storage_id in storage_ids:
+        blobs.list_path(layout.pool(directory, storage_id), folder.name).unlink(
+            missing_ok=True
+        )
+    shutil.rmtree(folder)
 
 
 def _new_id(cluster: Cluster) -> str:

@@ -55,27 +55,33 @@ def in_place(cluster: Cluster, request: Request) -> Report:
     everything as it was; a swap that was interrupted is brought to its end
     instead, whatever is asked for.
     """
-    with lock.hold(cluster, "restore"), _data_files_locked(cluster):
+    with lock.hold(cluster, "restore"):
         refuse_running(cluster)
-        if journal := swap.interrupted(cluster):
-            return _resume(journal)
-        manifest = plan.choose(cluster.backup.directory, request)
-        targets = _targets(cluster, manifest)
-        vector = cutting.choose_cut(manifest, request.policy)
-        target.remove_staging(targets.values())
-        sizes = _stage(cluster, manifest, request, targets, vector)
-        moment = target.unused_moment(targets.values())
-        new = _new_point(manifest, request, vector, _timeline(cluster, manifest) + 1)
-        actions = [act for each in targets.values() for act in each.actions(moment)]
-        actions += _cache_removals(cluster)
-        files = [each.data_file for each in cluster.storages]
-        done = Swap(manifest.id, actions, new, files)
-        journal = swap.journal(cluster)
+        with _data_files_locked(cluster):
+            if journal := swap.interrupted(cluster):
+                return _resume(journal)
+            return _in_place(cluster, request)
+
+
+def _in_place(cluster: Cluster, request: Request) -> Report:
+    manifest = plan.choose(cluster.backup.directory, request)
+    targets = _targets(cluster, manifest)
+    vector = cutting.choose_cut(manifest, request.policy)
+    target.remove_staging(targets.values())
+    sizes = _stage(cluster, manifest, request, targets, vector)
+    moment = target.unused_moment(targets.values())
+    new = _new_point(manifest, request, vector, _timeline(cluster, manifest) + 1)
+    actions = [act for each in targets.values() for act in each.actions(moment)]
+    actions += _cache_removals(cluster)
+    files = [each.data_file for each in cluster.storages]
+    done = Swap(manifest.id, actions, new, files)
+    journal = swap.journal(cluster)
+    with _nothing_left_of_a_failure(targets):
         swap.write(done, journal)
-        _finish(done, journal)
-        return Report(
-            manifest.id, new, sizes, f"{target.KEPT}{moment}", _last_tids(targets)
-        )
+    _finish(done, journal)
+    return Report(
+        manifest.id, new, sizes, f"{target.KEPT}{moment}", _last_tids(targets)
+    )
 
 
 def elsewhere(cluster: Cluster, request: Request, directory: Path) -> Report:
@@ -167,9 +173,9 @@ def _stage(
     targets: Mapping[str, Target],
     vector: Vector,
 ) -> dict[str, tuple[int, int | None]]:
-    """All phases before the swap; where one fails, nothing of them is left."""
+    """All phases before the swap: {storage id: (bytes in the set, bytes kept)}."""
     recover.refuse_lack_of_space(manifest, targets)
-    try:
+    with _nothing_left_of_a_failure(targets):
         directory = cluster.backup.directory
         for storage, where in targets.items():
             recover.data_file(directory, manifest.storage(storage), where)
@@ -185,6 +191,13 @@ def _stage(
             )
             for storage, where in targets.items()
         }
+
+
+@contextlib.contextmanager
+def _nothing_left_of_a_failure(targets: Mapping[str, Target]) -> Iterator[None]:
+    """Remove the staging when something fails before the swap."""
+    try:
+        yield
     except BaseException as error:
         target.remove_staging(targets.values())
         if isinstance(error, OSError) and error.errno in _NO_SPACE:
