@@ -1,0 +1,95 @@
+"""Judging and tidying a repozo repository, without repozo."""
+
+import pytest
+
+from tidstorage.backup import repository
+from tidstorage.errors import EngineFailed
+
+FULL = "2026-11-24-10-00-00.fs"
+DELTA = "2026-11-24-11-00-00.deltafs"
+LATER = "2026-11-24-12-00-00.deltafs"
+OLD = "2026-11-20-10-00-00.fsz"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in (FULL, DELTA, LATER, OLD):
+        (tmp_path / name).write_bytes(b"x")
+        (tmp_path / name).with_suffix(".index").write_bytes(b"i")
+    write_record(tmp_path, FULL, [(FULL, 0, 10), (DELTA, 10, 15), (LATER, 15, 21)])
+    write_record(tmp_path, OLD, [(OLD, 0, 7)])
+    return tmp_path
+
+
+def write_record(folder, full, lines):
+    text = "".join(f"/some where/{n} {a} {b} 0123abc\n" for n, a, b in lines)
+    (folder / full).with_suffix(".dat").write_text(text)
+
+
+def names(folder):
+    return {each.name for each in folder.iterdir()}
+
+
+def test_the_newest_chain_is_what_repozo_wrote_down(folder):
+    parts = repository.newest_chain(folder)
+    assert [(each.name, each.start, each.end) for each in parts] == [
+        (FULL, 0, 10),
+        (DELTA, 10, 15),
+        (LATER, 15, 21),
+    ]
+    assert [each.is_full for each in parts] == [True, False, False]
+
+
+def test_an_empty_repository_has_none(tmp_path):
+    assert repository.newest_chain(tmp_path) == ()
+    assert repository.newest_second(tmp_path) == ""
+
+
+def test_the_newest_second_is_that_of_any_file(folder):
+    assert repository.newest_second(folder) == "2026-11-24-12-00-00"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [(FULL, 0, 10), (LATER, 15, 21)],
+        [(DELTA, 10, 15)],
+        [(FULL, 0, 10), ("2026-11-24-11-30-00.deltafs", 10, 12)],
+    ],
+    ids=["gap", "no start", "no file"],
+)
+def test_a_chain_with_a_gap_is_an_error(folder, lines):
+    write_record(folder, FULL, lines)
+    with pytest.raises(EngineFailed, match="names"):
+        repository.newest_chain(folder)
+
+
+@pytest.mark.parametrize("text", [None, "nonsense\n", f"./{FULL} x y z\n"])
+def test_an_unreadable_record_is_an_error(folder, text):
+    record = (folder / FULL).with_suffix(".dat")
+    record.unlink() if text is None else record.write_text(text)
+    with pytest.raises(EngineFailed, match="not readable"):
+        repository.newest_chain(folder)
+
+
+def test_discard_forgets_a_file_and_all_behind_it(folder):
+    (folder / repository.TEMPORARY).write_bytes(b"half a file")
+    removed = repository.discard(folder, {FULL, OLD})
+    assert removed == [DELTA, LATER]
+    assert [each.name for each in repository.newest_chain(folder)] == [FULL]
+    stems = {"2026-11-24-10-00-00", "2026-11-20-10-00-00"}
+    assert names(folder) == {FULL, OLD} | {
+        f"{stem}.{kind}" for stem in stems for kind in ("dat", "index")
+    }
+
+
+def test_discard_of_a_whole_chain_leaves_the_former_one(folder):
+    repository.discard(folder, {OLD})
+    assert [each.name for each in repository.newest_chain(folder)] == [OLD]
+    assert repository.newest_chain(folder)[0].is_compressed
+
+
+def test_discard_of_nothing_changes_nothing(folder):
+    before = {each: each.stat().st_mtime_ns for each in folder.iterdir()}
+    assert repository.discard(folder, {FULL, DELTA, LATER, OLD}) == []
+    assert {each: each.stat().st_mtime_ns for each in folder.iterdir()} == before
