@@ -130,6 +130,9 @@ class Hook:
     def _before(self, transaction: Any, commit: _Commit) -> None:
         """Stamp it and announce it."""
         try:
+            # Without a stamp of its own it must not carry that of another, which
+            # code that copies transactions may have put there.
+            transaction.extension.pop(stamp.KEY, None)
             if self._stamp(transaction, commit):
                 self._stamped += 1
             elif commit.participants:
@@ -160,7 +163,6 @@ class Hook:
         commit_id = os.urandom(stamp.COMMIT_ID_LENGTH)
         data = stamp.assemble(commit_id, _entries(transaction, table, commit))
         extension = transaction.extension
-        extension.pop(stamp.KEY, None)
         if not _fits(extension, data):
             self.log_once(
                 "stamp too long",

@@ -326,6 +326,15 @@ def test_the_extension_of_others_is_kept(site):
     assert stamp.decode(last.extension[stamp.KEY]).participants == {"root"}
 
 
+def test_the_stamp_of_another_transaction_is_never_passed_on(site, monkeypatch):
+    monkeypatch.setattr(hook.os, "urandom", _throw)
+    other = site.last("main")[1]
+    old = stamp.encode(other.commit_id, other.participants, other.vector)
+    transaction.get().setExtendedInfo(stamp.KEY, old)
+    site.write("main")
+    assert site.last("main")[1] is None
+
+
 @pytest.mark.parametrize("length", [65_400, 65_480])
 def test_what_would_fit_without_a_stamp_is_committed_without_one(site, length, caplog):
     for _ in range(2):
@@ -405,11 +414,12 @@ def test_addresses_that_cannot_be(address):
 
 
 def test_databases_that_were_open_before_are_found(tmp_path):
-    site = Site(tmp_path, "main", "catalog")
+    site, apart = Site(tmp_path, "main"), Site(tmp_path, "catalog")
     tidstorage.install(ids=IDS)
     site.write("main")
     assert set(site.last("main")[1].vector) == {"root", "catalog"}
     site.close()
+    apart.close()
 
 
 def test_databases_that_the_collector_hides_are_found_when_they_join(tmp_path):
@@ -643,7 +653,7 @@ def test_a_commit_within_a_commit_has_its_own_tids(site):
 
     class Nested(_RefusesToVote):
         def sortKey(self):
-            return "zzz before the end"
+            return ""  # before any file's path
 
         def tpc_vote(self, transaction):
             pass
