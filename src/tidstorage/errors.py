@@ -130,3 +130,9 @@ class InterruptedRestore(TidstorageError):
 
     exit_status = 19
     hint = "Run the same restore again: it goes on where it stopped."
+
+
+class UnknownPart(TidstorageError):
+    """A command line names a server or Zope that the cluster does not have."""
+
+    exit_status = 20

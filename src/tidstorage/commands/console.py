@@ -44,6 +44,11 @@ def print_warning(text: str) -> None:
     _console(stderr=True).print(f"[bold yellow]warning:[/] {escape(text)}")
 
 
+def print_progress(text: str) -> None:
+    """One step that was taken, on standard error, as it is."""
+    _console(stderr=True).print(escape(text))
+
+
 def print_json(data: Any) -> None:
     """``data`` as indented JSON on standard output, nothing else around it."""
     sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,31 @@
+"""``bin/cluster restart``: stop and start, all or what is named."""
+
+import argparse
+
+from tidstorage import processes
+from tidstorage.cluster import Cluster
+from tidstorage.commands import console
+from tidstorage.commands.start import add_names, add_output, add_timeout, say
+
+HELP = "Stop and start the cluster, or parts of it."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    add_names(parser)
+    add_timeout(parser)
+    add_output(parser)
+
+
+def run(options: argparse.Namespace, cluster: Cluster) -> int:
+    """Restart, and say what was started."""
+    names = options.names or None
+    if options.dry_run:
+        processes.plan(cluster, names)
+        say(options.json, "would stop", processes.up(cluster, names), "Nothing runs.")
+        return 0
+    started = processes.restart(
+        cluster, names, tell=console.print_progress, seconds=options.timeout
+    )
+    say(options.json, "started", started, "Nothing was started.")
+    return 0

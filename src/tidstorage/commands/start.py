@@ -1,0 +1,93 @@
+"""``bin/cluster start``: ZEO servers, the daemon, Zopes, each when it can work."""
+
+import argparse
+
+from tidstorage import processes
+from tidstorage.cluster import Cluster
+from tidstorage.commands import console
+from tidstorage.parts import parts_of
+from tidstorage.starting import START_SECONDS, Plan
+
+HELP = "Start what does not run, restart what has changed, and wait until it serves."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    add_names(parser)
+    add_timeout(parser)
+    add_output(parser)
+
+
+def add_names(parser: argparse.ArgumentParser) -> None:
+    """Which parts; none named means all of them."""
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="a server, Zope or 'tidstorage' (default: the whole cluster)",
+    )
+
+
+def add_timeout(parser: argparse.ArgumentParser) -> None:
+    """How long to wait for readiness."""
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=START_SECONDS,
+        metavar="SECONDS",
+        help="for the parts of one kind to become ready (default: %(default)g)",
+    )
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """How to report."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be done, do nothing"
+    )
+
+
+def run(options: argparse.Namespace, cluster: Cluster) -> int:
+    """Start, and say what was started."""
+    names = options.names or None
+    if options.dry_run:
+        _say_plan(processes.plan(cluster, names), options.json)
+        return 0
+    started = processes.start(
+        cluster, names, tell=console.print_progress, seconds=options.timeout
+    )
+    say(options.json, "started", started, "Nothing to do: everything runs.")
+    if started and not options.json:
+        for part in parts_of(cluster):
+            if part.kind == "zope":
+                console.print_line(f"{part.label}: http://{part.address_text}/")
+    return 0
+
+
+def say(as_json: bool, what: str, labels: list[str], nothing: str) -> None:
+    """The outcome: ``{what: labels}``, or a line for people."""
+    if as_json:
+        console.print_json({what: labels})
+    elif labels:
+        console.print_line(f"{what}: {', '.join(labels)}")
+    else:
+        console.print_line(nothing)
+
+
+def _say_plan(plan: Plan, as_json: bool) -> None:
+    data = {
+        "start": [each.label for each in plan.begin],
+        "restart": [each.label for each in plan.restart],
+        "stop": list(plan.remove),
+        "end_unsupervised": [
+            f"{label} (pid {pid})" for pid, label in plan.orphans.items()
+        ],
+    }
+    if as_json:
+        console.print_json(data)
+        return
+    if plan.is_idle:
+        console.print_line("Nothing to do: everything runs.")
+    for verb, labels in data.items():
+        if labels:
+            console.print_line(f"would {verb.replace('_', ' ')}: {', '.join(labels)}")

@@ -1,0 +1,28 @@
+"""``bin/cluster stop``: Zopes, the daemon, ZEO servers; no process is left."""
+
+import argparse
+
+from tidstorage import processes
+from tidstorage.cluster import Cluster
+from tidstorage.commands import console
+from tidstorage.commands.start import add_names, add_output, say
+
+HELP = "Stop the cluster, or parts of it, and wait until the processes are gone."
+_NOTHING = "Nothing to do: nothing runs."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    add_names(parser)
+    add_output(parser)
+
+
+def run(options: argparse.Namespace, cluster: Cluster) -> int:
+    """Stop, and say what was stopped."""
+    names = options.names or None
+    if options.dry_run:
+        say(options.json, "would stop", processes.up(cluster, names), _NOTHING)
+        return 0
+    stopped = processes.stop(cluster, names, tell=console.print_progress)
+    say(options.json, "stopped", stopped, _NOTHING)
+    return 0
