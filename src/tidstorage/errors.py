@@ -136,3 +136,9 @@ class UnknownPart(TidstorageError):
     """A command line names a server or Zope that the cluster does not have."""
 
     exit_status = 20
+
+
+class DemonstrationFailed(TidstorageError):
+    """The demonstration did not show what it is there to show."""
+
+    exit_status = 21

@@ -18,7 +18,7 @@ from BTrees.OOBTree import OOBTree
 from OFS.SimpleItem import SimpleItem
 from persistent import Persistent
 
-OPENING_BALANCE = 1000
+from tidstorage.demonstration.checker import OPENING_BALANCE
 
 
 class Account(Persistent):
@@ -98,6 +98,18 @@ class Bank(SimpleItem):
             return "unknown"
         self._vault(target).citations[id] = memo
         return "cited"
+
+    @security.public
+    def forget(self, id: str, storage: str) -> str:
+        """Take a memo out of its vault; whoever cites it still refers to it."""
+        del self._vault(storage).memos[id]
+        return "forgotten"
+
+    @security.public
+    def recite(self, id: str, storage: str) -> str:
+        """The text of a memo, by way of a citation."""
+        text: str = self._vault(storage).citations[id].text
+        return text
 
 
 InitializeClass(Bank)

@@ -15,6 +15,8 @@ from ZODB.FileStorage import FileStorage
 
 from tidstorage import references
 
+#: What an account of the bank begins with.
+OPENING_BALANCE = 1000
 #: What Zope calls the database of the storage that is mounted at "/".
 MAIN = "main"
 

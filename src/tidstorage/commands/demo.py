@@ -1,0 +1,100 @@
+"""``bin/cluster demo``: what a backup is worth without this product, and with it."""
+
+import argparse
+import random
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tidstorage.cluster import Cluster
+from tidstorage.commands import console
+from tidstorage.demonstration import run as demonstration
+from tidstorage.demonstration.run import Result
+
+HELP = "Tear a scratch cluster under load, and restore it by plain repozo and by us."
+_LARGEST_SEED = 2**31
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--seed", type=int, help="who is killed and what is moved")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the scratch cluster's folder"
+    )
+
+
+def run(options: argparse.Namespace, _cluster: Cluster) -> int:
+    """Demonstrate in a temporary folder; the real cluster is not touched."""
+    seed = options.seed
+    if seed is None:
+        seed = random.SystemRandom().randrange(_LARGEST_SEED)
+    began = time.monotonic()
+
+    def report(text: str) -> None:
+        if not options.json:
+            console.print_line(f"[{time.monotonic() - began:5.1f} s] {text}")
+
+    folder = Path(tempfile.mkdtemp(prefix="tidstorage-demo-"))
+    try:
+        results = demonstration.demonstrate(folder, seed, report)
+        if options.json:
+            console.print_json({"seed": seed, "results": [_json(r) for r in results]})
+        else:
+            _print(results)
+        demonstration.verdict(results)
+    finally:
+        if options.keep:
+            report(f"kept: {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    if not options.json:
+        console.print_line(
+            f"Shown in {time.monotonic() - began:.0f} s with seed {seed}: each storage"
+            " by itself is broken, ours is not."
+        )
+    return 0
+
+
+def _print(results: list[Result]) -> None:
+    rows = [
+        (
+            each.title,
+            f"{sum(each.findings.transactions.values())}",
+            f"{each.lost}",
+            f"{len(each.findings.torn)}",
+            f"{len(each.findings.dangling)}",
+            f"{each.findings.money_missing}",
+            "broken" if each.findings.broken else "coherent",
+        )
+        for each in results
+    ]
+    console.print_table(
+        (
+            "restored by",
+            "records",
+            "lost",
+            "torn transfers",
+            "dangling references",
+            "money missing",
+            "verdict",
+        ),
+        rows,
+    )
+
+
+def _json(result: Result) -> dict[str, Any]:
+    findings = result.findings
+    return {
+        "title": result.title,
+        "ours": result.ours,
+        "records": findings.transactions,
+        "lost": result.lost,
+        "transfers": findings.transfers,
+        "torn": sorted(findings.torn),
+        "dangling": len(findings.dangling),
+        "money_missing": findings.money_missing,
+        "broken": findings.broken,
+    }

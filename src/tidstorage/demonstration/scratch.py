@@ -1,0 +1,131 @@
+"""The scratch cluster of the demonstration: the default one, on free ports."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tidstorage import child, deploy, processes
+from tidstorage.cluster import Cluster, Zeo, Zope
+from tidstorage.clusterfile import load_cluster
+from tidstorage.demonstration import checker
+from tidstorage.errors import DemonstrationFailed
+
+ACCOUNTS = 12
+#: Zopes with so many threads each, and a customer for each thread.
+THREADS = 4
+_OPEN_BANK = """
+import transaction
+from Products.TIDStorage.bank import open_bank
+open_bank(app, {storages!r}, {accounts})
+transaction.commit()
+"""
+_DESCRIPTION = """
+[cluster]
+name = "demonstration"
+[[zeo]]
+name = "alpha"
+address = "127.0.0.1:{ports[0]}"
+[[zeo]]
+name = "beta"
+address = "127.0.0.1:{ports[1]}"
+[[storage]]
+id = "root"
+zeo = "alpha"
+mount-point = "/"
+[[storage]]
+id = "catalog"
+zeo = "alpha"
+[[storage]]
+id = "documents"
+zeo = "beta"
+[[storage]]
+id = "media"
+zeo = "beta"
+blobs = true
+[[zope]]
+name = "web-1"
+address = "127.0.0.1:{ports[2]}"
+threads = {threads}
+[[zope]]
+name = "web-2"
+address = "127.0.0.1:{ports[3]}"
+threads = {threads}
+[tidstorage]
+address = "127.0.0.1:{ports[4]}"
+[backup]
+schedule = "never"
+"""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody holds now, all different."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[Cluster]:
+    """A running cluster with an open bank in an empty folder; stopped at the end."""
+    file = folder / "cluster.toml"
+    file.write_text(_DESCRIPTION.format(ports=free_ports(5), threads=THREADS))
+    cluster = load_cluster(file)
+    deploy.write_files(cluster)
+    try:
+        command(cluster, "cluster", "init")
+        processes.start(cluster, [each.name for each in cluster.zeos])
+        _open_bank(cluster)
+        processes.start(cluster)
+        yield cluster
+    finally:
+        processes.stop(cluster)
+
+
+def _open_bank(cluster: Cluster) -> None:
+    script = cluster.directory / "open_bank.py"
+    storages = [each.id for each in cluster.storages]
+    script.write_text(_OPEN_BANK.format(storages=storages, accounts=ACCOUNTS))
+    command(cluster, f"zope-{cluster.zopes[0].name}-console", "run", str(script))
+
+
+def expected_money(cluster: Cluster) -> int:
+    """All the money of the bank, which no transfer changes."""
+    return len(cluster.storages) * ACCOUNTS * checker.OPENING_BALANCE
+
+
+def data_files(cluster: Cluster) -> dict[str, Path]:
+    """{storage id: its live Data.fs}"""
+    return {each.id: each.data_file for each in cluster.storages}
+
+
+def command(cluster: Cluster, script: str, *arguments: str) -> None:
+    """Run one of the cluster's own scripts; DemonstrationFailed with its output."""
+    run(cluster, [str(cluster.bin_directory / script), *arguments])
+
+
+def run(cluster: Cluster, arguments: Sequence[str]) -> None:
+    """Run a program in the cluster's folder; DemonstrationFailed with its output."""
+    done = subprocess.run(
+        arguments,
+        cwd=cluster.directory,
+        env=child.environment(),
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise DemonstrationFailed(
+            f"{' '.join(arguments)} ended with status {done.returncode}:\n"
+            f"{done.stdout}{done.stderr}"
+        )
+
+
+def kill(part: Zeo | Zope) -> None:
+    """SIGKILL, as a power cut or the kernel's memory killer would."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        os.kill(int(part.pid_file.read_text()), signal.SIGKILL)
