@@ -27,7 +27,14 @@ _LONGEST_NUMBER = 20
 
 
 class ProtocolError(ValueError):
-    """What a peer sent cannot be understood; the connection is of no more use."""
+    """What a peer sent cannot be understood; the connection is of no more use.
+
+    ``commands`` came before, in the same piece of the stream, and count.
+    """
+
+    def __init__(self, what: str, commands: "list[Command] | None" = None) -> None:
+        super().__init__(what)
+        self.commands = commands or []
 
 
 class Begin(NamedTuple):
@@ -140,8 +147,7 @@ class Parser:
     def feed(self, data: bytes) -> list[Command]:
         """The commands completed by ``data``, in order.
 
-        ProtocolError where the stream makes no sense; the commands before that
-        place, in the same piece, are in its ``args[1]``.
+        ProtocolError where the stream makes no sense.
         """
         if b"\r" in data:
             data = data.replace(b"\r", b"")

@@ -1,0 +1,139 @@
+"""The daemon itself: puts its parts together, and runs until it is told to end."""
+
+import asyncio
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+import time
+
+from tidstorage import journal, point, tidlog
+from tidstorage.daemon.configuration import Settings
+from tidstorage.daemon.recorder import Recorder
+from tidstorage.daemon.server import Answers, Connection
+from tidstorage.daemon.wire import Torn, WireCoherency
+from tidstorage.point import Point
+
+logger = logging.getLogger(__name__)
+
+HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+#: Seconds between two looks for transactions that never end.
+_EXPIRY_SECONDS = 1.0
+
+
+class Daemon:
+    """Made before the process goes into the background, run after."""
+
+    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+        self._settings = settings
+        self._listener = listener
+        tid_log = None
+        published: dict[str, int] = {}
+        if settings.tid_log is not None:
+            tid_log = tidlog.Writer(
+                settings.tid_log, settings.full_dump_period, settings.burst_period
+            )
+            published = tidlog.read_last(settings.tid_log)
+        log = None if settings.journal is None else journal.Journal(settings.journal)
+        self._recorder = Recorder(tid_log, log)
+        configured = {each.id for each in settings.storages}
+        self._wire = WireCoherency(
+            configured | settings.aliases.keys(),
+            settings.transaction_timeout,
+            published,
+            self._on_torn,
+        )
+        self._answers = Answers(self._wire, self._vector, self._on_messages)
+        self._recorded_version = self._wire.version
+        self._end = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Serve until TERM or INT."""
+        _allow_many_connections()
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._end.set)
+        loop.add_signal_handler(signal.SIGINT, self._end.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reopen)
+        loop.add_signal_handler(signal.SIGUSR1, self._log_state)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
+        recording = loop.create_task(self._recorder.run())
+        expiring = loop.create_task(self._expire())
+        server = await loop.create_server(
+            lambda: Connection(self._answers), sock=self._listener
+        )
+        logger.info(
+            "ready on %s as process %d; published: %d storages",
+            self._listener.getsockname()[:2],
+            os.getpid(),
+            len(self._wire.visible),
+        )
+        ended = loop.create_task(self._end.wait())
+        # A part that ends by itself is a defect: better no daemon than half of one.
+        await asyncio.wait(
+            {ended, recording, expiring}, return_when=asyncio.FIRST_COMPLETED
+        )
+        server.close()
+        for connection in list(self._answers.connections):
+            connection.close()
+        for task in (recording, expiring):
+            if task.done():
+                task.result()
+            task.cancel()
+        await self._recorder.close()
+        logger.info("ended")
+
+    def _vector(self) -> dict[str, int]:
+        return self._wire.visible
+
+    def _point(self) -> Point:
+        return Point(self._vector(), point.now(), "wire", verified=False)
+
+    def _on_messages(self) -> None:
+        if self._wire.version != self._recorded_version:
+            self._recorded_version = self._wire.version
+            self._answers.changed()
+            self._recorder.publish(self._point())
+
+    def _on_torn(self, torn: Torn) -> None:
+        logger.warning(
+            "transaction %s on %s may be torn: %s",
+            torn.transaction_id,
+            ", ".join(torn.storages),
+            torn.reason,
+        )
+        self._recorder.note(
+            journal.WireDamage(
+                point.now(), torn.transaction_id, torn.storages, torn.tids, torn.reason
+            )
+        )
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(_EXPIRY_SECONDS)
+            self._wire.expire(time.monotonic())
+            self._on_messages()
+
+    def _reopen(self) -> None:
+        # The server log's handler follows the file at its path by itself.
+        logger.info("reopening")
+        task = asyncio.get_running_loop().create_task(
+            self._recorder.reopen(self._point())
+        )
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _log_state(self) -> None:
+        state = {
+            "connections": len(self._answers.connections),
+            "wire": self._wire.state,
+        }
+        logger.info("state: %s", json.dumps(state, default=str))
+
+
+def _allow_many_connections() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,73 @@
+"""``bin/tidstorage``: starts the daemon, in the foreground or the background."""
+
+import asyncio
+import logging
+import logging.handlers
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from tidstorage.commands.entry import run_reporting_errors
+from tidstorage.daemon import background, options
+from tidstorage.daemon.background import PidFile
+from tidstorage.daemon.configuration import Settings
+from tidstorage.daemon.daemon import HANDLED_SIGNALS, Daemon
+from tidstorage.daemon.listening import listen
+from tidstorage.errors import DescriptionError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The entry point of the script."""
+    return run_reporting_errors(lambda: start(options.parse(arguments)))
+
+
+def start(settings: Settings) -> int:
+    """Run the daemon until it is told to end; the exit status.
+
+    What can fail is done before the process goes into the background.
+    """
+    # Until the daemon handles them: a signal that comes early must not kill it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
+    listener = listen(settings.address, settings.port)
+    background.become(settings.user, settings.group)
+    try:
+        _log_to(settings)
+        pid_file = None if settings.pid_file is None else PidFile(settings.pid_file)
+        daemon = Daemon(settings, listener)
+    except OSError as error:
+        raise DescriptionError(f"cannot write: {error}") from error
+    if _in_foreground(settings):
+        if pid_file is not None:
+            pid_file.write()
+    else:
+        background.into_background(pid_file)
+    try:
+        asyncio.run(daemon.run())
+    finally:
+        if pid_file is not None:
+            pid_file.remove()
+    return 0
+
+
+def _in_foreground(settings: Settings) -> bool:
+    # supervisor would take a process that leaves it for one that has ended.
+    return settings.foreground or "SUPERVISOR_ENABLED" in os.environ
+
+
+def _log_to(settings: Settings) -> None:
+    handler: logging.Handler
+    if settings.log is None:
+        handler = logging.StreamHandler()
+    else:
+        handler = logging.handlers.WatchedFileHandler(settings.log)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    # Of asyncio's own lines only troubles matter.
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""Puts what is published on disk: TID log and journal, in a thread of its own.
+
+A disk that is slow holds up no connection: while one write is under way, newer
+points replace each other, and the newest is written next.  A disk that is full is
+tried again; nothing but points that were overtaken is left out.
+"""
+
+import asyncio
+import logging
+import time
+
+from tidstorage import journal, tidlog
+from tidstorage.journal import Journal
+from tidstorage.point import Point
+
+logger = logging.getLogger(__name__)
+
+#: Seconds until a write that failed is tried again.
+RETRY_SECONDS = 1.0
+#: Entries of the journal that are kept while it cannot be written.
+LONGEST_QUEUE = 10_000
+
+
+class Recorder:
+    """``publish`` and ``note`` are for the event loop's thread, and never wait."""
+
+    def __init__(self, tid_log: tidlog.Writer | None, log: Journal | None) -> None:
+        self._tid_log = tid_log
+        self._journal = log
+        self._point: Point | None = None
+        self._entries: list[journal.Entry] = []
+        self._wake = asyncio.Event()
+        self._failing = False
+        self._writing = asyncio.Lock()
+
+    def publish(self, point: Point) -> None:
+        """The newest point; it goes on disk as soon as the burst period lets it."""
+        self._point = point
+        self._wake.set()
+
+    def note(self, entry: journal.Entry) -> None:
+        """Another entry of the journal; it goes on disk at once."""
+        if self._journal is None:
+            return
+        if len(self._entries) >= LONGEST_QUEUE:
+            logger.error("the journal cannot be written; lost: %r", entry)
+            return
+        self._entries.append(entry)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            pause = self._pause()
+            if pause:
+                try:
+                    await asyncio.wait_for(self._wake.wait(), pause)
+                except TimeoutError:
+                    pass
+                else:
+                    # Newer points, or entries that do not wait for a point.
+                    if self._pause():
+                        self._wake.set()
+                        await asyncio.sleep(min(pause, 0.01))
+                        continue
+            if not await self.flush():
+                await asyncio.sleep(RETRY_SECONDS)
+                self._wake.set()
+
+    def _pause(self) -> float:
+        if self._entries or self._point is None or self._tid_log is None:
+            return 0.0
+        return self._tid_log.due(time.time())
+
+    async def flush(self) -> bool:
+        """Write everything that is pending now; False where that fails."""
+        async with self._writing:
+            point, self._point = self._point, None
+            entries, self._entries = self._entries, []
+            try:
+                await asyncio.to_thread(self._write, point, entries)
+            except OSError as error:
+                if not self._failing:
+                    logger.error("cannot write what is published: %s", error)
+                self._failing = True
+                self._point = self._point or point
+                self._entries = entries + self._entries
+                return False
+            if self._failing:
+                logger.info("what is published can be written again")
+            self._failing = False
+            return True
+
+    def _write(self, point: Point | None, entries: list[journal.Entry]) -> None:
+        if self._journal is not None:
+            published = [] if point is None else [journal.Published(point)]
+            if entries or published:
+                self._journal.append(*entries, *published)
+                entries.clear()
+        if self._tid_log is not None and point is not None:
+            self._tid_log.write(point.vector, time.time())
+
+    async def reopen(self, point: Point) -> None:
+        """Go on in new files where the old ones were moved away (HUP)."""
+        async with self._writing:
+            await asyncio.to_thread(self._reopen, point)
+
+    def _reopen(self, point: Point) -> None:
+        try:
+            if self._journal is not None:
+                self._journal.reopen()
+            if self._tid_log is not None:
+                self._tid_log.reopen(point.vector, time.time())
+        except OSError as error:
+            logger.error("cannot reopen: %s", error)
+
+    async def close(self) -> None:
+        """Write what is pending, and close the files."""
+        await self.flush()
+        if self._tid_log is not None:
+            self._tid_log.close()
+        if self._journal is not None:
+            self._journal.close()

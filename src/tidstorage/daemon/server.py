@@ -1,0 +1,120 @@
+"""Connections: bytes from a socket to the wire's coherency, and answers back."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from tidstorage import protocol
+from tidstorage.daemon.wire import WireCoherency
+
+logger = logging.getLogger(__name__)
+
+
+class Answers:
+    """What the commands of all connections are answered from.
+
+    published: gives the vector that DUMP shows; it is asked anew only when
+    ``changed`` was called.
+    """
+
+    def __init__(
+        self,
+        wire: WireCoherency,
+        published: Callable[[], Mapping[str, int]],
+        on_messages: Callable[[], None],
+    ) -> None:
+        self.wire = wire
+        self.on_messages = on_messages
+        self.connections: set[Connection] = set()
+        self._published = published
+        self._dump: bytes | None = None
+
+    def changed(self) -> None:
+        """Something else is published than before."""
+        self._dump = None
+
+    def dump(self) -> bytes:
+        """The answer to DUMP."""
+        if self._dump is None:
+            self._dump = protocol.encode_dict(self._published())
+        return self._dump
+
+
+class Connection(asyncio.Protocol):
+    """One peer.  What a piece of its stream asks is answered in one write."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+        self._parser = protocol.Parser()
+        self._transport: asyncio.Transport | None = None
+        self._peer: object = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        # asyncio switches Nagle's delay off by itself.
+        self._transport = transport
+        self._peer = transport.get_extra_info("peername")
+        self._answers.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._answers.connections.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        assert self._transport is not None
+        try:
+            commands = self._parser.feed(data)
+        except protocol.ProtocolError as error:
+            self._obey(error.commands)
+            logger.warning("%s: closed: %s", self._peer, error)
+            self.close()
+            return
+        self._obey(commands)
+
+    def _obey(self, commands: list[protocol.Command]) -> None:
+        wire = self._answers.wire
+        now = time.monotonic()
+        replies = []
+        version = wire.version
+        for command in commands:
+            if isinstance(command, protocol.Begin):
+                wire.begin(*command, now)
+            elif isinstance(command, protocol.Commit):
+                wire.commit(*command, now)
+            elif isinstance(command, protocol.Abort):
+                wire.abort(*command)
+            elif isinstance(command, protocol.Dump):
+                if wire.version != version:
+                    version = wire.version
+                    self._answers.changed()
+                replies.append(self._answers.dump())
+            elif isinstance(command, protocol.Bootstraped):
+                replies.append(protocol.encode_truth(wire.bootstrapped))
+            else:
+                self._write(replies)
+                self.close()
+                break
+        else:
+            self._write(replies)
+        self._answers.on_messages()
+
+    def _write(self, replies: list[bytes]) -> None:
+        assert self._transport is not None
+        if replies and not self._transport.is_closing():
+            self._transport.write(b"".join(replies))
+
+    def pause_writing(self) -> None:
+        # A peer that asks and does not read must not fill our memory.
+        assert self._transport is not None
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        assert self._transport is not None
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Send what is answered already, then close."""
+        assert self._transport is not None
+        self._transport.close()
