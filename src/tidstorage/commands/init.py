@@ -1,0 +1,59 @@
+"""``bin/cluster init``: mount points, first user and first point, once."""
+
+import argparse
+from typing import Any
+
+from tidstorage import initialisation
+from tidstorage.cluster import Cluster
+from tidstorage.commands import console
+
+HELP = "Create mount points and the first user; take the first coherency point."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what is missing, do nothing"
+    )
+
+
+def run(options: argparse.Namespace, cluster: Cluster) -> int:
+    """Initialise, and say what was done."""
+    if options.dry_run:
+        _say_missing(initialisation.missing(cluster), options.json)
+        return 0
+    done = initialisation.initialise(cluster, console.print_progress)
+    if options.json:
+        console.print_json(_as_json(done))
+        return 0
+    if done.mounted:
+        console.print_line(f"mount points created: {', '.join(done.mounted)}")
+    if done.password_file is not None:
+        console.print_line(
+            f"user {initialisation.USER} created; password in {done.password_file}"
+        )
+    if done.point is not None:
+        console.print_line(f"first coherency point: {done.point.id}")
+    if not (done.mounted or done.password_file or done.point):
+        console.print_line("Nothing to do: the cluster is initialised.")
+    return 0
+
+
+def _say_missing(missing: list[str], as_json: bool) -> None:
+    if as_json:
+        console.print_json({"missing": missing})
+    elif missing:
+        console.print_line(f"would {'; '.join(missing)}")
+    else:
+        console.print_line("Nothing to do: the cluster is initialised.")
+
+
+def _as_json(done: initialisation.Initialised) -> dict[str, Any]:
+    return {
+        "mounted": list(done.mounted),
+        "password_file": (
+            None if done.password_file is None else str(done.password_file)
+        ),
+        "point": None if done.point is None else done.point.to_json(),
+    }
