@@ -1,0 +1,31 @@
+"""``tidstorage-dump HOST PORT``: what a daemon publishes now, as a dict literal."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from tidstorage import protocol, wire_client
+from tidstorage.commands.entry import run_reporting_errors
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The entry point of the script."""
+    parser = argparse.ArgumentParser(
+        prog="tidstorage-dump",
+        description="Print what a daemon publishes: {storage id: last TID}.",
+    )
+    parser.add_argument("host", metavar="HOST", nargs="?", default="127.0.0.1")
+    parser.add_argument(
+        "port", metavar="PORT", nargs="?", type=int, default=protocol.DEFAULT_PORT
+    )
+    options = parser.parse_args(arguments)
+    return run_reporting_errors(lambda: _print_dump(options.host, options.port))
+
+
+def _print_dump(host: str, port: int) -> int:
+    print(dict(sorted(wire_client.dump(host, port).items())))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
