@@ -16,21 +16,17 @@ from typing import Any
 
 from transaction._transaction import Transaction
 from ZEO.ClientStorage import ClientStorage
-from ZODB.Connection import Connection, TransactionMetaData
-from ZODB.DB import DB, TransactionalUndo
+from ZODB.DB import DB
 from ZODB.mvccadapter import MVCCAdapterInstance, UndoAdapterInstance
 
-from tidstorage import protection, stamp, tid
-from tidstorage.membership import Member, Membership, Table
+from tidstorage import protection, stamp
+from tidstorage.membership import Membership
 from tidstorage.patches import Method, Patch
 from tidstorage.sender import Sender
+from tidstorage.stamping import DATABASE_RESOURCES, Commit, put_stamp
 
 logger = logging.getLogger(__name__)
 
-#: What FileStorage keeps of ``transaction.extension``, pickled.
-LONGEST_EXTENSION = 65_535
-#: Most that pickle adds to our key and value in an otherwise empty dict.
-_PICKLE_OVERHEAD = 64
 #: Seconds that the end of the process, or of the hook, waits for the sender.
 FLUSH_DEADLINE = 1.0
 
@@ -44,31 +40,10 @@ class Protection:
     drop_oids: bool = True
 
 
-class _Commit:
-    """One commit under way.
-
-    commit_id: hex; None where it is not stamped.  told: the daemon was told of
-    its beginning, and is owed its end.
-    """
-
-    __slots__ = ("commit_id", "participants", "resources", "tids", "told")
-
-    def __init__(self, resources: list[Connection | TransactionalUndo]) -> None:
-        self.resources = resources
-        self.participants: dict[int, Member] = {}
-        self.commit_id: str | None = None
-        self.told = False
-        #: (MVCC adapter, TID) as the storages finish.
-        self.tids: list[tuple[Any, bytes]] = []
-
-    def participant_ids(self) -> tuple[str, ...]:
-        return tuple(each.storage_id for each in self.participants.values())
-
-
 class _Finishing(threading.local):
     """Where this thread notes the TIDs of the commit that it is finishing."""
 
-    tids: list[tuple[Any, bytes]] | None = None
+    finished: list[tuple[Any, bytes]] | None = None
 
 
 _finishing = _Finishing()
@@ -109,13 +84,13 @@ class Hook:
         databases = [
             each
             for each in transaction._resources
-            if isinstance(each, _DATABASE_RESOURCES)
+            if isinstance(each, DATABASE_RESOURCES)
         ]
         if not databases:
             return original(transaction)
-        commit = _Commit(databases)
+        commit = Commit(databases)
         self._before(transaction, commit)
-        outer, _finishing.tids = _finishing.tids, commit.tids
+        outer, _finishing.finished = _finishing.finished, commit.finished
         try:
             original(transaction)
         except BaseException as error:
@@ -124,20 +99,18 @@ class Hook:
                 raise unknown from error
             raise
         finally:
-            _finishing.tids = outer
+            _finishing.finished = outer
         self._committed(commit)
 
-    def _before(self, transaction: Any, commit: _Commit) -> None:
+    def _before(self, transaction: Any, commit: Commit) -> None:
         """Stamp it and announce it."""
         try:
-            # Without a stamp of its own it must not carry that of another, which
-            # code that copies transactions may have put there.
-            transaction.extension.pop(stamp.KEY, None)
-            if self._stamp(transaction, commit):
+            if put_stamp(transaction, commit, self.membership):
                 self._stamped += 1
             elif commit.participants:
                 self._unstamped += 1
         except Exception:
+            # DoesNotFit, or a defect of ours.
             self._unstamped += 1
             self.swallow("stamping a commit")
             return
@@ -148,35 +121,8 @@ class Hook:
         except Exception:
             self.swallow("announcing a commit")
 
-    def _stamp(self, transaction: Any, commit: _Commit) -> bool:
-        table = self.membership.table()
-        for resource in commit.resources:
-            database = resource._db
-            if id(database) not in table.by_database:
-                self.membership.add(database)
-                table = self.membership.table()
-            member = table.by_database.get(id(database))
-            if member is not None:
-                commit.participants[id(database)] = member
-        if not commit.participants or not table.stampable:
-            return False
-        commit_id = os.urandom(stamp.COMMIT_ID_LENGTH)
-        data = stamp.assemble(commit_id, _entries(transaction, table, commit))
-        extension = transaction.extension
-        if not _fits(extension, data):
-            self.log_once(
-                "stamp too long",
-                "a commit over %d storages is not stamped: its extension would have"
-                f" more than {LONGEST_EXTENSION} bytes",
-                len(table.members),
-            )
-            return False
-        extension[stamp.KEY] = data
-        commit.commit_id = commit_id.hex()
-        return True
-
     def _failed(
-        self, transaction: Any, commit: _Commit, error: BaseException
+        self, transaction: Any, commit: Commit, error: BaseException
     ) -> protection.CommitOutcomeUnknown | None:
         """Contain the failure; the exception to raise in its place, if any."""
         unknown = None
@@ -206,11 +152,11 @@ class Hook:
             self._caches_cleared += 1
             protection.forget_cached(resources)
 
-    def _committed(self, commit: _Commit) -> None:
+    def _committed(self, commit: Commit) -> None:
         if not commit.told or self.sender is None or commit.commit_id is None:
             return
         try:
-            self.sender.commit(commit.commit_id, _tids(commit))
+            self.sender.commit(commit.commit_id, commit.tids())
         except Exception:
             self.swallow("telling of a commit")
 
@@ -220,81 +166,6 @@ class Hook:
         if doing not in self._logged:
             self._logged.add(doing)
             logger.exception("%s failed; the commit itself goes on", doing)
-
-    def log_once(self, kind: str, text: str, *arguments: object) -> None:
-        if kind not in self._logged:
-            self._logged.add(kind)
-            logger.error(text, *arguments)
-
-
-_DATABASE_RESOURCES = (Connection, TransactionalUndo)
-
-
-def _entries(transaction: Any, table: Table, commit: _Commit) -> list[bytes]:
-    """The stamp's entries: what this process could have seen of each storage."""
-    ahead = _seen_ahead(transaction, table)
-    participants = commit.participants.values()
-    entries = []
-    for member in table.members:
-        seen = member.seen
-        last = member.last_transaction()
-        if last is not None and last > seen.last:
-            seen = member.seen = member.seen_until(tid.from_bytes(last))
-        if ahead and member in ahead and ahead[member] > seen.last:
-            seen = member.seen = member.seen_until(tid.from_bytes(ahead[member]))
-        entries.append(
-            seen.as_participant if member in participants else seen.as_reader
-        )
-    return entries
-
-
-def _seen_ahead(transaction: Any, table: Table) -> dict[Member, bytes]:
-    """{member: last TID seen} by the manager's connections, where they know more.
-
-    ZEO announces a transaction to the connections before its last TID moves.
-    """
-    synchronizers: list[Any] = []
-    transaction._synchronizers.map(synchronizers.append)
-    ahead: dict[Member, bytes] = {}
-    for connection in synchronizers:
-        if not isinstance(connection, Connection):
-            continue
-        member = table.by_database.get(id(connection._db))
-        if member is None:
-            continue
-        storage = connection._normal_storage
-        # None in explicit mode before begin; absent on historical connections,
-        # and on storages with an MVCC of their own, which know their last poll.
-        start = getattr(storage, "_start", None)
-        if start is None:
-            last = None if storage is None else storage.lastTransaction()
-        elif start > member.seen.bound:
-            last = tid.to_bytes(tid.from_bytes(start) - 1)
-        else:
-            continue
-        if last is not None and last > ahead.get(member, member.seen.last):
-            ahead[member] = last
-    return ahead
-
-
-def _fits(extension: Mapping[str, Any], data: bytes) -> bool:
-    """Whether a record can hold the extension with our stamp in it."""
-    if not extension:
-        return len(data) + _PICKLE_OVERHEAD <= LONGEST_EXTENSION
-    whole = TransactionMetaData(extension={**extension, stamp.KEY: data})
-    return len(whole.extension_bytes) <= LONGEST_EXTENSION
-
-
-def _tids(commit: _Commit) -> dict[str, int]:
-    """{storage id: TID} of what was noted; an unknown adapter's is left out."""
-    noted = {id(adapter): number for adapter, number in commit.tids}
-    tids = {}
-    for resource in commit.resources:
-        member = commit.participants.get(id(resource._db))
-        number = noted.get(id(resource._db._mvcc_storage))
-        if member is not None and number is not None:
-            tids[member.storage_id] = tid.from_bytes(number)
-    return tids
 
 
 _active: Hook | None = None
@@ -360,14 +231,14 @@ def _finish(original: Method) -> Method:
         transaction: Any,
         func: Callable[[bytes], None] = lambda tid: None,
     ) -> Any:
-        noted = _finishing.tids
-        if noted is None:
+        finished = _finishing.finished
+        if finished is None:
             return original(self, transaction, func)
 
         base = self._base
 
         def note(tid: bytes) -> None:
-            noted.append((base, tid))
+            finished.append((base, tid))
             func(tid)
 
         return original(self, transaction, note)

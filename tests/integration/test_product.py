@@ -141,6 +141,8 @@ def test_a_request_over_two_databases_is_stamped_and_told(servers, tmp_path):
     assert in_a[-1] == in_c[-1]
     assert in_a[-1].participants == {"a", "c"}
     assert all(in_a[-5:])
+    # The temporary folder's database keeps nothing, and is no cause for warnings.
+    assert "is none of the cluster's" not in site.log.read_text()
 
 
 def test_without_its_section_nothing_is_stamped_and_the_log_says_so(servers, tmp_path):

@@ -21,7 +21,7 @@ from ZODB.POSException import ConflictError, POSKeyError
 from ZODB.utils import p64, u64
 
 import tidstorage
-from tidstorage import hook
+from tidstorage import hook, stamping
 from tidstorage.protection import CommitOutcomeUnknown
 
 pytestmark = pytest.mark.integration
@@ -247,7 +247,7 @@ def test_transactions_without_databases_are_left_alone(servers, site):
 
 def test_unstamped_commits_are_protected_too(servers, site, monkeypatch):
     tidstorage.install()
-    monkeypatch.setattr(hook, "_entries", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(stamping, "_entries", lambda *arguments: 1 / 0)
     error = kill_between_the_finishes(servers, site)
     assert type(error) is CommitOutcomeUnknown
     assert error.commit_id is None
