@@ -38,12 +38,11 @@ class Daemon:
             published = tidlog.read_last(settings.tid_log)
         log = None if settings.journal is None else journal.Journal(settings.journal)
         self._recorder = Recorder(tid_log, log)
-        configured = {each.id for each in settings.storages}
         self._wire = WireCoherency(
-            configured | settings.aliases.keys(),
-            settings.transaction_timeout,
-            published,
-            self._on_torn,
+            timeout=settings.transaction_timeout,
+            published=published,
+            on_torn=self._on_torn,
+            aliases=settings.aliases,
         )
         self._answers = Answers(self._wire, self._vector, self._on_messages)
         self._recorded_version = self._wire.version

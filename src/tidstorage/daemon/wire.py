@@ -80,19 +80,22 @@ class WireCoherency:
     """Follows BEGIN, ABORT and COMMIT, and knows what DUMP may show.
 
     ``visible`` is {storage id: TID as int}, ``bootstrapped`` whether anything can
-    be visible.  Without configured storages the first end of a transaction is the
-    bootstrap; with them, whoever observes those sets it.  What was published
-    before, as a former run left it, is visible from the start.
+    be visible.  What messages say of ``observed`` storages is not needed and not
+    heard.  Without any the first end of a transaction is the bootstrap; with them,
+    whoever observes them sets it.  ``aliases`` is {other name in messages: id}.
+    What was published before, as a former run left it, is visible from the start.
     """
 
     def __init__(
         self,
-        configured: Collection[str] = (),
+        observed: Collection[str] = (),
         timeout: float = 600,
         published: Vector | None = None,
         on_torn: Callable[[Torn], None] = lambda torn: None,
+        aliases: Mapping[str, str] | None = None,
     ) -> None:
-        self._configured = frozenset(configured)
+        self._observed = frozenset(observed)
+        self._aliases = dict(aliases or {})
         self._timeout = timeout
         self._on_torn = on_torn
         self.visible: dict[str, int] = dict(published or {})
@@ -114,6 +117,8 @@ class WireCoherency:
 
     def begin(self, transaction_id: str, storages: Collection[str], now: float) -> None:
         """A transaction begins to commit on these storages."""
+        if self._aliases:
+            storages = {self._aliases.get(storage, storage) for storage in storages}
         if transaction_id in self._pending:
             # Its client uses an id for one transaction at a time: the former one
             # is over, its end was lost.
@@ -121,12 +126,12 @@ class WireCoherency:
         last = self._last
         pending_on = self._pending_on
         self._order += 1
-        configured = self._configured
+        observed = self._observed
         pending = _Pending(
             {
                 storage: last.get(storage, 0)
                 for storage in storages
-                if storage not in configured
+                if storage not in observed
             },
             now,
             self._order,
@@ -147,11 +152,15 @@ class WireCoherency:
 
     def commit(self, transaction_id: str, tids: Mapping[str, int], now: float) -> None:
         """It ended and left these TIDs; it counts even if its BEGIN was lost."""
-        if self._configured:
+        if self._aliases:
+            tids = {
+                self._aliases.get(storage, storage): tids[storage] for storage in tids
+            }
+        if self._observed:
             tids = {
                 storage: tid
                 for storage, tid in tids.items()
-                if storage not in self._configured
+                if storage not in self._observed
             }
         self._commit(transaction_id, tids, now)
         self._end()
@@ -346,7 +355,7 @@ class WireCoherency:
     def _end(self) -> None:
         if self.bootstrapped:
             self._show()
-        elif not self._configured:
+        elif not self._observed:
             self.bootstrapped = True
 
     def _show(self) -> None:
