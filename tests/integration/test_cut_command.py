@@ -296,7 +296,7 @@ class TestLive:
             zeo_server(tmp_path / "1", ["a"], "alpha") as alpha,
             zeo_server(tmp_path / "2", ["b"], "beta") as beta,
         ):
-            with writer(1, [alpha, beta], count=3) as process:
+            with writer(1, [alpha, beta], count=3, group=["a"]) as process:
                 assert process.wait(30) == 0
             client = ClientStorage(alpha.address, storage="a", wait_timeout=10)
             self.store(client, b"voted", finish=False)

@@ -455,3 +455,39 @@ class TestDescription:
         crashed_files.restore(self.request(cluster))
         assert last_tids(made) == kept
         assert crashed_files.restore(self.request(cluster)).plan is None
+
+    def test_files_and_aliases_of_the_description(self, tmp_path, run, monkeypatch):
+        """Read from cluster.toml, with nothing of the cluster running."""
+        (tmp_path / "cluster.toml").write_text(
+            """
+            [[zeo]]
+            name = "alpha"
+            [[storage]]
+            id = "root"
+            zeo = "alpha"
+            mount-point = "/"
+            [[storage]]
+            id = "catalog"
+            zeo = "alpha"
+            aliases = ["old"]
+            [[retired-storage]]
+            id = "gone"
+            """
+        )
+        made = TornFiles(tmp_path / "files", "root old gone")
+        made.commit("root old gone")
+        kept = made.vector()
+        made.commit("root", meant="root old")
+        made.close()
+        for storage, old in (("root", "root"), ("catalog", "old")):
+            path = tmp_path / "var" / "storage" / storage / "Data.fs"
+            path.parent.mkdir(parents=True)
+            shutil.copy(made.paths[old], path)
+        monkeypatch.chdir(tmp_path)
+        done = run()["cut"]
+        assert {each: found["tid"] for each, found in done.items()} == {
+            "root": tid.to_text(kept["root"]),
+            "catalog": tid.to_text(kept["old"]),
+        }
+        assert run("--cluster-file", str(tmp_path / "cluster.toml"))["cut"] == {}
+        assert "error" in run("--cluster-file", str(tmp_path / "none"), status=3)

@@ -427,6 +427,14 @@ class TestTruncate:
         filestorage.truncate(filled, last)
         assert not index.path_of(filled).exists()
 
+    def test_index_that_was_changed_is_removed(self, filled):
+        """It ends at a boundary, but is not what these transactions left."""
+        loaded = fsIndex.load(str(index.path_of(filled)))
+        loaded["index"][b"\0" * 8] = judged(filled)[-2][1] + 50
+        loaded["index"].save(loaded["pos"], str(index.path_of(filled)))
+        filestorage.truncate(filled, judged(filled)[-2][0])
+        assert not index.path_of(filled).exists()
+
     @pytest.mark.parametrize("content", [b"", b"rubbish", pickle.dumps(10**12)])
     def test_bad_index_is_removed(self, filled, content):
         index.path_of(filled).write_bytes(content)
