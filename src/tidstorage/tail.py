@@ -7,33 +7,36 @@ other storages already knew of when they made their last records is settled.
                   min over Y != X of vector_X of the last record of Y that has
                   an entry for X;  floor[X] + 1 where Y has no such record)
 
-Call *settled* every record of X below stop[X], and *torn* what `tidstorage.cut`
-calls so: a participant's record is missing, or the vector names records beyond
-the end of a storage.  In a history of one timeline (where a vector names only
-records that were there when it was made):
+Call *settled* every record of X below stop[X].  In a history of one timeline,
+where a vector names only records that were there when it was made:
 
-1. **No transaction with a settled record x, on X, is torn beyond a half commit.**
-   The last record y of each other storage Y (that has an entry for X) could see
-   x.  If x's transaction lacks its record on Y, it is in the past of y, which is
-   a record of Y: it is dead there.  If its vector names a record z of Y, then z
-   was finished before x was stamped, x before y was stamped, and y finished
-   after that: y comes after z, so Y reaches z.
-   Hence only records that are not settled need to be examined, and all records
-   of a transaction that is torn and not proven half are among them.
-2. **What a transaction T knew does not depend on T.**  A record of X below
-   vector_X(T) was finished before T was stamped; the record of T on X, and
-   everything that has T in its past, come at or after vector_X(T).  So:
+1. **A settled record x, on X, is dropped by no tolerant cut.**  Every other
+   storage Y has a record y that could see x (the last one with an entry for X).
+   Suppose x has to be dropped.  Then it has in its past, or is itself of, a
+   transaction T for which one of two things holds.
+   - T lacks its record on a participant C and is not proven dead there.  But T
+     is in the past of a record of C: of x, if C is X; else of the last record
+     of C, which could see x.  That proves it dead.
+   - T could see a record z of a storage Z beyond the end of Z.  But x, if Z is
+     X, or else the record of Z that could see x, was finished after T was
+     stamped, so after z: Z reaches beyond z.
+   Hence what is dropped, and what causes it, is all at or above the stops, and
+   only that needs to be examined.
+2. **What a transaction T knew bounds what is of interest about T.**  A record of
+   X below vector_X(T) was finished before T was stamped; the record of T on X,
+   and everything that has T in its past, come at or after vector_X(T).  So:
    - the partner records of T are found reading each participant back that far;
-   - to find all that must be dropped with T, and all that could prove T dead,
-     it is enough to read *every* storage back that far (to the floor where T
-     has no entry); participants alone are not enough, as the chain that leads
-     from T to its proof may run through any storage.
+   - all that could prove T dead is found reading *every* storage back that far
+     (to the floor where T has no entry).  Participants alone are not enough:
+     the chain from T to its proof may run through settled records of any
+     storage.
 
 So `tail_cut` examines what is not settled, reads back for partners, and reads
-further back for what it finds torn.  The result is exactly the *tolerant* cut of
-the full computation.  It is **not** the strict cut: a half commit whose records
-are all settled is not even looked at.  Strict cuts, and the list of all half
-commits, need every record above the floor: `tidstorage.cut.coherent_cut`.
+further back for proofs where a partner is missing.  The result is exactly the
+*tolerant* cut of the full computation.  It is **not** the strict cut: a half
+commit whose records are all settled is not even looked at.  Strict cuts, and the
+list of all half commits, need every record above the floor:
+`tidstorage.cut.coherent_cut`.
 
 A storage that stays idle after the floor holds no record that could know of
 anything, so it keeps all others unsettled down to the floor.
@@ -97,13 +100,9 @@ def tail_cut(
     history = _history(tails, retired, partial)
     torn = [*history.torn(retired, partial=partial, since=stops)]
     torn_ids = {each.commit_id for each in torn}
-    doubtful = [
-        each
-        for each in examined
-        if each.commit_id in torn_ids or _saw_beyond_the_end(each, history)
-    ]
-    if doubtful:
-        _read_back(tails, followers_from(doubtful, tails.keys()))
+    if torn_ids:
+        suspects = [each for each in examined if each.commit_id in torn_ids]
+        _read_back(tails, followers_from(suspects, tails.keys()))
         history = _history(tails, retired, partial)
         torn = [*history.torn(retired, partial=partial, since=stops)]
     dead_torn, undecided = decide(history, torn, dead)
@@ -222,11 +221,4 @@ def _history(
         {storage: tail.base for storage, tail in tails.items()},
         retired=retired,
         partial=partial,
-    )
-
-
-def _saw_beyond_the_end(stamp: Stamp, history: History) -> bool:
-    return any(
-        storage in history.base and bound > history.end(storage) + 1
-        for storage, bound in stamp.vector.items()
     )

@@ -187,6 +187,61 @@ def tail_equals_tolerant(core, history):
     assert _half_commits(tail.half_commits).items() <= named.items()
 
 
+def tail_reads_no_further_than_needed(core, history):
+    """Where nothing is torn: the stops, the partners, and one record more."""
+    result = _cut(core, history)
+    if result.half_commits or result.undecided:
+        return
+    above = {
+        storage: [each for each in held if each.tid > history.floor.get(storage, 0)]
+        for storage, held in history.records.items()
+    }
+    searched, stops = {}, {}
+    for storage, held in above.items():
+        others = above.keys() - {storage}
+        found = {other: _last_known(held, other) for other in others}
+        # How far the search for the last entries has to go.
+        searched[storage] = min(
+            (position for position, _ in found.values()), default=len(held)
+        )
+        for other, (_, bound) in found.items():
+            stops[other] = min(bound, stops.get(other, bound))
+    look_back = dict(stops)
+    for storage, held in above.items():
+        for record in held:
+            if record.stamp and record.tid >= stops.get(storage, 0):
+                for other in record.stamp.participants & above.keys():
+                    bound = record.stamp.vector.get(other, 0)
+                    look_back[other] = min(bound, look_back.get(other, 0))
+    taken = dict.fromkeys(above, 0)
+
+    def backwards(storage):
+        for record in reversed(history.records[storage]):
+            taken[storage] += 1
+            yield record
+
+    core.tail_cut(
+        {storage: backwards(storage) for storage in above},
+        history.floor,
+        retired=history.retired,
+    )
+    for storage, held in above.items():
+        needed = sum(
+            position >= searched[storage] or record.tid >= look_back.get(storage, 0)
+            for position, record in enumerate(held)
+        )
+        assert taken[storage] <= needed + 1
+
+
+def _last_known(held, other):
+    """(position, entry) of the last record with an entry; (0, 0) without one."""
+    for position in reversed(range(len(held))):
+        stamp = held[position].stamp
+        if stamp and other in stamp.vector:
+            return position, stamp.vector[other]
+    return 0, 0
+
+
 #: For the histories that are small enough to try every cut.
 BY_ENUMERATION = (greatest, greatest_with_proofs, greatest_of_a_part)
 BY_TRUTH = (
@@ -198,5 +253,6 @@ BY_TRUTH = (
     stable,
     unstamped_are_counted,
     tail_equals_tolerant,
+    tail_reads_no_further_than_needed,
 )
 ALL = tuple(itertools.chain(BY_ENUMERATION, BY_TRUTH))

@@ -81,6 +81,8 @@ class World:
         self.live = []
         self.retired = set()
         self.floor = {}
+        # How soon clients learn of others' commits, against everything else.
+        self.attention = rng.choice((2, 14))
         self.clients = [self.new_client() for _ in range(clients)]
 
     @property
@@ -209,7 +211,7 @@ class World:
                     self.add_storage,
                     self.retire,
                 ),
-                (25, 70, 14, 1, 4, 3, 2 * rare, 0.3 * rare, 0.15 * rare),
+                (25, 70, self.attention, 1, 4, 3, 2 * rare, 0.3 * rare, 0.15 * rare),
             )[0]
             action()
 
@@ -218,7 +220,7 @@ def simulate(seed, steps=60, most_storages=4):
     """One history; about a third of the steps end in a record."""
     rng = random.Random(seed)
     storages = [f"s{n}" for n in range(rng.randint(2, most_storages))]
-    world = World(rng, storages, rng.randint(1, 3))
+    world = World(rng, storages, rng.randint(1, 5))
     world.run(rng.randint(steps // 3, steps), rare=1)
     moment = {each: len(held) for each, held in world.held.items()}
     retired, floor = frozenset(world.retired), dict(world.floor)
@@ -268,3 +270,58 @@ def _under_former_ids(stamp, aliases):
     if stamp is None:
         return None
     return rename(rename(stamp, {new: old for old, new in aliases.items()}), aliases)
+
+
+def _record(tid, name, participants, **vector):
+    return Record(tid, Stamp(name.encode() * 16, frozenset(participants), vector))
+
+
+def _example(**records):
+    return History(-1, records, {}, frozenset(), {}, True)
+
+
+def proof_through_a_settled_record():
+    """t on A is half: it lacks C.  Only s on W, long settled, proves it.
+
+    The last records of A and C saw s, whose process saw t; nobody else had heard
+    of t.  Random histories hardly ever come to this.
+    """
+    return _example(
+        A=[
+            _record(1, "t", "AC", A=1, C=31, W=21),
+            _record(2, "v", "A", A=2, C=31, W=23),
+        ],
+        C=[
+            _record(30, "r", "C", A=1, C=30, W=21),
+            _record(31, "u", "C", A=1, C=31, W=23),
+        ],
+        W=[
+            _record(20, "q", "W", A=1, C=30, W=20),
+            _record(21, "s", "W", A=2, C=31, W=21),
+            _record(22, "w", "W", A=1, C=31, W=22),
+        ],
+    )
+
+
+def partner_that_is_settled():
+    """t on A has to be examined; its record on B is settled, and so is all of C."""
+    return _example(
+        A=[
+            _record(1, "t", "AB", A=1, B=11, C=21),
+            _record(2, "u", "A", A=2, B=13, C=24),
+        ],
+        B=[
+            _record(11, "t", "AB", A=1, B=11, C=21),
+            _record(12, "v", "B", A=2, B=12, C=24),
+        ],
+        C=[
+            _record(21, "w", "C", A=1, B=11, C=21),
+            _record(22, "x", "C", A=1, B=11, C=22),
+            _record(23, "y", "C", A=1, B=13, C=23),
+        ],
+    )
+
+
+def participant_without_an_entry():
+    """t names Z as a participant, and knows nothing of it."""
+    return _example(A=[_record(1, "t", "AZ", A=1)], Z=[])
