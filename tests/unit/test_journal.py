@@ -1,0 +1,98 @@
+"""The journal: what is written is read again, whatever happens in between."""
+
+import datetime
+import os
+
+import pytest
+
+from tidstorage import journal
+from tidstorage.errors import FileUnreadable
+from tidstorage.journal import (
+    Acknowledgement,
+    Damage,
+    Floor,
+    Journal,
+    Published,
+    Timeline,
+    WireDamage,
+)
+from tidstorage.point import HalfCommit, Point
+
+TIME = datetime.datetime(2026, 11, 24, 18, 30, 0, 250000, tzinfo=datetime.UTC)
+HALF = HalfCommit(b"0123456789abcdef", {"a": 5}, ("b",))
+POINT = Point({"a": 5, "b": 7}, TIME, "stamps", 2, True, (HALF,))
+ENTRIES = [
+    Published(POINT),
+    Damage(TIME, HALF, "b holds what saw it"),
+    WireDamage(TIME, "t\udcff1", ("a", "é"), {"a": 3}, "no end"),
+    Acknowledgement(TIME, HALF.commit_id, "operator"),
+    Floor(POINT, "acknowledged"),
+    Timeline(TIME, 3, {"a": 1}, "restore"),
+]
+
+
+def test_every_entry_is_read_as_it_was_written(tmp_path):
+    path = tmp_path / "journal"
+    writer = Journal(path)
+    writer.append(ENTRIES[0])
+    writer.append(*ENTRIES[1:])
+    assert list(journal.read(path)) == ENTRIES
+    assert len(path.read_text().splitlines()) == len(ENTRIES)
+
+
+def test_a_torn_last_line_is_left_out_and_then_healed(tmp_path):
+    path = tmp_path / "journal"
+    Journal(path).append(*ENTRIES)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-10])
+    assert list(journal.read(path)) == ENTRIES[:-1]
+    Journal(path).append(ENTRIES[-1])
+    assert path.read_bytes() == whole
+
+
+def test_a_kind_of_a_later_version_is_skipped(tmp_path):
+    path = tmp_path / "journal"
+    path.write_text('{"kind": "weather", "sun": true}\n')
+    Journal(path).append(ENTRIES[0])
+    assert list(journal.read(path)) == ENTRIES[:1]
+
+
+def test_a_broken_entry_is_named_with_its_line(tmp_path):
+    path = tmp_path / "journal"
+    Journal(path).append(ENTRIES[0])
+    with path.open("a") as stream:
+        stream.write('{"kind": "damage"}\n')
+    with pytest.raises(FileUnreadable, match="line 2"):
+        list(journal.read(path))
+
+
+def test_no_journal_yet(tmp_path):
+    assert list(journal.read_if_any(tmp_path / "journal")) == []
+    with pytest.raises(FileUnreadable):
+        list(journal.read(tmp_path / "journal"))
+
+
+def test_entries_are_written_all_or_none(tmp_path, monkeypatch):
+    path = tmp_path / "journal"
+    writer = Journal(path)
+    writer.append(ENTRIES[0])
+    before = path.read_bytes()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patches:
+        patches.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            writer.append(*ENTRIES[1:])
+    assert path.read_bytes() == before
+
+
+def test_a_rotated_journal(tmp_path):
+    path = tmp_path / "journal"
+    writer = Journal(path)
+    writer.append(ENTRIES[0])
+    path.rename(tmp_path / "journal.1")
+    writer.reopen()
+    writer.append(ENTRIES[1])
+    assert list(journal.read(path)) == ENTRIES[1:2]
