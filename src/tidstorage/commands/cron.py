@@ -1,0 +1,67 @@
+"""``bin/cluster cron``: the cluster's entries in the crontab of its user."""
+
+import argparse
+
+from tidstorage import crontab
+from tidstorage.cluster import Cluster
+from tidstorage.commands import console
+
+HELP = "Put the scheduled backups into the user's crontab, or take them out."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--install", action="store_true", help="put the entries in, or renew them"
+    )
+    what.add_argument("--remove", action="store_true", help="take the entries out")
+    what.add_argument(
+        "--show", action="store_true", help="print the entries; whether they are in"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the crontab that would result"
+    )
+
+
+def run(options: argparse.Namespace, cluster: Cluster) -> int:
+    """Change the crontab, or show what belongs in it."""
+    entries = crontab.entries_of(cluster)
+    before = crontab.read(cluster)
+    if options.show:
+        _show(entries, before == crontab.installed(cluster, before), options.json)
+        return 0
+    change = crontab.installed if options.install else crontab.removed
+    after = change(cluster, before)
+    if options.dry_run:
+        if options.json:
+            console.print_json({"changes": after != before, "crontab": after})
+        else:
+            console.print_line(after.rstrip("\n"))
+        return 0
+    if after != before:
+        crontab.write(cluster, after)
+    if options.json:
+        console.print_json({"changed": after != before})
+    elif after == before:
+        console.print_line("Nothing to do: the crontab is as it should be.")
+    else:
+        console.print_line(f"The entries of {cluster.file} are {_done(options)}.")
+    if options.install and not crontab.has_entry(entries):
+        console.print_warning("no backup is scheduled: backup.schedule is never")
+    return 0
+
+
+def _done(options: argparse.Namespace) -> str:
+    return "in the crontab" if options.install else "out of the crontab"
+
+
+def _show(entries: str, is_installed: bool, as_json: bool) -> None:
+    if as_json:
+        console.print_json({"entries": entries, "installed": is_installed})
+        return
+    console.print_line(entries.rstrip("\n"))
+    console.print_line(
+        "# installed as shown" if is_installed else "# not installed as shown"
+    )
