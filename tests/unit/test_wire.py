@@ -171,6 +171,29 @@ def test_a_storage_that_a_commit_leaves_out_waits_for_its_next_tid() -> None:
     assert wire.visible == {"a": 1, "b": 7}
 
 
+def test_a_tid_left_out_is_bounded_only_by_who_began_after_that() -> None:
+    wire = bootstrapped()
+    wire.begin("t1", ["a", "b"], 0)
+    wire.begin("t2", ["b"], 0)
+    wire.commit("t1", {"a": 1}, 0)
+    wire.commit("t2", {"b": 5}, 0)
+    assert wire.visible == {}
+    write(wire, "t3", b=6)
+    assert wire.visible == {"a": 1, "b": 6}
+
+
+def test_a_tid_left_out_for_good_expires_as_damage() -> None:
+    torn: list[Torn] = []
+    wire = bootstrapped(on_torn=torn.append)
+    wire.begin("t1", ["a", "b"], 0)
+    wire.commit("t1", {"a": 1}, 0)
+    wire.expire(599)
+    assert wire.visible == {} and not torn
+    wire.expire(600)
+    assert wire.visible == {"a": 1}
+    assert [each.transaction_id for each in torn] == ["t1"]
+
+
 def test_aliases_are_the_same_storage() -> None:
     wire = bootstrapped(aliases={"old": "a"})
     wire.begin("t1", ["old"], 0)
@@ -229,6 +252,22 @@ def test_memory_is_bounded_behind_a_transaction_that_never_ends() -> None:
     wire.abort("lost")
     assert wire.visible == {"a": 4999, "b": 4999}
     assert wire.state["waiting"] == 0 and wire.state["pending"] == {}
+
+
+def test_what_is_joined_to_save_memory_still_stays_whole() -> None:
+    wire = bootstrapped()
+    wire.begin("lost", ["a"], 0)
+    write(wire, "first", a=1, c=1)
+    for number in range(2, 3000):
+        write(wire, f"t{number}", a=number, b=number)
+    # Something else waits and is released, so that limits are computed anew.
+    wire.begin("other", ["d"], 0)
+    write(wire, "waits", d=1)
+    wire.abort("other")
+    write(wire, "last", c=2)
+    assert wire.visible == {"d": 1}
+    wire.abort("lost")
+    assert wire.visible == {"a": 2999, "b": 2999, "c": 2, "d": 1}
 
 
 # Against the definition
