@@ -1,0 +1,99 @@
+"""``bin/cluster status``: what runs, the newest backup, the daemon's point."""
+
+import argparse
+from typing import Any
+
+from tidstorage import point, tid
+from tidstorage.cluster import Cluster
+from tidstorage.commands import console
+from tidstorage.restore.plan import local, span
+from tidstorage.status import PartStatus, Status, status
+
+HELP = "Show what runs, the newest backup set and the daemon's point."
+_INCOMPLETE = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace, cluster: Cluster) -> int:
+    """Print it; exit status 0 if every part runs, else 1."""
+    found = status(cluster)
+    if options.json:
+        console.print_json(_as_json(found))
+    else:
+        _describe(cluster, found)
+    complete = all(each.state == "running" for each in found.parts)
+    return 0 if complete else _INCOMPLETE
+
+
+def _describe(cluster: Cluster, found: Status) -> None:
+    console.print_table(
+        ("part", "state", "pid", "address", "since"),
+        [
+            (
+                each.part.label,
+                _state(each),
+                ", ".join(map(str, each.pids)),
+                each.part.address_text,
+                local(each.since) if each.since else "",
+            )
+            for each in found.parts
+        ],
+    )
+    console.print_line()
+    if found.newest_set is None:
+        console.print_line(f"There is no backup set in {cluster.backup.directory}.")
+    else:
+        newest = found.newest_set
+        age = span(point.now() - newest.point.time)
+        console.print_line(
+            f"newest backup set: {newest.id}, point of {local(newest.point.time)}"
+            f" ({age} ago)"
+        )
+    if found.dump is not None:
+        console.print_line("the daemon's point:")
+        for storage, last in sorted(found.dump.items()):
+            console.print_line(f"  {storage}  {tid.to_text(last)}")
+
+
+def _state(found: PartStatus) -> str:
+    state = found.state
+    if state == "silent":
+        state += f" ({found.reason})"
+    if found.pids and found.part.managed and not found.supervised:
+        state += ", not supervised"
+    return state
+
+
+def _as_json(found: Status) -> dict[str, Any]:
+    newest = found.newest_set
+    return {
+        "parts": [
+            {
+                "kind": each.part.kind,
+                "name": each.part.name,
+                "program": each.part.program,
+                "managed": each.part.managed,
+                "state": each.state,
+                "reason": each.reason,
+                "pids": list(each.pids),
+                "address": each.part.address_text,
+                "since": each.since.isoformat() if each.since else None,
+                "supervised": each.supervised,
+            }
+            for each in found.parts
+        ],
+        "newest_set": (
+            None
+            if newest is None
+            else {
+                "id": newest.id,
+                "kind": newest.kind,
+                "point": newest.point.to_json(),
+            }
+        ),
+        "dump": None if found.dump is None else tid.vector_to_text(found.dump),
+    }

@@ -1,0 +1,411 @@
+"""A deployed cluster's processes: real supervisord, ZEO servers, daemon and Zopes."""
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from clusters import ScratchCluster, scratch_cluster
+from real import free_port, wait_until
+
+from tidstorage import (
+    deploy,
+    initialisation,
+    occupants,
+    point,
+    processes,
+    running,
+    supervisor,
+)
+from tidstorage.backup import prepare
+from tidstorage.cluster import Cluster
+from tidstorage.clusterfile import load_cluster
+from tidstorage.errors import (
+    InterruptedRestore,
+    Locked,
+    NotReady,
+    PortInUse,
+    UnknownPart,
+)
+from tidstorage.parts import parts_of
+from tidstorage.restore import swap
+
+pytestmark = pytest.mark.integration
+
+SERVERS = ["alpha", "beta"]
+
+
+class Deployed:
+    """A scratch cluster with its files written, and what was told of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.scratch: ScratchCluster = scratch_cluster(folder)
+        self.told: list[str] = []
+        self.deploy()
+
+    def deploy(self) -> None:
+        """Write everything anew, as bin/buildout does."""
+        self.scratch.describe()
+        self.cluster: Cluster = load_cluster(self.scratch.file)
+        deploy.write_files(self.cluster)
+
+    def start(self, *names: str, seconds: float = 60) -> list[str]:
+        return processes.start(
+            self.cluster, names or None, tell=self.told.append, seconds=seconds
+        )
+
+    def stop(self, *names: str) -> list[str]:
+        return processes.stop(self.cluster, names or None, tell=self.told.append)
+
+    def pids(self) -> dict[str, int]:
+        """{program: its one pid} of all that runs."""
+        found = running.processes_of(parts_of(self.cluster))
+        assert all(len(each) == 1 for each in found.values()), found
+        return {program: each[0] for program, each in found.items()}
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """bin/cluster."""
+        return subprocess.run(
+            [self.cluster.bin_directory / "cluster", *arguments],
+            text=True,
+            capture_output=True,
+        )
+
+    def processes(self) -> list[str]:
+        """Command lines of all processes that name the cluster's folder."""
+        lines = {
+            pid: " ".join(occupants.command_line(pid)) for pid in occupants.all_pids()
+        }
+        return [
+            line
+            for pid, line in lines.items()
+            if f"{self.scratch.folder}/" in line and occupants.is_alive(pid)
+        ]
+
+
+@contextlib.contextmanager
+def deployed_in(folder: Path) -> Iterator[Deployed]:
+    deployed = Deployed(folder)
+    try:
+        yield deployed
+    finally:
+        deployed.stop()
+
+
+@pytest.fixture
+def deployed(tmp_path: Path) -> Iterator[Deployed]:
+    with deployed_in(tmp_path / "site") as found:
+        yield found
+
+
+def test_whole_cluster_from_nothing_to_nothing(deployed: Deployed) -> None:
+    cluster = deployed.cluster
+    with pytest.raises(NotReady, match="never initialised"):
+        deployed.start()
+
+    done = initialisation.initialise(cluster, deployed.told.append)
+    assert done.mounted == ("/catalog", "/media")
+    assert done.password_file is not None
+    assert done.password_file.stat().st_mode & 0o777 == 0o600
+    assert deployed.processes() == [], "init stops what it started"
+    first = point.read(point.beside(cluster.storages[0].data_file))
+    assert first == done.point
+    assert all(first.vector[each.id] > 0 for each in cluster.storages)
+    again = initialisation.initialise(cluster, deployed.told.append)
+    assert again == initialisation.Initialised((), None, None)
+
+    deployed.told.clear()
+    assert deployed.start() == [each.label for each in parts_of(cluster)]
+    answers = [each.split(" answers")[0] for each in deployed.told if "answers" in each]
+    assert {*answers[:2]} == {"ZEO server alpha", "ZEO server beta"}
+    assert answers[2] == "coherency daemon"
+    assert {*answers[3:]} == {"Zope web-1", "Zope web-2"}
+
+    password = done.password_file.read_text().strip()
+    for zope in cluster.zopes:
+        for path in ("", "catalog/", "media/"):
+            url = f"http://127.0.0.1:{zope.port}/{path}manage_main"
+            assert http_status(url, password) == 200
+    assert http_status(url, "wrong") == 401
+
+    before = deployed.pids()
+    assert deployed.start() == [], "a second start has nothing to do"
+    assert deployed.pids() == before
+
+    found = json.loads(deployed.run("status", "--json").stdout)
+    assert {each["state"] for each in found["parts"]} == {"running"}
+    assert {each["program"]: each["pids"] for each in found["parts"]} == {
+        program: [pid] for program, pid in before.items()
+    }
+    assert all(each["supervised"] for each in found["parts"])
+    assert found["dump"] is not None
+
+    up = processes.running_parts(cluster)
+    assert len(up) == 6 and up[0] == f"ZEO server alpha (pid {before['zeo-alpha']})"
+    deployed.told.clear()
+    assert len(deployed.stop()) == 6
+    assert [each.split(" is")[0] for each in deployed.told] == [
+        "Zope web-1",
+        "Zope web-2",
+        "coherency daemon",
+        "ZEO server alpha",
+        "ZEO server beta",
+    ]
+    assert deployed.processes() == []
+    assert processes.running_parts(cluster) == []
+    assert deployed.stop() == [], "a second stop has nothing to do"
+
+
+def http_status(url: str, password: str) -> int:
+    secret = base64.b64encode(f"admin:{password}".encode()).decode()
+    request = urllib.request.Request(url, headers={"Authorization": f"Basic {secret}"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_foreign_port_is_named_with_its_occupant_and_nothing_starts(
+    deployed: Deployed,
+) -> None:
+    with contextlib.closing(socket.socket()) as foreign:
+        foreign.bind(("127.0.0.1", deployed.scratch.zeos["beta"]))
+        foreign.listen()
+        # The listener is this very process, which is never one of ours.
+        port = deployed.scratch.zeos["beta"]
+        with pytest.raises(PortInUse, match=f":{port} for ZEO server beta") as caught:
+            deployed.start(*SERVERS)
+    assert "ZEO server alpha" not in str(caught.value)
+    assert deployed.processes() == []
+
+
+def test_occupant_is_found_in_another_process() -> None:
+    port = free_port()
+    server = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
+    with subprocess.Popen(server, stderr=subprocess.DEVNULL) as process:
+        try:
+            found = wait_until(
+                lambda: occupants.occupant(("127.0.0.1", port)), "it listens"
+            )
+        finally:
+            process.kill()
+    assert found.pid == process.pid
+    assert f"http.server {port}" in found.command
+
+
+def test_changed_port_restarts_that_server_alone(deployed: Deployed) -> None:
+    deployed.start(*SERVERS)
+    before = deployed.pids()
+    deployed.scratch.zeos["beta"] = free_port()
+    deployed.deploy()
+    plan = processes.plan(deployed.cluster, SERVERS)
+    assert [each.name for each in plan.restart] == ["beta"]
+    assert deployed.start(*SERVERS) == ["ZEO server beta"]
+    after = deployed.pids()
+    assert after["zeo-alpha"] == before["zeo-alpha"]
+    assert after["zeo-beta"] != before["zeo-beta"]
+
+
+def test_removed_server_is_stopped(deployed: Deployed) -> None:
+    pretend_initialised(deployed.cluster)
+    deployed.scratch.zopes.clear()
+    deployed.deploy()
+    deployed.start()
+    deployed.scratch.storages["media"] = ("alpha", True)
+    del deployed.scratch.zeos["beta"]
+    deployed.deploy()
+    deployed.start()
+    assert deployed.pids().keys() == {"zeo-alpha", "tidstorage"}
+    assert not any("zeo-beta" in each for each in deployed.processes())
+
+
+def pretend_initialised(cluster: Cluster) -> None:
+    floor = point.Point({}, point.now(), "barrier")
+    point.write_beside(floor, [each.data_file for each in cluster.storages])
+
+
+def test_servers_outlive_a_killed_supervisord_and_are_taken_over(
+    deployed: Deployed,
+) -> None:
+    deployed.start(*SERVERS)
+    before = deployed.pids()
+    (pid,) = supervisor.pids(deployed.cluster)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not occupants.is_alive(pid), "supervisord is gone")
+    up = processes.running_parts(deployed.cluster)
+    assert up == [
+        f"ZEO server {name} (pid {before[f'zeo-{name}']})" for name in SERVERS
+    ]
+    assert len(deployed.start(*SERVERS)) == 2
+    assert not set(before.values()) & set(deployed.pids().values())
+
+
+def test_stop_ends_what_no_supervisor_knows(deployed: Deployed) -> None:
+    deployed.start(*SERVERS)
+    (pid,) = supervisor.pids(deployed.cluster)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not occupants.is_alive(pid), "supervisord is gone")
+    assert deployed.stop() == ["ZEO server alpha", "ZEO server beta"]
+    assert deployed.processes() == []
+
+
+def test_stopped_supervisord_does_not_hold_up_the_stop(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "_CALL_SECONDS", 1.0)
+    deployed.start("alpha")
+    (pid,) = supervisor.pids(deployed.cluster)
+    os.kill(pid, signal.SIGSTOP)
+    deployed.stop()
+    assert deployed.processes() == []
+
+
+def test_server_that_does_not_end_is_killed_and_named(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tidstorage import stopping
+
+    monkeypatch.setattr(stopping.wait_for_end, "__defaults__", (1.0,))
+    deployed.start(*SERVERS)
+    pid = deployed.pids()["zeo-beta"]
+    os.kill(pid, signal.SIGSTOP)
+    deployed.stop()
+    assert f"ZEO server beta (pid {pid}) did not end within 1 s: killed" in (
+        deployed.told
+    )
+    assert deployed.processes() == []
+
+
+def test_server_that_cannot_start_is_named_with_its_last_words(
+    deployed: Deployed,
+) -> None:
+    configuration = deployed.cluster.zeo("beta").configuration
+    text = configuration.read_text()
+    configuration.write_text(text.replace("pack-gc false", "pack-gc perhaps"))
+    began = time.monotonic()
+    with pytest.raises(NotReady, match="ZEO server beta") as caught:
+        deployed.start(*SERVERS)
+    assert time.monotonic() - began < 30, "its end is noticed, not waited for"
+    assert "alpha" not in str(caught.value)
+    assert "not a valid boolean" in caught.value.hint
+    found = supervisor.running(deployed.cluster)
+    assert found is not None and not found.programs()["zeo-beta"].is_up, (
+        "what cannot start is not tried for ever"
+    )
+    configuration.write_text(text)
+    assert deployed.start("beta") == ["ZEO server beta"]
+
+
+def test_server_that_is_up_but_silent_is_waited_for(deployed: Deployed) -> None:
+    deployed.start(*SERVERS)
+    pid = deployed.pids()["zeo-alpha"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(NotReady, match=r"ZEO server alpha: .*does not answer"):
+            deployed.start(*SERVERS, seconds=1)
+        found = json.loads(deployed.run("status", "--json").stdout)
+        assert found["parts"][0]["state"] == "silent"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert deployed.start(*SERVERS) == []
+
+
+def test_reused_pid_of_a_pid_file_is_nobody_of_ours(deployed: Deployed) -> None:
+    cluster = deployed.cluster
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        try:
+            cluster.daemon.pid_file.write_text(f"{stranger.pid}\n")
+            assert processes.running_parts(cluster) == []
+            assert deployed.stop() == []
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
+
+
+def test_server_started_by_hand_counts_by_its_configuration(
+    deployed: Deployed,
+) -> None:
+    zeo = deployed.cluster.zeo("alpha")
+    command = [sys.executable, "-m", "ZEO.runzeo", "-C", str(zeo.configuration)]
+    with subprocess.Popen(command) as process:
+        try:
+            wait_until(zeo.pid_file.exists, "its pid file")
+            label = f"ZEO server alpha (pid {process.pid})"
+            wait_until(
+                lambda: label in processes.running_parts(deployed.cluster), label
+            )
+            assert deployed.stop() == ["ZEO server alpha"]
+        finally:
+            process.kill()
+
+
+def test_foreign_server_on_the_files_counts_by_its_lock(deployed: Deployed) -> None:
+    from ZODB.FileStorage import FileStorage
+
+    data_file = deployed.cluster.storage("media").data_file
+    storage = FileStorage(str(data_file))
+    try:
+        assert processes.running_parts(deployed.cluster) == [
+            f"a process that has {data_file} open for writing"
+        ]
+    finally:
+        storage.close()
+    assert processes.running_parts(deployed.cluster) == []
+
+
+def test_interrupted_restore_refuses_the_start(deployed: Deployed) -> None:
+    swap.journal(deployed.cluster).write_text("{}")
+    with pytest.raises(InterruptedRestore):
+        deployed.start(*SERVERS)
+    assert deployed.processes() == []
+
+
+def test_two_starts_at_once_are_refused(deployed: Deployed) -> None:
+    def start_again(_text: str) -> None:
+        with pytest.raises(Locked):
+            processes.start(deployed.cluster, SERVERS)
+
+    processes.start(deployed.cluster, ["alpha"], tell=start_again)
+
+
+def test_unknown_name_is_refused_with_the_known_ones(deployed: Deployed) -> None:
+    with pytest.raises(UnknownPart, match="gamma") as caught:
+        deployed.start("gamma")
+    assert "zeo-alpha" in caught.value.hint
+
+
+def test_verbs_report_and_dry_runs_change_nothing(deployed: Deployed) -> None:
+    planned = deployed.run("start", "--dry-run", "--json", *SERVERS)
+    assert json.loads(planned.stdout)["start"] == [
+        "ZEO server alpha",
+        "ZEO server beta",
+    ]
+    assert deployed.processes() == []
+    started = deployed.run("start", "--json", "alpha")
+    assert started.returncode == 0, started.stderr
+    assert json.loads(started.stdout) == {"started": ["ZEO server alpha"]}
+    assert "Nothing to do" in deployed.run("start", "alpha").stdout
+    pid = deployed.pids()["zeo-alpha"]
+    assert deployed.run("status").returncode == 1, "not all of it runs"
+    restarted = deployed.run("restart", "alpha")
+    assert restarted.returncode == 0, restarted.stderr
+    assert deployed.pids()["zeo-alpha"] != pid
+    deployed.run("stop", "--dry-run")
+    assert "zeo-alpha" in deployed.pids()
+    stopped = json.loads(deployed.run("stop", "--json").stdout)
+    assert stopped == {"stopped": ["ZEO server alpha", "supervisord"]}
+    failed = deployed.run("start", "gamma")
+    assert failed.returncode == UnknownPart.exit_status
+    assert "hint: There are: zeo-alpha" in failed.stderr
+    assert prepare.newest_point(deployed.cluster) is None
