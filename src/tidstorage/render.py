@@ -90,9 +90,9 @@ def scripts(cluster: Cluster) -> list[Script]:
         found.append(
             Script(
                 f"zeo-{zeo.name}",
-                "ZEO.runzeo:main",
-                ("ZEO",),
-                ("-C", str(zeo.configuration)),
+                "tidstorage.commands.serve:main",
+                ours,
+                (*description, zeo.name),
             )
         )
     for zope in cluster.zopes:
