@@ -11,7 +11,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ZODB.DB import DB
 
@@ -32,45 +32,36 @@ _WRAPPED = ("base", "_base", "_storage", "storage", "_BlobStorage__storage")
 _ZEO_DEFAULT = "1"
 
 
-class Seen(NamedTuple):
-    """What was seen of a storage, with the stamp's entries made of it.
-
-    last: the last TID, 8 bytes.  bound: the next one, which is the exclusive
-    bound, 8 bytes.  as_reader, as_participant: entries of a stamp.
-    """
-
-    last: bytes
-    bound: bytes
-    as_reader: bytes
-    as_participant: bytes
-
-
 class Member:
     """A storage of the cluster that is open here.
 
-    seen: the most that was ever known of it in this process; it only grows,
-        also while a ZEO client that reconnects has forgotten its last TID.
-        Replaced as a whole, since threads read it without a lock.
+    bound: 8 bytes, exclusive: the most that was ever known of it in this
+        process, also while a ZEO client that reconnects has forgotten its last
+        TID.
+    as_reader, as_participant: heads of its part in a stamp.
     """
 
-    __slots__ = ("last_transaction", "seen", "storage_id")
+    __slots__ = (
+        "as_participant",
+        "as_reader",
+        "bound",
+        "last_transaction",
+        "storage_id",
+    )
 
     def __init__(
         self, storage_id: str, last_transaction: Callable[[], bytes | None]
     ) -> None:
         self.storage_id = storage_id
         self.last_transaction = last_transaction
-        self.seen = self.seen_until(0)
+        self.bound = bound_after(bytes(8))
+        self.as_reader = stamp.head(storage_id, False)
+        self.as_participant = stamp.head(storage_id, True)
 
-    def seen_until(self, last: int) -> Seen:
-        """``Seen`` for a last TID; nothing is changed."""
-        bound = last + 1
-        return Seen(
-            tid.to_bytes(last),
-            tid.to_bytes(bound),
-            stamp.entry(self.storage_id, False, bound),
-            stamp.entry(self.storage_id, True, bound),
-        )
+
+def bound_after(last: bytes) -> bytes:
+    """The exclusive bound for a last TID, both 8 bytes."""
+    return tid.to_bytes(tid.from_bytes(last) + 1)
 
 
 class Table:

@@ -43,31 +43,32 @@ def encode(
     commit_id: bytes, participants: Collection[str], vector: Mapping[str, int]
 ) -> bytes:
     """The bytes to put into the extension; ValueError for an impossible id."""
-    entries = [
-        entry(storage, storage in participants, bound)
-        for storage, bound in vector.items()
-    ]
-    entries += [entry(each, True, 0) for each in participants if each not in vector]
-    return assemble(commit_id, entries)
+    parts: list[bytes] = []
+    for storage, bound in vector.items():
+        parts += (head(storage, storage in participants), bound.to_bytes(8, "big"))
+    for storage in participants:
+        if storage not in vector:
+            parts += (head(storage, True), bytes(8))
+    return assemble(commit_id, parts)
 
 
-def assemble(commit_id: bytes, entries: Iterable[bytes]) -> bytes:
-    """The stamp of entries that were made, and perhaps kept, before."""
+def assemble(commit_id: bytes, parts: Iterable[bytes]) -> bytes:
+    """The stamp with these parts: for each storage its head, then its bound.
+
+    Heads can be kept, and bounds (8 bytes, exclusive) are TIDs as ZODB has them.
+    """
     if len(commit_id) != COMMIT_ID_LENGTH:
         raise ValueError(f"a commit id has 16 bytes, not {len(commit_id)}")
-    return b"".join((_VERSION_BYTE, commit_id, *entries))
+    return b"".join((_VERSION_BYTE, commit_id, *parts))
 
 
-def entry(storage: str, participant: bool, bound: int) -> bytes:
-    """What a stamp says of one storage; ValueError for an impossible id.
-
-    bound: exclusive, as an int; 0 where nothing is known.
-    """
+def head(storage: str, participant: bool) -> bytes:
+    """What precedes a storage's bound; ValueError for an impossible id."""
     name = storage.encode()
     if not 0 < len(name) <= LONGEST_STORAGE_ID:
         raise ValueError(f"a storage id has 1 to 127 bytes in UTF-8: {storage!r}")
     length = len(name) | (_PARTICIPANT if participant else 0)
-    return b"%c%b%b" % (length, name, bound.to_bytes(8, "big"))
+    return bytes([length]) + name
 
 
 def decode(data: bytes) -> Stamp:

@@ -11,7 +11,7 @@ from ZODB.Connection import Connection, TransactionMetaData
 from ZODB.DB import TransactionalUndo
 
 from tidstorage import stamp, tid
-from tidstorage.membership import Member, Membership, Table
+from tidstorage.membership import Member, Membership, Table, bound_after
 
 #: What FileStorage keeps of ``transaction.extension``, pickled.
 LONGEST_EXTENSION = 65_535
@@ -83,7 +83,7 @@ def put_stamp(transaction: Any, commit: Commit, membership: Membership) -> bool:
     if not commit.participants or not table.stampable:
         return False
     commit_id = os.urandom(stamp.COMMIT_ID_LENGTH)
-    data = stamp.assemble(commit_id, _entries(transaction, table, commit))
+    data = stamp.assemble(commit_id, _parts(transaction, table, commit))
     if not _fits(extension, data):
         raise DoesNotFit(
             f"with a stamp of {len(table.members)} storages the extension would have"
@@ -94,24 +94,24 @@ def put_stamp(transaction: Any, commit: Commit, membership: Membership) -> bool:
     return True
 
 
-def _entries(transaction: Any, table: Table, commit: Commit) -> list[bytes]:
-    """The stamp's entries: what this process could have seen of each storage."""
+def _parts(transaction: Any, table: Table, commit: Commit) -> list[bytes]:
+    """The stamp's parts: what this process could have seen of each storage."""
     bounds = _bounds_of_connections(transaction, table)
     participants = commit.participants.values()
-    entries = []
+    parts: list[bytes] = []
     for member in table.members:
-        seen = member.seen
+        # What other threads write to member.bound meanwhile is not relied upon.
+        bound = member.bound
         last = member.last_transaction()
-        if last is not None and last > seen.last:
-            seen = member.seen = member.seen_until(tid.from_bytes(last))
-        bound = bounds.get(member)
+        if last is not None and last >= bound:
+            bound = member.bound = bound_after(last)
         # ZEO announces a transaction to connections before its last TID moves.
-        if bound is not None and bound > seen.bound:
-            seen = member.seen = member.seen_until(tid.from_bytes(bound) - 1)
-        entries.append(
-            seen.as_participant if member in participants else seen.as_reader
-        )
-    return entries
+        of_connections = bounds.get(member)
+        if of_connections is not None and of_connections > bound:
+            bound = member.bound = of_connections
+        head = member.as_participant if member in participants else member.as_reader
+        parts += (head, bound)
+    return parts
 
 
 def _bounds_of_connections(transaction: Any, table: Table) -> dict[Member, bytes]:
@@ -133,7 +133,7 @@ def _bounds_of_connections(transaction: Any, table: Table) -> dict[Member, bytes
             last = None if storage is None else storage.lastTransaction()
             if last is None:
                 continue
-            bound = tid.to_bytes(tid.from_bytes(last) + 1)
+            bound = bound_after(last)
         other = bounds.get(member)
         if other is None or bound > other:
             bounds[member] = bound

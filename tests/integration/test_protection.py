@@ -247,7 +247,7 @@ def test_transactions_without_databases_are_left_alone(servers, site):
 
 def test_unstamped_commits_are_protected_too(servers, site, monkeypatch):
     tidstorage.install()
-    monkeypatch.setattr(stamping, "_entries", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(stamping, "_parts", lambda *arguments: 1 / 0)
     error = kill_between_the_finishes(servers, site)
     assert type(error) is CommitOutcomeUnknown
     assert error.commit_id is None

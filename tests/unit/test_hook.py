@@ -513,7 +513,7 @@ def _throw(*arguments, **options):
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (stamping, "_entries"),
+        (stamping, "_parts"),
         (stamping, "_bounds_of_connections"),
         (stamping, "_fits"),
         (os, "urandom"),
