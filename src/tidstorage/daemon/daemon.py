@@ -88,7 +88,8 @@ class Daemon:
         return self._wire.visible
 
     def _point(self) -> Point:
-        return Point(self._vector(), point.now(), "wire", verified=False)
+        # A copy: a thread writes it while the original goes on.
+        return Point(dict(self._vector()), point.now(), "wire", verified=False)
 
     def _on_messages(self) -> None:
         if self._wire.version != self._recorded_version:
