@@ -65,7 +65,8 @@ class Recorder:
                         self._wake.set()
                         await asyncio.sleep(min(pause, 0.01))
                         continue
-            if not await self.flush():
+            # A write that is under way is not cut off when this task ends.
+            if not await asyncio.shield(self.flush()):
                 await asyncio.sleep(RETRY_SECONDS)
                 self._wake.set()
 

@@ -10,6 +10,9 @@ from tidstorage.daemon.wire import WireCoherency
 
 logger = logging.getLogger(__name__)
 
+#: Bytes read at once from one connection.
+_PIECE = 1 << 14
+
 
 class Answers:
     """What the commands of all connections are answered from.
@@ -29,6 +32,9 @@ class Answers:
         self.connections: set[Connection] = set()
         self._published = published
         self._dump: bytes | None = None
+        # One for all connections: each piece is parsed before the next is read.
+        # A small one, so that a peer in a hurry does not keep others waiting.
+        self.buffer = memoryview(bytearray(_PIECE))
 
     def changed(self) -> None:
         """Something else is published than before."""
@@ -41,7 +47,7 @@ class Answers:
         return self._dump
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One peer.  What a piece of its stream asks is answered in one write."""
 
     def __init__(self, answers: Answers) -> None:
@@ -60,10 +66,12 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._answers.connections.discard(self)
 
-    def data_received(self, data: bytes) -> None:
-        assert self._transport is not None
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._answers.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         try:
-            commands = self._parser.feed(data)
+            commands = self._parser.feed(bytes(self._answers.buffer[:nbytes]))
         except protocol.ProtocolError as error:
             self._obey(error.commands)
             logger.warning("%s: closed: %s", self._peer, error)

@@ -1,0 +1,456 @@
+"""The daemon as a process: signals, crashes, files, and peers of every kind."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from daemons import DaemonProcess, Peer, running_daemon
+from real import free_port, wait_until
+
+from tidstorage import journal, protocol, tidlog
+from tidstorage.errors import DescriptionError, Locked, PortInUse
+
+pytestmark = pytest.mark.integration
+OLD_ID = '[[["127.0.0.1", 8100]], "root"]'
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[DaemonProcess]:
+    with running_daemon(tmp_path) as running:
+        yield running
+
+
+def bootstrapped(daemon: DaemonProcess) -> Peer:
+    peer = daemon.peer()
+    peer.begin("first")
+    peer.abort("first")
+    assert peer.bootstraped() == b"1\n"
+    return peer
+
+
+def test_the_life_of_a_new_daemon_over_the_wire(daemon):
+    peer = daemon.peer()
+    assert peer.dump() == {}
+    assert peer.bootstraped() == b"0\n"
+    peer.write("t1", a=1)
+    assert peer.dump() == {}
+    assert peer.bootstraped() == b"1\n"
+    peer.write("t2", b=2)
+    assert peer.dump() == {"a": 1, "b": 2}
+    other = daemon.peer()
+    peer.begin("t3", "a", "b")
+    other.write("t4", a=9)
+    assert other.dump() == {"a": 1, "b": 2}
+    peer.close()
+    # A transaction is not bound to its connection.
+    other.commit("t3", a=8, b=3)
+    assert other.dump() == {"a": 9, "b": 3}
+    other.send(b"quit\n")
+    assert other.is_closed()
+
+
+def test_an_answer_is_one_piece_and_nobody_waits_for_it(daemon):
+    peer = bootstrapped(daemon)
+    peer.write("t", **{f"storage-{n}": n for n in range(100)})
+    expected = protocol.encode_dict({f"storage-{n}": n for n in range(100)})
+    peer.send(protocol.encode_dump())
+    assert peer.socket.recv(1 << 16) == expected
+    started = time.monotonic()
+    for _ in range(100):
+        peer.dump()
+    # The original took 44 ms for each.
+    assert (time.monotonic() - started) / 100 < 0.02
+
+
+def test_the_log_is_read_again_after_a_kill_with_a_torn_last_line(tmp_path):
+    with running_daemon(tmp_path) as daemon:
+        peer = bootstrapped(daemon)
+        peer.write("t1", a=1, b=1)
+        wait_until(lambda: daemon.tid_log.read_text(), "the first line")
+        peer.write("t2", a=2, b=2)
+        wait_until(lambda: " d " in daemon.tid_log.read_text(), "the second line")
+        daemon.kill()
+        with daemon.tid_log.open("a") as log:
+            log.write("1795548553.62 d {'a': 20")
+        with daemon.journal.open("a") as entries:
+            entries.write('{"kind": "poi')
+        daemon.start()
+        peer = daemon.peer()
+        assert peer.dump() == {"a": 2, "b": 2}
+        peer.write("t3", a=1, b=3)
+        peer.write("t4", a=4, b=4)
+        assert peer.dump() == {"a": 4, "b": 4}
+        assert daemon.stop() == 0
+        lines = daemon.tid_log.read_text().splitlines()
+        kinds = [line.split()[1] for line in lines]
+        assert kinds[:3] == ["f", "d", "f"] and set(kinds[3:]) <= {"d"}
+        assert tidlog.read_last(daemon.tid_log) == {"a": 4, "b": 4}
+        points = [
+            entry.point
+            for entry in journal.read(daemon.journal)
+            if isinstance(entry, journal.Published)
+        ]
+        assert points[-1].vector == {"a": 4, "b": 4}
+        assert not points[-1].verified and points[-1].source == "wire"
+
+
+def test_hup_reopens_logs_and_the_tid_log_starts_with_a_full_line(daemon, tmp_path):
+    peer = bootstrapped(daemon)
+    peer.write("t1", a=1, b=1)
+    wait_until(daemon.tid_log.exists, "the TID log")
+    wait_until(lambda: daemon.tid_log.read_text(), "the first line")
+    for path in (daemon.tid_log, daemon.log, daemon.journal):
+        path.rename(path.with_suffix(".1"))
+    daemon.signal(signal.SIGHUP)
+    wait_until(daemon.tid_log.exists, "a new TID log")
+    wait_until(lambda: daemon.tid_log.read_text(), "its full line")
+    assert daemon.tid_log.read_text().split(" ", 1)[1] == "f {'a': 1, 'b': 1}\n"
+    wait_until(daemon.log.exists, "a new server log")
+    wait_until(daemon.journal.exists, "a new journal")
+    peer.write("t2", a=2)
+    wait_until(lambda: " d {'a': 2}" in daemon.tid_log.read_text(), "a difference")
+
+
+def test_usr1_writes_the_state_into_the_server_log(daemon):
+    peer = bootstrapped(daemon)
+    peer.begin("open transaction", "a")
+    peer.dump()
+    daemon.signal(signal.SIGUSR1)
+
+    def state() -> dict:
+        for line in daemon.log.read_text().splitlines():
+            if "state: " in line:
+                return json.loads(line.split("state: ", 1)[1])
+        return {}
+
+    found = wait_until(state, "the state")
+    assert found["wire"]["pending"] == {"open transaction": ["a"]}
+    assert found["connections"] >= 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_clean_end(daemon, number):
+    peer = bootstrapped(daemon)
+    peer.write("t", a=5)
+    assert peer.dump() == {"a": 5}
+    wait_until(daemon.pid_file.exists, "the pid file")
+    assert int(daemon.pid_file.read_text()) == daemon.process.pid
+    daemon.signal(number)
+    assert daemon.process.wait(20) == 0
+    daemon.process = None
+    assert peer.is_closed()
+    assert not daemon.pid_file.exists()
+    assert tidlog.read_last(daemon.tid_log) == {"a": 5}
+
+
+def test_in_the_background(tmp_path):
+    daemon = DaemonProcess(tmp_path)
+    started = subprocess.run(daemon.command, capture_output=True, timeout=30)
+    assert started.returncode == 0, started.stderr
+    number = int(daemon.pid_file.read_text())
+    try:
+        # Whoever started it can rely on it at once.
+        assert bootstrapped(daemon).dump() == {}
+        fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+        assert int(fields[3]) not in (number, os.getsid(0))
+        assert str(Path(f"/proc/{number}/fd/2").readlink()) == os.devnull
+    finally:
+        os.kill(number, signal.SIGTERM)
+    wait_until(lambda: not daemon.pid_file.exists(), "its end")
+
+
+@pytest.mark.parametrize("foreground", [[], ["-n"]])
+def test_a_busy_port_is_reported_with_its_occupant(daemon, tmp_path, foreground):
+    other = tmp_path / "other"
+    other.mkdir()
+    second = DaemonProcess(other)
+    second.arguments[1] = str(daemon.port)
+    done = subprocess.run(
+        [*second.command, *foreground], capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == PortInUse.exit_status
+    assert f":{daemon.port}" in done.stderr
+    assert f"process {daemon.process.pid}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_second_daemon_with_the_same_pid_file(daemon):
+    second = DaemonProcess(daemon.folder)
+    done = subprocess.run(second.command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == Locked.exit_status
+    assert str(daemon.process.pid) in done.stderr
+    assert int(daemon.pid_file.read_text()) == daemon.process.pid
+
+
+def test_a_stale_pid_file_is_taken_over(tmp_path):
+    # Process 1 is alive, and is no daemon.
+    (tmp_path / "daemon.pid").write_text("1\n")
+    with running_daemon(tmp_path) as daemon:
+        wait_until(
+            lambda: daemon.pid_file.read_text() == f"{daemon.process.pid}\n",
+            "its own number",
+        )
+        daemon.kill()
+        daemon.start()
+        assert daemon.stop() == 0
+        assert not daemon.pid_file.exists()
+
+
+@pytest.mark.parametrize(
+    "option", ["-s", "--journal", "-l", "--pidfile"], ids=lambda option: option
+)
+def test_errors_of_the_start_come_before_the_background(tmp_path, option):
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "tidstorage.daemon.main"),
+            *("-p", str(free_port()), option, str(tmp_path / "no" / "folder")),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == DescriptionError.exit_status
+    assert str(tmp_path / "no" / "folder") in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_another_user():
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        user = ("--user", "nobody", "--group", "nogroup")
+        with running_daemon(folder, *user) as daemon:
+            status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+            assert "Uid:\t65534\t65534\t65534\t65534" in status
+            assert "Gid:\t65534\t65534\t65534\t65534" in status
+            assert daemon.tid_log.stat().st_uid == 65534
+
+
+def test_a_user_that_does_not_exist(tmp_path):
+    command = DaemonProcess(tmp_path, "--user", "nobody-of-this-name").command
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == DescriptionError.exit_status
+    assert "nobody-of-this-name" in done.stderr
+
+
+def test_rubbish_closes_that_connection_and_no_other(daemon):
+    good = bootstrapped(daemon)
+    for rubbish in (
+        b"BEGIN\nt\nmany\n",
+        b"COMMIT\nt\n1\na\n-5\n",
+        b"\x16\x03\x01" * 700_000,
+    ):
+        bad = daemon.peer()
+        try:
+            bad.send(rubbish)
+        except (ConnectionResetError, BrokenPipeError):
+            continue
+        assert bad.is_closed()
+    for harmless in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\n" * 1000, b"\0" * 1000):
+        bad = daemon.peer()
+        bad.send(harmless + b"\nDUMP\n")
+        assert bad.socket.recv(100) == b"0\n"
+    good.write("t", a=1)
+    assert good.dump() == {"a": 1}
+    assert "not a number" in daemon.log.read_text()
+
+
+def test_a_peer_that_asks_and_never_reads(daemon):
+    good = bootstrapped(daemon)
+    good.write("t", **{f"storage-{n}": n for n in range(500)})
+    greedy = daemon.peer()
+    greedy.socket.settimeout(1)
+    with pytest.raises(TimeoutError):
+        for _ in range(10_000):
+            greedy.send(b"DUMP\n" * 100)
+    assert len(good.dump()) == 500
+    status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+    (kilobytes,) = (
+        int(line.split()[1]) for line in status.splitlines() if "VmRSS" in line
+    )
+    assert kilobytes < 500_000
+
+
+def test_thousands_of_connections_come_and_go(daemon):
+    before = len(list(Path(f"/proc/{daemon.process.pid}/fd").iterdir()))
+    good = bootstrapped(daemon)
+    for number in range(3000):
+        peer = daemon.peer()
+        if number % 3:
+            peer.begin(f"t{number}", "a")
+            peer.abort(f"t{number}")
+        peer.close()
+    several = [daemon.peer() for _ in range(500)]
+    for number, peer in enumerate(several):
+        peer.write(f"s{number}", a=number + 1)
+    for peer in several:
+        peer.dump()
+    assert good.dump() == {"a": 500}
+    for peer in several:
+        peer.close()
+    wait_until(
+        lambda: (
+            len(list(Path(f"/proc/{daemon.process.pid}/fd").iterdir())) <= before + 2
+        ),
+        "all are closed on its side too",
+    )
+
+
+def test_dump_under_load_never_shows_a_torn_transaction(daemon):
+    bootstrapped(daemon)
+    over = threading.Event()
+    tid = iter(range(1, 1 << 40))
+    order = threading.Lock()
+
+    def load(name: str) -> None:
+        peer = daemon.peer()
+        while not over.is_set():
+            for _ in range(20):
+                peer.begin(name, "a", "b")
+                with order:
+                    number = next(tid)
+                peer.commit(name, a=number, b=number)
+            # No more than the daemon can take: this is about order, not speed.
+            peer.dump()
+
+    threads = [threading.Thread(target=load, args=(f"zope{n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        reader = daemon.peer()
+        seen = set()
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            vector = reader.dump()
+            assert not vector or vector["a"] == vector["b"]
+            seen.add(vector.get("a", 0))
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    # Transactions that always overlap do not freeze what is published.
+    assert len(seen) > 20
+    assert sorted(seen) == sorted(set(seen))
+    wait_until(lambda: tidlog.read_last(daemon.tid_log) == reader.dump(), "all on disk")
+    for state in tidlog.read_all(daemon.tid_log):
+        assert state.vector["a"] == state.vector["b"]
+
+
+def test_after_a_stop_it_goes_on_as_if_nothing_had_been(daemon):
+    peer = bootstrapped(daemon)
+    daemon.signal(signal.SIGSTOP)
+    peer.write("t1", a=1)
+    patient = socket.create_connection(("127.0.0.1", daemon.port), 10)
+    patient.sendall(b"DUMP\n")
+    patient.settimeout(0.3)
+    with pytest.raises(TimeoutError):
+        patient.recv(1)
+    daemon.signal(signal.SIGCONT)
+    patient.settimeout(10)
+    assert patient.recv(100)
+    assert peer.dump() == {"a": 1}
+
+
+def test_a_transaction_without_an_end_stops_blocking(tmp_path):
+    configuration = tmp_path / "tidstorage.conf"
+    configuration.write_text("transaction-timeout 1\nburst-period 0\n")
+    with running_daemon(tmp_path, "-c", configuration) as daemon:
+        peer = bootstrapped(daemon)
+        peer.begin("lost", "a", "b")
+        peer.write("t", a=1)
+        assert peer.dump() == {}
+        wait_until(lambda: peer.dump() == {"a": 1}, "it is given up")
+        (damage,) = wait_until(
+            lambda: [
+                entry
+                for entry in journal.read(daemon.journal)
+                if isinstance(entry, journal.WireDamage)
+            ],
+            "the damage is written down",
+        )
+        assert damage.transaction_id == "lost" and damage.storages == ("a", "b")
+
+
+def test_a_configuration_of_the_original(tmp_path):
+    port = free_port()
+    configuration = tmp_path / "tidstorage.py"
+    configuration.write_text(
+        '"""TIDStorage"""\n'
+        "known_tid_storage_identifier_dict = {}\n"
+        f"host = '127.0.0.1'\nport = {port}\nfork = False\n"
+        f"status_file = {str(tmp_path / 'tidstorage.tid')!r}\n"
+        f"logfile_name = {str(tmp_path / 'tidstorage.log')!r}\n"
+        f"pidfile_name = {str(tmp_path / 'tidstorage.pid')!r}\n"
+        "burst_period = 0\nfull_dump_period = 300\n"
+        "timestamp_file_path = '/nowhere'\nkeep_full_backup_count = 3\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tidstorage.daemon.main", "-c", str(configuration)]
+    )
+    try:
+        wait_until((tmp_path / "tidstorage.pid").exists, "the pid file")
+        peer = wait_until(lambda: _connected(port), "it answers")
+        peer.write("t1", **{OLD_ID: 1})
+        peer.write("t2", **{OLD_ID: 2})
+        assert peer.dump() == {OLD_ID: 2}
+        wait_until(
+            lambda: "root" in (tmp_path / "tidstorage.tid").read_text(), "TID log"
+        )
+        assert process.poll() is None
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def _connected(port: int) -> Peer | None:
+    try:
+        return Peer(port)
+    except ConnectionRefusedError:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("port = 9001\nimport os\n", ["line 2", "assignment of a literal"]),
+        ("port = 9000 + unknown\n", ["line 1", "assignment of a literal"]),
+        ("burst_period = 'often'\n", ["line 1", "expected a number", "'often'"]),
+        ("port = 9001\nstatus_file = 7\n", ["line 2", "expected a string"]),
+        ("port = [\n", ["line 1", "no Python"]),
+        ("known_tid_storage_identifier_dict = {'x': ()}\n", ["line 1", "identifier"]),
+        ("port many\n", ["line 1", "many"]),
+        ("address 127.0.0.1\nprot 1\n", ["line 2", "prot"]),
+        ("<storage root>\nserver nowhere\n</storage>\n", ["host:port", "'nowhere'"]),
+        ("<storage root>\n</storage>\n", ["line", "server"]),
+        ("burst-period -1\n", ["line 1", "seconds"]),
+        ("<storage>\nserver a:1\n</storage>\n", ["line"]),
+        (
+            "<storage a>\nserver a:1\n</storage>\n<storage b>\nserver a:1\nalias a\n"
+            "</storage>\n",
+            ["'a'"],
+        ),
+    ],
+)
+def test_mistakes_in_a_configuration(tmp_path, text, expected):
+    configuration = tmp_path / "tidstorage.conf"
+    configuration.write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "tidstorage.daemon.main", "-n", "-c", configuration],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == DescriptionError.exit_status, done.stderr
+    for words in (str(configuration), *expected):
+        assert words in done.stderr
+    assert "Traceback" not in done.stderr
