@@ -3,8 +3,10 @@
 import argparse
 import contextlib
 import dataclasses
+import os
 import pickle
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +32,8 @@ from tidstorage.errors import (
     NoSpace,
     NotConnected,
 )
+from tidstorage.restore import perform
+from tidstorage.restore.plan import Request
 
 pytestmark = pytest.mark.integration
 
@@ -224,6 +228,25 @@ def test_a_pack_amid_the_copy_makes_it_begin_anew(small, monkeypatch):
     assert first < min(files), "the copy of two files' bytes is still there"
 
 
+def test_a_file_replaced_amid_the_copy_is_copied_anew(small, monkeypatch):
+    """By whatever: repozo opens it twice, and may have copied from both."""
+    cluster = small.cluster()
+    back_up(cluster)
+    small.write(2, 5, group=["catalog"])
+    real, replaced = copying._run_repozo, []
+
+    def copy_and_replace(cluster, storage, *rest):
+        real(cluster, storage, *rest)
+        if storage.id == "catalog" and not replaced:
+            replaced.append(storage)
+            other = storage.data_file.with_name("other")
+            other.write_bytes(storage.data_file.read_bytes())
+            other.rename(storage.data_file)
+
+    monkeypatch.setattr(copying, "_run_repozo", copy_and_replace)
+    assert back_up(cluster).kind == "full"
+
+
 def test_packs_without_end_are_an_error(small, monkeypatch):
     cluster = small.cluster()
     good = back_up(cluster)
@@ -237,6 +260,11 @@ def test_packs_without_end_are_an_error(small, monkeypatch):
         back_up(cluster)
     assert sorted(cluster.backup.directory.rglob("*")) == files
     assert [each.manifest for each in whole_sets(cluster)] == [good]
+
+
+def with_backup(cluster, **changes):
+    backup = dataclasses.replace(cluster.backup, **changes)
+    return dataclasses.replace(cluster, backup=backup)
 
 
 @contextlib.contextmanager
@@ -261,6 +289,38 @@ def test_no_space_leaves_the_last_set_good(small):
     assert [each.manifest for each in whole_sets(cluster)] == [good]
     made = back_up(cluster)
     assert [each.manifest for each in whole_sets(cluster)] == [made, good]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 1 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(mount, check=False).returncode:
+        pytest.skip("a file system can only be mounted by root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_leaves_the_last_set_good(small, small_disk):
+    cluster = with_backup(small.cluster(), directory=small_disk / "backup")
+    good = back_up(cluster)
+    filler = small_disk / "filler"
+    small.write(8, 40)
+    size = shutil.disk_usage(small_disk).free
+    for room in (0, 4096, 20480, 65536):
+        filler.write_bytes(bytes(max(0, size - room)))
+        with contextlib.suppress(NoSpace):
+            made = back_up(cluster)
+            assert whole_sets(cluster)[0].manifest == made
+        assert whole_sets(cluster)[-1].manifest == good
+        filler.unlink()
+    back_up(cluster)
+    for each in whole_sets(cluster):
+        perform.elsewhere(
+            cluster, Request(set_id=each.manifest.id), small.folder / each.manifest.id
+        )
 
 
 BACK_UP_AND_DIE = """
@@ -310,6 +370,43 @@ def test_killed_at_any_step_the_next_backup_is_good(small, module, function, tmp
         repozo("-R", "-w", "-r", folder, "-o", copy)
         live = storage.data_file.read_bytes()
         assert copy.read_bytes() == live[: made.storage(storage.id).size]
+
+
+DIE_BEFORE_THE_RECORD = """
+import os, pickle, pathlib, sys
+from tidstorage.backup import copying, layout, perform
+original = copying._run_repozo
+def run_and_die(cluster, storage, folder, *rest):
+    original(cluster, storage, folder, *rest)
+    if storage.id == "root":
+        (record,) = folder.glob("*.dat")
+        record.write_text("".join(record.read_text().splitlines(keepends=True)[:-1]))
+        os._exit(9)
+copying._run_repozo = run_and_die
+perform.back_up(pickle.load(sys.stdin.buffer))
+"""
+
+
+def test_killed_before_repozo_wrote_down_what_it_copied(small, tmp_path):
+    """Its next increment would be laid upon the one it does not know of."""
+    cluster = small.cluster()
+    back_up(cluster)
+    small.write(2, 5, group=["root"])
+    killed = subprocess.run(
+        [sys.executable, "-c", DIE_BEFORE_THE_RECORD],
+        input=pickle.dumps(cluster),
+        env=child.environment(),
+        timeout=60,
+        check=False,
+    )
+    assert killed.returncode == 9
+    small.write(3, 5, group=["root"])
+    assert back_up(cluster).storage("root").kind == "incremental"
+    small.stop()
+    copy = tmp_path / "recovered.fs"
+    folder = layout.repository(cluster.backup.directory, "root")
+    repozo("-R", "-w", "-r", folder, "-o", copy)
+    assert copy.read_bytes() == small.alpha.data_file("root").read_bytes()
 
 
 def test_a_set_that_is_not_whole_is_never_offered_as_such(small, capsys):
@@ -399,20 +496,15 @@ def test_after_a_server_died_amid_a_vote(small):
     assert back_up(cluster).kind == "unchanged"
 
 
-def with_commands(cluster, **commands):
-    backup = dataclasses.replace(cluster.backup, **commands)
-    return dataclasses.replace(cluster, backup=backup)
-
-
 def test_commands_around_a_backup(small):
-    cluster = with_commands(
+    cluster = with_backup(
         small.cluster(),
         pre_command="echo pre >> said",
         post_command="echo post >> said",
     )
     back_up(cluster)
     assert (cluster.directory / "said").read_text() == "pre\npost\n"
-    failing = with_commands(cluster, pre_command="exit 3")
+    failing = with_backup(cluster, pre_command="exit 3")
     with pytest.raises(EngineFailed, match="pre-command 'exit 3' ended with status 3"):
         back_up(failing)
     assert len(whole_sets(cluster)) == 1

@@ -453,10 +453,10 @@ def test_stop_stops_restores_and_starts(small, monkeypatch):
     small.write(2, 4)
     calls = []
     processes = argparse.Namespace(
-        stop=lambda cluster: (calls.append("stop"), small.stop()),
-        start=lambda cluster: (calls.append("start"), small.start()),
+        stop=lambda cluster, **options: (calls.append("stop"), small.stop()),
+        start=lambda cluster, **options: (calls.append("start"), small.start()),
     )
-    monkeypatch.setitem(sys.modules, "tidstorage.processes", processes)
+    monkeypatch.setattr(verb, "processes", processes)
     parser = argparse.ArgumentParser()
     verb.add_arguments(parser)
     with pytest.raises(NoSuchSet):

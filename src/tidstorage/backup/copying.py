@@ -67,23 +67,20 @@ def _copy(
     lock: int,
 ) -> Copied:
     folder = layout.repository(cluster.backup.directory, storage.id)
-    # Held open: as long as it is, no other file can get the same inode number.
-    descriptor = os.open(storage.data_file, os.O_RDONLY)
-    try:
-        before = os.fstat(descriptor).st_ino
-        _run_repozo(cluster, storage, folder, start_over, lock)
-        if storage.data_file.stat().st_ino != before:
-            raise SourceMoved(f"{storage.data_file} was replaced while it was copied")
-    finally:
-        os.close(descriptor)
+    inode = storage.data_file.stat().st_ino
+    _run_repozo(cluster, storage, folder, start_over, lock)
     parts = repository.newest_chain(folder)
     if not parts:
         raise EngineFailed(f"repozo left no copy of storage {storage.id} in {folder}")
-    return Copied(_kind(parts, existing), before, parts)
+    return Copied(_kind(parts, existing), inode, parts)
 
 
 def refuse_replaced(cluster: Cluster, copies: Mapping[str, Copied]) -> None:
-    """SourceMoved where a Data.fs is not the one any more that was copied."""
+    """SourceMoved where a Data.fs is not the one any more that was to be copied.
+
+    repozo opens it twice, and what is examined is read anew: all of that has to
+    be one and the same file.
+    """
     for storage in cluster.storages:
         if storage.data_file.stat().st_ino != copies[storage.id].inode:
             raise SourceMoved(f"{storage.data_file} was replaced during the backup")

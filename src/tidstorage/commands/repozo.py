@@ -12,7 +12,7 @@ from pathlib import Path
 from tidstorage.backup.perform import back_up
 from tidstorage.cluster import Cluster
 from tidstorage.clusterfile import load_cluster
-from tidstorage.commands import backup, restore
+from tidstorage.commands import backup, console, restore
 from tidstorage.commands.entry import run_reporting_errors
 
 
@@ -35,9 +35,14 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _recover(options: argparse.Namespace, cluster: Cluster) -> None:
     request = restore.request(options)
-    report = restore.restore(cluster, request, options.into, options.stop)
+    tell = console.print_progress if options.verbose else _say_nothing
+    report = restore.restore(cluster, request, options.into, options.stop, tell)
     if options.verbose:
         restore.describe(cluster, report, False, options.into)
+
+
+def _say_nothing(_text: str) -> None:
+    pass
 
 
 def _parser() -> argparse.ArgumentParser:

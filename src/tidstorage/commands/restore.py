@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tidstorage import barrier, tid
+from tidstorage import barrier, processes, tid
 from tidstorage.backup import sets
 from tidstorage.cluster import Cluster
 from tidstorage.commands import console
@@ -14,6 +14,7 @@ from tidstorage.errors import NotCoherent
 from tidstorage.restore import perform, plan, swap
 from tidstorage.restore.perform import Report
 from tidstorage.restore.plan import LATEST, Policy, Request
+from tidstorage.stopping import Tell
 
 HELP = "Restore all storages and blobs from one backup set."
 
@@ -65,7 +66,8 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     if options.dry_run:
         report = perform.rehearse(cluster, asked)
     else:
-        report = restore(cluster, asked, options.into, options.stop)
+        tell = console.print_progress
+        report = restore(cluster, asked, options.into, options.stop, tell)
     if options.json:
         console.print_json(_as_json(report))
     else:
@@ -79,8 +81,13 @@ def request(options: argparse.Namespace) -> Request:
     return Request(options.set, options.to, policy)
 
 
-def restore(cluster: Cluster, asked: Request, into: Path | None, stop: bool) -> Report:
-    """As the options say: elsewhere, over a stopped cluster, or stopping it."""
+def restore(
+    cluster: Cluster, asked: Request, into: Path | None, stop: bool, tell: Tell
+) -> Report:
+    """As the options say: elsewhere, over a stopped cluster, or stopping it.
+
+    tell: called with a line for each step of stopping and starting.
+    """
     if into is not None:
         return perform.elsewhere(cluster, asked, into)
     if not stop:
@@ -88,23 +95,21 @@ def restore(cluster: Cluster, asked: Request, into: Path | None, stop: bool) -> 
     if not swap.interrupted(cluster):
         # What cannot be restored is no reason to stop anything.
         plan.choose(cluster.backup.directory, asked)
-    with _stopped(cluster):
+    with _stopped(cluster, tell):
         report = perform.in_place(cluster, asked)
     _check_running(cluster, report)
     return report
 
 
 @contextlib.contextmanager
-def _stopped(cluster: Cluster) -> Iterator[None]:
+def _stopped(cluster: Cluster, tell: Tell) -> Iterator[None]:
     """Stopped for the block, started again unless a swap was interrupted in it."""
-    from tidstorage import processes
-
-    processes.stop(cluster)
+    processes.stop(cluster, tell=tell)
     try:
         yield
     finally:
         if not swap.interrupted(cluster):
-            processes.start(cluster)
+            processes.start(cluster, tell=tell)
 
 
 def _check_running(cluster: Cluster, report: Report) -> None:

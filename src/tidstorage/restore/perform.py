@@ -4,6 +4,7 @@ import contextlib
 import errno
 import shutil
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tidstorage.restore import check, cutting, plan, recover, swap, target
 from tidstorage.restore.plan import Request
 from tidstorage.restore.swap import Action, Swap
 from tidstorage.restore.target import Target
+from tidstorage.running import running_parts
 from tidstorage.tid import Vector
 
 _NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
@@ -131,13 +133,6 @@ def refuse_running(cluster: Cluster) -> None:
         raise ClusterRunning(f"still running: {', '.join(parts)}")
 
 
-def running_parts(cluster: Cluster) -> list[str]:
-    """What is up, in words."""
-    from tidstorage import processes
-
-    return processes.running_parts(cluster)
-
-
 @contextlib.contextmanager
 def _data_files_locked(cluster: Cluster) -> Iterator[None]:
     """Hold the locks that FileStorage takes: nobody has the files, nobody gets them."""
@@ -174,11 +169,15 @@ def _stage(
     vector: Vector,
 ) -> dict[str, tuple[int, int | None]]:
     """All phases before the swap: {storage id: (bytes in the set, bytes kept)}."""
+    directory = cluster.backup.directory
+
+    def stage(storage: str) -> None:
+        recover.data_file(directory, manifest.storage(storage), targets[storage])
+
     recover.refuse_lack_of_space(manifest, targets)
     with _nothing_left_of_a_failure(targets):
-        directory = cluster.backup.directory
-        for storage, where in targets.items():
-            recover.data_file(directory, manifest.storage(storage), where)
+        with ThreadPoolExecutor(cluster.backup.jobs) as pool:
+            [*pool.map(stage, targets)]
         cutting.cut(targets, vector)
         check.check(cluster, manifest, request.policy, targets, vector)
         for storage, where in targets.items():
