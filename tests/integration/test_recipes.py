@@ -279,7 +279,7 @@ def test_a_template_that_cannot_be_rendered_touches_nothing(
     before = identities(built)
     library = tmp_path / "tidstorage"
     shutil.copytree(CHECKOUT / "src/tidstorage", library, symlinks=False)
-    template = library / "templates/zeo.conf.in"
+    template = library / "templates/supervisord.conf.in"
     template.write_text(template.read_text() + "{{ data.no_such_thing }}")
     result = built.build(PYTHONPATH=str(tmp_path))
     assert result.returncode != 0
