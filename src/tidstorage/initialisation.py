@@ -125,6 +125,7 @@ def _run_in_zope(cluster: Cluster, tell: Tell) -> tuple[tuple[str, ...], Path | 
     generated = not secret.exists()
     if generated:
         durable.replace_text(secret, secrets.token_urlsafe(_PASSWORD_BYTES) + "\n")
+        _give_to_user(cluster, secret)
     request = {
         "mount_points": [each for each in paths if each != "/"],
         "user": USER,
@@ -200,6 +201,12 @@ def _inside_zope() -> Path:
     if found is None or found.origin is None:
         raise PartMissing("the product Products.TIDStorage is not installed")
     return Path(found.origin).with_name("initialise.py")
+
+
+def _give_to_user(cluster: Cluster, path: Path) -> None:
+    """Zope, that runs as the user, has to read it."""
+    if owner := _as_user(cluster):
+        os.chown(path, owner["user"], owner["group"])
 
 
 def _as_user(cluster: Cluster) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tidstorage.restore import swap
 from tidstorage.running import processes_of, running_parts
 from tidstorage.starting import START_SECONDS, Plan
 from tidstorage.status import status
-from tidstorage.stopping import Tell
+from tidstorage.stopping import STOP_SECONDS, Tell
 
 __all__ = ["plan", "restart", "running_parts", "start", "status", "stop", "up"]
 
@@ -77,17 +77,19 @@ def stop(
     names: Collection[str] | None = None,
     *,
     tell: Tell = _say_nothing,
+    seconds: float = STOP_SECONDS,
 ) -> list[str]:
     """Stop Zopes, the daemon, ZEO servers, and wait until they are gone.
 
+    seconds: after which those of one kind that are left are killed, and named.
     With None for all of them supervisord ends too, and no process is left, also
     none that somebody started by hand.  Returns labels of what was up.
     """
     with _alone(cluster):
         parts = chosen(cluster, names)
         if names is None:
-            return stopping.stop_all(cluster, parts, tell)
-        return stopping.stop_parts(cluster, parts, tell)
+            return stopping.stop_all(cluster, parts, tell, seconds)
+        return stopping.stop_parts(cluster, parts, tell, seconds)
 
 
 def up(cluster: Cluster, names: Collection[str] | None = None) -> list[str]:

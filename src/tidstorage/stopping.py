@@ -21,20 +21,27 @@ _KILL_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 
 
-def stop_all(cluster: Cluster, parts: Sequence[Part], tell: Tell) -> list[str]:
+def stop_all(
+    cluster: Cluster, parts: Sequence[Part], tell: Tell, seconds: float
+) -> list[str]:
     """Stop everything and supervisord too; labels of what was up."""
     # One that is silent goes first: it would start again what is stopped.
     if supervisor.running(cluster) is None:
         supervisor.end_silent(cluster)
-    stopped = stop_parts(cluster, parts, tell)
+    stopped = stop_parts(cluster, parts, tell, seconds)
     stopped += _stop_undescribed(cluster, parts, tell)
     if supervisor.end(cluster):
         stopped.append("supervisord")
     return stopped
 
 
-def stop_parts(cluster: Cluster, parts: Sequence[Part], tell: Tell) -> list[str]:
-    """Stop these parts, each kind at once; labels of what was up."""
+def stop_parts(
+    cluster: Cluster, parts: Sequence[Part], tell: Tell, seconds: float = STOP_SECONDS
+) -> list[str]:
+    """Stop these parts, each kind at once; labels of what was up.
+
+    seconds: after which the processes of one kind are killed.
+    """
     supervised = supervisor.running(cluster)
     stopped: list[str] = []
     for group in reversed(by_kind(parts)):
@@ -52,7 +59,7 @@ def stop_parts(cluster: Cluster, parts: Sequence[Part], tell: Tell) -> list[str]
         labels = {
             pid: part.label for part in group for pid in processes.get(part.program, [])
         }
-        wait_for_end(labels, tell)
+        wait_for_end(labels, tell, seconds)
         for part in group:
             if part.program in processes or part.program in up:
                 stopped.append(part.label)

@@ -31,6 +31,7 @@ from tidstorage.backup import prepare
 from tidstorage.cluster import Cluster
 from tidstorage.clusterfile import load_cluster
 from tidstorage.errors import (
+    ClusterRunning,
     InterruptedRestore,
     Locked,
     NotReady,
@@ -124,6 +125,13 @@ def test_whole_cluster_from_nothing_to_nothing(deployed: Deployed) -> None:
     again = initialisation.initialise(cluster, deployed.told.append)
     assert again == initialisation.Initialised((), None, None)
 
+    # Of a site that has its users and mount points, init changes nothing.
+    done.password_file.rename(kept := done.password_file.with_suffix(".kept"))
+    (kept.parent / "initialised.json").unlink()
+    again = initialisation.initialise(cluster, deployed.told.append)
+    assert again == initialisation.Initialised((), None, None)
+    assert not done.password_file.exists()
+
     deployed.told.clear()
     assert deployed.start() == [each.label for each in parts_of(cluster)]
     answers = [each.split(" answers")[0] for each in deployed.told if "answers" in each]
@@ -131,12 +139,16 @@ def test_whole_cluster_from_nothing_to_nothing(deployed: Deployed) -> None:
     assert answers[2] == "coherency daemon"
     assert {*answers[3:]} == {"Zope web-1", "Zope web-2"}
 
-    password = done.password_file.read_text().strip()
+    password = kept.read_text().strip()
     for zope in cluster.zopes:
         for path in ("", "catalog/", "media/"):
             url = f"http://127.0.0.1:{zope.port}/{path}manage_main"
             assert http_status(url, password) == 200
     assert http_status(url, "wrong") == 401
+
+    (kept.parent / "initialised.json").unlink()
+    with pytest.raises(ClusterRunning, match="every Zope is running"):
+        initialisation.initialise(cluster, deployed.told.append)
 
     before = deployed.pids()
     assert deployed.start() == [], "a second start has nothing to do"
@@ -271,16 +283,11 @@ def test_stopped_supervisord_does_not_hold_up_the_stop(
     assert deployed.processes() == []
 
 
-def test_server_that_does_not_end_is_killed_and_named(
-    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tidstorage import stopping
-
-    monkeypatch.setattr(stopping.wait_for_end, "__defaults__", (1.0,))
+def test_server_that_does_not_end_is_killed_and_named(deployed: Deployed) -> None:
     deployed.start(*SERVERS)
     pid = deployed.pids()["zeo-beta"]
     os.kill(pid, signal.SIGSTOP)
-    deployed.stop()
+    processes.stop(deployed.cluster, tell=deployed.told.append, seconds=1)
     assert f"ZEO server beta (pid {pid}) did not end within 1 s: killed" in (
         deployed.told
     )
@@ -362,6 +369,15 @@ def test_foreign_server_on_the_files_counts_by_its_lock(deployed: Deployed) -> N
     finally:
         storage.close()
     assert processes.running_parts(deployed.cluster) == []
+
+
+def test_foreign_answer_at_an_address_counts(deployed: Deployed) -> None:
+    port = deployed.scratch.zopes["web-1"]
+    with contextlib.closing(socket.socket()) as foreign:
+        foreign.bind(("127.0.0.1", port))
+        foreign.listen()
+        (found,) = processes.running_parts(deployed.cluster)
+    assert found.startswith(f"Zope web-1 or another at its address 127.0.0.1:{port}")
 
 
 def test_interrupted_restore_refuses_the_start(deployed: Deployed) -> None:

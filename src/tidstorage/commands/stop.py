@@ -6,6 +6,7 @@ from tidstorage import processes
 from tidstorage.cluster import Cluster
 from tidstorage.commands import console
 from tidstorage.commands.start import add_names, add_output, say
+from tidstorage.stopping import STOP_SECONDS
 
 HELP = "Stop the cluster, or parts of it, and wait until the processes are gone."
 _NOTHING = "Nothing to do: nothing runs."
@@ -14,6 +15,13 @@ _NOTHING = "Nothing to do: nothing runs."
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     add_names(parser)
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=STOP_SECONDS,
+        metavar="SECONDS",
+        help="after which what is left is killed (default: %(default)g, at most 30)",
+    )
     add_output(parser)
 
 
@@ -23,6 +31,8 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     if options.dry_run:
         say(options.json, "would stop", processes.up(cluster, names), _NOTHING)
         return 0
-    stopped = processes.stop(cluster, names, tell=console.print_progress)
+    stopped = processes.stop(
+        cluster, names, tell=console.print_progress, seconds=options.timeout
+    )
     say(options.json, "stopped", stopped, _NOTHING)
     return 0
