@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import signal
 import threading
 
 import pytest
@@ -285,6 +286,21 @@ def test_ids_stay_unique_over_a_fork(site, tmp_path):
             os._exit(0)
     os.waitpid(child, 0)
     assert drawn.read_text() != _id_without_storages()
+
+
+def test_a_fork_while_the_list_of_databases_is_locked(site):
+    members = hook._active.membership
+    with members._lock:
+        child = os.fork()
+        if not child:
+            signal.alarm(10)
+            try:
+                members._changed()
+                _id_without_storages()
+            except BaseException:
+                os._exit(1)
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def _id_without_storages():
