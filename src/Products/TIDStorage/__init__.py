@@ -15,9 +15,11 @@ logger = logging.getLogger("Products.TIDStorage")
 
 
 def _switch_on() -> None:
-    # A configuration that was not made from zope.conf has no such attribute.
-    sections = getattr(getConfiguration(), "product_config", None) or {}
-    section = sections.get("tidstorage")
+    configuration = getConfiguration()
+    if not hasattr(configuration, "product_config"):
+        # No zope.conf was read: this is a script that imports the product.
+        return
+    section = (configuration.product_config or {}).get("tidstorage")
     if section is None:
         logger.warning(
             "commits are not stamped: zope.conf has no <product-config TIDStorage>"
