@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage import child, point, processes
-from tidstorage.cluster import Cluster
+from tidstorage.cluster import Cluster, Zeo, Zope
 from tidstorage.demonstration import checker, scratch
 from tidstorage.demonstration.checker import Findings
 from tidstorage.demonstration.load import Load
@@ -100,7 +100,8 @@ def _kill_until_torn(
     """A Zope first, then ZEO servers, until a transfer is torn in the live files."""
     kills: list[str] = []
     while len(kills) < MOST_KILLS:
-        victim = chance.choice(cluster.zeos if kills else cluster.zopes)
+        victims: tuple[Zeo | Zope, ...] = cluster.zeos if kills else cluster.zopes
+        victim = chance.choice(victims)
         scratch.kill(victim)
         kills.append(victim.name)
         processes.start(cluster)

@@ -7,7 +7,7 @@ no number here.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.json_schema import WithJsonSchema
 from pydantic_core import PydanticCustomError
 
@@ -41,24 +41,16 @@ Managed = Annotated[Literal[True], BeforeValidator(_reserve_false)]
 Supervision = Annotated[Literal["supervisor"], BeforeValidator(_reserve_systemd)]
 
 
-def _text(check: values.Check) -> Any:
-    return Annotated[
-        str,
-        AfterValidator(check),
-        Field(description=check.expected, json_schema_extra={"pattern": check.pattern}),
-    ]
-
-
-Name = _text(values.NAME)
-StorageId = _text(values.STORAGE_ID)
-NetworkAddress = _text(values.NETWORK_ADDRESS)
-ServerAddress = _text(values.SERVER_ADDRESS)
-MountPoint = _text(values.MOUNT_POINT)
-FilePath = _text(values.PATH)
-Schedule = _text(values.SCHEDULE)
-Size = _text(values.SIZE)
-Line = _text(values.LINE)
-EnvironmentName = _text(values.ENVIRONMENT_NAME)
+Name = Annotated[str, values.NAME]
+StorageId = Annotated[str, values.STORAGE_ID]
+NetworkAddress = Annotated[str, values.NETWORK_ADDRESS]
+ServerAddress = Annotated[str, values.SERVER_ADDRESS]
+MountPoint = Annotated[str, values.MOUNT_POINT]
+FilePath = Annotated[str, values.PATH]
+Schedule = Annotated[str, values.SCHEDULE]
+Size = Annotated[str, values.SIZE]
+Line = Annotated[str, values.LINE]
+EnvironmentName = Annotated[str, values.ENVIRONMENT_NAME]
 
 
 def _hyphenated(name: str) -> str:

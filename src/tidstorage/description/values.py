@@ -2,8 +2,10 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
-from pydantic_core import PydanticCustomError
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 #: The type of the pydantic error that a text of the wrong form raises.
 WRONG_FORM = "wrong_form"
@@ -22,6 +24,19 @@ class Check:
                 WRONG_FORM, "{expected}", {"expected": self.expected}
             )
         return text
+
+    # With these two a form can stand in an Annotated type of the model.
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        pattern = f"^({self.pattern})$"
+        return {**handler(schema), "description": self.expected, "pattern": pattern}
 
 
 _NAME = r"[A-Za-z][A-Za-z0-9_.\-]{0,63}"
