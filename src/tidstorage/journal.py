@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tidstorage import tid, tidlog
 from tidstorage.errors import FileUnreadable
@@ -186,8 +186,16 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._stream = path.open("ab+", buffering=0)
-        tidlog.heal(self._stream)
+        self._stream = self._open()
+
+    def _open(self) -> BinaryIO:
+        stream = self.path.open("ab+", buffering=0)
+        try:
+            tidlog.heal(stream)
+        except OSError:
+            stream.close()
+            raise
+        return stream
 
     def append(self, *entries: Entry) -> None:
         """Write the entries, all or none, and flush them; OSError if that fails."""
@@ -203,9 +211,10 @@ class Journal:
 
     def reopen(self) -> None:
         """Go on in the file that is at the path now."""
+        # The old one stays in use where the new one cannot be had.
+        stream = self._open()
         self._stream.close()
-        self._stream = self.path.open("ab+", buffering=0)
-        tidlog.heal(self._stream)
+        self._stream = stream
 
     def close(self) -> None:
         self._stream.close()

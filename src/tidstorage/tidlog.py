@@ -7,6 +7,7 @@ something only after an unbroken row of lines from a full one.
 """
 
 import ast
+import fcntl
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from tidstorage.errors import FileUnreadable
+from tidstorage.errors import FileUnreadable, Locked
 from tidstorage.tid import Vector
 
 _LINE = re.compile(r"(\d+(?:\.\d+)?) ([fd]) (\{.*\})")
@@ -134,21 +135,25 @@ def read_last(path: Path) -> dict[str, int]:
 
     Reads from the end, since logs grow for years.  FileUnreadable without a file.
     """
-    with _open(path) as stream:
-        size = stream.seek(0, os.SEEK_END)
-        window = _FIRST_WINDOW
-        while True:
-            start = max(size - window, 0)
-            stream.seek(start)
-            lines = stream.read(size - start).splitlines()
-            found = list(entries(lines[1:] if start else lines))
-            if start == 0 or any(entry is not None and entry.full for entry in found):
-                break
-            window *= 4
     replay = Replay()
-    for entry in found:
-        replay.apply(entry)
+    with _open(path) as stream:
+        for entry in _last_entries(stream):
+            replay.apply(entry)
     return replay.vector
+
+
+def _last_entries(stream: BinaryIO) -> list[Entry | None]:
+    """The entries from the last full one on, or more; all where none is full."""
+    size = stream.seek(0, os.SEEK_END)
+    window = _FIRST_WINDOW
+    while True:
+        start = max(size - window, 0)
+        stream.seek(start)
+        lines = stream.read(size - start).splitlines()
+        found = list(entries(lines[1:] if start else lines))
+        if start == 0 or any(entry is not None and entry.full for entry in found):
+            return found
+        window *= 4
 
 
 def _open(path: Path) -> BinaryIO:
@@ -164,7 +169,8 @@ class Writer:
     Opening heals a torn last line.  The first line written after opening is a
     full one.  At most one line is written per ``burst_period``; full lines are
     at most ``full_dump_period`` apart, as long as something changes (both in
-    seconds).  OSError where the file cannot be written.
+    seconds).  OSError where the file cannot be written; Locked where another
+    writer has it.
     """
 
     def __init__(
@@ -174,13 +180,28 @@ class Writer:
         self._full_dump_period = full_dump_period
         self._burst_period = burst_period
         self._written: dict[str, int] = {}
-        self._written_time = 0.0
         self._full_time: float | None = None
         self._stream = self._open()
+        self._written_time = max(
+            (entry.time for entry in _last_entries(self._stream) if entry is not None),
+            default=0.0,
+        )
 
     def _open(self) -> BinaryIO:
         stream = self.path.open("ab+", buffering=0)
-        heal(stream)
+        try:
+            # Lines of two daemons in one log would be nobody's vectors.
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            heal(stream)
+        except BlockingIOError:
+            stream.close()
+            raise Locked(
+                f"{self.path}: another daemon writes this TID log",
+                "Stop it first, or give this one another status file.",
+            ) from None
+        except OSError:
+            stream.close()
+            raise
         return stream
 
     def due(self, now: float) -> float:
@@ -192,8 +213,10 @@ class Writer:
     def write(self, vector: Vector, now: float) -> bool:
         """Write a line if ``vector`` differs from the last one, and flush it.
 
-        ``now`` in seconds since the epoch; lines never go back in time.
+        ``now`` in seconds since the epoch.  Lines never go back in time: while a
+        clock that was set back catches up, they have the time of the last one.
         """
+        now = max(now, self._written_time)
         full = (
             self._full_time is None
             or not 0 <= now - self._full_time < self._full_dump_period
@@ -227,12 +250,27 @@ class Writer:
 
     def reopen(self, vector: Vector, now: float) -> None:
         """Go on in the file that is at the path now, with a full line."""
-        self._stream.close()
-        self._stream = self._open()
+        if not self._is_at_path():
+            stream = self._open()
+            self._stream.close()
+            self._stream = stream
         self._written = {}
         self._full_time = None
         if vector:
             self.write(vector, now)
+
+    def _is_at_path(self) -> bool:
+        try:
+            ours = os.fstat(self._stream.fileno())
+            return os.path.samestat(ours, self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def set_aside(self, suffix: str) -> None:
+        """Go on in a new file; the old one is beside it, under another name."""
+        if self.path.exists():
+            self.path.rename(self.path.with_name(f"{self.path.name}.{suffix}"))
+        self.reopen({}, 0)
 
     def close(self) -> None:
         self._stream.close()

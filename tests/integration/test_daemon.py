@@ -191,6 +191,34 @@ def test_a_second_daemon_with_the_same_pid_file(daemon):
     assert int(daemon.pid_file.read_text()) == daemon.process.pid
 
 
+def test_a_second_daemon_on_the_same_tid_log(daemon):
+    second = DaemonProcess(daemon.folder)
+    second.pid_file = daemon.folder / "second.pid"
+    second.arguments[second.arguments.index("--pidfile") + 1] = str(second.pid_file)
+    done = subprocess.run(second.command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == Locked.exit_status
+    assert str(daemon.tid_log) in done.stderr and "Traceback" not in done.stderr
+
+
+def test_hup_while_the_folder_of_the_logs_is_away(tmp_path):
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    with running_daemon(folder) as daemon:
+        peer = bootstrapped(daemon)
+        peer.write("t1", a=1)
+        moved = folder.rename(tmp_path / "moved")
+        daemon.signal(signal.SIGHUP)
+        peer.write("t2", a=2)
+        wait_until(
+            lambda: tidlog.read_last(moved / "tidlog") == {"a": 2}, "it goes on there"
+        )
+        moved.rename(folder)
+        daemon.signal(signal.SIGHUP)
+        peer.write("t3", a=3)
+        wait_until(lambda: tidlog.read_last(daemon.tid_log) == {"a": 3}, "and here")
+        assert daemon.stop() == 0
+
+
 def test_a_stale_pid_file_is_taken_over(tmp_path):
     # Process 1 is alive, and is no daemon.
     (tmp_path / "daemon.pid").write_text("1\n")

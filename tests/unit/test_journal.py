@@ -96,3 +96,14 @@ def test_a_rotated_journal(tmp_path):
     writer.reopen()
     writer.append(ENTRIES[1])
     assert list(journal.read(path)) == ENTRIES[1:2]
+
+
+def test_a_journal_that_cannot_be_reopened_goes_on_in_the_old_file(tmp_path):
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    writer = Journal(folder / "journal")
+    moved = folder.rename(tmp_path / "moved")
+    with pytest.raises(FileNotFoundError):
+        writer.reopen()
+    writer.append(ENTRIES[0])
+    assert list(journal.read(moved / "journal")) == [ENTRIES[0]]

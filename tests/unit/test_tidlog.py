@@ -1,14 +1,11 @@
 """The TID log: the original's format, crashes, and what a full disk leaves."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 
 from tidstorage import tidlog
-from tidstorage.commands import check_log, full_log
-from tidstorage.errors import FileUnreadable
+from tidstorage.errors import FileUnreadable, Locked
 from tidstorage.tidlog import Entry, Writer
 
 OLD_ID = '[[["127.0.0.1", 8100]], "root"]'
@@ -162,68 +159,48 @@ def test_a_full_disk_leaves_no_half_line(tmp_path, monkeypatch):
     assert path.read_text().endswith("30.00 f {'a': 2, 'b': 1}\n")
 
 
-def full_of(text: str) -> list[str | None]:
-    lines = text.encode().splitlines(keepends=True)
-    return [line for _, line in full_log.full_lines(lines)]
+def test_two_writers_never_share_a_log(tmp_path):
+    path = tmp_path / "tidlog"
+    first = Writer(path)
+    with pytest.raises(Locked, match=str(path)):
+        Writer(path)
+    first.write({"a": 1}, 10)
+    first.reopen({"a": 1}, 20)
+    first.close()
+    second = Writer(path)
+    second.write({"a": 2}, 30)
+    assert [state.time for state in tidlog.read_all(path)] == [10, 20, 30]
 
 
-def test_full_log_repeats_what_did_not_change():
-    log = "1.00 f {'a': 1, 'b': 1L}\n2.00 d {'a': 2L}\n\n3.00 f {'a': 3, 'b': 1}\n"
-    assert full_of(log) == [
-        "1.00 f {'a': 1, 'b': 1}\n",
-        "2.00 f {'a': 2, 'b': 1}\n",
-        "3.00 f {'a': 3, 'b': 1}\n",
-    ]
+def test_a_log_that_cannot_be_reopened_goes_on_in_the_old_file(tmp_path):
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    writer = Writer(folder / "tidlog")
+    writer.write({"a": 1}, 10)
+    moved = folder.rename(tmp_path / "moved")
+    with pytest.raises(FileNotFoundError):
+        writer.reopen({"a": 1}, 20)
+    writer.write({"a": 2}, 30)
+    assert tidlog.read_last(moved / "tidlog") == {"a": 2}
 
 
-def test_full_log_leaves_out_what_means_nothing():
-    assert full_of("1.00 d {'a': 1}\nx\n2.00 f {'a': 2}\n3.00 d {'a'") == [
-        None,
-        None,
-        "2.00 f {'a': 2}\n",
-    ]
+def test_times_never_go_back_though_the_clock_does(tmp_path):
+    path = tmp_path / "tidlog"
+    writer = Writer(path)
+    writer.write({"a": 1}, 1000)
+    writer.write({"a": 2}, 400)
+    writer.close()
+    writer = Writer(path)
+    writer.write({"a": 3}, 500)
+    writer.write({"a": 4}, 1001)
+    times = [state.time for state in tidlog.read_all(path)]
+    assert times == [1000, 1000, 1000, 1001]
 
 
-def findings(text: str) -> list[tuple[int, str, bool]]:
-    lines = text.encode().splitlines(keepends=True)
-    return [(each.line, each.text, each.wrong) for each in check_log.findings(lines)]
-
-
-def test_check_log_finds_no_fault_with_a_good_log():
-    log = "1.00 f {'a': 1}\n\n1.00 d {'b': 1}\n2.00 f {'a': 1, 'b': 2}\n"
-    assert findings(log) == []
-
-
-@pytest.mark.parametrize(
-    ("line", "found", "wrong"),
-    [
-        ("9.00 d {'a': 6}\n", "time goes back", True),
-        ("11.00 d {'a': 4}\n", "a goes back, from 5 to 4", True),
-        ("11.00 f {'a': 5}\n", "b is no longer there", False),
-        ("11.00 d {'a'", "cannot be read; as the last line", False),
-        ("rubbish\n12.00 f {'a': 5, 'b': 5}\n", "cannot be read", True),
-    ],
-)
-def test_check_log_names_the_line(line, found, wrong):
-    ((number, text, is_wrong),) = findings("10.00 f {'a': 5, 'b': 5}\n" + line)
-    assert (number, text[: len(found)], is_wrong) == (2, found, wrong)
-
-
-def test_check_log_wants_a_full_line_first():
-    ((number, text, wrong),) = findings("1.00 d {'a': 1}\n")
-    assert number == 1 and "without a full line" in text and wrong
-
-
-@pytest.mark.parametrize(
-    ("log", "status"),
-    [(b"1.00 f {'a': 1}\n2.00 d {'a': 2}\n", 0), (b"1.00 d {'a': 1}\n", 10)],
-)
-@pytest.mark.parametrize("tool", ["check_log", "full_log"])
-def test_the_tools_tell_by_their_exit_status(log, status, tool):
-    done = subprocess.run(
-        [sys.executable, "-m", f"tidstorage.commands.{tool}"],
-        input=log,
-        capture_output=True,
-    )
-    assert done.returncode == status
-    assert (b"error:" in done.stderr) == bool(status)
+def test_a_vector_that_changes_later_is_written_as_it_was(tmp_path):
+    writer = Writer(tmp_path / "tidlog")
+    vector = {"a": 1}
+    writer.write(vector, 10)
+    vector["a"] = 2
+    assert writer.write(vector, 20)
+    assert tidlog.read_last(tmp_path / "tidlog") == {"a": 2}

@@ -2,12 +2,11 @@
 
 import errno
 import socket
-from pathlib import Path
 
+from tidstorage import occupants
 from tidstorage.errors import DescriptionError, PortInUse
 
 _BACKLOG = 1024
-_LISTENING = "0A"
 
 
 def listen(address: str, port: int) -> socket.socket:
@@ -30,7 +29,8 @@ def listen(address: str, port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise PortInUse(
-                f"{address}:{port} is taken{occupant(port)}",
+                f"{address}:{port} is taken by"
+                f" {occupants.occupant((address, port)) or 'what has just ended'}",
                 "Stop the program that holds it, or choose another port.",
             ) from error
         raise DescriptionError(
@@ -38,31 +38,3 @@ def listen(address: str, port: int) -> socket.socket:
         ) from error
     listener.setblocking(False)
     return listener
-
-
-def occupant(port: int) -> str:
-    """`` by process N (name)``; empty where that cannot be seen."""
-    sockets = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
-    for descriptor in Path("/proc").glob("[0-9]*/fd/*") if sockets else ():
-        try:
-            if str(descriptor.readlink()) in sockets:
-                process = descriptor.parent.parent
-                name = (process / "comm").read_text().strip()
-                return f" by process {process.name} ({name})"
-        except OSError:
-            # Ended meanwhile, or another user's.
-            continue
-    return ""
-
-
-def _listening_inodes(port: int) -> set[str]:
-    inodes = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            lines = Path(table).read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for fields in map(str.split, lines):
-            if fields[3] == _LISTENING and int(fields[1].split(":")[-1], 16) == port:
-                inodes.add(fields[9])
-    return inodes

@@ -50,6 +50,16 @@ def start(settings: Settings) -> int:
     return 0
 
 
+class _ServerLog(logging.handlers.WatchedFileHandler):
+    """Its folder may be away for a while; that is told, and is no reason to end."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+
+
 def _in_foreground(settings: Settings) -> bool:
     # supervisor would take a process that leaves it for one that has ended.
     return settings.foreground or "SUPERVISOR_ENABLED" in os.environ
@@ -60,7 +70,8 @@ def _log_to(settings: Settings) -> None:
     if settings.log is None:
         handler = logging.StreamHandler()
     else:
-        handler = logging.handlers.WatchedFileHandler(settings.log)
+        # Ids in messages may hold any byte.
+        handler = _ServerLog(settings.log, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)

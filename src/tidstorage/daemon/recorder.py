@@ -10,6 +10,7 @@ import logging
 import time
 
 from tidstorage import journal, tidlog
+from tidstorage.errors import Locked
 from tidstorage.journal import Journal
 from tidstorage.point import Point
 
@@ -32,11 +33,17 @@ class Recorder:
         self._wake = asyncio.Event()
         self._failing = False
         self._writing = asyncio.Lock()
+        self._aside: int | None = None
 
     def publish(self, point: Point) -> None:
         """The newest point; it goes on disk as soon as the burst period lets it."""
         self._point = point
         self._wake.set()
+
+    def set_aside(self, timeline: int) -> None:
+        """Start another TID log before the next point: in one, TIDs never go back."""
+        self._point = None
+        self._aside = timeline
 
     def note(self, entry: journal.Entry) -> None:
         """Another entry of the journal; it goes on disk at once."""
@@ -101,6 +108,9 @@ class Recorder:
                 self._journal.append(*entries, *published)
                 entries.clear()
         if self._tid_log is not None and point is not None:
+            if self._aside is not None:
+                self._tid_log.set_aside(f"before-{self._aside}")
+                self._aside = None
             self._tid_log.write(point.vector, time.time())
 
     async def reopen(self, point: Point) -> None:
@@ -114,8 +124,8 @@ class Recorder:
                 self._journal.reopen()
             if self._tid_log is not None:
                 self._tid_log.reopen(point.vector, time.time())
-        except OSError as error:
-            logger.error("cannot reopen: %s", error)
+        except (OSError, Locked) as error:
+            logger.error("cannot reopen, going on in the old file: %s", error)
 
     async def close(self) -> None:
         """Write what is pending, and close the files."""
