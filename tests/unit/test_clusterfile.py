@@ -7,6 +7,7 @@ import jsonschema
 import pytest
 
 from tidstorage.clusterfile import load_cluster
+from tidstorage.description.reference import reference_text
 from tidstorage.description.schema import schema_text
 from tidstorage.errors import DescriptionError
 
@@ -183,6 +184,10 @@ def test_a_wrong_table_is_no_reason_to_blame_another(tmp_path):
 
 def test_the_schema_in_docs_is_that_of_the_model():
     assert (ROOT / "docs/cluster.schema.json").read_text() == schema_text()
+
+
+def test_the_reference_page_in_docs_is_that_of_the_model():
+    assert (ROOT / "docs/description.rst").read_text() == reference_text()
 
 
 def test_the_schema_accepts_the_default_and_refuses_an_unknown_key():

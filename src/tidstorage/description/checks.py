@@ -7,8 +7,22 @@ from pathlib import Path
 from tidstorage.description import resolve
 from tidstorage.description.mistakes import Mistake, did_you_mean, shown
 from tidstorage.description.model import Description
+from tidstorage.description.values import split_address
 
 Place = tuple[str | int, ...]
+#: What Zope calls the root database, and so nothing else.
+ROOT_DATABASE = "main"
+#: The tools write these, and empty some of them: no data or backup belongs there.
+TOOL_FOLDERS = (
+    "bin",
+    "etc",
+    "parts",
+    "var/cache",
+    "var/log",
+    "var/run",
+    "var/tidstorage",
+)
+_ALL_HOSTS = frozenset({"0.0.0.0", "::"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,19 +31,21 @@ class Wrong:
 
     tables: names of tables of which something could not be read.
     servers: names of the [[zeo]] tables among it.
+    root: whether the root may be among it.
     """
 
     tables: Collection[str]
     servers: Collection[str]
+    root: bool
 
 
 def check(description: Description, directory: Path, wrong: Wrong) -> Iterator[Mistake]:
     """Every mistake between the tables of a description."""
     yield from _duplicate_names(description)
+    yield from _database_names(description)
     yield from _servers(description, wrong)
     yield from _mount_points(description, wrong)
-    if "zeo" not in wrong.tables:
-        yield from _addresses(description)
+    yield from _addresses(description, wrong)
     yield from _paths(description, directory)
 
 
@@ -64,6 +80,16 @@ def _duplicate_names(description: Description) -> Iterator[Mistake]:
     yield from _duplicates(zopes, "a name of a Zope")
 
 
+def _database_names(description: Description) -> Iterator[Mistake]:
+    for index, storage in enumerate(description.storage):
+        if storage.id == ROOT_DATABASE and resolve.mount_point_of(storage) != "/":
+            yield Mistake(
+                ("storage", index, "id"),
+                "another id: that is what Zope calls the root database",
+                shown(storage.id),
+            )
+
+
 def _servers(description: Description, wrong: Wrong) -> Iterator[Mistake]:
     names = [name for name, _ in resolve.zeo_addresses(description)]
     for index, storage in enumerate(description.storage):
@@ -93,7 +119,7 @@ def _mount_points(description: Description, wrong: Wrong) -> Iterator[Mistake]:
         for index, each in enumerate(description.storage)
     ]
     yield from _duplicates(points, "a mount point")
-    if "storage" not in wrong.tables and all(point != "/" for _, point in points):
+    if not wrong.root and all(point != "/" for _, point in points):
         yield Mistake(
             ("storage",),
             'one storage with mount-point = "/" (the root database)',
@@ -101,20 +127,46 @@ def _mount_points(description: Description, wrong: Wrong) -> Iterator[Mistake]:
         )
 
 
-def _addresses(description: Description) -> Iterator[Mistake]:
-    addresses: list[tuple[Place, str]] = [
-        (("zeo", index, "address"), address)
-        for index, (_, address) in enumerate(resolve.zeo_addresses(description))
-    ]
-    addresses.append((("tidstorage", "address"), description.tidstorage.address))
-    for index, _, name, (host, port) in resolve.zope_instances(description):
-        place: Place = ("zope", index, "address")
-        if port > 65535:
+def _addresses(description: Description, wrong: Wrong) -> Iterator[Mistake]:
+    taken: list[tuple[Place, tuple[str, int] | str]] = []
+    for place, text in _addresses_of(description, wrong):
+        address = split_address(text)
+        if isinstance(address, tuple) and address[1] > 65535:
+            yield Mistake(place, "ports up to 65535 for all of its count", text)
+        if any(_meet(address, other) for _, other in taken):
             yield Mistake(
-                place, "ports up to 65535 for all of its count", f"{port} for {name}"
+                place,
+                "an address that nothing else has",
+                shown(text),
+                "it is there twice",
             )
-        addresses.append((place, f"{host}:{port}"))
-    yield from _duplicates(addresses, "an address")
+        taken.append((place, address))
+
+
+def _addresses_of(
+    description: Description, wrong: Wrong
+) -> Iterator[tuple[Place, str]]:
+    """Where a table could not be read, its defaults are not what they would be."""
+    for index, (_, address) in enumerate(resolve.zeo_addresses(description)):
+        is_said = bool(description.zeo) and description.zeo[index].address is not None
+        if is_said or "zeo" not in wrong.tables:
+            yield ("zeo", index, "address"), address
+    if "tidstorage" not in wrong.tables:
+        yield ("tidstorage", "address"), description.tidstorage.address
+    for index, section, _, (host, port) in resolve.zope_instances(description):
+        if section.address is not None or "zope" not in wrong.tables:
+            host = f"[{host}]" if ":" in host else host
+            yield ("zope", index, "address"), f"{host}:{port}"
+
+
+def _meet(one: tuple[str, int] | str, other: tuple[str, int] | str) -> bool:
+    """Whether two servers cannot listen on both."""
+    if isinstance(one, str) or isinstance(other, str):
+        return one == other
+    hosts = {
+        "127.0.0.1" if host == "localhost" else host for host in (one[0], other[0])
+    }
+    return one[1] == other[1] and (len(hosts) == 1 or bool(hosts & _ALL_HOSTS))
 
 
 def _paths(description: Description, directory: Path) -> Iterator[Mistake]:
@@ -141,8 +193,9 @@ def _paths(description: Description, directory: Path) -> Iterator[Mistake]:
                 "a path below the cluster's folder, or an absolute one",
                 shown(text),
             )
-    backup = directory / description.backup.directory
-    yield from _overlaps(files, folders, (backup_place, backup))
+    backup = (backup_place, directory / description.backup.directory)
+    yield from _overlaps(files, folders, backup)
+    yield from _among_tools([*files, *folders, backup], directory)
 
 
 def _overlaps(
@@ -152,7 +205,9 @@ def _overlaps(
 ) -> Iterator[Mistake]:
     """Compared as the file system has them, behind symbolic links too."""
     real_files = [(place, path.resolve()) for place, path in files]
-    yield from _duplicates([(place, str(path)) for place, path in real_files], "a file")
+    yield from _duplicates(
+        [(place, _file(path)) for place, path in real_files], "a file"
+    )
     real_folders = [(place, path.resolve()) for place, path in blob_folders]
     for number, (place, folder) in enumerate(real_folders):
         for _, other in real_folders[:number]:
@@ -168,6 +223,26 @@ def _overlaps(
     for _, folder in real_folders:
         if _within(sets, folder) or _within(folder, sets):
             yield _overlap(place, sets, f"the blobs in {folder}")
+
+
+def _file(path: Path) -> str:
+    """What two names of one file have in common, hard links too."""
+    try:
+        status = path.stat()
+    except OSError:
+        return str(path)
+    return f"{status.st_dev}:{status.st_ino}"
+
+
+def _among_tools(
+    claimed: list[tuple[Place, Path]], directory: Path
+) -> Iterator[Mistake]:
+    for name in TOOL_FOLDERS:
+        folder = (directory / name).resolve()
+        for place, path in claimed:
+            real = path.resolve()
+            if _within(real, folder) or _within(folder, real):
+                yield _overlap(place, real, f"{folder}, a folder of the tools")
 
 
 def _within(path: Path, folder: Path) -> bool:

@@ -80,7 +80,8 @@ def from_pydantic(
         return Mistake(full, _EXPECTED[kind], "nothing")
     if kind == WRONG_FORM:
         return Mistake(full, error["msg"], shown(error["input"]))
-    return Mistake(full, _EXPECTED.get(kind, error["msg"]), shown(error["input"]))
+    said = error["msg"].removeprefix("Input should be ")
+    return Mistake(full, _EXPECTED.get(kind, said), shown(error["input"]))
 
 
 def _dotted(place: Sequence[str | int]) -> str:

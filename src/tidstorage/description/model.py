@@ -8,6 +8,7 @@ no number here.
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.fields import FieldInfo
 from pydantic.json_schema import WithJsonSchema
 from pydantic_core import PydanticCustomError
 
@@ -21,12 +22,16 @@ def _refuse_reserved(value: object) -> object:
     raise PydanticCustomError(RESERVED, "reserved: not supported yet")
 
 
+_RESERVED_SCHEMA = WithJsonSchema(
+    {"not": {}, "description": "Reserved: not supported yet."}
+)
 #: A key of a later version: known, so that nobody uses it for something else.
-Reserved = Annotated[
-    Any,
-    BeforeValidator(_refuse_reserved),
-    WithJsonSchema({"not": {}, "description": "Reserved: not supported yet."}),
-]
+Reserved = Annotated[Any, BeforeValidator(_refuse_reserved), _RESERVED_SCHEMA]
+
+
+def is_reserved(field: FieldInfo) -> bool:
+    """Whether a field of a section is a reserved key."""
+    return _RESERVED_SCHEMA in field.metadata
 
 
 def _reserve_false(value: object) -> object:
@@ -37,7 +42,11 @@ def _reserve_systemd(value: object) -> object:
     return _refuse_reserved(value) if value == "systemd" else value
 
 
-Managed = Annotated[Literal[True], BeforeValidator(_reserve_false)]
+Managed = Annotated[
+    Literal[True],
+    BeforeValidator(_reserve_false),
+    Field(description="Whether this runs it; false is not supported yet."),
+]
 Supervision = Annotated[Literal["supervisor"], BeforeValidator(_reserve_systemd)]
 
 
@@ -201,7 +210,11 @@ class BackupSection(Section):
 class RetentionSection(Section):
     """[retention]: which sets are kept."""
 
-    keep_full: int = Field(2, ge=1, description="Full backups to keep.")
+    keep_full: int = Field(
+        2,
+        ge=1,
+        description="Full backups to keep. Not applied yet: nothing is removed.",
+    )
     keep_daily: Reserved = None
     keep_weekly: Reserved = None
     keep_monthly: Reserved = None
