@@ -33,7 +33,11 @@ def load_cluster(path: Path) -> Cluster:
         )
     reading = _Reading()
     description = reading.parse(data)
-    wrong = checks.Wrong(reading.wrong_tables, _unreadable_servers(data, description))
+    wrong = checks.Wrong(
+        reading.wrong_tables,
+        _unreadable_servers(data, description),
+        _may_hide_root(data, reading.mistakes),
+    )
     found = reading.mistakes
     for mistake in checks.check(description, path.parent, wrong):
         found.append(reading.in_file(mistake))
@@ -161,3 +165,12 @@ def _unreadable_servers(
     readable = {each.name for each in description.zeo}
     names = {each.get("name") for each in tables if isinstance(each, dict)}
     return frozenset(each for each in names if isinstance(each, str)) - readable
+
+
+def _may_hide_root(data: dict[str, Any], found: list[Mistake]) -> bool:
+    """Whether the root is a storage that could not be read, or may be one."""
+    for place in (mistake.place for mistake in found):
+        if place[0] == "storage" and (len(place) < 3 or place[2] == "mount-point"):
+            return True
+    tables = data["storage"] if isinstance(data.get("storage"), list) else []
+    return any(each.get("mount-point") == "/" for each in tables)
