@@ -29,13 +29,21 @@ IDS = {"main": "root", "catalog": "catalog"}
 def clean():
     yield
     transaction.abort()
+    for site in _sites:
+        site.close()
+    _sites.clear()
     tidstorage.uninstall()
+
+
+#: Closed also where a test fails, since open databases are found by the next one.
+_sites = []
 
 
 class Site:
     """A multi-database of FileStorages; ``names`` are database names."""
 
     def __init__(self, folder, *names):
+        _sites.append(self)
         self.folder = folder
         self.databases = {}
         for name in names:
