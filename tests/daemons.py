@@ -97,10 +97,12 @@ class DaemonProcess:
             self.log.read_text() if self.log.exists() else "the daemon ended"
         )
         try:
+            # Another process may answer there: only ours has its id in our file.
+            mine = self.pid_file.read_text() == f"{self.process.pid}\n"
             Peer(self.port).close()
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, FileNotFoundError):
             return False
-        return True
+        return mine
 
     def peer(self) -> Peer:
         return Peer(self.port)

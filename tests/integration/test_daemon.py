@@ -177,6 +177,8 @@ def test_a_busy_port_is_reported_with_its_occupant(daemon, tmp_path, foreground)
     done = subprocess.run(
         [*second.command, *foreground], capture_output=True, text=True, timeout=30
     )
+    if second.pid_file.exists():
+        os.kill(int(second.pid_file.read_text()), signal.SIGKILL)
     assert done.returncode == PortInUse.exit_status
     assert f":{daemon.port}" in done.stderr
     assert f"process {daemon.process.pid}" in done.stderr
