@@ -7,19 +7,20 @@ what a changed description no longer needs.
 import sys
 from pathlib import Path
 
-from tidstorage import render
+from tidstorage import identity, render
 from tidstorage.cluster import Cluster
 
 #: Data belongs to the user that the servers run as, and to nobody else.
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
-SCRIPT_MODE = 0o700
+SCRIPT_MODE = 0o755
 
 
 def make_directories(cluster: Cluster) -> None:
     """Make the folders that are missing; what exists keeps its mode."""
     found = [
         cluster.etc_directory,
+        cluster.backup.directory,
         cluster.log_directory,
         cluster.run_directory,
         cluster.daemon.tid_log.parent,
@@ -27,7 +28,22 @@ def make_directories(cluster: Cluster) -> None:
     found += [each.data_file.parent for each in cluster.storages]
     found += [each.cache_directory for each in cluster.zopes]
     for directory in found:
-        directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        _make(directory, cluster.user)
+
+
+def _make(directory: Path, user: str | None) -> None:
+    """With its parents; what is made belongs to the user, what exists stays."""
+    missing = [each for each in (directory, *directory.parents) if not each.exists()]
+    directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+    for each in missing:
+        each.chmod(DIRECTORY_MODE)
+    identity.hand_over(user, missing)
+
+
+def hand_over_files(cluster: Cluster) -> None:
+    """Let the cluster's user read what root generated."""
+    targets = [each.target for each in render.generated_files(cluster)]
+    identity.hand_over(cluster.user, [cluster.etc_directory, *targets])
 
 
 def write_files(cluster: Cluster) -> None:
@@ -35,6 +51,7 @@ def write_files(cluster: Cluster) -> None:
     make_directories(cluster)
     for file in render.generated_files(cluster):
         _write(file.target, render.render(file), FILE_MODE)
+    hand_over_files(cluster)
     cluster.bin_directory.mkdir(parents=True, exist_ok=True)
     for script in render.scripts(cluster):
         _write(cluster.bin_directory / script.name, _script_text(script), SCRIPT_MODE)

@@ -57,6 +57,8 @@ class ClusterRecipe:
     def install(self) -> tuple[str, ...]:
         """Make the folders; none of them is buildout's to remove."""
         deploy.make_directories(self.cluster)
+        # buildout installs this part last: the generated files are all there.
+        deploy.hand_over_files(self.cluster)
         return ()
 
     update = install

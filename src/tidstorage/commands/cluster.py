@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+from tidstorage import identity
 from tidstorage.clusterfile import load_cluster
 from tidstorage.commands.entry import run_reporting_errors
 
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     cluster = load_cluster(options.cluster_file)
+    identity.become(cluster.user)
     run = options.run
     status: int = run(options, cluster)
     return status

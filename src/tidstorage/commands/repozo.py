@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tidstorage import identity
 from tidstorage.backup.perform import back_up
 from tidstorage.cluster import Cluster
 from tidstorage.clusterfile import load_cluster
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     cluster = load_cluster(options.cluster_file)
+    identity.become(cluster.user)
     if options.recover:
         _recover(options, cluster)
     else:

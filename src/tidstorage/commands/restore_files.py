@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tidstorage import tid
+from tidstorage import identity, tid
 from tidstorage.commands import console
 from tidstorage.commands.cut import (
     add_files,
@@ -81,6 +81,7 @@ def _request(options: argparse.Namespace, paths: Mapping[str, Path]) -> Request:
         from tidstorage.clusterfile import load_cluster
 
         cluster = load_cluster(options.cluster_file or _DEFAULT_DESCRIPTION)
+        identity.become(cluster.user)
         paths = {each.id: each.data_file for each in cluster.storages}
         aliases = {**cluster.aliases, **aliases}
         retired |= cluster.retired
