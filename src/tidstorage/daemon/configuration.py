@@ -58,6 +58,12 @@ class Settings:
         """{old id: id} of all storages."""
         return {alias: each.id for each in self.storages for alias in each.aliases}
 
+    @property
+    def names(self) -> dict[str, str]:
+        """{alias, or name on the ZEO server: id}, wherever that is another."""
+        names = {each.name: each.id for each in self.storages if each.name != each.id}
+        return {**names, **self.aliases}
+
 
 def load(path: Path) -> Settings:
     """The settings in a file of either form; DescriptionError on mistakes."""

@@ -8,13 +8,21 @@ import resource
 import signal
 import socket
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tidstorage import journal, point, tidlog
+from tidstorage.daemon import resuming
 from tidstorage.daemon.configuration import Settings
 from tidstorage.daemon.recorder import Recorder
+from tidstorage.daemon.resuming import Former
 from tidstorage.daemon.server import Answers, Connection
 from tidstorage.daemon.wire import Torn, WireCoherency
 from tidstorage.point import Point
+
+if TYPE_CHECKING:
+    from tidstorage.daemon.observation import Observation
 
 logger = logging.getLogger(__name__)
 
@@ -36,13 +44,27 @@ class Daemon:
                 settings.tid_log, settings.full_dump_period, settings.burst_period
             )
             published = tidlog.read_last(settings.tid_log)
+        former = resuming.read(settings)
         log = None if settings.journal is None else journal.Journal(settings.journal)
         self._recorder = Recorder(tid_log, log)
+        self._observed: Point | None = None
+        self._observation: Observation | None = None
+        observed = {each.id for each in settings.storages}
+        if observed:
+            self._observation = _observation(
+                settings, former, self._on_point, self._recorder.note
+            )
+        self._published = published
         self._wire = WireCoherency(
-            timeout=settings.transaction_timeout,
-            published=published,
-            on_torn=self._on_torn,
-            aliases=settings.aliases,
+            observed,
+            settings.transaction_timeout,
+            {
+                storage: last
+                for storage, last in published.items()
+                if storage not in observed | settings.retired
+            },
+            self._on_torn,
+            settings.names,
         )
         self._answers = Answers(self._wire, self._vector, self._on_messages)
         self._recorded_version = self._wire.version
@@ -70,14 +92,15 @@ class Daemon:
             len(self._wire.visible),
         )
         ended = loop.create_task(self._end.wait())
+        working = {recording, expiring}
+        if self._observation is not None:
+            working.add(loop.create_task(self._observation.run()))
         # A part that ends by itself is a defect: better no daemon than half of one.
-        await asyncio.wait(
-            {ended, recording, expiring}, return_when=asyncio.FIRST_COMPLETED
-        )
+        await asyncio.wait({ended, *working}, return_when=asyncio.FIRST_COMPLETED)
         server.close()
         for connection in list(self._answers.connections):
             connection.close()
-        for task in (recording, expiring):
+        for task in working:
             if task.done():
                 task.result()
             task.cancel()
@@ -85,17 +108,37 @@ class Daemon:
         logger.info("ended")
 
     def _vector(self) -> dict[str, int]:
-        return self._wire.visible
+        observed = {} if self._observed is None else self._observed.vector
+        return {**self._wire.visible, **observed}
 
     def _point(self) -> Point:
-        # A copy: a thread writes it while the original goes on.
-        return Point(dict(self._vector()), point.now(), "wire", verified=False)
+        observed = self._observed
+        if observed is None:
+            return Point(self._vector(), point.now(), "wire", verified=False)
+        wire_only = bool(self._wire.visible)
+        return replace(
+            observed,
+            vector=self._vector(),
+            time=point.now() if wire_only else observed.time,
+            verified=observed.verified and not wire_only,
+        )
 
     def _on_messages(self) -> None:
         if self._wire.version != self._recorded_version:
             self._recorded_version = self._wire.version
-            self._answers.changed()
-            self._recorder.publish(self._point())
+            self._publish()
+
+    def _on_point(self, observed: Point) -> None:
+        before = self._published if self._observed is None else self._observed.vector
+        if any(last < before.get(each, 0) for each, last in observed.vector.items()):
+            self._recorder.set_aside(observed.timeline)
+        self._observed = observed
+        self._wire.bootstrapped = True
+        self._publish()
+
+    def _publish(self) -> None:
+        self._answers.changed()
+        self._recorder.publish(self._point())
 
     def _on_torn(self, torn: Torn) -> None:
         logger.warning(
@@ -128,9 +171,22 @@ class Daemon:
     def _log_state(self) -> None:
         state = {
             "connections": len(self._answers.connections),
+            "observed": self._observation and self._observation.state,
             "wire": self._wire.state,
         }
         logger.info("state: %s", json.dumps(state, default=str))
+
+
+def _observation(
+    settings: Settings,
+    former: Former,
+    on_point: Callable[[Point], None],
+    note: Callable[[journal.Entry], None],
+) -> "Observation":
+    # A daemon that observes nothing needs no ZEO.
+    from tidstorage.daemon.observation import Observation
+
+    return Observation(settings, former, on_point, note)
 
 
 def _allow_many_connections() -> None:

@@ -1,0 +1,106 @@
+"""The records of one storage after a TID, by the cheapest way that is sure.
+
+Over ZEO ``undoLog`` gives many records in one call, the last one first, but none
+during a pack and none that a pack has marked; ``iterator`` gives each by a call of
+its own, and an old start keeps the server from everything else while it looks for
+it.  Where the file is on this machine, it tells all.
+"""
+
+import binascii
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ZEO.ClientStorage import ClientStorage
+from ZODB.POSException import UndoError
+
+from tidstorage import stamp, tid
+from tidstorage.engines.filestorage import read_records
+from tidstorage.errors import FileUnreadable
+from tidstorage.record import Record
+
+#: Records asked for at once, at most.
+_LARGEST_BATCH = 2000
+_GROWTH = 5
+
+
+class HistoryChanged(Exception):
+    """The last record that was seen is not in the storage any more."""
+
+
+def fetch(
+    client: ClientStorage,
+    after: int,
+    expected: int,
+    aliases: Mapping[str, str],
+    data_file: Path | None = None,
+) -> list[Record]:
+    """The records with a TID above ``after``, in order; maybe not the newest yet.
+
+    expected: how many there may be; a wrong number costs time only.
+    HistoryChanged where the record ``after`` vanished; what ZEO raises where the
+    server cannot be asked.
+    """
+    size = expected + 1
+    while size <= _LARGEST_BATCH:
+        try:
+            newest_first = client._call("undoLog", 0, -size)
+            found = {_tid(entry): entry for entry in newest_first}
+        except (UndoError, _NoTid):
+            break
+        if any(number <= after for number in found):
+            if after not in found:
+                raise HistoryChanged(tid.to_text(after))
+            return [
+                Record(number, _stamp(found[number], aliases))
+                for number in sorted(found)
+                if number > after
+            ]
+        if len(newest_first) < size:
+            # Up to the start of the file, or to where a pack has been.
+            break
+        size *= _GROWTH
+    if data_file is not None:
+        try:
+            return [
+                each.record for each in read_records(data_file, after, None, aliases)
+            ]
+        except FileUnreadable:
+            # Moved, or of another machine: the server knows.
+            pass
+    return _iterate(client, after, aliases)
+
+
+def _iterate(
+    client: ClientStorage, after: int, aliases: Mapping[str, str]
+) -> list[Record]:
+    transactions: Iterable[Any] = client.iterator(tid.to_bytes(after + 1))
+    return [
+        Record(tid.from_bytes(each.tid), _stamp(each.extension, aliases))
+        for each in transactions
+    ]
+
+
+class _NoTid(Exception):
+    """An extension has a key of its own where the TID should be."""
+
+
+def _tid(entry: Mapping[str, Any]) -> int:
+    identifier = entry["id"]
+    try:
+        number = binascii.a2b_base64(identifier)
+    except (binascii.Error, TypeError, ValueError):
+        raise _NoTid from None
+    if len(number) != 8:
+        raise _NoTid
+    return tid.from_bytes(number)
+
+
+def _stamp(extension: Any, aliases: Mapping[str, str]) -> stamp.Stamp | None:
+    data = extension.get(stamp.KEY) if isinstance(extension, Mapping) else None
+    if data is None:
+        return None
+    try:
+        return stamp.rename(stamp.decode(data), aliases)
+    except stamp.MalformedStamp:
+        return None

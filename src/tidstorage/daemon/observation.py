@@ -1,0 +1,305 @@
+"""All observers together: from a first coherent vector to one point after another.
+
+Runs in the daemon's event loop; what observers report in their threads is handed
+over to it.  The daemon never writes to a storage: barriers are held by a process
+of their own.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from tidstorage import barrier, journal, point, tid
+from tidstorage.barrier import BarrierStorage
+from tidstorage.daemon import resuming
+from tidstorage.daemon.coherence import Advance, Coherence, Probe
+from tidstorage.daemon.configuration import Settings
+from tidstorage.daemon.observer import Reports, StorageObserver
+from tidstorage.daemon.resuming import Former
+from tidstorage.errors import BarrierFailed
+from tidstorage.point import Point, Source
+from tidstorage.record import Record
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between looks at what waits too long, and at acknowledgements.
+_TICK = 0.25
+#: Seconds between two computations, at least, and as a multiple of the last one's
+#: length: records that wait for a server that is down must not cost everything.
+_SHORTEST_PAUSE = 0.01
+_PAUSE_FACTOR = 5
+#: Seconds between attempts at a barrier: first and longest pause.
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 30.0
+#: Seconds between two barriers that are taken to verify what others wrote.
+_VERIFY_PERIOD = 300.0
+
+
+class Observation:
+    """on_point: gets each point; note: gets everything else for the journal."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        former: Former,
+        on_point: Callable[[Point], None],
+        note: Callable[[journal.Entry], None],
+    ) -> None:
+        self._settings = settings
+        self._on_point = on_point
+        self._note = note
+        self._ids = {each.name: each.id for each in settings.storages}
+        self._aliases = settings.names
+        self._timeline = former.timeline
+        self._former: Point | None = former.point
+        self._acknowledged = set(former.acknowledged)
+        self._acknowledgements = resuming.Acknowledgements(settings.journal)
+        self._coherence: Coherence | None = None
+        self._observers: dict[str, StorageObserver] = {}
+        self._changed: str | None = None
+        self._wake = asyncio.Event()
+        self._known_lost: set[bytes] = set()
+        self._said_unknown = ""
+        self._last_barrier = time.monotonic()
+
+    @property
+    def state(self) -> dict[str, object]:
+        """For people."""
+        coherence = self._coherence
+        if coherence is None:
+            return {"bootstrapped": False}
+        return {
+            "bootstrapped": True,
+            "timeline": self._timeline,
+            "point": tid.vector_to_text(coherence.vector),
+            "verified": coherence.verified,
+            "age": round(coherence.age(time.monotonic()), 3),
+            "waiting": coherence.waiting(),
+            "unstamped": coherence.unstamped,
+            "lost timeline": [str(each) for each in coherence.lost_timeline.values()],
+            "storages": {
+                each.storage.id: {
+                    "connected": each.connected,
+                    "last": tid.to_text(each.last),
+                }
+                for each in self._observers.values()
+            },
+        }
+
+    async def run(self) -> None:
+        """Observe until cancelled."""
+        try:
+            while True:
+                self._start(await self._first_point())
+                await self._follow()
+        finally:
+            self._stop_observers()
+
+    # The first point of a run, and of a timeline
+
+    async def _first_point(self) -> Point:
+        if self._former is not None:
+            former, self._former = self._former, None
+            logger.info("going on from the point %s", former.id)
+            return former
+        vector = await self._barrier()
+        first = Point(vector, point.now(), "barrier", self._timeline)
+        logger.info("bootstrap: %s", tid.vector_to_text(vector))
+        return first
+
+    async def _barrier(self) -> dict[str, int]:
+        pause = _FIRST_PAUSE
+        said = ""
+        while True:
+            try:
+                vector = await asyncio.to_thread(self._take_barrier)
+            except BarrierFailed as error:
+                if str(error) != said:
+                    said = str(error)
+                    logger.warning("no bootstrap yet: %s", error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                self._last_barrier = time.monotonic()
+                return vector
+
+    def _take_barrier(self) -> dict[str, int]:
+        vector = barrier.take(
+            [
+                BarrierStorage(each.name, each.address)
+                for each in self._settings.storages
+            ]
+        )
+        return {self._ids[name]: last for name, last in vector.items()}
+
+    def _start(self, first: Point) -> None:
+        loop = asyncio.get_running_loop()
+        self._changed = None
+        self._coherence = coherence = Coherence(
+            first.vector,
+            verified=first.verified,
+            damage=[
+                each
+                for each in first.damage
+                if each.commit_id not in self._acknowledged
+            ],
+            retired=self._settings.retired,
+        )
+
+        # An observer of a former timeline may still have something to report.
+        def records(storage: str, seen: Sequence[Record]) -> None:
+            _hand_over(loop, self._on_records, coherence, storage, seen)
+
+        def probe(answer: Probe) -> None:
+            _hand_over(loop, self._on_probe, coherence, answer)
+
+        def changed(storage: str, why: str) -> None:
+            _hand_over(loop, self._on_history_changed, coherence, storage, why)
+
+        reports = Reports(records, probe, changed)
+        self._observers = {
+            each.id: StorageObserver(
+                each, self._aliases, reports, first.vector[each.id]
+            )
+            for each in self._settings.storages
+        }
+        for observer in self._observers.values():
+            observer.start()
+        self._on_point(first)
+
+    def _stop_observers(self) -> None:
+        for observer in self._observers.values():
+            observer.close()
+
+    # What observers report
+
+    def _on_records(
+        self, coherence: Coherence, storage: str, seen: Sequence[Record]
+    ) -> None:
+        if coherence is self._coherence:
+            coherence.add(storage, seen, time.monotonic())
+            self._wake.set()
+
+    def _on_probe(self, coherence: Coherence, answer: Probe) -> None:
+        if coherence is self._coherence and coherence.answer(answer):
+            self._wake.set()
+
+    def _on_history_changed(self, coherence: Coherence, storage: str, why: str) -> None:
+        if coherence is self._coherence and self._changed is None:
+            self._changed = f"storage {storage} was restored, or is another: {why}"
+            self._wake.set()
+
+    # From point to point
+
+    async def _follow(self) -> None:
+        """Publish until the history changes."""
+        assert self._coherence is not None
+        coherence = self._coherence
+        verifying: asyncio.Task[None] | None = None
+        try:
+            while self._changed is None:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), _TICK)
+                self._wake.clear()
+                started = time.monotonic()
+                self._advance(coherence)
+                self._look_around(coherence, started)
+                if verifying is None or verifying.done():
+                    verifying = self._verify(coherence, started)
+                length = time.monotonic() - started
+                await asyncio.sleep(max(_SHORTEST_PAUSE, _PAUSE_FACTOR * length))
+        finally:
+            if verifying is not None:
+                verifying.cancel()
+        self._begin_timeline(self._changed)
+
+    def _advance(self, coherence: Coherence) -> None:
+        advance = coherence.advance()
+        if coherence.unknown and coherence.unknown != self._said_unknown:
+            logger.error("points are unverified: %s", coherence.unknown)
+        self._said_unknown = coherence.unknown
+        if advance is not None:
+            self._publish(advance, "stamps")
+
+    def _publish(self, advance: Advance, source: Source) -> None:
+        for half in advance.new_damage:
+            logger.error(
+                "half commit %s: on %s, and never on %s",
+                half.commit_id.hex(),
+                ", ".join(sorted(half.present)),
+                ", ".join(half.missing),
+            )
+            proof = "its place on what it lacks was given up, or taken by another"
+            self._note(journal.Damage(point.now(), half, proof))
+        self._on_point(
+            Point(
+                advance.vector,
+                point.now(),
+                source,
+                self._timeline,
+                advance.verified,
+                advance.damage,
+            )
+        )
+
+    def _look_around(self, coherence: Coherence, now: float) -> None:
+        for storage, commit_ids in coherence.questions(now).items():
+            self._observers[storage].probe(commit_ids)
+        for commit_id, lost in coherence.lost_timeline.items():
+            if commit_id not in self._known_lost:
+                self._known_lost.add(commit_id)
+                logger.critical(
+                    "a process writes what it knows of a lost timeline: commit %s,"
+                    " record %s of storage %s, had seen %s of storage %s, whose last"
+                    " one is %s; nothing past it is published.  Stop every Zope, then"
+                    " bin/cluster rebase",
+                    commit_id.hex(),
+                    tid.to_text(lost.tid),
+                    lost.storage,
+                    tid.to_text(lost.bound - 1),
+                    lost.seen,
+                    tid.to_text(lost.last),
+                )
+        acknowledged = self._acknowledgements.new()
+        self._acknowledged.update(acknowledged)
+        accepted = [each for each in acknowledged if coherence.acknowledge(each)]
+        if accepted:
+            logger.info("acknowledged: %s", [each.hex() for each in accepted])
+            self._publish(coherence.standing(), "stamps")
+
+    def _verify(self, coherence: Coherence, now: float) -> "asyncio.Task[None] | None":
+        """Take a barrier where unstamped writers left points unverified."""
+        if coherence.verified or now - self._last_barrier < _VERIFY_PERIOD:
+            return None
+        self._last_barrier = now
+        return asyncio.get_running_loop().create_task(self._verified(coherence))
+
+    async def _verified(self, coherence: Coherence) -> None:
+        try:
+            coherence.take_barrier(await asyncio.to_thread(self._take_barrier))
+        except BarrierFailed as error:
+            logger.warning("points stay unverified: %s", error)
+        self._wake.set()
+
+    def _begin_timeline(self, why: str) -> None:
+        beside = resuming.timeline_beside(self._settings.storages)
+        self._timeline = max(self._timeline + 1, beside)
+        logger.critical("a new timeline, number %d: %s", self._timeline, why)
+        assert self._coherence is not None
+        self._note(
+            journal.Timeline(
+                point.now(), self._timeline, dict(self._coherence.vector), why
+            )
+        )
+        self._stop_observers()
+        self._coherence = None
+
+
+def _hand_over(
+    loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: object
+) -> None:
+    # Once the daemon has ended the loop takes nothing: observers notice later.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(function, *arguments)

@@ -1,0 +1,218 @@
+"""Sees every transaction of one storage, as a read-only client of its ZEO server.
+
+The server announces each transaction as it finishes.  After a reconnect there is a
+gap that nobody announces; so from then on, and from time to time, the server is
+asked for its last TID.  Everything is done in a thread of the observer's own: a
+server that is down, stopped, packing or slow holds up no other.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ZEO.ClientStorage import ClientStorage
+from ZEO.Exceptions import ClientDisconnected
+from ZODB.POSException import POSError
+
+from tidstorage import tid
+from tidstorage.daemon.coherence import Probe
+from tidstorage.daemon.configuration import ObservedStorage
+from tidstorage.daemon.fetching import HistoryChanged, fetch
+from tidstorage.record import Record
+
+logger = logging.getLogger(__name__)
+
+#: Seconds in which announcements gather, so that one call fetches many records.
+GATHERING = 0.03
+#: Seconds after which a server is asked even if it announced nothing.
+LOOK_PERIOD = 5.0
+#: Seconds between attempts to reach a server.
+RETRY_PERIOD = 0.5
+_CONNECT_TIMEOUT = 2.0
+_SMALLEST_CACHE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Whom to tell; called in the observer's thread."""
+
+    records: Callable[[str, Sequence[Record]], None]
+    probe: Callable[[Probe], None]
+    history_changed: Callable[[str, str], None]
+
+
+class _Listener:
+    """What a ClientStorage takes for its database; called in ZEO's own thread."""
+
+    def __init__(self, wake: threading.Event) -> None:
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._announced = 0
+        self._gap = True
+
+    # ClientStorage.registerDB wants to know how records are transformed.
+    def transform_record_data(self, data: bytes) -> bytes:
+        return data
+
+    untransform_record_data = transform_record_data
+
+    def invalidate(self, transaction_id: bytes, oids: Any, version: str = "") -> None:
+        with self._lock:
+            self._announced += 1
+        self._wake.set()
+
+    def invalidateCache(self) -> None:
+        with self._lock:
+            self._gap = True
+        self._wake.set()
+
+    def take(self) -> tuple[int, bool]:
+        """Transactions announced since, and whether there may be others."""
+        with self._lock:
+            taken = self._announced, self._gap
+            self._announced, self._gap = 0, False
+        return taken
+
+
+class StorageObserver:
+    """Observes from the record ``after`` on, until closed.
+
+    ``connected`` and ``last`` (the last TID handed over) are for people to see.
+    """
+
+    def __init__(
+        self,
+        storage: ObservedStorage,
+        aliases: Mapping[str, str],
+        reports: Reports,
+        after: int,
+    ) -> None:
+        self.storage = storage
+        self.last = after
+        self.connected = False
+        self._aliases = aliases
+        self._reports = reports
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._listener = _Listener(self._wake)
+        self._asked: set[bytes] = set()
+        self._asked_lock = threading.Lock()
+        self._thread = threading.Thread(
+            target=self._run, name=f"observer {storage.id}", daemon=True
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def probe(self, commit_ids: frozenset[bytes]) -> None:
+        """Ask the server, now, whether it may still get these."""
+        with self._asked_lock:
+            self._asked |= commit_ids
+        self._wake.set()
+
+    def close(self) -> None:
+        """Stop; does not wait for a server that does not answer."""
+        self._closing.set()
+        self._wake.set()
+
+    # In the observer's thread
+
+    def _run(self) -> None:
+        client = ClientStorage(
+            self.storage.address,
+            storage=self.storage.name,
+            client_label="tidstorage observer",
+            cache_size=_SMALLEST_CACHE,
+            read_only=True,
+            wait=False,
+            wait_timeout=_CONNECT_TIMEOUT,
+        )
+        try:
+            client.registerDB(self._listener)
+            while not self._closing.is_set():
+                self._look(client)
+        finally:
+            self.connected = False
+            client.close()
+
+    def _look(self, client: ClientStorage) -> None:
+        """Wait for something to happen, and see all of it."""
+        due = self._wake.wait(LOOK_PERIOD)
+        if due:
+            self._closing.wait(GATHERING)
+        self._wake.clear()
+        if self._closing.is_set():
+            return
+        announced, gap = self._listener.take()
+        with self._asked_lock:
+            asked, self._asked = frozenset(self._asked), set()
+        try:
+            if not client.is_connected():
+                client._wait(_CONNECT_TIMEOUT)
+            self._say_connected(True)
+            self._see(client, announced, gap or not due, asked)
+        except HistoryChanged as error:
+            self._reports.history_changed(
+                self.storage.id, f"its record {error} is not there any more"
+            )
+            # Whoever is told starts another observer, on the new history.
+            self._closing.set()
+        except (ClientDisconnected, POSError, OSError) as error:
+            self._say_connected(False, error)
+            self._again(asked)
+        except Exception as error:
+            # A server passes on whatever its storage raises: a record of status
+            # "u", a vote in progress that looks like damage.  The next look is
+            # as good as the first.
+            logger.warning("storage %s: %s: %s", self.storage.id, type(error), error)
+            self._again(asked)
+
+    def _again(self, asked: frozenset[bytes]) -> None:
+        self._listener.invalidateCache()
+        with self._asked_lock:
+            self._asked |= asked
+        self._closing.wait(RETRY_PERIOD)
+
+    def _see(
+        self,
+        client: ClientStorage,
+        announced: int,
+        uncertain: bool,
+        asked: frozenset[bytes],
+    ) -> None:
+        lock_time = None
+        if asked:
+            lock_time = client.server_status()["lock_time"]
+        last = self.last
+        if uncertain or asked:
+            last = tid.from_bytes(client._call("lastTransaction"))
+            if last < self.last:
+                raise HistoryChanged(tid.to_text(self.last))
+        if announced or last > self.last:
+            self._fetch(client, announced)
+        if last > self.last:
+            # Not yet: the file is behind what the server said.
+            self._again(asked)
+        elif asked:
+            self._reports.probe(Probe(self.storage.id, asked, lock_time, last))
+
+    def _fetch(self, client: ClientStorage, announced: int) -> None:
+        records = fetch(
+            client, self.last, max(announced, 1), self._aliases, self.storage.data_file
+        )
+        if records:
+            self._reports.records(self.storage.id, records)
+            self.last = records[-1].tid
+
+    def _say_connected(self, connected: bool, error: Exception | None = None) -> None:
+        if connected != self.connected or (error and not self._said):
+            self.connected = connected
+            self._said = True
+            if connected:
+                logger.info("storage %s: observed", self.storage.id)
+            else:
+                logger.warning("storage %s: not observed: %s", self.storage.id, error)
+
+    _said = False

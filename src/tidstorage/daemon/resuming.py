@@ -1,0 +1,149 @@
+"""Where a daemon goes on: what its files say of the time before it started."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tidstorage import journal, point, tidlog
+from tidstorage.daemon.configuration import ObservedStorage, Settings
+from tidstorage.errors import FileUnreadable
+from tidstorage.journal import Acknowledgement, Published, Timeline
+from tidstorage.point import Point
+
+_POINT = b'{"kind": "point"'
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """point: the last one published for just these storages; None: a new start.
+
+    timeline: the highest number known.  acknowledged: commit ids.
+    """
+
+    timeline: int = 1
+    point: Point | None = None
+    acknowledged: frozenset[bytes] = field(default=frozenset())
+
+
+def read(settings: Settings) -> Former:
+    """FileUnreadable where a journal or TID log is broken."""
+    last: Point | None = None
+    timeline = 1
+    acknowledged: set[bytes] = set()
+    if settings.journal is not None and settings.journal.exists():
+        for entry in _entries_but_old_points(settings.journal):
+            match entry:
+                case Published(found) if found.source != "wire":
+                    last = found
+                    timeline = max(timeline, found.timeline)
+                case Timeline(number=number):
+                    last = None
+                    timeline = max(timeline, number)
+                case Acknowledgement(commit_id=commit_id):
+                    acknowledged.add(commit_id)
+    elif settings.tid_log is not None and settings.tid_log.exists():
+        vector = tidlog.read_last(settings.tid_log)
+        last = Point(vector, point.now(), "stamps", verified=False)
+    beside = timeline_beside(settings.storages)
+    if beside > timeline:
+        # Files were swapped while no daemon ran.
+        last, timeline = None, beside
+    return Former(
+        timeline, _for_storages(last, settings.storages), frozenset(acknowledged)
+    )
+
+
+def _entries_but_old_points(path: Path) -> Iterator[journal.Entry]:
+    """In order, but of all points only the last: a journal has millions of them."""
+    newest = b""
+    with path.open("rb") as stream:
+        for line in stream:
+            if not line.endswith(b"\n"):
+                break
+            if line.startswith(_POINT) and b'"source": "wire"' not in line:
+                newest = line
+                continue
+            if line.startswith(_POINT):
+                continue
+            entry = _parsed(path, line)
+            if isinstance(entry, Timeline):
+                newest = b""
+            if entry is not None:
+                yield entry
+    if newest:
+        entry = _parsed(path, newest)
+        if entry is not None:
+            yield entry
+
+
+def _parsed(path: Path, line: bytes) -> journal.Entry | None:
+    try:
+        return journal.from_json(json.loads(line))
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileUnreadable(
+            f"{path}: not an entry of a journal: {line[:80]!r}: {error}"
+        ) from error
+
+
+def timeline_beside(storages: Iterable[ObservedStorage]) -> int:
+    """The highest timeline of the points beside the files on this machine."""
+    known = [0]
+    for storage in storages:
+        if storage.data_file is not None:
+            try:
+                known.append(point.read(point.beside(storage.data_file)).timeline)
+            except FileUnreadable:
+                # None yet, or not for us to read.
+                continue
+    return max(known)
+
+
+def _for_storages(
+    last: Point | None, storages: Iterable[ObservedStorage]
+) -> Point | None:
+    """A point that lacks a storage is none to go on from: it has to be a cut."""
+    ids = [each.id for each in storages]
+    if last is None or any(each not in last.vector for each in ids):
+        return None
+    return Point(
+        {each: last.vector[each] for each in ids},
+        last.time,
+        last.source,
+        last.timeline,
+        last.verified,
+        last.damage,
+    )
+
+
+class Acknowledgements:
+    """What others write into the journal while the daemon runs."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._position = self._size()
+
+    def _size(self) -> int:
+        try:
+            return 0 if self._path is None else self._path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def new(self) -> list[bytes]:
+        """Commit ids acknowledged since the last call."""
+        size = self._size()
+        if self._path is None or size <= self._position:
+            self._position = min(size, self._position)
+            return []
+        with self._path.open("rb") as stream:
+            stream.seek(self._position)
+            data = stream.read(size - self._position)
+        whole = data.rfind(b"\n") + 1
+        self._position += whole
+        found = []
+        for line in data[:whole].splitlines():
+            if line.startswith(b'{"kind": "acknowledgement"'):
+                entry = _parsed(self._path, line)
+                if isinstance(entry, Acknowledgement):
+                    found.append(entry.commit_id)
+        return found

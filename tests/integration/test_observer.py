@@ -1,0 +1,455 @@
+"""The daemon observes real storages, whatever their servers go through."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from daemons import DaemonProcess, running_daemon
+from real import ZeoServer, wait_until, zeo_server
+
+from tidstorage import journal, tid, tidlog
+from tidstorage.cut import coherent_cut
+from tidstorage.engines.filestorage import last_tid, read_records
+from tidstorage.journal import Published
+from tidstorage.point import Point
+
+pytestmark = pytest.mark.integration
+TESTS = Path(__file__).parent.parent
+
+
+class Site:
+    """Two ZEO servers with two storages each, and a daemon that observes them."""
+
+    def __init__(self, folder: Path, **files: bool) -> None:
+        self.folder = folder
+        self.one = ZeoServer(folder / "one", ["a", "b"], "one").start()
+        self.two = ZeoServer(folder / "two", ["c", "d"], "two").start()
+        self.configuration = folder / "tidstorage.conf"
+        self.describe()
+        self.daemon = DaemonProcess(folder, "-c", self.configuration)
+        self.writers: list[subprocess.Popen[str]] = []
+
+    def describe(self, *, local: bool = False, also: str = "") -> None:
+        """Write the daemon's configuration."""
+        self.configuration.write_text(
+            also
+            + "".join(
+                f"<storage {each}>\nserver {server.address[0]}:{server.address[1]}\n"
+                + (f"path {server.data_file(each)}\n" if local else "")
+                + "</storage>\n"
+                for server in (self.one, self.two)
+                for each in server.storages
+            )
+        )
+
+    @property
+    def files(self) -> dict[str, Path]:
+        return {
+            each: server.data_file(each)
+            for server in (self.one, self.two)
+            for each in server.storages
+        }
+
+    def writer(self, **options: object) -> subprocess.Popen[str]:
+        """Start a writer; returns when its first commit is done."""
+        storages = {
+            each: server.address
+            for server in (self.one, self.two)
+            for each in server.storages
+        }
+        request = {"seed": 1, "storages": storages, **options}
+        process = subprocess.Popen(
+            [sys.executable, str(TESTS / "stamping_writer.py"), json.dumps(request)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.writers.append(process)
+        assert process.stdout is not None
+        if options.get("count", 1):
+            assert process.stdout.readline() == "ready\n"
+        return process
+
+    def write(self, count: int, **options: object) -> None:
+        """Some transactions, from one process that ends well."""
+        process = self.writer(count=count, **options)
+        assert process.wait(60) == 0
+
+    def dump(self) -> Mapping[str, int]:
+        peer = self.daemon.peer()
+        try:
+            return peer.dump()
+        finally:
+            peer.close()
+
+    def ends(self) -> dict[str, int]:
+        """The last TID of each file."""
+        return {each: last_tid(path) for each, path in self.files.items()}
+
+    def wait_for_all(self) -> dict[str, int]:
+        """Wait until what is published covers all that was written."""
+        ends = self.ends()
+        wait_until(lambda: self.dump() == ends, f"the point covers {ends}")
+        return ends
+
+    def bootstrapped(self) -> Mapping[str, int]:
+        return wait_until(self.dump, "the bootstrap")
+
+    def points(self) -> list[Point]:
+        return [
+            entry.point
+            for entry in journal.read(self.daemon.journal)
+            if isinstance(entry, Published)
+        ]
+
+    def is_coherent(self, vector: Mapping[str, int]) -> bool:
+        """By the files: nothing in the vector is torn, or was seen and is not in."""
+        records = {
+            each: [found.record for found in read_records(path, until=vector[each])]
+            for each, path in self.files.items()
+        }
+        return coherent_cut(records).tolerant == dict(vector)
+
+    def check_all_points(self) -> None:
+        """Everything the daemon ever published is coherent, and only grew."""
+        before: Mapping[str, int] = {}
+        found = list(tidlog.read_all(self.daemon.tid_log))
+        for state in found[:: max(1, len(found) // 20)]:
+            assert self.is_coherent(state.vector), state
+            assert all(state.vector[each] >= last for each, last in before.items())
+            before = state.vector
+
+    def close(self) -> None:
+        for process in self.writers:
+            process.kill()
+            process.wait()
+        if self.daemon.process is not None:
+            self.daemon.kill()
+        self.one.kill()
+        self.two.kill()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def test_the_point_follows_what_is_written(site):
+    site.write(5)
+    site.daemon.start()
+    first = site.bootstrapped()
+    assert first == site.ends()
+    assert site.points()[0].source == "barrier" and site.points()[0].verified
+    site.write(30)
+    ends = site.wait_for_all()
+    assert all(ends[each] >= first[each] for each in ends) and ends != first
+    last = wait_until(
+        lambda: [p for p in site.points() if p.vector == ends], "it is in the journal"
+    )[-1]
+    assert last.source == "stamps" and last.verified and not last.damage
+    assert tidlog.read_last(site.daemon.tid_log) == ends
+    site.check_all_points()
+
+
+def test_years_of_unstamped_history_need_no_stamps(site, tmp_path):
+    unstamped(site, 5)
+    site.daemon.start()
+    site.bootstrapped()
+    site.write(5)
+    site.wait_for_all()
+    assert wait_until(lambda: site.points()[-1].source == "stamps", "a point by stamps")
+    assert site.points()[-1].verified
+
+
+def unstamped(site: Site, count: int) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import stamping_writer as w, json, transaction\n"
+        "w.add_stamp = lambda *a: None\n"
+        "c = w.open_connections(json.loads(sys.argv[2]))\n"
+        f"for n in range({count}): w.commit_group(c, sorted(c))\n"
+    )
+    storages = {
+        each: server.address
+        for server in (site.one, site.two)
+        for each in server.storages
+    }
+    subprocess.run(
+        [sys.executable, "-c", code, str(TESTS), json.dumps(storages)], check=True
+    )
+
+
+def test_points_past_an_unstamped_writer_are_unverified(site):
+    site.daemon.start()
+    site.bootstrapped()
+    site.write(3)
+    site.wait_for_all()
+    unstamped(site, 3)
+    ends = site.wait_for_all()
+    (point,) = wait_until(
+        lambda: [p for p in site.points() if p.vector == ends], "the journal has it"
+    )[-1:]
+    assert not point.verified
+
+
+def test_load_from_several_processes_with_servers_killed(site):
+    site.daemon.start()
+    site.bootstrapped()
+    for seed in range(3):
+        site.writer(seed=seed, pause=0.01)
+    moved = site.dump()
+    for server in (site.one, site.two, site.one):
+        wait_until(lambda: site.dump() != moved, "the point moves on")  # noqa: B023
+        server.kill()
+        server.start()
+        moved = site.dump()
+    for process in site.writers:
+        process.kill()
+        process.wait()
+    wait_until(lambda: site.daemon.peer(), "it still answers")
+    # What was cut off half way is either dead or was never seen.
+    wait_until(lambda: coherent_and_complete(site), "the end is reached")
+    site.check_all_points()
+
+
+def coherent_and_complete(site: Site) -> bool:
+    vector = dict(site.dump())
+    records = {
+        each: [found.record for found in read_records(path)]
+        for each, path in site.files.items()
+    }
+    best = coherent_cut(records).tolerant
+    return site.is_coherent(vector) and all(
+        vector[each] >= best[each] for each in vector
+    )
+
+
+def test_a_server_that_is_down_holds_up_no_other(site):
+    site.daemon.start()
+    site.bootstrapped()
+    site.write(3)
+    before = site.wait_for_all()
+    site.two.kill()
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            str(TESTS / "stamping_writer.py"),
+            json.dumps(
+                {
+                    "seed": 1,
+                    "count": 5,
+                    "storages": dict.fromkeys(site.one.storages, site.one.address),
+                }
+            ),
+        ],
+        stdout=subprocess.DEVNULL,
+    )
+    assert process.wait(60) == 0
+    ends = {each: last_tid(site.files[each]) for each in site.one.storages}
+    wait_until(
+        lambda: {each: site.dump()[each] for each in ends} == ends, "the others move"
+    )
+    assert {each: site.dump()[each] for each in "cd"} == {
+        each: before[each] for each in "cd"
+    }
+    site.two.start()
+    site.write(3)
+    site.wait_for_all()
+
+
+def test_a_gap_after_a_reconnect_is_filled(site):
+    site.daemon.start()
+    site.bootstrapped()
+    site.daemon.signal(signal.SIGSTOP)
+    site.one.kill()
+    site.one.start()
+    site.write(40)
+    site.daemon.signal(signal.SIGCONT)
+    site.wait_for_all()
+
+
+def test_a_stopped_server_and_one_that_packs(site):
+    site.daemon.start()
+    site.bootstrapped()
+    site.write(10)
+    site.two.signal(signal.SIGSTOP)
+    assert site.dump()
+    site.two.signal(signal.SIGCONT)
+    site.wait_for_all()
+    packing = subprocess.Popen(
+        [
+            *(sys.executable, "-c"),
+            "import sys, time, ZEO\n"
+            "c = ZEO.client(('127.0.0.1', int(sys.argv[1])), storage='a')\n"
+            "c.pack(time.time(), wait=True)\n",
+            str(site.one.address[1]),
+        ]
+    )
+    site.write(10)
+    assert packing.wait(60) == 0
+    site.write(10)
+    site.wait_for_all()
+
+
+def test_a_restart_goes_on_from_the_journal(site):
+    site.daemon.start()
+    site.bootstrapped()
+    site.write(5)
+    ends = site.wait_for_all()
+    wait_until(lambda: site.points()[-1].vector == ends, "the journal")
+    site.daemon.kill()
+    with site.daemon.journal.open("a") as stream:
+        stream.write('{"kind": "point", "vers')
+    site.write(20)
+    site.daemon.start()
+    site.wait_for_all()
+    assert [point.source for point in site.points()].count("barrier") == 1
+    assert {point.timeline for point in site.points()} == {1}
+    site.check_all_points()
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_a_restart_after_much_was_written(site, local):
+    site.describe(local=local)
+    site.daemon.start()
+    site.bootstrapped()
+    assert site.daemon.stop() == 0
+    site.write(700, group=["a", "b"])
+    site.daemon.start()
+    site.wait_for_all()
+    site.check_all_points()
+
+
+def test_a_restored_storage_starts_a_new_timeline(site):
+    site.daemon.start()
+    site.bootstrapped()
+    site.write(5)
+    old = {each: path.read_bytes() for each, path in site.files.items()}
+    site.write(5)
+    ends = site.wait_for_all()
+    wait_until(lambda: site.points()[-1].vector == ends, "the journal")
+    for server in (site.one, site.two):
+        server.stop()
+        for each in server.storages:
+            path = server.data_file(each)
+            path.write_bytes(old[each])
+            path.with_name(path.name + ".index").unlink(missing_ok=True)
+    site.one.start()
+    site.two.start()
+    back = site.ends()
+    wait_until(lambda: site.dump() == back, "the point goes back with the files")
+    point = site.points()[-1]
+    assert point.timeline == 2 and point.source == "barrier"
+    (entry,) = [
+        each
+        for each in journal.read(site.daemon.journal)
+        if isinstance(each, journal.Timeline)
+    ]
+    assert entry.number == 2
+    aside = site.daemon.tid_log.with_name("tidlog.before-2")
+    assert tidlog.read_last(aside) == ends
+    assert tidlog.read_last(site.daemon.tid_log) == back
+    site.write(3)
+    site.wait_for_all()
+    assert site.points()[-1].timeline == 2
+
+
+def test_a_half_commit_is_proven_kept_and_named(site):
+    site.daemon.start()
+    site.bootstrapped()
+    site.write(2)
+    clean = site.wait_for_all()
+    site.write(0, half=["a", "d"])
+    ends = site.wait_for_all()
+    assert ends["a"] > clean["a"] and ends["d"] == clean["d"]
+    (point,) = wait_until(
+        lambda: [p for p in site.points() if p.vector == ends], "the journal"
+    )[-1:]
+    (half,) = point.damage
+    assert half.missing == ("d",) and set(half.present) == {"a"}
+    assert [p for p in site.points() if not p.damage][-1].vector == clean
+    (entry,) = [
+        each
+        for each in journal.read(site.daemon.journal)
+        if isinstance(each, journal.Damage)
+    ]
+    assert entry.half_commit == half
+    # It stays named, also over a restart, until somebody accepts it.
+    site.write(3)
+    site.wait_for_all()
+    assert site.points()[-1].damage == (half,)
+    site.daemon.kill()
+    site.daemon.start()
+    site.write(3)
+    ends = site.wait_for_all()
+    assert wait_until(lambda: site.points()[-1].vector == ends, "the journal")
+    assert site.points()[-1].damage == (half,)
+    journal.Journal(site.daemon.journal).append(
+        journal.Acknowledgement(point.time, half.commit_id, "test")
+    )
+    wait_until(lambda: not site.points()[-1].damage, "it is accepted")
+    site.write(3)
+    site.wait_for_all()
+    wait_until(lambda: site.points()[-1].vector == site.ends(), "the journal")
+    assert not site.points()[-1].damage
+
+
+def test_a_writer_from_a_lost_timeline_is_an_alarm(site):
+    site.daemon.start()
+    site.bootstrapped()
+    site.write(2)
+    before = site.wait_for_all()
+    future = tid.from_bytes(b"\x7f" + b"\0" * 7)
+    site.write(
+        0,
+        odd={"storage": "a", "participants": ["a"], "known": {"d": future}},
+    )
+    wait_until(lambda: "lost timeline" in site.daemon.log.read_text(), "the alarm")
+    site.write(3)
+    assert site.dump()["a"] == before["a"]
+    log = site.daemon.log.read_text()
+    assert (
+        log.count("CRITICAL") == 1 and tid.to_text(last_tid(site.files["d"]))[:6] in log
+    )
+
+
+def test_only_its_wire_only_ids_are_believed(site):
+    site.daemon.start()
+    site.bootstrapped()
+    site.write(2)
+    ends = site.wait_for_all()
+    peer = site.daemon.peer()
+    peer.write("lie", a=1 << 62, other=7)
+    peer.write("lie", a=1 << 62, other=8)
+    assert peer.dump() == {**ends, "other": 8}
+    peer.begin("never ends", "a", "b", "c", "d")
+    site.write(2)
+    assert wait_until(
+        lambda: {**site.ends(), "other": 8} == peer.dump(), "messages do not matter"
+    )
+
+
+def test_servers_that_come_after_the_daemon(tmp_path):
+    with zeo_server(tmp_path / "zeo", ["a"]) as server:
+        address = server.address
+        server.stop()
+        configuration = tmp_path / "tidstorage.conf"
+        configuration.write_text(
+            f"<storage a>\nserver {address[0]}:{address[1]}\n</storage>\n"
+        )
+        with running_daemon(tmp_path, "-c", configuration) as daemon:
+            assert daemon.peer().dump() == {}
+            assert daemon.peer().bootstraped() == b"0\n"
+            wait_until(
+                lambda: "no bootstrap yet" in daemon.log.read_text(), "it says so"
+            )
+            server.start()
+            wait_until(lambda: "a" in daemon.peer().dump(), "the bootstrap", 60)
+            assert daemon.peer().bootstraped() == b"1\n"
