@@ -493,6 +493,7 @@ def test_after_a_server_died_amid_a_vote(small):
     assert made.point.vector["documents"] > first.point.vector["documents"]
     assert made.point.verified
     assert made.strict == made.point.vector
+    perform.elsewhere(cluster, Request(), small.folder / "restored")
     assert back_up(cluster).kind == "unchanged"
 
 
