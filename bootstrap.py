@@ -14,6 +14,7 @@ import argparse
 import configparser
 import hashlib
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -90,7 +91,10 @@ def build():
     """The environment, the description and what buildout makes of it."""
     make_environment()
     if not DESCRIPTION.exists():
-        shutil.copyfile(DEFAULT_DESCRIPTION, DESCRIPTION)
+        # Renamed into place, so that an interruption leaves no half of it.
+        beside = DESCRIPTION.with_suffix(".toml.new")
+        shutil.copyfile(DEFAULT_DESCRIPTION, beside)
+        beside.rename(DESCRIPTION)
         print("cluster.toml: copied from cluster.default.toml")
     buildout = ROOT / "bin/buildout"
     if not works(buildout):
@@ -102,7 +106,8 @@ def build():
     before = generated()
     run(
         "bin/buildout: etc/ and bin/ from cluster.toml",
-        [buildout, "-o"],
+        # Goes to the index for nothing but eggs that cluster.toml asks for.
+        [buildout],
         "Correct what it names and run this again.",
     )
     if before == generated():
@@ -116,8 +121,9 @@ def up():
     if not has_backup():
         call([CLUSTER, "backup"])
     call([CLUSTER, "status"])
+    print("\nZope:", *urls())
     print(
-        "\nThe password of user admin is in var/admin-password.  Next:\n"
+        "The password of user admin is in var/admin-password.  Next:\n"
         "  bin/cluster demo             what a backup is worth without this, and with\n"
         "  bin/cluster backups          the backups there are\n"
         "  bin/cluster cron --install   take one every night"
@@ -172,6 +178,7 @@ def make_environment():
             [sys.executable, "-m", "venv", "--clear", ENVIRONMENT],
             "See the log; a full disk and a wrong owner of this folder are common.",
         )
+    remove_half_installed()
     pins = read_pins()
     network = "Is a package index reachable?  pip's own configuration says which."
     pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check"]
@@ -205,6 +212,18 @@ def environment_fits():
     except (OSError, subprocess.CalledProcessError):
         return False
     return found.stdout.strip() == str(sys.version_info[:2])
+
+
+def remove_half_installed():
+    """Let pip install again what an interruption left incomplete.
+
+    pip takes a distribution for installed once its metadata are there, and adds
+    its own files to the list of its files last.
+    """
+    for metadata in ENVIRONMENT.glob("lib/python3*/site-packages/*.dist-info"):
+        record = metadata / "RECORD"
+        if not record.is_file() or "INSTALLER" not in record.read_text():
+            shutil.rmtree(metadata)
 
 
 def require_venv():
@@ -281,6 +300,14 @@ def has_backup():
         [CLUSTER, "backups", "--json"], capture_output=True, text=True
     )
     return sets.returncode == 0 and sets.stdout.strip() not in ("", "[]")
+
+
+def urls():
+    status = subprocess.run(
+        [CLUSTER, "status", "--json"], capture_output=True, text=True, check=True
+    )
+    parts = json.loads(status.stdout)["parts"]
+    return [f"http://{part['address']}/" for part in parts if part["kind"] == "zope"]
 
 
 def works(program):

@@ -1,0 +1,286 @@
+"""bootstrap.py in a copy of the checkout: build, up, down, and all that is odd.
+
+The copies share the installed distributions of this interpreter, as if they had
+been installed before; ``long`` tests install everything anew.
+"""
+
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clusters import CHECKOUT, scratch_cluster
+from real import wait_until
+
+pytestmark = pytest.mark.integration
+
+#: What a copy of the checkout consists of.
+PARTS = (
+    "bootstrap.py",
+    "buildout.cfg",
+    "versions.cfg",
+    "cluster.default.toml",
+    "pyproject.toml",
+    "LICENSE.txt",
+    "README.rst",
+    "src",
+    "recipes",
+    "templates",
+)
+
+
+def load_bootstrap(folder: Path) -> Any:
+    """The module, for what is not reached from outside."""
+    spec = importlib.util.spec_from_file_location("bootstrap", folder / "bootstrap.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def copy_of_checkout(folder: Path) -> Path:
+    """A copy without anything built in it."""
+    folder.mkdir()
+    unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.pyc")
+    for name in PARTS:
+        source = CHECKOUT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, symlinks=True, ignore=unwanted)
+        elif source.exists():
+            shutil.copy(source, folder / name)
+    return folder
+
+
+def share_environment(folder: Path) -> None:
+    """A .venv that finds what this interpreter has, as if installed before."""
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", folder / ".venv"], check=True
+    )
+    site = next((folder / ".venv/lib").glob("python3*/site-packages"))
+    shared = sysconfig.get_path("purelib")
+    (site / "shared.pth").write_text(f"import site; site.addsitedir({shared!r})\n")
+    buildout = folder / ".venv/bin/buildout"
+    buildout.write_text(
+        f"#!{folder}/.venv/bin/python\n"
+        "import sys\nfrom zc.buildout.buildout import main\nsys.exit(main())\n"
+    )
+    buildout.chmod(0o755)
+    module = load_bootstrap(folder)
+    module.FINGERPRINT.write_text(module.fingerprint())
+
+
+def bootstrap(
+    folder: Path, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "bootstrap.py", *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        text=True,
+        capture_output=True,
+    )
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of all processes that work for the cluster in the folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(folder) in line and int(path.parent.name) != os.getpid():
+            found.append(line)
+    return found
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return copy_of_checkout(tmp_path / "site")
+
+
+@pytest.fixture
+def warm(copy: Path) -> Path:
+    """A copy whose environment is there; nothing is built."""
+    share_environment(copy)
+    return copy
+
+
+def test_a_cluster_goes_up_and_down(warm: Path) -> None:
+    ports = scratch_cluster(warm.parent / "ports")
+    (warm / "cluster.toml").write_text(ports.text())
+    try:
+        first = bootstrap(warm, "up")
+        assert first.returncode == 0, first.stdout + first.stderr
+        for port in ports.zopes.values():
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
+                assert answer.status == 200
+            assert f"http://127.0.0.1:{port}/" in first.stdout
+        password = Path(re.findall(r"\S*admin-password", first.stdout)[0])
+        status = (warm / password).stat()
+        assert status.st_mode & 0o777 == 0o600 and status.st_size > 8
+        assert first.stdout.rstrip().count("\n  bin/cluster ") == 3
+        sets = list((warm / "var/backup/sets").glob("*/manifest.json"))
+        assert len(sets) == 1
+        before = {
+            path: (path.stat().st_ino, path.stat().st_mtime_ns)
+            for part in ("bin", "etc")
+            for path in (warm / part).iterdir()
+        }
+        running = sorted(processes_of(warm))
+
+        second = bootstrap(warm, "up")
+        assert second.returncode == 0, second.stdout + second.stderr
+        assert "Nothing had to be built" in second.stdout
+        assert second.stdout.count("Nothing to do") == 2
+        assert sorted(processes_of(warm)) == running
+        assert before == {
+            path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in before
+        }
+        assert list((warm / "var/backup/sets").glob("*/manifest.json")) == sets
+    finally:
+        down = bootstrap(warm, "down")
+    assert down.returncode == 0, down.stdout + down.stderr
+    assert "stays" in down.stdout and "var/storage" in down.stdout
+    assert processes_of(warm) == []
+    assert (warm / "var/storage/root/Data.fs").stat().st_size > 4
+    assert bootstrap(warm, "down").returncode == 0
+
+
+def test_a_busy_port_is_named_with_its_occupant(warm: Path) -> None:
+    ports = scratch_cluster(warm.parent / "ports")
+    (warm / "cluster.toml").write_text(ports.text())
+    port = ports.zeos["beta"]
+    with socket.create_server(("127.0.0.1", port)):
+        try:
+            result = bootstrap(warm, "up")
+        finally:
+            bootstrap(warm, "down")
+    assert result.returncode == 4, result.stdout + result.stderr
+    assert str(port) in result.stderr
+    assert str(os.getpid()) in result.stderr
+    assert "Traceback" not in result.stderr
+    assert processes_of(warm) == []
+
+
+def test_the_default_description_is_copied_once(warm: Path) -> None:
+    assert bootstrap(warm).returncode == 0
+    default = (warm / "cluster.default.toml").read_text()
+    assert (warm / "cluster.toml").read_text() == default
+    (warm / "cluster.toml").write_text(default + "\n# mine\n")
+    assert bootstrap(warm).returncode == 0
+    assert (warm / "cluster.toml").read_text().endswith("# mine\n")
+
+
+def test_a_bad_description_is_one_clean_message(warm: Path) -> None:
+    (warm / "cluster.toml").write_text('[[storage]]\nid = "a"\nzoe = "alpha"\n')
+    result = bootstrap(warm)
+    text = result.stdout + result.stderr
+    assert result.returncode == 1, text
+    assert "storage[1].zoe" in text, text
+    assert 'mount-point = "/"' in text, text
+    assert "Traceback" not in text
+    assert not (warm / "etc").exists()
+
+
+def test_nothing_is_running_where_nothing_is_built(copy: Path) -> None:
+    result = bootstrap(copy, "down")
+    assert result.returncode == 0
+    assert "Nothing is built" in result.stdout
+    assert not (copy / ".venv").exists()
+
+
+def test_the_help_tells_every_action(copy: Path) -> None:
+    result = bootstrap(copy, "-h")
+    assert result.returncode == 0
+    for action in ("up", "down", "test"):
+        assert f"bootstrap.py {action}" in result.stdout
+
+
+def test_an_incomplete_distribution_is_installed_again(warm: Path) -> None:
+    """What an interrupted pip leaves: metadata without the end of their list."""
+    bootstrap_module = load_bootstrap(warm)
+    site = next((warm / ".venv/lib").glob("python3*/site-packages"))
+    for name, record in {
+        "whole-1.0.dist-info": "whole/a.py,,\nwhole-1.0.dist-info/INSTALLER,,\n",
+        "half-1.0.dist-info": "half/a.py,,\n",
+    }.items():
+        (site / name).mkdir()
+        (site / name / "RECORD").write_text(record)
+    (site / "begun-1.0.dist-info").mkdir()
+    bootstrap_module.remove_half_installed()
+    assert {path.name for path in site.glob("*.dist-info")} == {"whole-1.0.dist-info"}
+
+
+def test_another_python_is_refused(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bootstrap_module = load_bootstrap(copy)
+    monkeypatch.setattr(bootstrap_module, "SUPPORTED", ((3, 1),))
+    monkeypatch.setattr(sys, "argv", ["bootstrap.py", "up"])
+    assert bootstrap_module.main() == 1
+    error = capsys.readouterr().err
+    assert "this is Python 3." in error and "3.11" in error
+    assert not (copy / ".venv").exists()
+
+
+def test_a_python_without_venv_says_what_is_missing(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bootstrap_module = load_bootstrap(copy)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(bootstrap_module.StepFailed) as caught:
+        bootstrap_module.require_venv()
+    assert f"python3.{sys.version_info[1]}-venv" in caught.value.hint
+
+
+def test_an_unreachable_index_is_said(copy: Path) -> None:
+    result = bootstrap(
+        copy, PIP_INDEX_URL="http://127.0.0.1:9/", PIP_RETRIES="0", PIP_NO_CACHE_DIR="1"
+    )
+    assert result.returncode == 1
+    assert "index reachable" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_cold_and_interrupted(copy: Path) -> None:
+    """From nothing, with Ctrl-C while pip installs; then it goes on."""
+    pip_began = "pinned distributions..."
+    with subprocess.Popen(
+        [sys.executable, "bootstrap.py"],
+        cwd=copy,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if pip_began in line:
+                break
+        site = next((copy / ".venv/lib").glob("python3*/site-packages"))
+        wait_until(lambda: (site / "ZODB").exists(), "pip has got to ZODB", 300)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr is not None
+        assert "goes on" in process.stderr.read()
+    began = time.monotonic()
+    result = bootstrap(copy)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert time.monotonic() - began < 180
+    subprocess.run([copy / ".venv/bin/python", "-m", "pip", "check"], check=True)
+    again = bootstrap(copy)
+    assert "Nothing had to be built" in again.stdout
