@@ -17,18 +17,22 @@ SCRIPT_MODE = 0o755
 
 
 def make_directories(cluster: Cluster) -> None:
-    """Make the folders that are missing; what exists keeps its mode."""
-    found = [
+    """Make the folders that are missing; folders of data that exist stay."""
+    own = [
         cluster.etc_directory,
-        cluster.backup.directory,
         cluster.log_directory,
         cluster.run_directory,
         cluster.daemon.tid_log.parent,
+        *(each.cache_directory for each in cluster.zopes),
     ]
-    found += [each.data_file.parent for each in cluster.storages]
-    found += [each.cache_directory for each in cluster.zopes]
-    for directory in found:
+    data = [
+        cluster.backup.directory,
+        *(each.data_file.parent for each in cluster.storages),
+    ]
+    for directory in (*own, *data):
         _make(directory, cluster.user)
+    # bootstrap.py keeps a log there before anybody knows of a user.
+    identity.hand_over(cluster.user, own)
 
 
 def _make(directory: Path, user: str | None) -> None:
