@@ -1,0 +1,182 @@
+"""From records to points: growth, proofs by servers, barriers, lost timelines."""
+
+from tidstorage.cut import Record
+from tidstorage.daemon.coherence import PATIENCE, Coherence, LostTimeline, Probe
+from tidstorage.point import HalfCommit
+from tidstorage.stamp import Stamp
+
+
+def name(text: str) -> bytes:
+    return text.encode().ljust(16, b".")
+
+
+def record(tid: int, text: str, participants: str = "", **seen: int) -> Record:
+    return Record(tid, Stamp(name(text), frozenset(participants), seen))
+
+
+def started(**options) -> Coherence:
+    return Coherence({"A": 10, "B": 20, "C": 30}, **options)
+
+
+def vector_of(advance) -> dict[str, int]:
+    assert advance is not None
+    return dict(advance.vector)
+
+
+def test_a_point_grows_when_both_records_are_there():
+    coherence = started()
+    assert coherence.advance() is None
+    coherence.add("A", [record(11, "t", "AB")], 1.0)
+    assert coherence.advance() is None
+    assert coherence.age(3.0) == 2.0
+    coherence.add("B", [record(21, "t", "AB")], 4.0)
+    advance = coherence.advance()
+    assert vector_of(advance) == {"A": 11, "B": 21, "C": 30}
+    assert advance.verified and not advance.damage
+    assert coherence.age(5.0) == 0 and coherence.waiting() == 0
+    assert coherence.advance() is None
+
+
+def test_records_that_come_twice_count_once():
+    coherence = started()
+    coherence.add("A", [record(9, "old", "A"), record(11, "t", "A")], 0)
+    coherence.add("A", [record(11, "t", "A"), record(12, "u", "A")], 0)
+    assert vector_of(coherence.advance())["A"] == 12
+
+
+def test_what_was_seen_has_to_be_there():
+    coherence = started()
+    coherence.add("B", [record(21, "reader", "B", A=12)], 0)
+    assert coherence.advance() is None
+    coherence.add("A", [record(11, "read", "A")], 0)
+    assert vector_of(coherence.advance()) == {"A": 11, "B": 21, "C": 30}
+
+
+def half(coherence: Coherence) -> None:
+    coherence.add("A", [record(11, "half", "AB")], 0)
+    assert coherence.advance() is None
+    assert coherence.questions(PATIENCE / 2) == {}
+    assert coherence.questions(2 * PATIENCE) == {"B": {name("half")}}
+
+
+def probe(lock_time: float | None, last: int = 20) -> Probe:
+    return Probe("B", frozenset({name("half")}), lock_time, last)
+
+
+HALF = HalfCommit(name("half"), {"A": 11}, ("B",))
+
+
+def test_a_free_lock_proves_a_half_commit():
+    coherence = started()
+    half(coherence)
+    assert coherence.answer(probe(None))
+    advance = coherence.advance()
+    assert vector_of(advance) == {"A": 11, "B": 20, "C": 30}
+    assert advance.damage == advance.new_damage == (HALF,)
+
+
+def test_a_lock_that_changed_hands_proves_it_and_one_that_did_not_proves_nothing():
+    coherence = started()
+    half(coherence)
+    assert not coherence.answer(probe(5.0))
+    assert not coherence.answer(probe(5.0))
+    assert coherence.advance() is None
+    # Equality only: that clock may be set back.
+    assert coherence.answer(probe(4.0))
+    assert coherence.advance() is not None
+
+
+def test_a_record_that_came_after_all_is_no_half_commit():
+    coherence = started()
+    half(coherence)
+    coherence.add("B", [record(21, "half", "AB")], 0)
+    coherence.advance()
+    assert not coherence.answer(probe(None))
+    coherence.add("A", [record(12, "next", "A")], 0)
+    advance = coherence.advance()
+    assert vector_of(advance) == {"A": 12, "B": 21, "C": 30} and not advance.damage
+
+
+def test_a_later_record_proves_it_too_and_it_stays_named_until_acknowledged():
+    coherence = started()
+    half(coherence)
+    coherence.add("B", [record(21, "later", "B", A=12)], 0)
+    advance = coherence.advance()
+    assert advance.new_damage == (HALF,)
+    coherence.add("C", [record(31, "more", "C")], 0)
+    advance = coherence.advance()
+    assert advance.damage == (HALF,) and advance.new_damage == ()
+    assert not coherence.acknowledge(name("another"))
+    assert coherence.acknowledge(HALF.commit_id)
+    assert coherence.standing().damage == ()
+    coherence.add("C", [record(32, "more", "C")], 0)
+    assert coherence.advance().damage == ()
+
+
+def test_damage_of_a_former_run_is_kept():
+    coherence = started(damage=[HALF])
+    coherence.add("C", [record(31, "t", "C")], 0)
+    assert coherence.advance().damage == (HALF,)
+
+
+def test_unstamped_records_make_points_unverified_until_a_barrier():
+    coherence = started()
+    coherence.add("A", [Record(11)], 0)
+    assert not coherence.advance().verified
+    coherence.add("A", [record(12, "t", "A")], 0)
+    assert not coherence.advance().verified
+    assert coherence.unstamped == {"A": 1, "B": 0, "C": 0}
+    coherence.take_barrier({"A": 13, "B": 20, "C": 30})
+    assert coherence.advance() is None
+    coherence.add("A", [Record(13)], 0)
+    advance = coherence.advance()
+    assert advance.verified and vector_of(advance)["A"] == 13
+    coherence.add("A", [record(14, "u", "A")], 0)
+    assert coherence.advance().verified
+
+
+def test_what_follows_a_barrier_unstamped_is_unverified_again():
+    coherence = started(verified=False)
+    coherence.take_barrier({"A": 11, "B": 20, "C": 30})
+    coherence.add("A", [Record(11), Record(12)], 0)
+    assert not coherence.advance().verified
+
+
+def test_a_barrier_launders_no_half_commit():
+    coherence = started(verified=False)
+    coherence.add("A", [record(11, "half", "AB")], 0)
+    coherence.add("C", [record(31, "torn later", "BC")], 0)
+    coherence.take_barrier({"A": 11, "B": 20, "C": 30})
+    advance = coherence.advance()
+    assert vector_of(advance) == {"A": 11, "B": 20, "C": 30}
+    assert advance.new_damage == (HALF,) and advance.verified
+
+
+def test_a_storage_that_nobody_observes_makes_points_unverified():
+    coherence = started()
+    coherence.add("A", [record(11, "t", "AX")], 0)
+    advance = coherence.advance()
+    assert vector_of(advance)["A"] == 11 and not advance.verified
+    assert "X" in coherence.unknown
+
+
+def test_a_retired_storage_is_known():
+    coherence = started(retired=["X"])
+    coherence.add("A", [record(11, "t", "AX")], 0)
+    assert coherence.advance().verified and not coherence.unknown
+
+
+def test_a_writer_that_has_seen_what_never_was():
+    coherence = started()
+    coherence.add("A", [record(11, "lost", "A", B=99)], 0)
+    assert coherence.advance() is None
+    assert coherence.questions(1) == {"B": {name("lost")}}
+    answer = Probe("B", frozenset({name("lost")}), None, 98)
+    coherence.answer(answer)
+    # It was only late.
+    assert coherence.lost_timeline == {}
+    coherence.answer(Probe("B", frozenset({name("lost")}), None, 97))
+    assert coherence.lost_timeline[name("lost")] == LostTimeline(
+        name("lost"), "A", 11, "B", 99, 97
+    )
+    assert coherence.advance() is None
