@@ -19,6 +19,7 @@ SCRIPT_MODE = 0o755
 def make_directories(cluster: Cluster) -> None:
     """Make the folders that are missing; folders of data that exist stay."""
     own = [
+        cluster.run_directory.parent,
         cluster.etc_directory,
         cluster.log_directory,
         cluster.run_directory,

@@ -142,3 +142,10 @@ class DemonstrationFailed(TidstorageError):
     """The demonstration did not show what it is there to show."""
 
     exit_status = 21
+
+
+class NotPermitted(TidstorageError):
+    """A file belongs to somebody else."""
+
+    exit_status = 22
+    hint = "Run it as the cluster's own user, or as root with [cluster] user set."

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 
 from tidstorage.commands import console
-from tidstorage.errors import TidstorageError
+from tidstorage.errors import NotPermitted, TidstorageError
 
 INTERRUPTED = 130
 
@@ -21,6 +21,10 @@ def run_reporting_errors(function: Callable[[], int]) -> int:
     except TidstorageError as error:
         console.print_error(str(error), error.hint)
         return error.exit_status
+    except PermissionError as error:
+        denied = NotPermitted(f"{error.filename}: {error.strerror}")
+        console.print_error(str(denied), denied.hint)
+        return denied.exit_status
     except KeyboardInterrupt:
         console.print_error("interrupted", "")
         return INTERRUPTED
