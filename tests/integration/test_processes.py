@@ -25,6 +25,7 @@ from tidstorage import (
     point,
     processes,
     running,
+    stopping,
     supervisor,
 )
 from tidstorage.backup import prepare
@@ -270,6 +271,26 @@ def test_stop_ends_what_no_supervisor_knows(deployed: Deployed) -> None:
     wait_until(lambda: not occupants.is_alive(pid), "supervisord is gone")
     assert deployed.stop() == ["ZEO server alpha", "ZEO server beta"]
     assert deployed.processes() == []
+    assert not any("killed" in each for each in deployed.told)
+
+
+def test_unsupervised_process_is_asked_to_end_and_waited_for() -> None:
+    code = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), sys.exit()))\n"
+        "print(flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    told: list[str] = []
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        stopping.end_processes({process.pid: "slow"}, told.append)
+        assert not occupants.is_alive(process.pid)
+        assert process.wait() == 0
+    assert told == []
 
 
 def test_stopped_supervisord_does_not_hold_up_the_stop(
