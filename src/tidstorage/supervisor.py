@@ -21,12 +21,14 @@ from tidstorage.errors import DescriptionError, NotReady
 _CALL_SECONDS = 20.0
 _START_SECONDS = 20.0
 _END_SECONDS = 40.0
+_NOTICE_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 #: What the kernel leaves for the path of a unix socket, less the suffix
 #: ``.<pid>`` under which supervisord first makes it.
 _LONGEST_SOCKET = 107 - len(".4194304")
 
 _NOT_RUNNING = 70
+_STILL_RUNNING = 91
 _ALREADY_STARTED = 60
 
 
@@ -106,8 +108,17 @@ class Supervisor:
         self._calls.addProcessGroup(name)
 
     def remove(self, name: str) -> None:
-        """Forget a stopped program."""
-        self._calls.removeProcessGroup(name)
+        """Forget a stopped program, once supervisord has noticed its end."""
+        deadline = time.monotonic() + _NOTICE_SECONDS
+        while True:
+            try:
+                self._calls.removeProcessGroup(name)
+                return
+            except xmlrpc.client.Fault as fault:
+                # It reaps its children when it next looks round.
+                if fault.faultCode != _STILL_RUNNING or time.monotonic() > deadline:
+                    raise
+            time.sleep(_POLL_SECONDS)
 
     def start(self, name: str) -> None:
         """Begin to start a program; NotReady where its script cannot be run."""
