@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from daemons import running_daemon
 from real import wait_until, zeo_server
-from sites import TESTS, Site
+from sites import TESTS, Committer, Site
 
 from tidstorage import journal, tid, tidlog
 from tidstorage.cut import coherent_cut
@@ -340,3 +340,34 @@ def test_servers_that_come_after_the_daemon(tmp_path):
             server.start()
             wait_until(lambda: "a" in daemon.peer().dump(), "the bootstrap", 60)
             assert daemon.peer().bootstraped() == b"1\n"
+
+
+@pytest.mark.parametrize("when", ["observed", "before the bootstrap"])
+def test_a_server_that_takes_an_unfinished_vote_for_its_last_transaction(site, when):
+    if when == "observed":
+        site.daemon.start()
+        site.bootstrapped()
+    site.write(2)
+    committer = Committer(site)
+    committer.vote("a", "c")
+    site.one.kill()
+    committer.close()
+    site.one.start()
+    committer = Committer(site)
+    phantom = committer.vector()["a"] - 1
+    assert phantom > last_tid(site.files["a"])
+    if when != "observed":
+        site.daemon.start()
+        site.bootstrapped()
+    # Whoever commits now has seen what is in no file.
+    tids = committer.commit("b", "d")
+    wait_until(
+        lambda: all(site.dump()[each] >= last for each, last in tids.items()),
+        "nobody waits for it",
+    )
+    tids = committer.commit("a", "c")
+    assert tids["a"] > phantom
+    site.wait_for_all()
+    committer.close()
+    assert {point.timeline for point in site.points()} == {1}
+    assert "CRITICAL" not in site.daemon.log.read_text()

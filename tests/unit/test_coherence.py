@@ -180,3 +180,17 @@ def test_a_writer_that_has_seen_what_never_was():
         name("lost"), "A", 11, "B", 99, 97
     )
     assert coherence.advance() is None
+
+
+def test_an_end_that_is_no_record_is_all_there_is_to_see():
+    # A server that was killed amid a vote names that vote's TID as its last.
+    coherence = started()
+    coherence.add("B", [record(21, "reader", "B", A=16)], 0)
+    assert coherence.advance() is None
+    coherence.add_end("A", 15)
+    advance = coherence.advance()
+    assert vector_of(advance) == {"A": 10, "B": 21, "C": 30} and advance.verified
+    coherence.add("B", [record(22, "reader", "B", A=16)], 0)
+    assert vector_of(coherence.advance()) == {"A": 10, "B": 22, "C": 30}
+    coherence.add("A", [record(17, "t", "A")], 0)
+    assert vector_of(coherence.advance()) == {"A": 17, "B": 22, "C": 30}

@@ -72,9 +72,13 @@ class Advance:
 
 @dataclass(slots=True)
 class _Seen:
-    """What is above the point in one storage, and when it arrived."""
+    """What is above the point in one storage, and when it arrived.
+
+    end: up to here no other record will ever come.
+    """
 
     records: list[Record] = field(default_factory=list)
+    end: int = 0
     arrivals: deque[tuple[int, float]] = field(default_factory=deque)
     last: int = 0
 
@@ -120,6 +124,11 @@ class Coherence:
         seen.arrivals.append((seen.last, now))
         self.unstamped[storage] += sum(each.stamp is None for each in new)
 
+    def add_end(self, storage: str, tid: int) -> None:
+        """No other record of the storage will ever have a TID up to this one."""
+        seen = self._seen[storage]
+        seen.end = max(seen.end, tid)
+
     def age(self, now: float) -> float:
         """Seconds since the arrival of the oldest record that no point covers."""
         oldest = [each.arrivals[0][1] for each in self._seen.values() if each.arrivals]
@@ -136,6 +145,7 @@ class Coherence:
         if barrier is not None:
             self._prove_by(barrier, result)
             result = self._cut()
+        tolerant = self._of_records(result.tolerant)
         self._undecided = {each.commit_id: each for each in result.undecided}
         new_damage = tuple(
             each for each in result.half_commits if each.commit_id not in self._damage
@@ -144,22 +154,28 @@ class Coherence:
         self._locks = {
             key: lock for key, lock in self._locks.items() if key[0] in self._undecided
         }
-        if any(result.unstamped.values()) or self.unknown:
+        if not self._stamped_between(self.vector, tolerant) or self.unknown:
             self.verified = False
         if barrier is not None and all(
             result.tolerant[each] >= tid for each, tid in barrier.items()
         ):
-            self.verified = self._stamped_between(barrier, result.tolerant)
+            self.verified = self._stamped_between(barrier, tolerant)
             self._barrier = None
-        elif result.tolerant == self.vector:
+        elif tolerant == self.vector:
             return None
-        self._keep_above(result.tolerant)
+        self._keep_above(tolerant)
         return Advance(
             dict(self.vector), tuple(self._damage.values()), new_damage, self.verified
         )
 
     def _cut(self) -> CutResult:
-        records = {storage: seen.records for storage, seen in self._seen.items()}
+        records = {
+            # An end that is no record stands for one: what saw it saw no more.
+            storage: [*seen.records, Record(seen.end)]
+            if seen.end > seen.last
+            else seen.records
+            for storage, seen in self._seen.items()
+        }
         try:
             result = coherent_cut(
                 records, self.vector, retired=self._retired, dead=self._dead
@@ -175,6 +191,13 @@ class Coherence:
             )
         self.unknown = ""
         return result
+
+    def _of_records(self, vector: Vector) -> dict[str, int]:
+        """The vector, with the last record in place of an end that is none."""
+        return {
+            storage: min(tid, self._seen[storage].last)
+            for storage, tid in vector.items()
+        }
 
     def _keep_above(self, vector: Vector) -> None:
         self.vector = dict(vector)
@@ -197,7 +220,8 @@ class Coherence:
                 asked.setdefault(storage, set()).add(commit_id)
         for record in self._first_waiting():
             for storage, bound in record.stamp.vector.items() if record.stamp else ():
-                if storage in self._seen and bound > self._seen[storage].last + 1:
+                seen = self._seen.get(storage)
+                if seen is not None and bound > max(seen.last, seen.end) + 1:
                     assert record.stamp is not None
                     asked.setdefault(storage, set()).add(record.stamp.commit_id)
         return {
@@ -261,7 +285,10 @@ class Coherence:
     def _barrier_reached(self) -> dict[str, int] | None:
         if self._barrier is None:
             return None
-        if all(self._seen[each].last >= tid for each, tid in self._barrier.items()):
+        if all(
+            max(self._seen[each].last, self._seen[each].end) >= tid
+            for each, tid in self._barrier.items()
+        ):
             return self._barrier
         return None
 

@@ -8,6 +8,7 @@ it.  Where the file is on this machine, it tells all.
 
 import binascii
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,38 +29,59 @@ class HistoryChanged(Exception):
     """The last record that was seen is not in the storage any more."""
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """``complete``: there was no other record when the server was asked."""
+
+    records: list[Record]
+    complete: bool
+
+
 def fetch(
     client: ClientStorage,
     after: int,
+    anchor: int | None,
     expected: int,
     aliases: Mapping[str, str],
     data_file: Path | None = None,
-) -> list[Record]:
-    """The records with a TID above ``after``, in order; maybe not the newest yet.
+) -> Fetched:
+    """The records with a TID above ``after``, in order.
 
-    expected: how many there may be; a wrong number costs time only.
-    HistoryChanged where the record ``after`` vanished; what ZEO raises where the
-    server cannot be asked.
+    anchor: the TID, not above ``after``, of a record that has to be there; None
+    where none is known.  expected: how many records may be new; a wrong number
+    costs time only.  HistoryChanged where the anchor is gone; what ZEO raises where
+    the server cannot be asked.
     """
     size = expected + 1
+    reached = after if anchor is None else anchor
     while size <= _LARGEST_BATCH:
         try:
             newest_first = client._call("undoLog", 0, -size)
             found = {_tid(entry): entry for entry in newest_first}
         except (UndoError, _NoTid):
             break
-        if any(number <= after for number in found):
-            if after not in found:
-                raise HistoryChanged(tid.to_text(after))
-            return [
+        if any(number <= reached for number in found):
+            if anchor is not None and anchor not in found:
+                raise HistoryChanged(tid.to_text(anchor))
+            records = [
                 Record(number, _stamp(found[number], aliases))
                 for number in sorted(found)
                 if number > after
             ]
+            return Fetched(records, True)
         if len(newest_first) < size:
             # Up to the start of the file, or to where a pack has been.
             break
         size *= _GROWTH
+    return Fetched(_read(client, after, aliases, data_file), False)
+
+
+def _read(
+    client: ClientStorage,
+    after: int,
+    aliases: Mapping[str, str],
+    data_file: Path | None,
+) -> list[Record]:
     if data_file is not None:
         try:
             return [

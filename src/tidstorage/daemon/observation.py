@@ -152,16 +152,23 @@ class Observation:
         def records(storage: str, seen: Sequence[Record]) -> None:
             _hand_over(loop, self._on_records, coherence, storage, seen)
 
+        def ended(storage: str, last: int) -> None:
+            _hand_over(loop, self._on_end, coherence, storage, last)
+
         def probe(answer: Probe) -> None:
             _hand_over(loop, self._on_probe, coherence, answer)
 
         def changed(storage: str, why: str) -> None:
             _hand_over(loop, self._on_history_changed, coherence, storage, why)
 
-        reports = Reports(records, probe, changed)
+        reports = Reports(records, ended, probe, changed)
         self._observers = {
             each.id: StorageObserver(
-                each, self._aliases, reports, first.vector[each.id]
+                each,
+                self._aliases,
+                reports,
+                first.vector[each.id],
+                is_record=first.source == "stamps",
             )
             for each in self._settings.storages
         }
@@ -180,6 +187,11 @@ class Observation:
     ) -> None:
         if coherence is self._coherence:
             coherence.add(storage, seen, time.monotonic())
+            self._wake.set()
+
+    def _on_end(self, coherence: Coherence, storage: str, last: int) -> None:
+        if coherence is self._coherence:
+            coherence.add_end(storage, last)
             self._wake.set()
 
     def _on_probe(self, coherence: Coherence, answer: Probe) -> None:

@@ -36,9 +36,13 @@ _SMALLEST_CACHE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """Whom to tell; called in the observer's thread."""
+    """Whom to tell; called in the observer's thread.
+
+    ended: a storage has no further record up to this TID, and never will.
+    """
 
     records: Callable[[str, Sequence[Record]], None]
+    ended: Callable[[str, int], None]
     probe: Callable[[Probe], None]
     history_changed: Callable[[str, str], None]
 
@@ -77,9 +81,11 @@ class _Listener:
 
 
 class StorageObserver:
-    """Observes from the record ``after`` on, until closed.
+    """Observes what comes after the TID ``after``, until closed.
 
-    ``connected`` and ``last`` (the last TID handed over) are for people to see.
+    is_record: ``after`` is known to be the TID of a record, not just the last one
+    that a server named.  ``connected`` and ``last`` (the last TID handed over) are
+    for people to see.
     """
 
     def __init__(
@@ -88,9 +94,13 @@ class StorageObserver:
         aliases: Mapping[str, str],
         reports: Reports,
         after: int,
+        *,
+        is_record: bool,
     ) -> None:
         self.storage = storage
         self.last = after
+        self._anchor = after if is_record and after else None
+        self._ended = after
         self.connected = False
         self._aliases = aliases
         self._reports = reports
@@ -190,21 +200,34 @@ class StorageObserver:
             last = tid.from_bytes(client._call("lastTransaction"))
             if last < self.last:
                 raise HistoryChanged(tid.to_text(self.last))
-        if announced or last > self.last:
-            self._fetch(client, announced)
-        if last > self.last:
-            # Not yet: the file is behind what the server said.
+            self._ended = min(self._ended, last)
+        if announced or last > self._ended:
+            complete = self._fetch(client, announced)
+            if last > self._ended and complete:
+                # A server that was killed amid a vote takes the TID of that vote
+                # for its last one.
+                self._ended = last
+                self._reports.ended(self.storage.id, last)
+        if last > self._ended:
+            # Not yet: an iteration may end early.
             self._again(asked)
         elif asked:
             self._reports.probe(Probe(self.storage.id, asked, lock_time, last))
 
-    def _fetch(self, client: ClientStorage, announced: int) -> None:
-        records = fetch(
-            client, self.last, max(announced, 1), self._aliases, self.storage.data_file
+    def _fetch(self, client: ClientStorage, announced: int) -> bool:
+        fetched = fetch(
+            client,
+            self.last,
+            self._anchor,
+            max(announced, 1),
+            self._aliases,
+            self.storage.data_file,
         )
-        if records:
-            self._reports.records(self.storage.id, records)
-            self.last = records[-1].tid
+        if fetched.records:
+            self._reports.records(self.storage.id, fetched.records)
+            self.last = self._anchor = fetched.records[-1].tid
+            self._ended = max(self._ended, self.last)
+        return fetched.complete
 
     def _say_connected(self, connected: bool, error: Exception | None = None) -> None:
         if connected != self.connected or (error and not self._said):
