@@ -1,5 +1,6 @@
 """Reading cluster.toml: the cluster, or every mistake in it at once."""
 
+import re
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from tidstorage.cluster import Cluster
-from tidstorage.description import checks, mistakes, model
+from tidstorage.description import checks, mistakes, model, values
 from tidstorage.description.mistakes import Mistake
 from tidstorage.description.resolve import resolve
 from tidstorage.errors import DescriptionError
@@ -21,6 +22,7 @@ def load_cluster(path: Path) -> Cluster:
     was expected and what was found.
     """
     path = path.absolute()
+    _refuse_folder(path.parent)
     text = _read(path)
     try:
         data = tomllib.loads(text)
@@ -44,6 +46,15 @@ def load_cluster(path: Path) -> Cluster:
     if found:
         raise DescriptionError(mistakes.report(path, found, text))
     return resolve(description, path)
+
+
+def _refuse_folder(folder: Path) -> None:
+    """The folder's name goes into every generated file and the crontab."""
+    if re.fullmatch(values.PATH.pattern, str(folder)) is None:
+        raise DescriptionError(
+            f"the cluster's folder is {str(folder)!r}: expected {values.PATH.expected}",
+            "Move the folder to a path without them.",
+        )
 
 
 def _read(path: Path) -> str:

@@ -1,8 +1,6 @@
 """What a cluster needs once: mount points, a first user, a first point."""
 
 import json
-import os
-import pwd
 import secrets
 import subprocess
 from collections.abc import Callable, Sequence
@@ -14,10 +12,9 @@ from typing import Any
 from tidstorage import barrier, durable, lock, point, processes
 from tidstorage.backup import prepare
 from tidstorage.cluster import Cluster, Zope
-from tidstorage.errors import ClusterRunning, NotReady, PartMissing
-from tidstorage.parts import Part, parts_of
+from tidstorage.errors import NotReady, PartMissing
+from tidstorage.parts import parts_of
 from tidstorage.point import Point
-from tidstorage.running import processes_of
 
 USER = "admin"
 #: Before the JSON in the last line of the script that runs inside Zope.
@@ -125,33 +122,17 @@ def _run_in_zope(cluster: Cluster, tell: Tell) -> tuple[tuple[str, ...], Path | 
     generated = not secret.exists()
     if generated:
         durable.replace_text(secret, secrets.token_urlsafe(_PASSWORD_BYTES) + "\n")
-        _give_to_user(cluster, secret)
     request = {
         "mount_points": [each for each in paths if each != "/"],
         "user": USER,
         "password_file": str(secret),
     }
-    done = _console(cluster, _free_zope(cluster), request, tell)
+    done = _console(cluster, cluster.zopes[0], request, tell)
     if not done["user"] and generated:
         # The site has its users already.
         secret.unlink()
     durable.replace_text(_record(cluster), json.dumps({"mount_points": paths}) + "\n")
     return tuple(done["mounted"]), secret if done["user"] else None
-
-
-def _free_zope(cluster: Cluster) -> Zope:
-    """One that does not run: a running one has its client caches locked."""
-    parts: dict[str, Part] = {
-        each.name: each for each in parts_of(cluster) if each.kind == "zope"
-    }
-    up = processes_of(list(parts.values()))
-    for zope in cluster.zopes:
-        if zope.managed and parts[zope.name].program not in up:
-            return zope
-    raise ClusterRunning(
-        "every Zope is running, and init needs the caches of one",
-        f"Stop one first (bin/cluster stop {cluster.zopes[0].name}), then start it.",
-    )
 
 
 def _console(
@@ -168,7 +149,6 @@ def _console(
             stderr=subprocess.STDOUT,
             text=True,
             timeout=_CONSOLE_SECONDS,
-            **_as_user(cluster),
         )
     except OSError as error:
         raise PartMissing(
@@ -201,18 +181,3 @@ def _inside_zope() -> Path:
     if found is None or found.origin is None:
         raise PartMissing("the product Products.TIDStorage is not installed")
     return Path(found.origin).with_name("initialise.py")
-
-
-def _give_to_user(cluster: Cluster, path: Path) -> None:
-    """Zope, that runs as the user, has to read it."""
-    if owner := _as_user(cluster):
-        os.chown(path, owner["user"], owner["group"])
-
-
-def _as_user(cluster: Cluster) -> dict[str, Any]:
-    """Where root starts the cluster for another: its caches have to be his."""
-    if cluster.user is None or os.geteuid() != 0:
-        return {}
-    entry = pwd.getpwnam(cluster.user)
-    groups = os.getgrouplist(cluster.user, entry.pw_gid)
-    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": groups}

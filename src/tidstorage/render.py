@@ -55,7 +55,7 @@ def generated_files(cluster: Cluster) -> list[GeneratedFile]:
     """Everything below etc/."""
     files = [_zeo(cluster, zeo) for zeo in cluster.zeos]
     for zope in cluster.zopes:
-        files += [_zope(cluster, zope), _wsgi(zope)]
+        files += [_zope(cluster, zope), _console(cluster, zope), _wsgi(zope)]
     files += [_daemon(cluster), _crontab(cluster), _logrotate(cluster)]
     return [*files, _supervisor(cluster, files)]
 
@@ -119,7 +119,7 @@ def _zope_scripts(zope: Zope) -> list[Script]:
             f"zope-{zope.name}-console",
             "Zope2.utilities.zconsole:main",
             eggs,
-            (str(zope.configuration),),
+            (str(console_configuration(zope)),),
             position=2,
         ),
     ]
@@ -175,7 +175,9 @@ def _zope(cluster: Cluster, zope: Zope) -> GeneratedFile:
         {
             "name": zope.name,
             "directory": str(cluster.directory),
+            "client_label": zope.name,
             "cache_directory": str(zope.cache_directory),
+            "keeps_client_caches": True,
             "pid_file": str(zope.pid_file),
             "threads": zope.threads,
             "backend_ip": cluster.daemon.host,
@@ -196,6 +198,24 @@ def _zope(cluster: Cluster, zope: Zope) -> GeneratedFile:
             ],
         },
     )
+
+
+def _console(cluster: Cluster, zope: Zope) -> GeneratedFile:
+    """For a second process beside the Zope, which has its cache files locked."""
+    file = _zope(cluster, zope)
+    name = f"{zope.name}-console"
+    return GeneratedFile(
+        f"zope-{name}-conf",
+        file.template,
+        console_configuration(zope),
+        {**file.data, "client_label": name, "keeps_client_caches": False},
+    )
+
+
+def console_configuration(zope: Zope) -> Path:
+    """The zope.conf of a Zope's console."""
+    path = zope.configuration
+    return path.with_name(f"{path.stem}-console{path.suffix}")
 
 
 def _wsgi(zope: Zope) -> GeneratedFile:

@@ -177,6 +177,12 @@ def test_a_missing_file(tmp_path):
         load_cluster(tmp_path / "cluster.toml")
 
 
+def test_a_folder_that_no_crontab_could_name_is_refused(tmp_path):
+    folder = tmp_path / "100% mine"
+    folder.mkdir()
+    assert "the cluster's folder" in mistakes(folder, TWO)
+
+
 def test_a_wrong_table_is_no_reason_to_blame_another(tmp_path):
     text = mistakes(tmp_path, TWO.replace('mount-point = "/"', "mount-point = 3"))
     assert "1 mistake:" in text

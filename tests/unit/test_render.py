@@ -55,6 +55,14 @@ def test_the_product_is_told_the_storages_and_the_daemon(description):
     ]
 
 
+def test_the_console_keeps_off_the_caches_of_its_running_zope(description):
+    assert "cache-path" in texts(description)["zope-web-1.conf"]
+    assert "cache-path" not in texts(description)["zope-web-1-console.conf"]
+    scripts = {each.name: each for each in render.scripts(load_cluster(description))}
+    (configuration,) = scripts["zope-web-1-console"].arguments
+    assert configuration.endswith("etc/zope-web-1-console.conf")
+
+
 def test_a_changed_port_changes_the_digest_of_that_zope_alone(description):
     def digests():
         text = texts(description)["supervisord.conf"]
