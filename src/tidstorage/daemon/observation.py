@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 _TICK = 0.25
 #: Seconds between two computations, at least, and as a multiple of the last one's
 #: length: records that wait for a server that is down must not cost everything.
-_SHORTEST_PAUSE = 0.01
+_SHORTEST_PAUSE = 0.02
 _PAUSE_FACTOR = 5
 #: Seconds between attempts at a barrier: first and longest pause.
 _FIRST_PAUSE = 1.0

@@ -25,7 +25,7 @@ from tidstorage.record import Record
 logger = logging.getLogger(__name__)
 
 #: Seconds in which announcements gather, so that one call fetches many records.
-GATHERING = 0.03
+GATHERING = 0.05
 #: Seconds after which a server is asked even if it announced nothing.
 LOOK_PERIOD = 5.0
 #: Seconds between attempts to reach a server.
