@@ -15,6 +15,7 @@ from sites import TESTS, Committer, Site
 from tidstorage import journal, tid, tidlog
 from tidstorage.cut import coherent_cut
 from tidstorage.engines.filestorage import last_tid, read_records
+from tidstorage.point import Point, now
 
 pytestmark = pytest.mark.integration
 
@@ -302,9 +303,17 @@ def test_a_writer_from_a_lost_timeline_is_an_alarm(site):
     site.write(3)
     assert site.dump()["a"] == before["a"]
     log = site.daemon.log.read_text()
-    assert (
-        log.count("CRITICAL") == 1 and tid.to_text(last_tid(site.files["d"]))[:6] in log
-    )
+    assert log.count("CRITICAL") == 1 and "storage d" in log
+    # Somebody accepts what there is; stamps made meanwhile know nothing wrong.
+    floor = Point(site.ends(), now(), "barrier")
+    journal.Journal(site.daemon.journal).append(journal.Floor(floor, "rebase"))
+    site.wait_for_all()
+    site.write(2)
+    site.wait_for_all()
+    site.daemon.kill()
+    site.write(2)
+    site.daemon.start()
+    site.wait_for_all()
 
 
 def test_only_its_wire_only_ids_are_believed(site):

@@ -55,7 +55,7 @@ class Observation:
         self._timeline = former.timeline
         self._former: Point | None = former.point
         self._acknowledged = set(former.acknowledged)
-        self._acknowledgements = resuming.Acknowledgements(settings.journal)
+        self._others = resuming.OthersEntries(settings.journal)
         self._coherence: Coherence | None = None
         self._observers: dict[str, StorageObserver] = {}
         self._changed: str | None = None
@@ -211,7 +211,8 @@ class Observation:
         coherence = self._coherence
         verifying: asyncio.Task[None] | None = None
         try:
-            while self._changed is None:
+            # A former point that turns up meanwhile is a floor to go on from.
+            while self._changed is None and self._former is None:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), _TICK)
                 self._wake.clear()
@@ -225,7 +226,11 @@ class Observation:
         finally:
             if verifying is not None:
                 verifying.cancel()
-        self._begin_timeline(self._changed)
+        self._stop_observers()
+        self._coherence = None
+        if self._changed is not None:
+            self._former = None
+            self._begin_timeline(self._changed, coherence)
 
     def _advance(self, coherence: Coherence) -> None:
         advance = coherence.advance()
@@ -274,12 +279,28 @@ class Observation:
                     lost.seen,
                     tid.to_text(lost.last),
                 )
-        acknowledged = self._acknowledgements.new()
-        self._acknowledged.update(acknowledged)
-        accepted = [each for each in acknowledged if coherence.acknowledge(each)]
-        if accepted:
-            logger.info("acknowledged: %s", [each.hex() for each in accepted])
+        for entry in self._others.new():
+            match entry:
+                case journal.Acknowledgement(commit_id=commit_id, by=by):
+                    self._accept(coherence, commit_id, by)
+                case journal.Floor(point=floor, reason=reason):
+                    self._rebase(coherence, floor, reason)
+
+    def _accept(self, coherence: Coherence, commit_id: bytes, by: str) -> None:
+        self._acknowledged.add(commit_id)
+        if coherence.acknowledge(commit_id):
+            logger.info("half commit %s was accepted by %s", commit_id.hex(), by)
             self._publish(coherence.standing(), "stamps")
+
+    def _rebase(self, coherence: Coherence, floor: Point, reason: str) -> None:
+        """Go on from a floor that somebody set, unless that is a step back."""
+        before, after = coherence.vector, floor.vector
+        if all(after.get(each, 0) >= last for each, last in before.items()) and any(
+            after[each] > last for each, last in before.items()
+        ):
+            logger.warning("going on from the floor %s: %s", floor.id, reason)
+            self._former = resuming.of_storages(floor, self._settings.storages)
+            self._wake.set()
 
     def _verify(self, coherence: Coherence, now: float) -> "asyncio.Task[None] | None":
         """Take a barrier where unstamped writers left points unverified."""
@@ -295,18 +316,13 @@ class Observation:
             logger.warning("points stay unverified: %s", error)
         self._wake.set()
 
-    def _begin_timeline(self, why: str) -> None:
+    def _begin_timeline(self, why: str, coherence: Coherence) -> None:
         beside = resuming.timeline_beside(self._settings.storages)
         self._timeline = max(self._timeline + 1, beside)
         logger.critical("a new timeline, number %d: %s", self._timeline, why)
-        assert self._coherence is not None
         self._note(
-            journal.Timeline(
-                point.now(), self._timeline, dict(self._coherence.vector), why
-            )
+            journal.Timeline(point.now(), self._timeline, dict(coherence.vector), why)
         )
-        self._stop_observers()
-        self._coherence = None
 
 
 def _hand_over(

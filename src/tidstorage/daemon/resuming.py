@@ -1,6 +1,7 @@
 """Where a daemon goes on: what its files say of the time before it started."""
 
 import json
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,10 +9,14 @@ from pathlib import Path
 from tidstorage import journal, point, tidlog
 from tidstorage.daemon.configuration import ObservedStorage, Settings
 from tidstorage.errors import FileUnreadable
-from tidstorage.journal import Acknowledgement, Published, Timeline
+from tidstorage.journal import Acknowledgement, Floor, Published, Timeline
 from tidstorage.point import Point
 
+logger = logging.getLogger(__name__)
+
 _POINT = b'{"kind": "point"'
+_WIRE = b'"source": "wire"'
+_OTHERS = (b'{"kind": "acknowledgement"', b'{"kind": "floor"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ def read(settings: Settings) -> Former:
     if settings.journal is not None and settings.journal.exists():
         for entry in _entries_but_old_points(settings.journal):
             match entry:
-                case Published(found) if found.source != "wire":
+                case Published(found):
                     last = found
                     timeline = max(timeline, found.timeline)
                 case Timeline(number=number):
@@ -42,6 +47,9 @@ def read(settings: Settings) -> Former:
                     timeline = max(timeline, number)
                 case Acknowledgement(commit_id=commit_id):
                     acknowledged.add(commit_id)
+                case Floor(point=found) if last is None or _is_above(found, last):
+                    last = found
+                    timeline = max(timeline, found.timeline)
     elif settings.tid_log is not None and settings.tid_log.exists():
         vector = tidlog.read_last(settings.tid_log)
         last = Point(vector, point.now(), "stamps", verified=False)
@@ -50,31 +58,29 @@ def read(settings: Settings) -> Former:
         # Files were swapped while no daemon ran.
         last, timeline = None, beside
     return Former(
-        timeline, _for_storages(last, settings.storages), frozenset(acknowledged)
+        timeline, of_storages(last, settings.storages), frozenset(acknowledged)
     )
 
 
 def _entries_but_old_points(path: Path) -> Iterator[journal.Entry]:
-    """In order, but of all points only the last: a journal has millions of them."""
+    """In order, but of points in a row only the last: there are millions of them."""
     newest = b""
     with path.open("rb") as stream:
         for line in stream:
             if not line.endswith(b"\n"):
                 break
-            if line.startswith(_POINT) and b'"source": "wire"' not in line:
-                newest = line
-                continue
             if line.startswith(_POINT):
+                if _WIRE not in line:
+                    newest = line
                 continue
-            entry = _parsed(path, line)
-            if isinstance(entry, Timeline):
-                newest = b""
-            if entry is not None:
-                yield entry
-    if newest:
-        entry = _parsed(path, newest)
-        if entry is not None:
-            yield entry
+            for each in (newest, line) if newest else (line,):
+                entry = _parsed(path, each)
+                if entry is not None:
+                    yield entry
+            newest = b""
+    entry = _parsed(path, newest) if newest else None
+    if entry is not None:
+        yield entry
 
 
 def _parsed(path: Path, line: bytes) -> journal.Entry | None:
@@ -99,7 +105,12 @@ def timeline_beside(storages: Iterable[ObservedStorage]) -> int:
     return max(known)
 
 
-def _for_storages(
+def _is_above(new: Point, old: Point) -> bool:
+    """Whether a floor tells of more than a point: never go back for one."""
+    return all(new.vector.get(each, 0) >= last for each, last in old.vector.items())
+
+
+def of_storages(
     last: Point | None, storages: Iterable[ObservedStorage]
 ) -> Point | None:
     """A point that lacks a storage is none to go on from: it has to be a cut."""
@@ -116,8 +127,11 @@ def _for_storages(
     )
 
 
-class Acknowledgements:
-    """What others write into the journal while the daemon runs."""
+class OthersEntries:
+    """What others write into the journal while the daemon runs.
+
+    The daemon writes neither acknowledgements nor floors itself.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -129,8 +143,8 @@ class Acknowledgements:
         except FileNotFoundError:
             return 0
 
-    def new(self) -> list[bytes]:
-        """Commit ids acknowledged since the last call."""
+    def new(self) -> list[Acknowledgement | Floor]:
+        """Those written since the last call; a broken one is logged, and left out."""
         size = self._size()
         if self._path is None or size <= self._position:
             self._position = min(size, self._position)
@@ -142,8 +156,12 @@ class Acknowledgements:
         self._position += whole
         found = []
         for line in data[:whole].splitlines():
-            if line.startswith(b'{"kind": "acknowledgement"'):
-                entry = _parsed(self._path, line)
-                if isinstance(entry, Acknowledgement):
-                    found.append(entry.commit_id)
+            if line.startswith(_OTHERS):
+                try:
+                    entry = _parsed(self._path, line)
+                except FileUnreadable as error:
+                    logger.error("%s", error)
+                    continue
+                if isinstance(entry, Acknowledgement | Floor):
+                    found.append(entry)
         return found

@@ -1,0 +1,127 @@
+"""What a daemon that starts takes from the files of the former one."""
+
+import datetime
+
+import pytest
+
+from tidstorage import journal, point
+from tidstorage.daemon import resuming
+from tidstorage.daemon.configuration import ObservedStorage, Settings
+from tidstorage.daemon.resuming import OthersEntries
+from tidstorage.journal import Acknowledgement, Floor, Journal, Published, Timeline
+from tidstorage.point import HalfCommit, Point
+
+TIME = datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC)
+HALF = HalfCommit(b"0123456789abcdef", {"a": 5}, ("b",))
+STORAGES = tuple(ObservedStorage(each, ("localhost", 1), each) for each in "ab")
+
+
+def at(a: int, b: int, timeline: int = 1, source: str = "stamps", **options) -> Point:
+    return Point({"a": a, "b": b}, TIME, source, timeline, **options)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(
+        tid_log=tmp_path / "tidlog", journal=tmp_path / "journal", storages=STORAGES
+    )
+
+
+def written(settings, *entries) -> resuming.Former:
+    Journal(settings.journal).append(*entries)
+    return resuming.read(settings)
+
+
+def test_a_new_start(settings):
+    assert resuming.read(settings) == resuming.Former()
+
+
+def test_the_last_point_with_its_damage(settings):
+    former = written(
+        settings,
+        Published(at(1, 1)),
+        Acknowledgement(TIME, HALF.commit_id, "me"),
+        Published(at(2, 2, damage=(HALF,), verified=False)),
+        Published(at(9, 9, source="wire")),
+    )
+    assert former.point == at(2, 2, damage=(HALF,), verified=False)
+    assert former.timeline == 1
+    assert former.acknowledged == {HALF.commit_id}
+
+
+def test_a_torn_last_line_is_no_point(settings):
+    written(settings, Published(at(1, 1)), Published(at(2, 2)))
+    settings.journal.write_bytes(settings.journal.read_bytes()[:-5])
+    assert resuming.read(settings).point == at(1, 1)
+
+
+def test_a_timeline_that_has_no_point_yet(settings):
+    former = written(settings, Published(at(5, 5)), Timeline(TIME, 2, {}, "restore"))
+    assert former.point is None and former.timeline == 2
+    assert written(settings, Published(at(1, 1, 2))).point == at(1, 1, 2)
+
+
+def test_a_floor_counts_unless_it_is_a_step_back(settings):
+    assert written(settings, Published(at(5, 5)), Floor(at(4, 6), "x")).point == at(
+        5, 5
+    )
+    assert written(settings, Floor(at(5, 6), "x")).point == at(5, 6)
+
+
+def test_a_point_that_lacks_a_storage_is_none_to_go_on_from(settings):
+    former = written(settings, Published(Point({"a": 5}, TIME, "stamps", 3)))
+    assert former.point is None and former.timeline == 3
+
+
+def test_removed_storages_and_wire_only_ids_are_left_out(settings):
+    vector = {"a": 5, "b": 6, "gone": 7}
+    former = written(settings, Published(Point(vector, TIME, "stamps")))
+    assert former.point.vector == {"a": 5, "b": 6}
+
+
+def test_without_a_journal_the_tid_log(settings):
+    settings.tid_log.write_text("1.00 f {'a': 5, 'b': 6}\n2.00 d {'a': 7}\n")
+    former = resuming.read(settings)
+    assert former.point.vector == {"a": 7, "b": 6} and not former.point.verified
+
+
+def test_files_that_were_swapped_while_no_daemon_ran(settings, tmp_path):
+    data_file = tmp_path / "Data.fs"
+    point.write_beside(at(1, 1, timeline=4), [data_file])
+    local = Settings(
+        journal=settings.journal,
+        storages=(ObservedStorage("a", ("localhost", 1), "a", (), data_file),),
+    )
+    former = written(local, Published(at(5, 5, timeline=3)))
+    assert former.point is None and former.timeline == 4
+
+
+def test_a_broken_entry_is_named(settings):
+    settings.journal.write_text('{"kind": "point", "version": 1}\n')
+    with pytest.raises(resuming.FileUnreadable, match="not an entry"):
+        resuming.read(settings)
+
+
+def test_what_others_write_meanwhile(settings):
+    writer = Journal(settings.journal)
+    acknowledgement = Acknowledgement(TIME, HALF.commit_id, "me")
+    writer.append(acknowledgement)
+    others = OthersEntries(settings.journal)
+    assert others.new() == []
+    writer.append(Published(at(1, 1)), acknowledgement, Floor(at(1, 1), "x"))
+    assert others.new() == [acknowledgement, Floor(at(1, 1), "x")]
+    assert others.new() == []
+    with settings.journal.open("ab") as stream:
+        stream.write(b'{"kind": "acknowledgement"}\n{"kind": "acknow')
+    assert others.new() == []
+    settings.journal.unlink()
+    assert others.new() == []
+    Journal(settings.journal).append(acknowledgement)
+    assert others.new() == [acknowledgement]
+
+
+def test_kinds_of_entries_start_as_they_are_looked_for(settings):
+    """The daemon tells them by the start of the line, without parsing it."""
+    entries = [Published(at(1, 1)), Floor(at(1, 1), "x")]
+    for entry in entries:
+        assert str(journal.to_json(entry)).startswith("{'kind': ")
