@@ -18,6 +18,8 @@ from tidstorage.supervisor import Program, Supervisor
 START_SECONDS = 120.0
 _POLL_SECONDS = 0.1
 _MOST_QUESTIONS = 16
+#: What supervisor does not start again by itself.
+_GIVEN_UP = {"FATAL", "STOPPED"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +169,14 @@ def _await_ready(
             for part in waiting:
                 program = programs[part.program]
                 pids[part.program] = pids[part.program] or program.pid
-                if _has_ended(program, pids[part.program]):
+                if part not in new:
+                    # It ran before: should it end just now, as after a kill,
+                    # supervisor starts it again by itself.
+                    if program.state in _GIVEN_UP:
+                        ended.append(part)
+                elif _has_ended(program, pids[part.program]):
                     ended.append(part)
-                elif reasons[part] is None and part in new:
+                elif reasons[part] is None:
                     tell(f"{part.label} answers ({time.monotonic() - begun:.1f} s)")
             if ended:
                 _give_up(supervised, ended, marks)
