@@ -14,6 +14,7 @@ import transaction
 import ZODB
 from dying import DIED, die_at_change, in_child
 from persistent.mapping import PersistentMapping
+from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage import FileIterator, FileStorage
 from ZODB.fsIndex import fsIndex
 from zodbpickle import binary, pickle
@@ -622,3 +623,21 @@ class TestCopy:
             target = tmp_path / f"copy {number}.fs"
             filestorage.copy_prefix(source, target, 5)
             assert target.read_bytes() == content
+
+
+def test_where_tids_go_backwards_the_end_is_still_the_end(tmp_path):
+    """A server's start cuts behind the last transaction, and nothing else."""
+    path = tmp_path / "Data.fs"
+    storage = FileStorage(str(path))
+    for number in (7, 5):
+        metadata = TransactionMetaData()
+        storage.tpc_begin(metadata, tid.to_bytes(number << 40))
+        storage.restore(
+            tid.to_bytes(number), tid.to_bytes(number << 40), b"x", "", None, metadata
+        )
+        storage.tpc_vote(metadata)
+        storage.tpc_finish(metadata)
+    storage.close()
+    size = path.stat().st_size
+    assert filestorage.truncate(path, filestorage.last_tid(path)) == size
+    assert path.stat().st_size == size

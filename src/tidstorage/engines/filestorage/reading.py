@@ -267,6 +267,10 @@ class DataFile:
 
     def boundary_after(self, tid: int) -> int:
         """The first byte behind the last transaction at or below ``tid``."""
+        last = next(self.backward(), None)
+        # Before anything else: in files of long ago TIDs may go backwards.
+        if last is None or last.tid <= tid:
+            return last.end if last else START
         first = next(self.forward(), None)
         if first is None or first.tid > tid:
             return START
