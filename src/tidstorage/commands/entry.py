@@ -22,7 +22,9 @@ def run_reporting_errors(function: Callable[[], int]) -> int:
         console.print_error(str(error), error.hint)
         return error.exit_status
     except PermissionError as error:
-        denied = NotPermitted(f"{error.filename}: {error.strerror}")
+        # A signal to another user's process names no file.
+        place = f"{error.filename}: " if error.filename is not None else ""
+        denied = NotPermitted(f"{place}{error.strerror}")
         console.print_error(str(denied), denied.hint)
         return denied.exit_status
     except KeyboardInterrupt:
