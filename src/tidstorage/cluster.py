@@ -3,6 +3,7 @@
 ``clusterfile`` reads cluster.toml and makes one of these; nothing else does.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,3 +128,8 @@ class Cluster:
     def aliases(self) -> dict[str, str]:
         """{old id: present id} of all storages."""
         return {old: each.id for each in self.storages for old in each.aliases}
+
+    def present_ids(self, vector: Mapping[str, int]) -> dict[str, int]:
+        """A vector that may be of before a renaming, under the ids of now."""
+        aliases = self.aliases
+        return {aliases.get(old, old): last for old, last in vector.items()}

@@ -437,6 +437,52 @@ def test_after_a_broken_manifest_nothing_is_removed_and_copies_begin_anew(small)
         assert (directory / stored.path).stat().st_size == stored.size
 
 
+def test_after_a_file_of_the_last_set_is_gone_copies_begin_anew(small, caplog):
+    cluster = small.cluster()
+    back_up(cluster)
+    small.write(2, 6, group=["catalog", "documents", "root"])
+    second = back_up(cluster)
+    assert second.kind == "incremental"
+    gone = second.storage("root").files[-1].path
+    (cluster.backup.directory / gone).unlink()
+    small.write(3, 3)
+    made = back_up(cluster)
+    assert made.kind == "full"
+    assert gone in caplog.text
+    assert whole_sets(cluster)[0].manifest == made
+
+
+def test_a_renamed_storage_makes_no_half_commits(small):
+    """The point beside is of before; what it covers is not examined again."""
+    small.write(2, 6, group=["catalog", "documents", "root"])
+    cluster = small.cluster()
+    made = back_up(cluster)
+    vector = dict(made.point.vector)
+    vector["of old"] = vector.pop("documents")
+    before = dataclasses.replace(made.point, vector=vector)
+    point.write_beside(before, [each.data_file for each in cluster.storages])
+    renamed = [
+        dataclasses.replace(each, aliases=("of old",) * (each.id == "documents"))
+        for each in cluster.storages
+    ]
+    cluster = dataclasses.replace(cluster, storages=(*renamed,))
+    small.write(3, 6, group=["catalog", "documents", "root"])
+    again = back_up(cluster)
+    assert again.floor == before
+    assert again.point.damage == ()
+    small.stop()
+    perform.in_place(cluster, Request(policy="strict"))
+
+
+def test_sets_that_nobody_can_read_are_not_said_to_be_none(small):
+    cluster = small.cluster()
+    folder = layout.sets(cluster.backup.directory)
+    layout.make_folder(folder.parent)
+    folder.touch()
+    with pytest.raises(EngineFailed, match="cannot be read"):
+        backups.run(argparse.Namespace(json=False), cluster)
+
+
 def test_files_of_plain_repozo_in_the_repository_are_continued(small):
     cluster = small.cluster()
     for storage in cluster.storages:

@@ -90,7 +90,7 @@ class _Judged:
 
 def _known_floor(cluster: Cluster, floor: Point | None) -> dict[str, int]:
     """The floor for every storage; 0 where nothing is known."""
-    given = floor.vector if floor else {}
+    given = cluster.present_ids(floor.vector) if floor else {}
     return {each.id: given.get(each.id, 0) for each in cluster.storages}
 
 

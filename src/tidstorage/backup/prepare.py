@@ -1,6 +1,8 @@
 """First phase of a backup: is it possible, what did a killed one leave, its id."""
 
+import itertools
 import json
+import logging
 import shutil
 import socket
 import time
@@ -11,9 +13,16 @@ from pathlib import Path
 from tidstorage import durable, manifest, point
 from tidstorage.backup import blobs, layout, repository, sets
 from tidstorage.cluster import Cluster, Zeo
-from tidstorage.errors import EngineFailed, FileUnreadable, NotConnected
+from tidstorage.errors import (
+    EngineFailed,
+    FileUnreadable,
+    NotCoherent,
+    NotConnected,
+)
 from tidstorage.manifest import Manifest
 from tidstorage.point import Point
+
+logger = logging.getLogger(__name__)
 
 #: Seconds to wait for a server to accept a connection.
 _ANSWER_SECONDS = 3.0
@@ -66,8 +75,23 @@ def prepare(cluster: Cluster) -> Preparation:
         existing=existing,
         previous=sound[0] if sound else None,
         floor=newest_point(cluster),
-        start_over=bool(broken),
+        start_over=_must_start_over(directory, sound, broken),
     )
+
+
+def _must_start_over(
+    directory: Path, sound: Sequence[Manifest], broken: Sequence[NotCoherent]
+) -> bool:
+    """Whether to build on nothing that is there, said aloud.
+
+    A copy that went on from a damaged one would be refused, or be as damaged.
+    """
+    reasons = [str(error) for error in broken]
+    if sound:
+        reasons += itertools.islice(sets.faults(directory, sound[0]), 1)
+    for reason in reasons:
+        logger.warning("full copies are made, since of an earlier set %s", reason)
+    return bool(reasons)
 
 
 def refuse_the_impossible(cluster: Cluster) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tidstorage import manifest
 from tidstorage.backup import layout
-from tidstorage.errors import NoSuchSet, NotCoherent
+from tidstorage.errors import EngineFailed, NoSuchSet, NotCoherent
 from tidstorage.manifest import Manifest
 
 
@@ -35,7 +35,23 @@ def manifests(directory: Path) -> tuple[list[Manifest], list[NotCoherent]]:
 
 
 def _manifest_paths(directory: Path) -> list[Path]:
-    return sorted(layout.sets(directory).glob(f"*/{manifest.FILE_NAME}"), reverse=True)
+    """Those there are; EngineFailed or PermissionError where nobody can tell.
+
+    Not by a glob, which finds nothing in a folder that it cannot read.
+    """
+    folder = layout.sets(directory)
+    try:
+        paths = [each / manifest.FILE_NAME for each in folder.iterdir()]
+    except FileNotFoundError:
+        return []
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise EngineFailed(
+            f"{folder} cannot be read: {error.strerror}",
+            "Is the disk with the backups there, and well?",
+        ) from error
+    return sorted((each for each in paths if each.exists()), reverse=True)
 
 
 def every(directory: Path) -> list[BackupSet]:
@@ -45,12 +61,13 @@ def every(directory: Path) -> list[BackupSet]:
     Digests are compared when a set is restored.
     """
     return [
-        BackupSet(each, tuple(_faults(directory, each)))
+        BackupSet(each, tuple(faults(directory, each)))
         for each in manifests(directory)[0]
     ]
 
 
-def _faults(directory: Path, which: Manifest) -> Iterator[str]:
+def faults(directory: Path, which: Manifest) -> Iterator[str]:
+    """What is wrong with the files it names: one is missing or has another size."""
     for stored in which.files():
         try:
             size = (directory / stored.path).stat().st_size
@@ -67,4 +84,4 @@ def by_id(directory: Path, set_id: str) -> BackupSet:
     if not path.is_file() or path.parent.parent != layout.sets(directory):
         raise NoSuchSet(f"there is no set {set_id} in {directory}")
     found = manifest.read(path)
-    return BackupSet(found, tuple(_faults(directory, found)))
+    return BackupSet(found, tuple(faults(directory, found)))
