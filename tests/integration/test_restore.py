@@ -16,6 +16,7 @@ from tidstorage import child, point
 from tidstorage.backup import layout, sets
 from tidstorage.backup.perform import back_up
 from tidstorage.commands import restore as verb
+from tidstorage.engines.filestorage import in_place
 from tidstorage.errors import (
     ClusterRunning,
     Damaged,
@@ -256,6 +257,8 @@ def test_a_set_that_is_not_whole_is_passed_over_aloud(small, capsys, monkeypatch
     assert verb.run(parser.parse_args([]), cluster) == 0
     check_restored(cluster, old)
     assert f"set {new.id} is newer, but not whole" in capsys.readouterr().err
+    assert verb.run(parser.parse_args(["--json"]), cluster) == 0
+    assert f"set {new.id} is newer, but not whole" in capsys.readouterr().err
     with pytest.raises(NotCoherent, match="not whole"):
         perform.in_place(cluster, Request(set_id=new.id))
 
@@ -327,8 +330,12 @@ def test_restore_elsewhere_leaves_a_running_cluster_alone(small, tmp_path):
             == (made.point.vector[storage.id])
         )
     assert list((into / "documents" / "blobs").rglob("*.blob"))
-    with pytest.raises(EngineFailed, match="not empty"):
+    with pytest.raises(EngineFailed, match="not an empty folder"):
         perform.elsewhere(cluster, Request(), into)
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(EngineFailed, match="not an empty folder"):
+        perform.elsewhere(cluster, Request(), file)
 
 
 def test_no_space_changes_nothing(small, monkeypatch):
@@ -350,6 +357,8 @@ def test_no_space_changes_nothing(small, monkeypatch):
     )
     with pytest.raises(NoSpace, match="has 10 bytes free"):
         perform.in_place(cluster, Request())
+    with pytest.raises(NoSpace, match="has 10 bytes free"):
+        perform.elsewhere(cluster, Request(), cluster.directory / "new")
     assert contents(cluster) == before
 
 
@@ -444,6 +453,40 @@ def test_killed_at_each_action_of_the_swap_the_next_run_mends(lost):
         count += 1
     assert count > 10
     check_restored(cluster, made)
+
+
+def test_a_disk_that_fills_up_in_the_swap_is_told_with_what_to_do(lost, monkeypatch):
+    cluster, made = lost
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device", "x")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(swap.point, "write_beside", full)
+        with pytest.raises(InterruptedRestore, match="No space left") as caught:
+            perform.in_place(cluster, Request())
+    assert "run the same restore again" in caught.value.hint
+    assert perform.in_place(cluster, Request()).resumed
+    check_restored(cluster, made)
+
+
+def test_what_an_interrupted_cut_was_to_do_ends_with_the_old_files(lost):
+    """The cluster would refuse to start for a plan that is of other files."""
+    cluster, made = lost
+    plan = in_place.plan_beside(cluster.storages[0].data_file)
+    plan.write_text("of the old file")
+    perform.in_place(cluster, Request())
+    assert not plan.exists()
+    check_restored(cluster, made)
+
+
+def test_blobs_that_would_have_no_place_are_no_small_matter(lost):
+    cluster, _ = lost
+    without = [dataclasses.replace(s, blob_directory=None) for s in cluster.storages]
+    before = contents(cluster)
+    with pytest.raises(NotCoherent, match="blobs of storage documents"):
+        perform.in_place(dataclasses.replace(cluster, storages=(*without,)), Request())
+    assert contents(cluster) == before
 
 
 def test_stop_stops_restores_and_starts(small, monkeypatch):

@@ -39,6 +39,7 @@ def _recover(options: argparse.Namespace, cluster: Cluster) -> None:
     request = restore.request(options)
     tell = console.print_progress if options.verbose else _say_nothing
     report = restore.restore(cluster, request, options.into, options.stop, tell)
+    restore.warn_of_newer(cluster, report)
     if options.verbose:
         restore.describe(cluster, report, False, options.into)
 

@@ -68,6 +68,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     else:
         tell = console.print_progress
         report = restore(cluster, asked, options.into, options.stop, tell)
+    warn_of_newer(cluster, report)
     if options.json:
         console.print_json(_as_json(report))
     else:
@@ -141,6 +142,10 @@ def describe(
         console.print_line(f"in {into}")
     if report.kept:
         console.print_line(f"the old files are kept as *{report.kept}")
+
+
+def warn_of_newer(cluster: Cluster, report: Report) -> None:
+    """Tell, however quiet the rest, that the newest data were not to be had."""
     for newer in passed_over(cluster, report.set_id):
         console.print_warning(newer)
 

@@ -12,11 +12,13 @@ from tidstorage import lock, point
 from tidstorage.backup import layout
 from tidstorage.cluster import Cluster
 from tidstorage.engines import filestorage
+from tidstorage.engines.filestorage import in_place as cut_plan
 from tidstorage.engines.filestorage import lock as file_lock
 from tidstorage.errors import (
     ClusterRunning,
     EngineFailed,
     FileUnreadable,
+    InterruptedRestore,
     NoSpace,
     NotCoherent,
 )
@@ -74,7 +76,7 @@ def _in_place(cluster: Cluster, request: Request) -> Report:
     moment = target.unused_moment(targets.values())
     new = _new_point(manifest, request, vector, _timeline(cluster, manifest) + 1)
     actions = [act for each in targets.values() for act in each.actions(moment)]
-    actions += _cache_removals(cluster)
+    actions += _plan_removals(cluster) + _cache_removals(cluster)
     files = [each.data_file for each in cluster.storages]
     done = Swap(manifest.id, actions, new, files)
     journal = swap.journal(cluster)
@@ -102,9 +104,10 @@ def elsewhere(cluster: Cluster, request: Request, directory: Path) -> Report:
             files = [each.data_file for each in targets.values()]
             swap.execute(Swap(manifest.id, actions, new, files))
         except BaseException:
-            # It was empty, and is to be so again for the next attempt.
-            for path in directory.iterdir():
-                shutil.rmtree(path)
+            # It was empty or missing, and is to be empty for the next attempt.
+            if directory.exists():
+                for path in directory.iterdir():
+                    shutil.rmtree(path)
             raise
         return Report(manifest.id, new, sizes, None, _last_tids(targets))
 
@@ -158,6 +161,13 @@ def _targets(cluster: Cluster, manifest: Manifest) -> dict[str, Target]:
             f" {', '.join(sorted(unknown))}",
             "List them in cluster.toml as storages, or under [[retired-storage]].",
         )
+    for storage in cluster.storages:
+        if manifest.storage(storage.id).blob_count and not storage.blob_directory:
+            raise NotCoherent(
+                f"set {manifest.id} has blobs of storage {storage.id}, which is"
+                " described without",
+                "Give it blobs = true in cluster.toml, or restore with --into.",
+            )
     return target.in_place(cluster)
 
 
@@ -243,6 +253,14 @@ def _new_point(
     )
 
 
+def _plan_removals(cluster: Cluster) -> list[Action]:
+    """What an interrupted `tidstorage-restore` was to do with the old files."""
+    return [
+        Action("remove", str(cut_plan.plan_beside(each.data_file)))
+        for each in cluster.storages
+    ]
+
+
 def _cache_removals(cluster: Cluster) -> list[Action]:
     """Everything in the caches of all ZEO clients: of a lost timeline, all of it."""
     return [
@@ -254,8 +272,15 @@ def _cache_removals(cluster: Cluster) -> list[Action]:
 
 
 def _finish(done: Swap, journal: Path) -> None:
-    swap.execute(done)
-    journal.unlink()
+    try:
+        swap.execute(done)
+        journal.unlink()
+    except OSError as error:
+        raise InterruptedRestore(
+            f"the swap of set {done.set_id} stopped in the middle: {error}",
+            "Mend that, then run the same restore again: it goes on where it"
+            " stopped. Until then the cluster does not start.",
+        ) from error
 
 
 def _resume(journal: Path) -> Report:

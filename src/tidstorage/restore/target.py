@@ -92,9 +92,10 @@ def in_place(cluster: Cluster) -> dict[str, Target]:
 
 def elsewhere(directory: Path, storages: Mapping[str, bool]) -> dict[str, Target]:
     """{storage id: files below ``directory``}; the map tells who has blobs."""
-    if directory.exists() and any(directory.iterdir()):
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise EngineFailed(
-            f"{directory} is not empty", "Give a folder that is empty, or is not there."
+            f"{directory} is not an empty folder",
+            "Give a folder that is empty, or is not there.",
         )
     found = {}
     for storage, has_blobs in storages.items():

@@ -74,7 +74,7 @@ def interrupted(paths: Iterable[Path]) -> Plan | None:
 
     InterruptedRestore where a file has changed since.
     """
-    for path in map(_beside, paths):
+    for path in map(plan_beside, paths):
         if path.exists():
             plan = _read(path)
             _refuse_changed(plan, path)
@@ -82,7 +82,8 @@ def interrupted(paths: Iterable[Path]) -> Plan | None:
     return None
 
 
-def _beside(data_file: Path) -> Path:
+def plan_beside(data_file: Path) -> Path:
+    """Where the plan of a run that cuts a Data.fs is kept."""
     return data_file.with_name(data_file.name + SUFFIX)
 
 
@@ -98,8 +99,8 @@ def write(plan: Plan) -> None:
     }
     text = json.dumps(data, indent=1) + "\n"
     for step in plan.steps:
-        with errors_named(_beside(step.path)):
-            durable.replace_text(_beside(step.path), text)
+        with errors_named(plan_beside(step.path)):
+            durable.replace_text(plan_beside(step.path), text)
 
 
 def _step_to_json(step: Step) -> dict[str, Any]:
@@ -171,7 +172,7 @@ def finish(plan: Plan) -> None:
     with errors_named(plan.steps[0].path):
         point.write_beside(plan.point, [each.path for each in plan.steps])
         for step in plan.steps:
-            _beside(step.path).unlink(missing_ok=True)
+            plan_beside(step.path).unlink(missing_ok=True)
             durable.sync_folder(step.path.parent)
 
 
