@@ -10,10 +10,9 @@ from collections.abc import Collection, Iterator
 
 from tidstorage import point, starting, stopping, supervisor
 from tidstorage.cluster import Cluster
-from tidstorage.engines.filestorage import in_place
-from tidstorage.errors import InterruptedRestore, Locked, NotReady
+from tidstorage.errors import Locked, NotReady
 from tidstorage.parts import chosen
-from tidstorage.restore import swap
+from tidstorage.restore import unfinished
 from tidstorage.running import processes_of, running_parts
 from tidstorage.starting import START_SECONDS, Plan
 from tidstorage.status import status
@@ -51,13 +50,7 @@ def start(
 
 def plan(cluster: Cluster, names: Collection[str] | None = None) -> Plan:
     """What `start` would do; the same errors before anything is done."""
-    if journal := swap.interrupted(cluster):
-        raise InterruptedRestore(f"a restore was interrupted amid its swap ({journal})")
-    if in_place.interrupted(each.data_file for each in cluster.storages):
-        raise InterruptedRestore(
-            "tidstorage-restore was interrupted while it cut the files",
-            "Run bin/tidstorage-restore again: it goes on where it stopped.",
-        )
+    unfinished.refuse(cluster)
     found = starting.plan(cluster, names)
     if any(part.kind == "zope" for part in found.begin):
         _refuse_uninitialised(cluster)

@@ -13,8 +13,11 @@ from ZODB.DB import DB
 
 from tidstorage import deploy
 from tidstorage.clusterfile import load_cluster
+from tidstorage.commands import serve
 from tidstorage.demonstration.scratch import free_ports
 from tidstorage.engines import filestorage
+from tidstorage.errors import InterruptedRestore
+from tidstorage.restore import swap
 
 pytestmark = pytest.mark.integration
 
@@ -72,3 +75,16 @@ def test_a_vote_that_was_cut_off_is_not_reported_as_the_last_transaction(tmp_pat
     kept = list(path.parent.glob("Data.fs.unfinished-*Z"))
     assert len(kept) == 1
     assert b"pickle" in kept[0].read_bytes()
+
+
+def test_no_server_opens_what_an_interrupted_restore_left(tmp_path, monkeypatch):
+    description = tmp_path / "cluster.toml"
+    description.write_text(
+        '[[zeo]]\nname = "main"\n[[storage]]\nid = "root"\nmount-point = "/"\n'
+    )
+    journal = swap.journal(load_cluster(description))
+    journal.parent.mkdir(parents=True)
+    journal.touch()
+    monkeypatch.setattr(serve, "cut_unfinished_ends", pytest.fail)
+    status = serve.main(["--cluster-file", str(description), "main"])
+    assert status == InterruptedRestore.exit_status

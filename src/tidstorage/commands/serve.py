@@ -18,6 +18,7 @@ from tidstorage.commands import console
 from tidstorage.commands.entry import run_reporting_errors
 from tidstorage.engines import filestorage
 from tidstorage.errors import UnknownPart
+from tidstorage.restore import unfinished
 
 UNFINISHED = ".unfinished-"
 
@@ -35,6 +36,7 @@ def _serve(options: argparse.Namespace) -> int:
     cluster = load_cluster(options.cluster_file)
     if options.name not in {each.name for each in cluster.zeos}:
         raise UnknownPart(f"{cluster.file} has no ZEO server {options.name}")
+    unfinished.refuse(cluster)
     for path in cut_unfinished_ends(cluster, options.name):
         console.print_warning(f"an unfinished vote was cut off and kept: {path}")
     from ZEO import runzeo
