@@ -40,6 +40,7 @@ def of_zope(name: str) -> set[str]:
     return {
         f"etc/zope-{name}.conf",
         f"etc/zope-{name}.ini",
+        f"etc/zope-{name}-console.conf",
         f"bin/zope-{name}",
         f"bin/zope-{name}-console",
     }
