@@ -25,6 +25,7 @@ from tidstorage.errors import (
     NoSpace,
     NoSuchSet,
     NotCoherent,
+    NotReady,
 )
 from tidstorage.restore import check, cutting, perform, recover, swap
 from tidstorage.restore.plan import Request
@@ -509,6 +510,30 @@ def test_stop_stops_restores_and_starts(small, monkeypatch):
     assert calls == ["stop", "start"]
     small.stop()
     check_restored(cluster, made)
+
+
+def test_a_start_that_fails_hides_nothing_of_the_restore(lost, monkeypatch):
+    cluster, made = lost
+
+    def refuse(cluster, **options):
+        raise NotReady("Zope web is not ready", "Look at its log.")
+
+    nothing = argparse.Namespace(stop=lambda cluster, **options: None, start=refuse)
+    monkeypatch.setattr(verb, "processes", nothing)
+    before = contents(cluster)
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            recover.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
+        )
+        with pytest.raises(NoSpace) as failed:
+            verb.restore(cluster, Request(), None, True, print)
+    assert "Nor did the cluster start: Zope web is not ready" in failed.value.hint
+    assert contents(cluster) == before
+    with pytest.raises(NotReady) as caught:
+        verb.restore(cluster, Request(), None, True, print)
+    assert "Look at its log." in caught.value.hint
+    assert f"The restore itself is done: set {made.id}" in caught.value.hint
+    assert ".before-restore-" in caught.value.hint
 
 
 def test_dry_run_changes_nothing(lost, capsys):

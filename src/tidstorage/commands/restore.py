@@ -1,8 +1,6 @@
 """``bin/cluster restore``: put the storages and blobs of one set back."""
 
 import argparse
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,7 @@ from tidstorage import barrier, processes, tid
 from tidstorage.backup import sets
 from tidstorage.cluster import Cluster
 from tidstorage.commands import console
-from tidstorage.errors import NotCoherent
+from tidstorage.errors import NotCoherent, TidstorageError
 from tidstorage.restore import perform, plan, swap
 from tidstorage.restore.perform import Report
 from tidstorage.restore.plan import LATEST, Policy, Request
@@ -96,21 +94,40 @@ def restore(
     if not swap.interrupted(cluster):
         # What cannot be restored is no reason to stop anything.
         plan.choose(cluster.backup.directory, asked)
-    with _stopped(cluster, tell):
+    processes.stop(cluster, tell=tell)
+    try:
         report = perform.in_place(cluster, asked)
-    _check_running(cluster, report)
+    except BaseException as error:
+        _start_all_the_same(cluster, error, tell)
+        raise
+    try:
+        processes.start(cluster, tell=tell)
+        _check_running(cluster, report)
+    except TidstorageError as error:
+        done = f"The restore itself is done: {_outcome(report)}."
+        error.hint = f"{error.hint}\n{done}".lstrip()
+        raise
     return report
 
 
-@contextlib.contextmanager
-def _stopped(cluster: Cluster, tell: Tell) -> Iterator[None]:
-    """Stopped for the block, started again unless a swap was interrupted in it."""
-    processes.stop(cluster, tell=tell)
+def _start_all_the_same(cluster: Cluster, failure: BaseException, tell: Tell) -> None:
+    """Start again what was stopped for a restore that failed, unless amid its swap.
+
+    That this fails too must not hide why the restore did.
+    """
+    if swap.interrupted(cluster):
+        return
     try:
-        yield
-    finally:
-        if not swap.interrupted(cluster):
-            processes.start(cluster, tell=tell)
+        processes.start(cluster, tell=tell)
+    except TidstorageError as error:
+        if not isinstance(failure, TidstorageError):
+            raise
+        failure.hint = f"{failure.hint}\nNor did the cluster start: {error}".lstrip()
+
+
+def _outcome(report: Report) -> str:
+    kept = f", the old files are kept as *{report.kept}" if report.kept else ""
+    return f"set {report.set_id}, now point {report.point.id}{kept}"
 
 
 def _check_running(cluster: Cluster, report: Report) -> None:
