@@ -106,7 +106,7 @@ def read(path: Path) -> Point:
         return Point.from_json(json.loads(path.read_text()))
     except OSError as error:
         raise FileUnreadable(f"{path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileUnreadable(f"{path} is not a coherency point: {error}") from error
 
 

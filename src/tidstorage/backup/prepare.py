@@ -140,7 +140,10 @@ def newest_point(cluster: Cluster) -> Point | None:
             except FileUnreadable as error:
                 broken.append(error)
     if broken and not found:
-        raise broken[0]
+        raise FileUnreadable(
+            str(broken[0]),
+            f"Move every *{point.SUFFIX} away: the next backup writes them anew.",
+        )
     return max(found, key=lambda each: (each.timeline, each.time), default=None)
 
 
