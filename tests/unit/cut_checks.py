@@ -98,7 +98,7 @@ def true_to_what_happened(core, history):
                 if other in transaction.tids:
                     assert transaction.tids[other] <= cut[other], "split"
                 else:
-                    assert halves_allowed and transaction.ended, "half"
+                    assert halves_allowed and transaction.never_gets(other), "half"
             for other, bound in transaction.reads.items():
                 if other in cut:
                     read = [
@@ -114,7 +114,7 @@ def deaths_are_true(core, history):
     happened = {each.commit_id: each for each in history.transactions.values()}
     for each in _cut(core, history).half_commits:
         transaction = happened[each.commit_id]
-        assert transaction.ended
+        assert all(transaction.never_gets(storage) for storage in each.missing)
         assert not set(each.missing) & transaction.tids.keys()
         given = transaction.tids.keys() & history.records.keys()
         assert dict(each.present) == {s: transaction.tids[s] for s in given}

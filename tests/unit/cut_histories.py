@@ -31,6 +31,12 @@ class Transaction:
     voted: list = field(default_factory=list)
     tids: dict = field(default_factory=dict)
     ended: bool = False
+    #: Storages whose server was restarted and forgot the vote.
+    forgotten: set = field(default_factory=set)
+
+    def never_gets(self, storage):
+        """Whether it can no longer get its record on the storage."""
+        return self.ended or storage in self.forgotten
 
     @property
     def stamp(self):
@@ -174,7 +180,10 @@ class World:
         self.clients[number] = self.new_client()
 
     def crash_server(self):
-        self.locks[self.rng.choice(sorted(self.locks))] = None
+        storage = self.rng.choice(sorted(self.locks))
+        if self.locks[storage] is not None:
+            self.locks[storage].forgotten.add(storage)
+        self.locks[storage] = None
 
     def barrier(self):
         """A floor can be taken only while no storage is locked."""

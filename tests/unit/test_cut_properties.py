@@ -9,7 +9,7 @@ import cut_checks
 import pytest
 from cut_histories import simulate
 from cut_oracle import Oracle, combinations
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from tidstorage import cut, tail
@@ -38,6 +38,8 @@ class Core:
     tail_cut = staticmethod(tail.tail_cut)
 
 
+# A vote that its server forgot: dead before its client knows of it.
+@example(109351)
 @pytest.mark.timeout(300 * LONG)
 @examples(1200)
 @given(seeds)
