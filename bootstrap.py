@@ -19,6 +19,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -144,16 +145,24 @@ def down():
 def test():
     make_environment()
     install_test_programs()
-    for command in (
+    # Below it lie unix sockets, whose paths the kernel wants short.
+    scratch = tempfile.mkdtemp(prefix="t-")
+    commands = (
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
         ["mypy"],
-        ["pytest", *os.environ.get("PYTEST_ADDOPTS", "").split()],
-    ):
+        ["pytest", "-n", "2", "--dist", "loadfile", "--basetemp", scratch],
+    )
+    try:
+        run_all(commands)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def run_all(commands):
+    for command in commands:
         print(f"\n$ {' '.join(command)}", flush=True)
-        program = [PYTHON, "-m", *command]
-        environment = {**os.environ, "PYTEST_ADDOPTS": ""}
-        status = subprocess.run(program, cwd=ROOT, env=environment).returncode
+        status = subprocess.run([PYTHON, "-m", *command], cwd=ROOT).returncode
         if status:
             raise StepFailed(
                 f"{command[0]} ended with status {status}",
