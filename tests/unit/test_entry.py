@@ -1,23 +1,47 @@
-"""The frame of every command."""
+"""Every command ends with one message and the exit status of the table."""
+
+import errno
+import inspect
 
 import pytest
 
+from tidstorage import errors
 from tidstorage.commands.entry import run_reporting_errors
-from tidstorage.errors import NotPermitted
+
+
+def raising(error):
+    def function():
+        raise error
+
+    return function
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "status", "said"),
     [
-        (PermissionError(13, "Permission denied", "Data.fs"), "Data.fs: Permission"),
-        (PermissionError(1, "Operation not permitted"), "error: Operation not"),
+        (errors.Locked("taken", "wait"), 7, "error: taken\nhint: wait\n"),
+        (PermissionError(errno.EACCES, "denied", "/x"), 22, "error: /x: denied\n"),
+        (OSError(errno.ENOSPC, "No space left", "/x"), 15, "No space left"),
+        (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )
-def test_what_is_another_users_is_named_where_it_has_a_name(error, said, capsys):
-    def denied():
-        raise error
+def test_what_is_no_defect_is_a_message_and_a_status(capsys, error, status, said):
+    assert run_reporting_errors(raising(error)) == status
+    assert said in capsys.readouterr().err
 
-    assert run_reporting_errors(denied) == NotPermitted.exit_status
-    output = capsys.readouterr().err
-    assert said in output
-    assert "None" not in output
+
+def test_a_defect_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run_reporting_errors(raising(ZeroDivisionError()))
+
+
+def test_no_two_errors_share_an_exit_status():
+    classes = [
+        each
+        for _, each in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(each, errors.TidstorageError)
+        and each is not errors.TidstorageError
+    ]
+    statuses = [each.exit_status for each in classes]
+    assert len(set(statuses)) == len(statuses)
+    assert not {0, 1, 2, 130} & set(statuses)

@@ -148,7 +148,7 @@ def _by_barrier(
         {each: min(last, result.strict[each]) for each, last in vector.items()},
         result.half_commits,
         result.unstamped,
-        vector == barrier,
+        vector == barrier and all(last >= below[each] for each, last in vector.items()),
     )
 
 

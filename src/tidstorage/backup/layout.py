@@ -50,6 +50,5 @@ def no_space(error: OSError, folder: Path) -> NoSpace:
     """The error to report when a file of the backup could not be written."""
     return NoSpace(
         f"{error.filename or folder} cannot be written: {error.strerror}",
-        "Make room (bin/cluster prune) and run the backup again; earlier sets"
-        " are as good as before.",
+        "Make room and run the backup again; earlier sets are as good as before.",
     )

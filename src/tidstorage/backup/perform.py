@@ -45,7 +45,11 @@ def back_up(cluster: Cluster) -> Manifest:
             prepare.discard_set(directory, preparation.folder, preparation.existing)
             raise
         _finish(cluster, preparation, made)
-        _run_command(cluster, "post-command", cluster.backup.post_command)
+        try:
+            _run_command(cluster, "post-command", cluster.backup.post_command)
+        except EngineFailed as error:
+            error.hint = f"Set {made.id} itself is whole. {error.hint}"
+            raise
         return made
 
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tidstorage import barrier, processes, tid
+from tidstorage import barrier, point, processes, tid
 from tidstorage.backup import sets
 from tidstorage.cluster import Cluster
 from tidstorage.commands import console
@@ -155,6 +155,11 @@ def describe(
     ]
     if rows:
         console.print_table(("storage", "bytes in the set", "cut off"), rows)
+    if report.as_of is not None:
+        age = plan.span(point.now() - report.as_of)
+        console.print_line(
+            f"the state of {plan.local(report.as_of)}, {age} ago; nothing after it"
+        )
     if into is not None:
         console.print_line(f"in {into}")
     if report.kept:
@@ -188,4 +193,5 @@ def _as_json(report: Report) -> dict[str, Any]:
         },
         "old_files": report.kept,
         "resumed": report.resumed,
+        "as_of": report.as_of and report.as_of.isoformat(),
     }

@@ -59,8 +59,10 @@ def cut_unfinished_ends(cluster: Cluster, zeo_name: str) -> list[Path]:
         path = storage.data_file
         if not path.exists() or not path.stat().st_size:
             continue
+        with filestorage.DataFile(path) as data_file:
+            if data_file.end().reason == "clean":
+                continue
         keep = path.with_name(f"{path.name}{UNFINISHED}{moment}")
         filestorage.truncate(path, filestorage.last_tid(path), keep)
-        if keep.exists():
-            kept.append(keep)
+        kept.append(keep)
     return kept

@@ -6,11 +6,11 @@ from typing import Any
 from tidstorage import point, tid
 from tidstorage.cluster import Cluster
 from tidstorage.commands import console
+from tidstorage.errors import NotReady
 from tidstorage.restore.plan import local, span
 from tidstorage.status import PartStatus, Status, status
 
 HELP = "Show what runs, the newest backup set and the daemon's point."
-_INCOMPLETE = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,14 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
-    """Print it; exit status 0 if every part runs, else 1."""
+    """Print it; exit status 0 if every part runs, else NotReady's."""
     found = status(cluster)
     if options.json:
         console.print_json(_as_json(found))
     else:
         _describe(cluster, found)
     complete = all(each.state == "running" for each in found.parts)
-    return 0 if complete else _INCOMPLETE
+    return 0 if complete else NotReady.exit_status
 
 
 def _describe(cluster: Cluster, found: Status) -> None:

@@ -1,6 +1,7 @@
 """A whole restore: the phases in their order, and what happens when one fails."""
 
 import contextlib
+import datetime
 import errno
 import shutil
 from collections.abc import Iterator, Mapping
@@ -42,6 +43,7 @@ class Report:
     last_tids: {storage id: TID of the last transaction kept}, once restored.
     kept: what is appended to the names of the old files; None where there was
     nothing to keep.  resumed: an interrupted swap was brought to its end.
+    as_of: the moment whose state it is, in UTC; None for a resumed one.
     """
 
     set_id: str
@@ -50,6 +52,7 @@ class Report:
     kept: str | None
     last_tids: Mapping[str, int] = field(default_factory=dict)
     resumed: bool = False
+    as_of: datetime.datetime | None = None
 
 
 def in_place(cluster: Cluster, request: Request) -> Report:
@@ -84,7 +87,12 @@ def _in_place(cluster: Cluster, request: Request) -> Report:
         swap.write(done, journal)
     _finish(done, journal)
     return Report(
-        manifest.id, new, sizes, f"{target.KEPT}{moment}", _last_tids(targets)
+        manifest.id,
+        new,
+        sizes,
+        f"{target.KEPT}{moment}",
+        _last_tids(targets),
+        as_of=plan.as_of(manifest, request.policy),
     )
 
 
@@ -109,7 +117,14 @@ def elsewhere(cluster: Cluster, request: Request, directory: Path) -> Report:
                 for path in directory.iterdir():
                     shutil.rmtree(path)
             raise
-        return Report(manifest.id, new, sizes, None, _last_tids(targets))
+        return Report(
+            manifest.id,
+            new,
+            sizes,
+            None,
+            _last_tids(targets),
+            as_of=plan.as_of(manifest, request.policy),
+        )
 
 
 def rehearse(cluster: Cluster, request: Request) -> Report:
@@ -127,6 +142,7 @@ def rehearse(cluster: Cluster, request: Request) -> Report:
         new,
         {each.id: (each.size, None) for each in manifest.storages},
         None,
+        as_of=plan.as_of(manifest, request.policy),
     )
 
 

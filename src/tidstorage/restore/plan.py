@@ -100,6 +100,12 @@ def _explain(damaged: Manifest, found: Sequence[BackupSet]) -> str:
     return "\n".join(lines)
 
 
+def as_of(manifest: Manifest, policy: Policy) -> datetime.datetime:
+    """The moment in UTC whose state a restore of the set brings back."""
+    loss = manifest.strict_loss
+    return loss.since if policy == "strict" and loss else manifest.point.time
+
+
 def local(moment: datetime.datetime) -> str:
     """A moment as an operator reads it."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
