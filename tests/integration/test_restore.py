@@ -27,7 +27,7 @@ from tidstorage.errors import (
     NotCoherent,
     NotReady,
 )
-from tidstorage.restore import check, cutting, perform, recover, swap
+from tidstorage.restore import check, cutting, perform, plan, recover, swap
 from tidstorage.restore.plan import Request
 
 pytestmark = pytest.mark.integration
@@ -365,7 +365,7 @@ def test_no_space_changes_nothing(small, monkeypatch):
 
 RESTORE_AND_DIE = """
 import os, pickle, sys
-from tidstorage.restore import check, cutting, perform, recover, swap
+from tidstorage.restore import check, cutting, perform, plan, recover, swap
 perform.running_parts = lambda cluster: []
 step, count, before = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "before"
 module, name = step.split(".")
@@ -542,7 +542,9 @@ def test_dry_run_changes_nothing(lost, capsys):
     parser = argparse.ArgumentParser()
     verb.add_arguments(parser)
     assert verb.run(parser.parse_args(["--dry-run"]), cluster) == 0
-    assert f"would be restored: set {made.id}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"would be restored: set {made.id}" in said
+    assert f"the state of {plan.local(made.point.time)}, " in said
     assert contents(cluster) == before
 
 
