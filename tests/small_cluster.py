@@ -120,7 +120,6 @@ class SmallCluster:
             configuration=self.folder / "zope.conf",
             wsgi_configuration=self.folder / "wsgi.ini",
             log=self.folder / "zope.log",
-            access_log=self.folder / "access.log",
             pid_file=run / "web-1.pid",
         )
 

@@ -11,6 +11,14 @@ from pathlib import Path
 Address = tuple[str, int] | str
 
 
+def address_text(address: Address) -> str:
+    """``host:port``, with the brackets of IPv6, or the path of a unix socket."""
+    if isinstance(address, str):
+        return address
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 @dataclass(frozen=True, slots=True)
 class Zeo:
     """One ZEO server process; ``name`` is unique among servers."""
@@ -53,7 +61,6 @@ class Zope:
     configuration: Path
     wsgi_configuration: Path
     log: Path
-    access_log: Path
     pid_file: Path
 
 

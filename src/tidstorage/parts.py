@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tidstorage.cluster import Address, Cluster
+from tidstorage.cluster import Address, Cluster, address_text
 from tidstorage.errors import UnknownPart
 
 Kind = Literal["zeo", "daemon", "zope"]
@@ -40,10 +40,7 @@ class Part:
     @property
     def address_text(self) -> str:
         """``host:port``, or the path of a unix socket."""
-        if isinstance(self.address, str):
-            return self.address
-        host, port = self.address
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return address_text(self.address)
 
 
 def parts_of(cluster: Cluster) -> list[Part]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-from tidstorage.cluster import Address, Cluster, Storage, Zeo, Zope
+from tidstorage.cluster import Cluster, Storage, Zeo, Zope, address_text
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 #: What Zope calls the database that is mounted at "/".
@@ -125,15 +125,8 @@ def _zope_scripts(zope: Zope) -> list[Script]:
     ]
 
 
-def _address_text(address: Address) -> str:
-    if isinstance(address, str):
-        return address
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _server_of(cluster: Cluster, storage: Storage) -> str:
-    return _address_text(cluster.zeo(storage.zeo).address)
+    return address_text(cluster.zeo(storage.zeo).address)
 
 
 def database_name(storage: Storage) -> str:
@@ -148,7 +141,7 @@ def _zeo(cluster: Cluster, zeo: Zeo) -> GeneratedFile:
         zeo.configuration,
         {
             "name": zeo.name,
-            "address": _address_text(zeo.address),
+            "address": address_text(zeo.address),
             "pid_file": str(zeo.pid_file),
             "log": str(zeo.log),
             "storages": [

@@ -159,7 +159,6 @@ def _zope(
         configuration=etc / f"zope-{name}.conf",
         wsgi_configuration=etc / f"zope-{name}.ini",
         log=log / f"zope-{name}.log",
-        access_log=log / f"zope-{name}-access.log",
         pid_file=directory / "var/run" / f"zope-{name}.pid",
     )
 
