@@ -14,8 +14,9 @@ from real import ZeoServer, wait_until
 from ZODB.Connection import TransactionMetaData
 
 from tidstorage import journal, stamp, tid, tidlog
-from tidstorage.cut import coherent_cut
+from tidstorage.cut import Record, coherent_cut
 from tidstorage.engines.filestorage import last_tid, read_records
+from tidstorage.engines.filestorage.abandoned import abandoned_votes
 from tidstorage.journal import Published
 from tidstorage.point import Point
 
@@ -108,13 +109,42 @@ class Site:
             if isinstance(entry, Published)
         ]
 
-    def is_coherent(self, vector: Mapping[str, int]) -> bool:
-        """By the files: nothing in the vector is torn, or was seen and is not in."""
+    def cut(self, until: Mapping[str, int] | None = None) -> dict[str, int]:
+        """The greatest coherent cut of the files, up to a vector if one is given.
+
+        Half commits that the daemon has proven by asking servers are believed.
+        """
         records = {
-            each: [found.record for found in read_records(path, until=vector[each])]
+            each: [
+                found.record
+                for found in read_records(path, until=until[each] if until else None)
+            ]
             for each, path in self.files.items()
         }
-        return coherent_cut(records).tolerant == dict(vector)
+        ends = {each: held[-1].tid if held else 0 for each, held in records.items()}
+        for each, path in self.files.items():
+            # A server that is killed amid a vote takes its TID for the last one.
+            votes = [vote.tid for vote in abandoned_votes(path)]
+            records[each] += [Record(tid) for tid in votes if tid > ends[each]][-1:]
+        found = coherent_cut(records, dead=self.proven_dead())
+        return {each: min(tid, ends[each]) for each, tid in found.tolerant.items()}
+
+    def proven_dead(self) -> set[tuple[bytes, str]]:
+        """What the journal calls half commits; none of them came after all."""
+        dead = {
+            (entry.half_commit.commit_id, missing)
+            for entry in journal.read_if_any(self.daemon.journal)
+            if isinstance(entry, journal.Damage)
+            for missing in entry.half_commit.missing
+        }
+        for each, path in self.files.items():
+            for found in read_records(path):
+                assert not found.stamp or (found.stamp.commit_id, each) not in dead
+        return dead
+
+    def is_coherent(self, vector: Mapping[str, int]) -> bool:
+        """By the files: nothing in the vector is torn, or was seen and is not in."""
+        return self.cut(vector) == dict(vector)
 
     def check_all_points(self) -> None:
         """Everything the daemon ever published is coherent, and only grew."""

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,7 @@ from real import wait_until, zeo_server
 from sites import TESTS, Committer, Site
 
 from tidstorage import journal, tid, tidlog
-from tidstorage.cut import coherent_cut
-from tidstorage.engines.filestorage import last_tid, read_records
+from tidstorage.engines.filestorage import last_tid
 from tidstorage.point import Point, now
 
 pytestmark = pytest.mark.integration
@@ -92,12 +92,14 @@ def test_load_from_several_processes_with_servers_killed(site):
     site.bootstrapped()
     for round_number, server in enumerate((site.one, site.two, site.one)):
         moved = site.dump()
-        # Writers do not survive their servers.
+        # Most writers do not survive their servers; some would wait for them.
         for seed in range(2):
             site.writer(seed=10 * round_number + seed, pause=0.01, quiet=True)
         wait_until(lambda: site.dump() != moved, "the point moves on")  # noqa: B023
         server.kill()
+        time.sleep(0.1 * round_number)
         for process in site.writers:
+            process.kill()
             process.wait(60)
         server.start()
     wait_until(lambda: site.daemon.peer(), "it still answers")
@@ -108,13 +110,9 @@ def test_load_from_several_processes_with_servers_killed(site):
 
 def coherent_and_complete(site: Site) -> bool:
     vector = dict(site.dump())
-    records = {
-        each: [found.record for found in read_records(path)]
-        for each, path in site.files.items()
-    }
-    best = coherent_cut(records).tolerant
+    best = site.cut()
     return site.is_coherent(vector) and all(
-        vector[each] >= best[each] for each in vector
+        vector[each] >= last for each, last in best.items()
     )
 
 
@@ -314,6 +312,20 @@ def test_a_writer_from_a_lost_timeline_is_an_alarm(site):
     site.write(2)
     site.daemon.start()
     site.wait_for_all()
+
+
+def test_it_ends_at_once_whatever_the_servers_do(site):
+    for bootstrapped in (False, True):
+        if bootstrapped:
+            site.daemon.start()
+            site.bootstrapped()
+        site.two.signal(signal.SIGSTOP)
+        if not bootstrapped:
+            site.daemon.start()
+        started = time.monotonic()
+        assert site.daemon.stop() == 0
+        assert time.monotonic() - started < 5
+        site.two.signal(signal.SIGCONT)
 
 
 def test_only_its_wire_only_ids_are_believed(site):

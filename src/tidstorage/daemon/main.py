@@ -44,6 +44,10 @@ def start(settings: Settings) -> int:
         background.into_background(pid_file)
     try:
         asyncio.run(daemon.run())
+    except Exception:
+        # In the background nobody sees a traceback but the server log.
+        logging.getLogger(__name__).critical("a defect of the daemon", exc_info=True)
+        raise
     finally:
         if pid_file is not None:
             pid_file.remove()
@@ -76,8 +80,10 @@ def _log_to(settings: Settings) -> None:
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)
-    # Of asyncio's own lines only troubles matter.
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    # Of what the libraries do only troubles matter: every attempt to connect has
+    # lines of its own in ZEO's log.
+    for library in ("asyncio", "ZEO"):
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ of their own.
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar, cast
 
 from tidstorage import barrier, journal, point, tid
 from tidstorage.barrier import BarrierStorage
@@ -23,6 +25,7 @@ from tidstorage.point import Point, Source
 from tidstorage.record import Record
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 #: Seconds between looks at what waits too long, and at acknowledgements.
 _TICK = 0.25
@@ -114,7 +117,7 @@ class Observation:
         said = ""
         while True:
             try:
-                vector = await asyncio.to_thread(self._take_barrier)
+                vector = await _in_thread(self._take_barrier)
             except BarrierFailed as error:
                 if str(error) != said:
                     said = str(error)
@@ -311,7 +314,7 @@ class Observation:
 
     async def _verified(self, coherence: Coherence) -> None:
         try:
-            coherence.take_barrier(await asyncio.to_thread(self._take_barrier))
+            coherence.take_barrier(await _in_thread(self._take_barrier))
         except BarrierFailed as error:
             logger.warning("points stay unverified: %s", error)
         self._wake.set()
@@ -323,6 +326,32 @@ class Observation:
         self._note(
             journal.Timeline(point.now(), self._timeline, dict(coherence.vector), why)
         )
+
+
+async def _in_thread(function: Callable[[], T]) -> T:
+    """As asyncio.to_thread, but the end of the daemon does not wait for it."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: Exception | None) -> None:
+        if future.cancelled():
+            return
+        if error is None:
+            future.set_result(cast(T, result))
+        else:
+            future.set_exception(error)
+
+    def work() -> None:
+        try:
+            result = function()
+        except Exception as error:
+            # Whatever it is, it is raised where the result is awaited.
+            _hand_over(loop, settle, None, error)
+        else:
+            _hand_over(loop, settle, result, None)
+
+    threading.Thread(target=work, daemon=True).start()
+    return await future
 
 
 def _hand_over(
