@@ -364,7 +364,7 @@ def test_no_space_changes_nothing(small, monkeypatch):
 
 
 RESTORE_AND_DIE = """
-import os, pickle, sys
+import itertools, os, pickle, sys
 from tidstorage.restore import check, cutting, perform, plan, recover, swap
 perform.running_parts = lambda cluster: []
 step, count, before = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "before"
@@ -372,13 +372,14 @@ module, name = step.split(".")
 module = dict(check=check, cutting=cutting, perform=perform, recover=recover,
               swap=swap)[module]
 original = getattr(module, name)
+calls = itertools.count(1)
 def wrapped(*arguments):
-    global count
-    count -= 1
-    if before and not count:
+    # Several threads may be in here at once: each has its own number.
+    chosen = next(calls) == count
+    if before and chosen:
         os._exit(9)
     result = original(*arguments)
-    if not count:
+    if chosen:
         os._exit(9)
     return result
 setattr(module, name, wrapped)
