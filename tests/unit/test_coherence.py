@@ -1,6 +1,11 @@
 """From records to points: growth, proofs by servers, barriers, lost timelines."""
 
-from tidstorage.cut import Record
+import random
+
+import pytest
+from cut_histories import simulate
+
+from tidstorage.cut import Record, coherent_cut
 from tidstorage.daemon.coherence import PATIENCE, Coherence, LostTimeline, Probe
 from tidstorage.point import HalfCommit
 from tidstorage.stamp import Stamp
@@ -194,3 +199,35 @@ def test_an_end_that_is_no_record_is_all_there_is_to_see():
     assert vector_of(coherence.advance()) == {"A": 10, "B": 22, "C": 30}
     coherence.add("A", [record(17, "t", "A")], 0)
     assert vector_of(coherence.advance()) == {"A": 17, "B": 22, "C": 30}
+
+
+@pytest.mark.parametrize("first_seed", range(0, 400, 100))
+def test_record_by_record_it_comes_to_the_same_as_all_at_once(first_seed):
+    for seed in range(first_seed, first_seed + 100):
+        history = simulate(seed)
+        whole = coherent_cut(
+            history.records, history.floor, retired=history.retired, partial=True
+        )
+        start = {each: history.floor.get(each, 0) for each in history.records}
+        coherence = Coherence(start, retired=history.retired)
+        chance = random.Random(seed)
+        left = {
+            each: [r for r in held if r.tid > start[each]]
+            for each, held in history.records.items()
+        }
+        before = start
+        while any(left.values()):
+            storage = chance.choice([each for each, held in left.items() if held])
+            size = chance.randint(1, 3)
+            coherence.add(storage, left[storage][:size], 0)
+            del left[storage][:size]
+            if chance.random() < 0.7:
+                coherence.advance()
+                after = coherence.vector
+                assert all(after[each] >= before[each] for each in before), seed
+                before = after
+        coherence.advance()
+        assert coherence.vector == whole.tolerant, seed
+        assert {each.commit_id for each in coherence.standing().damage} == {
+            each.commit_id for each in whole.half_commits
+        }, seed
