@@ -89,9 +89,9 @@ def tear(folder: Path, seed: int, report: Report) -> Torn:
     return Torn(cluster, plain, kills, load.answers, live)
 
 
-def _breathe() -> None:
+def _breathe(seconds: float = BREATH) -> None:
     """Let the load run: the time itself is what is wanted here."""
-    time.sleep(BREATH)
+    time.sleep(seconds)
 
 
 def _kill_until_torn(
@@ -102,10 +102,11 @@ def _kill_until_torn(
     while len(kills) < MOST_KILLS:
         victims: tuple[Zeo | Zope, ...] = cluster.zeos if kills else cluster.zopes
         victim = chance.choice(victims)
+        # The load has to run again: a kill amid nothing tears nothing.
+        _breathe(chance.uniform(0.3, 1) * BREATH)
         scratch.kill(victim)
         kills.append(victim.name)
         processes.start(cluster)
-        _breathe()
         load.stop()
         torn = _torn(cluster)
         load.start()
