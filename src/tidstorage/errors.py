@@ -20,6 +20,9 @@ class TidstorageError(Exception):
         super().__init__(what)
         if hint is not None:
             self.hint = hint
+        if self.hint:
+            # Seen where a traceback is: by developers and in test reports.
+            self.add_note(self.hint)
 
 
 class DescriptionError(TidstorageError):

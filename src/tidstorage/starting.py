@@ -71,11 +71,11 @@ def plan(cluster: Cluster, names: Collection[str] | None) -> Plan:
         restart=restart,
         keep=tuple(each for each in parts if each not in begin and each not in restart),
         remove=tuple(removed) if names is None else (),
-        orphans=_orphans(parts, programs),
+        orphans=_orphans(parts, supervised, programs),
         forget=forget,
         learn=(*added, *forget),
     )
-    _refuse_foreign_ports(cluster, found, programs)
+    _refuse_foreign_ports(cluster, found)
     return found
 
 
@@ -83,30 +83,40 @@ def _has(parts: Sequence[Part], program: str) -> bool:
     return any(each.program == program for each in parts)
 
 
-def _orphans(parts: Sequence[Part], programs: dict[str, Program]) -> dict[int, str]:
-    supervised = {each.pid for each in programs.values()}
+def _orphans(
+    parts: Sequence[Part], supervised: Supervisor | None, before: dict[str, Program]
+) -> dict[int, str]:
     processes = processes_of(parts)
+    # Asked once more: what supervisor started by itself since, after a kill, was
+    # seen above, is no orphan, and must not be ended.
+    after = {} if supervised is None else supervised.programs()
+    known = {each.pid for each in (*before.values(), *after.values())}
     return {
         pid: part.label
         for part in parts
         for pid in processes.get(part.program, [])
-        if pid not in supervised
+        if pid not in known
     }
 
 
-def _refuse_foreign_ports(
-    cluster: Cluster, found: Plan, programs: dict[str, Program]
-) -> None:
+def _refuse_foreign_ports(cluster: Cluster, found: Plan) -> None:
+    occupied = {
+        part: who
+        for part in (*found.begin, *found.restart)
+        if (who := occupants.occupant(part.address)) is not None
+    }
+    if not occupied:
+        return
     # One of ours may sit on the address that another is to have: what changed
     # is stopped before anything starts.
-    ours = {each.pid for each in programs.values()}
-    for pids in processes_of(parts_of(cluster)).values():
-        ours.update(pids)
-    taken = []
-    for part in (*found.begin, *found.restart):
-        who = occupants.occupant(part.address)
-        if who is not None and who.pid not in ours:
-            taken.append(f"{part.address_text} for {part.label}: {who}")
+    ours = {
+        pid for pids in processes_of(parts_of(cluster)).values() for pid in pids
+    }
+    taken = [
+        f"{part.address_text} for {part.label}: {who}"
+        for part, who in occupied.items()
+        if who.pid not in ours
+    ]
     if taken:
         raise PortInUse("taken: " + "; ".join(taken))
 

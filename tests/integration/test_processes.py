@@ -269,6 +269,33 @@ def test_a_server_killed_amid_a_start_is_waited_for(
     assert deployed.pids()["zeo-alpha"] != pid
 
 
+def test_a_server_that_supervisor_starts_amid_a_start_is_no_orphan(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployed.start(*SERVERS)
+    first = deployed.pids()["zeo-alpha"]
+    really_processes_of = starting.processes_of
+    second: list[int] = []
+
+    def after_a_kill(parts: list[Part]) -> dict[str, list[int]]:
+        if not second:
+            os.kill(first, signal.SIGKILL)
+            found = wait_until(
+                lambda: [
+                    pid
+                    for pid in really_processes_of(parts).get("zeo-alpha", [])
+                    if pid != first
+                ],
+                "supervisor starts the killed server again",
+            )
+            second.extend(found)
+        return really_processes_of(parts)
+
+    monkeypatch.setattr(starting, "processes_of", after_a_kill)
+    assert deployed.start(*SERVERS) == []
+    assert deployed.pids()["zeo-alpha"] == second[0]
+
+
 def test_servers_outlive_a_killed_supervisord_and_are_taken_over(
     deployed: Deployed,
 ) -> None:
