@@ -1,6 +1,7 @@
 """Real processes for tests: ZEO servers, free ports, waiting with a deadline."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -10,14 +11,25 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from tidstorage import occupants
+
 T = TypeVar("T")
 
 
+_given_ports: set[int] = set()
+
+
 def free_port() -> int:
-    """A port of loopback that nobody holds now."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of loopback that nobody holds now, given to no other test.
+
+    The tests that run at the same time take the even ones, or the odd ones.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    while True:
+        (port,) = occupants.free_ports(1)
+        if port not in _given_ports and port % 2 == int(worker) % 2:
+            _given_ports.add(port)
+            return port
 
 
 def wait_until(condition: Callable[[], T], what: str, seconds: float = 30) -> T:

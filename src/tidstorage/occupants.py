@@ -7,7 +7,9 @@ one of our configuration files.
 
 import contextlib
 import datetime
+import itertools
 import os
+import random
 import socket
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ from tidstorage.cluster import Address
 
 _PROC = Path("/proc")
 _LISTENING = "0A"
+_OUTGOING_PORTS = _PROC / "sys/net/ipv4/ip_local_port_range"
+_FREE_PORTS = range(15000, 65000)
 #: Interpreter, an option or two, and then the script.
 SCRIPT_WITHIN = 4
 
@@ -120,6 +124,20 @@ def occupant(address: Address) -> Occupant | None:
             found = _listener(port)
             return found or Occupant(None, os.strerror(error.errno or 0))
     return None
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody holds now, all different.
+
+    Not those that the kernel gives to outgoing connections, where there are
+    others: a server that is down could find its port taken by such a one.
+    """
+    first, last = map(int, _OUTGOING_PORTS.read_text().split())
+    outside = [port for port in _FREE_PORTS if not first <= port <= last]
+    candidates = outside or list(_FREE_PORTS)
+    random.SystemRandom().shuffle(candidates)
+    free = (port for port in candidates if occupant(("127.0.0.1", port)) is None)
+    return list(itertools.islice(free, count))
 
 
 def _occupant_of_path(path: str) -> Occupant | None:

@@ -109,9 +109,7 @@ def _refuse_foreign_ports(cluster: Cluster, found: Plan) -> None:
         return
     # One of ours may sit on the address that another is to have: what changed
     # is stopped before anything starts.
-    ours = {
-        pid for pids in processes_of(parts_of(cluster)).values() for pid in pids
-    }
+    ours = {pid for pids in processes_of(parts_of(cluster)).values() for pid in pids}
     taken = [
         f"{part.address_text} for {part.label}: {who}"
         for part, who in occupied.items()

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import transaction
-from real import wait_until
+from real import free_port, wait_until
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
 from ZODB.DB import DB
@@ -14,7 +14,6 @@ from ZODB.DB import DB
 from tidstorage import deploy
 from tidstorage.clusterfile import load_cluster
 from tidstorage.commands import serve
-from tidstorage.demonstration.scratch import free_ports
 from tidstorage.engines import filestorage
 from tidstorage.errors import InterruptedRestore
 from tidstorage.restore import swap
@@ -29,7 +28,7 @@ def start(cluster, log):
 
 
 def test_a_vote_that_was_cut_off_is_not_reported_as_the_last_transaction(tmp_path):
-    zeo_port, daemon_port = free_ports(2)
+    zeo_port, daemon_port = free_port(), free_port()
     (tmp_path / "cluster.toml").write_text(
         f'[[zeo]]\nname = "main"\naddress = "127.0.0.1:{zeo_port}"\n'
         '[[storage]]\nid = "root"\nmount-point = "/"\n'

@@ -3,12 +3,11 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tidstorage import child, deploy, processes
+from tidstorage import child, deploy, occupants, processes
 from tidstorage.cluster import Cluster, Zeo, Zope
 from tidstorage.clusterfile import load_cluster
 from tidstorage.demonstration import checker
@@ -61,20 +60,11 @@ schedule = "never"
 """
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody holds now, all different."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-
-
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[Cluster]:
     """A running cluster with an open bank in an empty folder; stopped at the end."""
     file = folder / "cluster.toml"
-    file.write_text(_DESCRIPTION.format(ports=free_ports(5), threads=THREADS))
+    file.write_text(_DESCRIPTION.format(ports=occupants.free_ports(5), threads=THREADS))
     cluster = load_cluster(file)
     deploy.write_files(cluster)
     try:
