@@ -22,6 +22,8 @@ Report = Callable[[str], None]
 MOST_KILLS = 30
 #: Seconds of load before and after each event.
 BREATH = 1.5
+#: Seconds for which a victim hangs before it is killed.
+HANG = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def _kill_until_torn(
         victim = chance.choice(victims)
         # The load has to run again: a kill amid nothing tears nothing.
         _breathe(chance.uniform(0.3, 1) * BREATH)
-        scratch.kill(victim)
+        scratch.kill(victim, HANG)
         kills.append(victim.name)
         processes.start(cluster)
         load.stop()

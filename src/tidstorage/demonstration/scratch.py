@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -115,7 +116,14 @@ def run(cluster: Cluster, arguments: Sequence[str]) -> None:
         )
 
 
-def kill(part: Zeo | Zope) -> None:
-    """SIGKILL, as a power cut or the kernel's memory killer would."""
+def kill(part: Zeo | Zope, hang: float = 0) -> None:
+    """SIGKILL, as a power cut or the kernel's memory killer would.
+
+    hang: seconds for which it stands still before, as in a storm of swapping.  What
+    it had agreed to, others finish meanwhile, and itself never will.
+    """
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        os.kill(int(part.pid_file.read_text()), signal.SIGKILL)
+        pid = int(part.pid_file.read_text())
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(hang)
+        os.kill(pid, signal.SIGKILL)
