@@ -1,8 +1,10 @@
 """The bank's customers: threads that send requests to the Zopes over HTTP."""
 
+import http
 import http.client
 import random
 import threading
+import time
 import urllib.parse
 import uuid
 from collections import Counter
@@ -15,7 +17,7 @@ PATIENCE = 10
 
 
 class Load:
-    """A crowd of customers; ``with load.running():`` is all one needs.
+    """A crowd of customers, from `start` to `stop`.
 
     ``answers`` counts what came back by HTTP status; 0 stands for no answer.
     """
@@ -53,6 +55,18 @@ class Load:
             )
             thread.start()
             self._threads.append(thread)
+
+    def await_answers(self, count: int, seconds: float) -> None:
+        """Until so many more requests are answered well, or so long at most.
+
+        Zopes that lost a server have to reach it again before they answer.
+        """
+        wanted = self.answers[http.HTTPStatus.OK] + count
+        deadline = time.monotonic() + seconds
+        while self.answers[http.HTTPStatus.OK] < wanted:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.02)
 
     def stop(self) -> None:
         """Wait until every customer has had an answer, or lost patience."""

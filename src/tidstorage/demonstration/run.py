@@ -22,6 +22,8 @@ Report = Callable[[str], None]
 MOST_KILLS = 30
 #: Seconds of load before and after each event.
 BREATH = 1.5
+#: Seconds after which a victim is killed even though nothing was answered.
+MOST_PATIENCE = 10.0
 #: Seconds for which a victim hangs before it is killed.
 HANG = 0.2
 
@@ -105,7 +107,7 @@ def _kill_until_torn(
         victims: tuple[Zeo | Zope, ...] = cluster.zeos if kills else cluster.zopes
         victim = chance.choice(victims)
         # The load has to run again: a kill amid nothing tears nothing.
-        _breathe(chance.uniform(0.3, 1) * BREATH)
+        load.await_answers(chance.randint(20, 60), MOST_PATIENCE)
         scratch.kill(victim, HANG)
         kills.append(victim.name)
         processes.start(cluster)
