@@ -5,7 +5,9 @@ returns.  ``kind`` names the entry; a kind that a reader does not know is
 skipped, so that an older tool reads a newer journal.
 """
 
+import contextlib
 import datetime
+import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -74,6 +76,10 @@ class Timeline:
     vector: tid.Vector
     reason: str
 
+
+#: How the line of a point begins.
+POINT = b'{"kind": "point"'
+_WIRE = b'"source": "wire"'
 
 Entry = Published | Damage | WireDamage | Acknowledgement | Floor | Timeline
 
@@ -175,6 +181,49 @@ def read(path: Path) -> Iterator[Entry]:
         raise FileUnreadable(f"{path}: {error.strerror}") from error
 
 
+def read_but_old_points(path: Path) -> Iterator[Entry]:
+    """As ``read``, but of points in a row only the last: there are millions of them.
+
+    Points of wire-only ids are left out.  Nothing where there is no journal yet.
+    """
+    newest = b""
+    for line in _whole_lines(path):
+        if line.startswith(POINT):
+            if _WIRE not in line:
+                newest = line
+            continue
+        for each in (newest, line) if newest else (line,):
+            entry = parsed(path, each)
+            if entry is not None:
+                yield entry
+        newest = b""
+    entry = parsed(path, newest) if newest else None
+    if entry is not None:
+        yield entry
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    if not path.exists():
+        return
+    try:
+        with path.open("rb") as stream:
+            for line in stream:
+                if line.endswith(b"\n"):
+                    yield line
+    except OSError as error:
+        raise FileUnreadable(f"{path}: {error.strerror}") from error
+
+
+def parsed(path: Path, line: bytes) -> Entry | None:
+    """The entry in a line of the journal at ``path``; FileUnreadable if broken."""
+    try:
+        return from_json(json.loads(line))
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileUnreadable(
+            f"{path}: not an entry of a journal: {line[:80]!r}: {error}"
+        ) from error
+
+
 def read_if_any(path: Path) -> Iterator[Entry]:
     """As ``read``; nothing where there is no journal yet."""
     if path.exists():
@@ -182,7 +231,11 @@ def read_if_any(path: Path) -> Iterator[Entry]:
 
 
 class Journal:
-    """Appends entries; opening heals a torn last line."""
+    """Appends entries; opening heals a torn last line.
+
+    Others append while the daemon does: what is half written by one must be
+    neither healed nor cut off by another.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -191,7 +244,8 @@ class Journal:
     def _open(self) -> BinaryIO:
         stream = self.path.open("ab+", buffering=0)
         try:
-            tidlog.heal(stream)
+            with _alone(stream):
+                tidlog.heal(stream)
         except OSError:
             stream.close()
             raise
@@ -200,14 +254,15 @@ class Journal:
     def append(self, *entries: Entry) -> None:
         """Write the entries, all or none, and flush them; OSError if that fails."""
         data = "".join(json.dumps(to_json(each)) + "\n" for each in entries).encode()
-        end = self._stream.seek(0, os.SEEK_END)
-        try:
-            if self._stream.write(data) != len(data):
-                raise OSError(f"{self.path}: no room for a whole entry")
-            os.fsync(self._stream.fileno())
-        except OSError:
-            os.ftruncate(self._stream.fileno(), end)
-            raise
+        with _alone(self._stream):
+            end = self._stream.seek(0, os.SEEK_END)
+            try:
+                if self._stream.write(data) != len(data):
+                    raise OSError(f"{self.path}: no room for a whole entry")
+                os.fsync(self._stream.fileno())
+            except OSError:
+                os.ftruncate(self._stream.fileno(), end)
+                raise
 
     def reopen(self) -> None:
         """Go on in the file that is at the path now."""
@@ -218,3 +273,21 @@ class Journal:
 
     def close(self) -> None:
         self._stream.close()
+
+
+def append(path: Path, *entries: Entry) -> None:
+    """Append to a journal that a daemon may be writing; OSError if that fails."""
+    journal = Journal(path)
+    try:
+        journal.append(*entries)
+    finally:
+        journal.close()
+
+
+@contextlib.contextmanager
+def _alone(stream: BinaryIO) -> Iterator[None]:
+    fcntl.flock(stream, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(stream, fcntl.LOCK_UN)

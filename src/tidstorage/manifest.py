@@ -110,8 +110,9 @@ class Manifest:
     commits within.  strict: the cut that leaves those out; equal to the point's
     vector where there are none; strict_loss: what it drops.  floor: the clean
     point the damage was counted from.  unstamped: {storage id: records above it
-    that carry no stamp}.  tid_log: the copy of the daemon's, where there was
-    one.  seconds: how long each phase took.  versions: of what wrote it.
+    that carry no stamp}.  acknowledged: ids of the half commits above the floor
+    that somebody had accepted; they are no damage.  tid_log: the copy of the
+    daemon's, where there was one.  seconds: how long each phase took.  versions: of what wrote it.
     """
 
     id: str
@@ -126,6 +127,7 @@ class Manifest:
     finished: datetime.datetime
     seconds: dict[str, float]
     versions: dict[str, str]
+    acknowledged: tuple[bytes, ...] = ()
 
     def storage(self, storage_id: str) -> StoredStorage:
         """The storage of that id; KeyError where the set has none."""
@@ -164,6 +166,7 @@ class Manifest:
             "finished": self.finished.isoformat(),
             "seconds": self.seconds,
             "versions": self.versions,
+            "acknowledged": [each.hex() for each in self.acknowledged],
         }
 
     @classmethod
@@ -184,6 +187,9 @@ class Manifest:
             finished=datetime.datetime.fromisoformat(data["finished"]),
             seconds=dict(data["seconds"]),
             versions=dict(data["versions"]),
+            acknowledged=tuple(
+                bytes.fromhex(each) for each in data.get("acknowledged", ())
+            ),
         )
 
 

@@ -87,6 +87,7 @@ def complete(
         finished=point.now(),
         seconds=seconds,
         versions=_versions(),
+        acknowledged=examination.acknowledged,
     )
     manifest.write(found, preparation.folder)
     return found

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidstorage import tid
+from tidstorage import acceptance, tid
 from tidstorage.backup.copying import Copied
 from tidstorage.backup.moved import SourceMoved
 from tidstorage.cluster import Cluster, Storage
@@ -19,6 +19,7 @@ from tidstorage.engines import filestorage
 from tidstorage.errors import FloorNeeded, UnknownStorage
 from tidstorage.manifest import Loss
 from tidstorage.point import HalfCommit, Point
+from tidstorage.record import accepting, commit_ids
 
 logger = logging.getLogger(__name__)
 
@@ -27,12 +28,16 @@ _BLIND = "packed above the last known point, half commits in it stay unseen: %s"
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """The set's K with the damage inside, and what a strict cut would be."""
+    """The set's K with the damage inside, and what a strict cut would be.
+
+    acknowledged: half commits above the floor that somebody has accepted.
+    """
 
     point: Point
     strict: dict[str, int]
     strict_loss: Loss | None
     unstamped: dict[str, int]
+    acknowledged: tuple[bytes, ...]
 
 
 def examine(
@@ -54,11 +59,12 @@ def examine(
         for each in cluster.storages
         if filestorage.packed_above(each.data_file, below[each.id])
     ]
+    accepted = acceptance.acknowledgements(cluster).keys()
     if barrier is None:
         _refuse_blindness(blind)
-        judged = _by_stamps(cluster, copies, below)
+        judged = _by_stamps(cluster, copies, below, accepted)
     else:
-        judged = _by_barrier(cluster, barrier, below, blind)
+        judged = _by_barrier(cluster, barrier, below, blind, accepted)
     vector = judged.vector
     for storage in cluster.storages:
         _refuse_unreachable(storage, copies[storage.id], vector[storage.id])
@@ -75,6 +81,7 @@ def examine(
         strict=strict,
         strict_loss=_loss(judged.records, strict, vector),
         unstamped=judged.unstamped,
+        acknowledged=tuple(sorted(accepted & commit_ids(judged.records))),
     )
 
 
@@ -95,13 +102,17 @@ def _known_floor(cluster: Cluster, floor: Point | None) -> dict[str, int]:
 
 
 def _by_stamps(
-    cluster: Cluster, copies: Mapping[str, Copied], below: Mapping[str, int]
+    cluster: Cluster,
+    copies: Mapping[str, Copied],
+    below: Mapping[str, int],
+    accepted: Collection[bytes],
 ) -> _Judged:
     """K is the tolerant cut of what the copies hold."""
-    records = {
+    copied = {
         each.id: _copied_records(cluster, each, copies[each.id], below[each.id])
         for each in cluster.storages
     }
+    records = accepting(copied, accepted)
     result = coherent_cut(records, below, retired=cluster.retired)
     return _Judged(
         records,
@@ -118,6 +129,7 @@ def _by_barrier(
     barrier: Mapping[str, int],
     below: Mapping[str, int],
     blind: Sequence[str],
+    accepted: Collection[bytes],
 ) -> _Judged:
     """K is the barrier's vector, and what is torn in it is dead.
 
@@ -134,6 +146,7 @@ def _by_barrier(
         # Nothing can be said of what is gone; the barrier holds all the same.
         logger.warning(_BLIND, ", ".join(blind))
         records = dict.fromkeys(records, ())
+    records = accepting(records, accepted)
     cut = functools.partial(_cut, records, below, cluster.retired)
     undecided = cut(()).undecided
     result = cut(

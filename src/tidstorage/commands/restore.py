@@ -93,7 +93,7 @@ def restore(
         return perform.in_place(cluster, asked)
     if not swap.interrupted(cluster):
         # What cannot be restored is no reason to stop anything.
-        plan.choose(cluster.backup.directory, asked)
+        plan.choose(cluster, asked)
     processes.stop(cluster, tell=tell)
     try:
         report = perform.in_place(cluster, asked)

@@ -1,8 +1,7 @@
 """Where a daemon goes on: what its files say of the time before it started."""
 
-import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,8 +13,6 @@ from tidstorage.point import Point
 
 logger = logging.getLogger(__name__)
 
-_POINT = b'{"kind": "point"'
-_WIRE = b'"source": "wire"'
 _OTHERS = (b'{"kind": "acknowledgement"', b'{"kind": "floor"')
 
 
@@ -37,7 +34,7 @@ def read(settings: Settings) -> Former:
     timeline = 1
     acknowledged: set[bytes] = set()
     if settings.journal is not None and settings.journal.exists():
-        for entry in _entries_but_old_points(settings.journal):
+        for entry in journal.read_but_old_points(settings.journal):
             match entry:
                 case Published(found):
                     last = found
@@ -60,36 +57,6 @@ def read(settings: Settings) -> Former:
     return Former(
         timeline, of_storages(last, settings.storages), frozenset(acknowledged)
     )
-
-
-def _entries_but_old_points(path: Path) -> Iterator[journal.Entry]:
-    """In order, but of points in a row only the last: there are millions of them."""
-    newest = b""
-    with path.open("rb") as stream:
-        for line in stream:
-            if not line.endswith(b"\n"):
-                break
-            if line.startswith(_POINT):
-                if _WIRE not in line:
-                    newest = line
-                continue
-            for each in (newest, line) if newest else (line,):
-                entry = _parsed(path, each)
-                if entry is not None:
-                    yield entry
-            newest = b""
-    entry = _parsed(path, newest) if newest else None
-    if entry is not None:
-        yield entry
-
-
-def _parsed(path: Path, line: bytes) -> journal.Entry | None:
-    try:
-        return journal.from_json(json.loads(line))
-    except (ValueError, KeyError, TypeError) as error:
-        raise FileUnreadable(
-            f"{path}: not an entry of a journal: {line[:80]!r}: {error}"
-        ) from error
 
 
 def timeline_beside(storages: Iterable[ObservedStorage]) -> int:
@@ -158,7 +125,7 @@ class OthersEntries:
         for line in data[:whole].splitlines():
             if line.startswith(_OTHERS):
                 try:
-                    entry = _parsed(self._path, line)
+                    entry = journal.parsed(self._path, line)
                 except FileUnreadable as error:
                     logger.error("%s", error)
                     continue

@@ -13,6 +13,7 @@ from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage import index
 from tidstorage.errors import NotCoherent
 from tidstorage.manifest import Manifest
+from tidstorage.record import accepting
 from tidstorage.restore.plan import Policy
 from tidstorage.restore.target import Target
 from tidstorage.tid import Vector
@@ -93,7 +94,7 @@ def _refuse_incoherence(
 ) -> None:
     """The coherent cut of the staged files has to be the files themselves."""
     floor = _floor(cluster, manifest, targets)
-    records = {
+    held_records = {
         storage: records_up_to(
             target.staged_data_file,
             floor.get(storage, 0),
@@ -102,6 +103,7 @@ def _refuse_incoherence(
         )
         for storage, target in targets.items()
     }
+    records = accepting(held_records, manifest.acknowledged)
     # The set's own damage was proven when it was made, by barrier or by stamps.
     dead = [
         (half.commit_id, missing)

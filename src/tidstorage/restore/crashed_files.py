@@ -5,11 +5,11 @@ Nothing is lost: what is cut off a file is kept beside it.
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from tidstorage import journal, lock, point, tid
+from tidstorage import acceptance, lock, point, tid
 from tidstorage.cluster import Cluster
 from tidstorage.engines.filestorage import floors, in_place
 from tidstorage.engines.filestorage.floors import Floor
@@ -17,12 +17,11 @@ from tidstorage.engines.filestorage.in_place import Plan, Step
 from tidstorage.engines.filestorage.tails import FilesCut, Place, cut_files
 from tidstorage.errors import (
     Damaged,
-    FileUnreadable,
     InterruptedRestore,
     NotCoherent,
 )
 from tidstorage.point import Point
-from tidstorage.restore import swap
+from tidstorage.restore import swap, timelines
 from tidstorage.restore.perform import refuse_running
 
 Policy = Literal["clean", "strict", "tolerant"]
@@ -38,6 +37,7 @@ class Request:
     beside.  policy: "strict" cuts off half commits and all that follows them,
     "tolerant" keeps them, "clean" refuses where there are any that nobody
     acknowledged.  cluster: whose files they are, if that is known.
+    blob_directories: {storage id: its blob directory}, where it is known.
     """
 
     paths: Mapping[str, Path]
@@ -47,6 +47,7 @@ class Request:
     floor: Path | None = None
     policy: Policy = "clean"
     cluster: Cluster | None = None
+    blob_directories: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +55,25 @@ class Outcome:
     """What was done, or with --dry-run would be.
 
     found: None where an interrupted run was only brought to its end.  plan: None
-    where the files fit together as they are.
+    where the files fit together as they are.  blobs: {storage id: number of blobs
+    of dropped transactions}, where there are any.
     """
 
     floor: Floor | None
     found: FilesCut | None
     plan: Plan | None
+    blobs: Mapping[str, int] = field(default_factory=dict)
 
 
 def rehearse(request: Request) -> Outcome:
     """What `restore` would do; nothing is changed, and servers may be up."""
     if plan := in_place.interrupted(request.paths.values()):
-        return Outcome(None, None, plan)
-    return _examine(request)
+        outcome = Outcome(None, None, plan)
+    else:
+        outcome = _examine(request)
+    if outcome.plan is None:
+        return outcome
+    return replace(outcome, blobs=in_place.dropped_blobs(outcome.plan))
 
 
 def restore(request: Request) -> Outcome:
@@ -88,7 +95,7 @@ def restore(request: Request) -> Outcome:
         in_place.cut(outcome.plan)
         _check(request, outcome.plan)
         in_place.finish(outcome.plan)
-        return outcome
+        return replace(outcome, blobs=in_place.dropped_blobs(outcome.plan))
 
 
 @contextlib.contextmanager
@@ -153,11 +160,7 @@ def _acknowledged(cluster: Cluster | None) -> frozenset[bytes]:
     """Ids of half commits that somebody has accepted."""
     if cluster is None:
         return frozenset()
-    return frozenset(
-        entry.commit_id
-        for entry in journal.read_if_any(cluster.daemon.journal)
-        if isinstance(entry, journal.Acknowledgement)
-    )
+    return frozenset(acceptance.acknowledgements(cluster))
 
 
 def _plan(
@@ -178,6 +181,7 @@ def _plan(
             tail.path.absolute().with_name(
                 f"{tail.path.name}{DROPPED}{now:%Y%m%dT%H%M%SZ}"
             ),
+            _blob_directory(request, storage),
         )
         for storage, tail in found.tails.items()
     ]
@@ -191,21 +195,16 @@ def _plan(
         vector=vector,
         time=now,
         source="restore",
-        timeline=_timeline(request) + 1,
+        timeline=timelines.highest(request.paths.values(), request.cluster) + 1,
         verified=not any(found.unstamped.values()),
         damage=damage,
     )
     return Plan(steps, floor.vector, accepted, new, _caches(request.cluster))
 
 
-def _timeline(request: Request) -> int:
-    """The highest timeline that is known of."""
-    known = [0]
-    for path in request.paths.values():
-        # Lost or broken with its file: no obstacle to mending that.
-        with contextlib.suppress(FileUnreadable):
-            known.append(point.read(point.beside(path)).timeline)
-    return max(known)
+def _blob_directory(request: Request, storage: str) -> Path | None:
+    directory = request.blob_directories.get(storage)
+    return directory and directory.resolve()
 
 
 def _caches(cluster: Cluster | None) -> list[Path]:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tidstorage import lock, point
+from tidstorage import durable, lock, point
 from tidstorage.backup import layout
 from tidstorage.cluster import Cluster
 from tidstorage.engines import filestorage
@@ -18,21 +18,33 @@ from tidstorage.engines.filestorage import lock as file_lock
 from tidstorage.errors import (
     ClusterRunning,
     EngineFailed,
-    FileUnreadable,
     InterruptedRestore,
     NoSpace,
     NotCoherent,
 )
 from tidstorage.manifest import Manifest
 from tidstorage.point import Point
-from tidstorage.restore import check, cutting, plan, recover, swap, target
-from tidstorage.restore.plan import Request
+from tidstorage.restore import (
+    check,
+    cutting,
+    plan,
+    recover,
+    renaming,
+    swap,
+    target,
+    timelines,
+)
+from tidstorage.restore.plan import Policy, Request
 from tidstorage.restore.swap import Action, Swap
 from tidstorage.restore.target import Target
 from tidstorage.running import running_parts
 from tidstorage.tid import Vector
 
 _NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+_GO_ON = (
+    "run the same restore again: it goes on where it stopped. Until then the"
+    " cluster does not start."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +55,7 @@ class Report:
     last_tids: {storage id: TID of the last transaction kept}, once restored.
     kept: what is appended to the names of the old files; None where there was
     nothing to keep.  resumed: an interrupted swap was brought to its end.
+    renamed: {id in the set: present id} of storages that had another name then.
     as_of: the moment whose state it is, in UTC; None for a resumed one.
     """
 
@@ -53,6 +66,34 @@ class Report:
     last_tids: Mapping[str, int] = field(default_factory=dict)
     resumed: bool = False
     as_of: datetime.datetime | None = None
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The set to restore, in the ids of now, and what of it."""
+
+    manifest: Manifest
+    policy: Policy
+    renamed: Mapping[str, str]
+
+    def report(
+        self,
+        new: Point,
+        sizes: Mapping[str, tuple[int, int | None]] | None = None,
+        kept: str | None = None,
+        last_tids: Mapping[str, int] | None = None,
+    ) -> Report:
+        stored = {each.id: (each.size, None) for each in self.manifest.storages}
+        return Report(
+            self.manifest.id,
+            new,
+            sizes or stored,
+            kept,
+            last_tids or {},
+            as_of=plan.as_of(self.manifest, self.policy),
+            renamed=self.renamed,
+        )
 
 
 def in_place(cluster: Cluster, request: Request) -> Report:
@@ -71,14 +112,16 @@ def in_place(cluster: Cluster, request: Request) -> Report:
 
 
 def _in_place(cluster: Cluster, request: Request) -> Report:
-    manifest = plan.choose(cluster.backup.directory, request)
+    chosen = _choose(cluster, request)
+    manifest = chosen.manifest
     targets = _targets(cluster, manifest)
     vector = cutting.choose_cut(manifest, request.policy)
     target.remove_staging(targets.values())
     sizes = _stage(cluster, manifest, request, targets, vector)
+    new = _new_point(manifest, request, vector, _next_timeline(cluster, manifest))
     moment = target.unused_moment(targets.values())
-    new = _new_point(manifest, request, vector, _timeline(cluster, manifest) + 1)
     actions = [act for each in targets.values() for act in each.actions(moment)]
+    keeps = any(act.kind == "keep" for act in actions)
     actions += _plan_removals(cluster) + _cache_removals(cluster)
     files = [each.data_file for each in cluster.storages]
     done = Swap(manifest.id, actions, new, files)
@@ -86,24 +129,16 @@ def _in_place(cluster: Cluster, request: Request) -> Report:
     with _nothing_left_of_a_failure(targets):
         swap.write(done, journal)
     _finish(done, journal)
-    return Report(
-        manifest.id,
-        new,
-        sizes,
-        f"{target.KEPT}{moment}",
-        _last_tids(targets),
-        as_of=plan.as_of(manifest, request.policy),
-    )
+    kept = f"{target.KEPT}{moment}" if keeps else None
+    return chosen.report(new, sizes, kept, _last_tids(targets))
 
 
 def elsewhere(cluster: Cluster, request: Request, directory: Path) -> Report:
     """Restore into an empty folder: ``<id>/Data.fs`` and ``<id>/blobs`` each."""
     with lock.hold(cluster, "restore"):
-        manifest = plan.choose(cluster.backup.directory, request)
-        targets = target.elsewhere(
-            directory,
-            {each.id: each.blob_lists is not None for each in manifest.storages},
-        )
+        chosen = _choose(cluster, request)
+        manifest = chosen.manifest
+        targets = _targets_elsewhere(manifest, directory)
         vector = cutting.choose_cut(manifest, request.policy)
         new = _new_point(manifest, request, vector, manifest.point.timeline)
         try:
@@ -113,36 +148,43 @@ def elsewhere(cluster: Cluster, request: Request, directory: Path) -> Report:
             swap.execute(Swap(manifest.id, actions, new, files))
         except BaseException:
             # It was empty or missing, and is to be empty for the next attempt.
-            if directory.exists():
-                for path in directory.iterdir():
-                    shutil.rmtree(path)
+            for each in targets.values():
+                if each.data_file.parent.exists():
+                    shutil.rmtree(each.data_file.parent)
             raise
-        return Report(
-            manifest.id,
-            new,
-            sizes,
-            None,
-            _last_tids(targets),
-            as_of=plan.as_of(manifest, request.policy),
-        )
+        return chosen.report(new, sizes, last_tids=_last_tids(targets))
 
 
 def rehearse(cluster: Cluster, request: Request) -> Report:
-    """What `in_place` would do; nothing is changed."""
+    """What `in_place` would do; nothing is changed, and the cluster may be up."""
     if journal := swap.interrupted(cluster):
         found = swap.read(journal)
         return Report(found.set_id, found.point, {}, None, resumed=True)
-    manifest = plan.choose(cluster.backup.directory, request)
-    targets = _targets(cluster, manifest)
+    chosen = _choose(cluster, request)
+    manifest = chosen.manifest
+    recover.refuse_lack_of_space(manifest, _targets(cluster, manifest))
+    vector = cutting.choose_cut(manifest, request.policy)
+    timeline = _next_timeline(cluster, manifest)
+    return chosen.report(_new_point(manifest, request, vector, timeline))
+
+
+def rehearse_elsewhere(cluster: Cluster, request: Request, directory: Path) -> Report:
+    """What `elsewhere` would do; nothing is changed."""
+    chosen = _choose(cluster, request)
+    manifest = chosen.manifest
+    targets = _targets_elsewhere(manifest, directory)
     recover.refuse_lack_of_space(manifest, targets)
     vector = cutting.choose_cut(manifest, request.policy)
-    new = _new_point(manifest, request, vector, _timeline(cluster, manifest) + 1)
-    return Report(
-        manifest.id,
-        new,
-        {each.id: (each.size, None) for each in manifest.storages},
-        None,
-        as_of=plan.as_of(manifest, request.policy),
+    timeline = manifest.point.timeline
+    return chosen.report(_new_point(manifest, request, vector, timeline))
+
+
+def _choose(cluster: Cluster, request: Request) -> _Chosen:
+    manifest = plan.choose(cluster.backup.directory, request)
+    return _Chosen(
+        renaming.renamed(manifest, cluster.aliases),
+        request.policy,
+        renaming.renamings(manifest, cluster.aliases),
     )
 
 
@@ -185,6 +227,11 @@ def _targets(cluster: Cluster, manifest: Manifest) -> dict[str, Target]:
                 "Give it blobs = true in cluster.toml, or restore with --into.",
             )
     return target.in_place(cluster)
+
+
+def _targets_elsewhere(manifest: Manifest, directory: Path) -> dict[str, Target]:
+    has_blobs = {each.id: each.blob_lists is not None for each in manifest.storages}
+    return target.elsewhere(directory, has_blobs)
 
 
 def _stage(
@@ -239,14 +286,9 @@ def _last_tids(targets: Mapping[str, Target]) -> dict[str, int]:
     }
 
 
-def _timeline(cluster: Cluster, manifest: Manifest) -> int:
-    """The highest timeline that is known of."""
-    known = [manifest.point.timeline]
-    for storage in cluster.storages:
-        # Lost or broken with the file it lay beside: no obstacle now.
-        with contextlib.suppress(FileUnreadable):
-            known.append(point.read(point.beside(storage.data_file)).timeline)
-    return max(known)
+def _next_timeline(cluster: Cluster, manifest: Manifest) -> int:
+    known = timelines.highest((each.data_file for each in cluster.storages), cluster)
+    return max(known, manifest.point.timeline) + 1
 
 
 def _new_point(
@@ -291,11 +333,17 @@ def _finish(done: Swap, journal: Path) -> None:
     try:
         swap.execute(done)
         journal.unlink()
+        # One that came back with a power cut would undo the point of what follows.
+        durable.sync_folder(journal.parent)
     except OSError as error:
         raise InterruptedRestore(
             f"the swap of set {done.set_id} stopped in the middle: {error}",
-            "Mend that, then run the same restore again: it goes on where it"
-            " stopped. Until then the cluster does not start.",
+            f"Mend that, then {_GO_ON}",
+        ) from error
+    except KeyboardInterrupt as error:
+        raise InterruptedRestore(
+            f"interrupted in the middle of the swap of set {done.set_id}",
+            _GO_ON.capitalize(),
         ) from error
 
 

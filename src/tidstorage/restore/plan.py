@@ -1,17 +1,21 @@
 """First phase of a restore: which set, and up to where.
 
 The policy of half commits: by default the newest set without one is taken; where
-a newer set has some, nobody but the operator can choose what to lose.
+a newer set has some, nobody but the operator can choose what to lose.  Those that
+somebody accepted, before the set was made or since, do not count.
 """
 
 import datetime
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from tidstorage import acceptance
+from tidstorage.backup import directory as backup_directory
 from tidstorage.backup import sets
 from tidstorage.backup.sets import BackupSet
+from tidstorage.cluster import Cluster
 from tidstorage.errors import Damaged, NoSuchSet, NotCoherent
 from tidstorage.manifest import Manifest
 
@@ -33,23 +37,55 @@ class Request:
     policy: Policy = "clean"
 
 
-def choose(directory: Path, request: Request) -> Manifest:
-    """The set to restore; NoSuchSet, NotCoherent or Damaged."""
+def choose(cluster: Cluster, request: Request) -> Manifest:
+    """The set to restore, as it is to be taken since half commits were accepted.
+
+    NoSuchSet, NotCoherent, Damaged or BackupDirectoryLost.
+    """
+    directory = backup_directory.known(cluster)
+    accepted = acceptance.acknowledgements(cluster).keys()
     if request.set_id is not None:
-        chosen = sets.by_id(directory, request.set_id)
+        chosen = _accepting(sets.by_id(directory, request.set_id), accepted)
     else:
-        chosen = _newest(sets.every(directory), request.point_id, directory)
+        chosen = _newest(_every(directory, accepted), request.point_id, directory)
     if not chosen.is_whole:
         raise NotCoherent(
             f"set {chosen.manifest.id} is not whole: {'; '.join(chosen.faults)}",
             "Choose another one (bin/cluster backups).",
         )
     if chosen.manifest.point.damage and request.policy == "clean":
-        raise Damaged(_explain(chosen.manifest, sets.every(directory)), _CHOICE)
+        raise Damaged(_explain(chosen.manifest, _every(directory, accepted)), _CHOICE)
     return chosen.manifest
 
 
-_CHOICE = "Give --strict, --tolerant, or the id of another set with --set."
+_CHOICE = (
+    "Give --strict, --tolerant, or the id of another set with --set; or accept the"
+    " half commits (bin/cluster damage)."
+)
+
+
+def _every(directory: Path, accepted: Collection[bytes]) -> list[BackupSet]:
+    return [_accepting(each, accepted) for each in sets.every(directory)]
+
+
+def _accepting(found: BackupSet, accepted: Collection[bytes]) -> BackupSet:
+    """The set without the damage that was accepted since it was made.
+
+    Where other damage is left, its strict cut stays where it was: before all.
+    """
+    made = found.manifest
+    damage = tuple(half for half in made.point.damage if half.commit_id not in accepted)
+    if len(damage) == len(made.point.damage):
+        return found
+    since = {half.commit_id for half in made.point.damage if half not in damage}
+    manifest = replace(
+        made,
+        point=replace(made.point, damage=damage),
+        strict=made.strict if damage else made.point.vector,
+        strict_loss=made.strict_loss if damage else None,
+        acknowledged=tuple(sorted({*made.acknowledged, *since})),
+    )
+    return replace(found, manifest=manifest)
 
 
 def _newest(found: Sequence[BackupSet], point_id: str, directory: Path) -> BackupSet:

@@ -1,6 +1,5 @@
 """What follows the floor in each of a set of files, and its coherent cut."""
 
-import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from tidstorage.engines.filestorage.reading import DataFile
 from tidstorage.engines.filestorage.records import RecordPosition, with_stamp
 from tidstorage.errors import FloorNeeded, NotCoherent
 from tidstorage.point import HalfCommit
+from tidstorage.record import accepting
 from tidstorage.tid import Vector
 
 
@@ -173,7 +173,9 @@ def cut_files(
                 "It is older than the floor; name an older one with --floor.",
             )
     result = coherent_cut(
-        _accepting(tails, accepted),
+        accepting(
+            {storage: _records(tail) for storage, tail in tails.items()}, accepted
+        ),
         known,
         retired=retired,
         partial=partial,
@@ -196,31 +198,12 @@ def cut_files(
     )
 
 
-def _accepting(
-    tails: Mapping[str, Tail], accepted: Collection[bytes]
-) -> dict[str, list[Record]]:
+def _records(tail: Tail) -> list[Record]:
     """What the cut is computed from; nothing can be missing of abandoned votes."""
-    holders: dict[bytes, set[str]] = {commit: set() for commit in accepted}
-    for storage, tail in tails.items():
-        for each in tail.records:
-            if each.stamp is not None and each.stamp.commit_id in holders:
-                holders[each.stamp.commit_id].add(storage)
-
-    def record(each: RecordPosition) -> Record:
-        stamp = each.stamp
-        if stamp is not None and stamp.commit_id in holders:
-            stamp = dataclasses.replace(
-                stamp, participants=frozenset(holders[stamp.commit_id])
-            )
-        return Record(each.tid, stamp)
-
-    return {
-        storage: sorted(
-            [*map(record, tail.records), *map(Record, tail.abandoned)],
-            key=lambda each: each.tid,
-        )
-        for storage, tail in tails.items()
-    }
+    return sorted(
+        [*(each.record for each in tail.records), *map(Record, tail.abandoned)],
+        key=lambda each: each.tid,
+    )
 
 
 def _refuse_packed(storage: str, tail: Tail, has_floor: bool) -> None:
