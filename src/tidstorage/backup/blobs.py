@@ -13,7 +13,6 @@ more for each copy after, with only what is new; ``<pool>/lists/<set id>``.
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +20,11 @@ from pathlib import Path
 from tidstorage import durable
 from tidstorage.backup import layout
 from tidstorage.backup.moved import SourceMoved
+from tidstorage.engines.filestorage.blob_files import blob_files, tid_of
 from tidstorage.errors import NotCoherent
 from tidstorage.manifest import StoredFile
 
 FORMAT_VERSION = 1
-_BLOB_NAME = re.compile(r"0x([0-9a-f]{1,16})\.blob")
 _MARKER = ".layout"
 _BLOCK = 1 << 20
 
@@ -41,10 +40,10 @@ class StoredBlob:
     @property
     def tid(self) -> int:
         """The transaction that wrote it."""
-        match = _BLOB_NAME.fullmatch(Path(self.path).name)
-        if match is None:
+        number = tid_of(Path(self.path))
+        if number is None:
             raise NotCoherent(f"not the path of a blob: {self.path}")
-        return int(match[1], 16)
+        return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,25 +68,13 @@ def copy_covered(
     """
     have = {each.path for each in known}
     layout.make_folder(pool)
-    for path, number in _blob_files(blob_directory):
+    for path, number in blob_files(blob_directory):
         relative = str(path.relative_to(blob_directory))
         if number <= last_tid and relative not in have:
             try:
                 yield _copy(path, relative, pool)
             except FileNotFoundError as error:
                 raise SourceMoved(f"{path} disappeared: {error}") from error
-
-
-def _blob_files(blob_directory: Path) -> Iterator[tuple[Path, int]]:
-    """(path, TID) of every blob; not what is still being written (``tmp/``)."""
-    for folder, folders, files in os.walk(blob_directory):
-        if Path(folder) == blob_directory and "tmp" in folders:
-            folders.remove("tmp")
-        folders.sort()
-        for name in sorted(files):
-            match = _BLOB_NAME.fullmatch(name)
-            if match:
-                yield Path(folder, name), int(match[1], 16)
 
 
 def _copy(source: Path, relative: str, pool: Path) -> StoredBlob:
@@ -114,6 +101,11 @@ def _copy(source: Path, relative: str, pool: Path) -> StoredBlob:
 def list_path(pool: Path, set_id: str) -> Path:
     """Where the list of what one set adds is kept."""
     return pool / "lists" / set_id
+
+
+def pool_of_list(path: Path) -> Path:
+    """The pool that a list is in: the way back from ``list_path``."""
+    return path.parents[1]
 
 
 def write_list(

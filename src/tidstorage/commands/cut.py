@@ -70,32 +70,33 @@ def given_files(
 ) -> dict[str, Path]:
     """{storage id: path}, from the command line; ends the program on mistakes."""
     paths: dict[str, Path] = {}
-    for storage, path in _pairs(parser, options.files, "ID=PATH"):
+    for storage, path in pairs(parser, options.files, "ID=PATH"):
         if storage in paths:
             parser.error(f"storage {storage} is given twice")
         if Path(path).resolve() in {each.resolve() for each in paths.values()}:
             parser.error(f"{path} is given twice")
         paths[storage] = Path(path)
-    options.alias = dict(_pairs(parser, options.alias, "OLD=ID"))
+    options.alias = dict(pairs(parser, options.alias, "OLD=ID"))
     for present in options.alias.values():
         if paths and present not in paths:
             parser.error(f"--alias names storage {present}, which is not given")
     return paths
 
 
-def _pairs(
+def pairs(
     parser: argparse.ArgumentParser, texts: Sequence[str], form: str
 ) -> list[tuple[str, str]]:
-    pairs = []
+    """What options of that form say; ends the program on mistakes."""
+    found = []
     for text in texts:
         # An old id may hold anything but what follows its last "=".
         left, separator, right = (
-            text.partition("=") if form == "ID=PATH" else text.rpartition("=")
+            text.rpartition("=") if form == "OLD=ID" else text.partition("=")
         )
         if not (left and separator and right):
             parser.error(f"not {form}: {text}")
-        pairs.append((left, right))
-    return pairs
+        found.append((left, right))
+    return found
 
 
 def _run(options: argparse.Namespace, paths: Mapping[str, Path]) -> int:

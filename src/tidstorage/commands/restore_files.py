@@ -13,6 +13,7 @@ from tidstorage.commands.cut import (
     as_json,
     describe,
     given_files,
+    pairs,
     say_floor,
 )
 from tidstorage.commands.entry import run_reporting_errors
@@ -39,6 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be cut; change nothing"
     )
+    parser.add_argument(
+        "--blobs",
+        metavar="ID=DIR",
+        action="append",
+        default=[],
+        help="where the blobs of a storage are: those of transactions that are cut"
+        " off are moved to beside what else is; may be repeated",
+    )
     policy = parser.add_mutually_exclusive_group()
     for name, text in (
         ("strict", "cut off half commits and all that follows them"),
@@ -54,6 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     options = parser.parse_args(arguments)
     paths = given_files(parser, options)
+    options.blobs = dict(pairs(parser, options.blobs, "ID=DIR"))
+    for storage in options.blobs:
+        if storage not in paths:
+            parser.error(f"--blobs names storage {storage}, which is not given")
     return run_reporting_errors(lambda: _run(options, paths))
 
 
@@ -77,12 +90,20 @@ def _request(options: argparse.Namespace, paths: Mapping[str, Path]) -> Request:
     aliases: dict[str, str] = options.alias
     retired = frozenset(options.retired)
     cluster = None
+    blob_directories: dict[str, Path] = {
+        storage: Path(folder) for storage, folder in options.blobs.items()
+    }
     if not paths:
         from tidstorage.clusterfile import load_cluster
 
         cluster = load_cluster(options.cluster_file or _DEFAULT_DESCRIPTION)
         identity.become(cluster.user)
         paths = {each.id: each.data_file for each in cluster.storages}
+        blob_directories = {
+            each.id: each.blob_directory
+            for each in cluster.storages
+            if each.blob_directory is not None
+        }
         aliases = {**cluster.aliases, **aliases}
         retired |= cluster.retired
     return Request(
@@ -93,6 +114,7 @@ def _request(options: argparse.Namespace, paths: Mapping[str, Path]) -> Request:
         options.floor,
         options.policy,
         cluster,
+        blob_directories,
     )
 
 
@@ -101,12 +123,12 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
     return {
         "found": outcome.found and as_json(outcome.found),
         "resumed": outcome.found is None,
-        "cut": {} if plan is None else _cut_as_json(plan),
+        "cut": {} if plan is None else _cut_as_json(plan, outcome.blobs),
         "point": plan and plan.point.to_json(),
     }
 
 
-def _cut_as_json(plan: Plan) -> dict[str, Any]:
+def _cut_as_json(plan: Plan, blobs: Mapping[str, int]) -> dict[str, Any]:
     return {
         step.storage: {
             "file": str(step.path),
@@ -114,6 +136,10 @@ def _cut_as_json(plan: Plan) -> dict[str, Any]:
             "position": step.position,
             "size": step.size,
             "dropped": str(step.dropped) if step.position < step.size else None,
+            "blobs": blobs.get(step.storage, 0),
+            "dropped_blobs": (
+                str(step.dropped_blobs) if step.storage in blobs else None
+            ),
         }
         for step in plan.steps
     }
@@ -134,6 +160,11 @@ def _describe(outcome: Outcome, dry_run: bool) -> None:
             console.print_line(
                 f"{step.path} {verb} from {step.size:,} to {step.position:,} bytes;"
                 f" the rest is in {step.dropped}"
+            )
+        if number := outcome.blobs.get(step.storage):
+            verb = "would be moved" if dry_run else "were moved"
+            console.print_line(
+                f"{number} blobs of what is cut off {verb} to {step.dropped_blobs}"
             )
     if not dry_run:
         console.print_line(f"The files are now at point {plan.point.id}.")

@@ -180,7 +180,7 @@ def rehearse_elsewhere(cluster: Cluster, request: Request, directory: Path) -> R
 
 
 def _choose(cluster: Cluster, request: Request) -> _Chosen:
-    manifest = plan.choose(cluster.backup.directory, request)
+    manifest = plan.choose(cluster, request)
     return _Chosen(
         renaming.renamed(manifest, cluster.aliases),
         request.policy,

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from tidstorage import durable
 from tidstorage.backup import blobs, layout
 from tidstorage.backup.blobs import StoredBlob
 from tidstorage.errors import NoSpace, NotCoherent
@@ -112,13 +113,19 @@ def blob_directory(
     if staged is None:
         return 0
     found = blobs.read_lists(directory, stored.blob_lists or ())
-    pool = layout.pool(directory, stored.id)
     layout.make_folder(staged / "tmp")
-    (staged / ".layout").write_text(found.layout)
+    durable.replace_text(staged / ".layout", found.layout)
     wanted = [each for each in found.blobs if each.tid <= last_tid]
     for blob in wanted:
-        _stage_blob(pool, blob, staged)
+        _stage_blob(_pool(directory, stored), blob, staged)
+    for folder in {(staged / each.path).parent for each in wanted}:
+        durable.sync_folder(folder)
     return len(wanted)
+
+
+def _pool(directory: Path, stored: StoredStorage) -> Path:
+    """Where the blobs are that the lists name: of the id the storage had then."""
+    return blobs.pool_of_list(directory / (stored.blob_lists or ())[0].path)
 
 
 def _stage_blob(pool: Path, blob: StoredBlob, staged: Path) -> None:

@@ -13,13 +13,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from tidstorage import durable, point
+from tidstorage import durable, json_file, point
 from tidstorage.cluster import Cluster
-from tidstorage.errors import FileUnreadable, NotCoherent
+from tidstorage.errors import NotCoherent
+from tidstorage.json_file import Shape, StoredPoint
 from tidstorage.point import Point
 
-FORMAT_VERSION = 1
 JOURNAL = "restore-swap.json"
+_BEGIN_ANEW = (
+    "Remove it and run the restore again, which then begins anew. The files that the"
+    " interrupted one had moved away stay as *.before-restore-*."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ def interrupted(cluster: Cluster) -> Path | None:
 def write(swap: Swap, path: Path) -> None:
     """Write the journal: from now on the swap has to be ended."""
     data = {
-        "version": FORMAT_VERSION,
+        "version": 1,
         "set": swap.set_id,
         "actions": [asdict(each) for each in swap.actions],
         "point": swap.point.to_json(),
@@ -69,20 +73,18 @@ def write(swap: Swap, path: Path) -> None:
     durable.replace_text(path, json.dumps(data, indent=1) + "\n")
 
 
+class _Stored(Shape):
+    version: Literal[1]
+    set: str
+    actions: list[Action]
+    point: StoredPoint
+    data_files: list[Path]
+
+
 def read(path: Path) -> Swap:
     """The swap in a journal; FileUnreadable where it is not one."""
-    try:
-        data = json.loads(path.read_text())
-        if data["version"] != FORMAT_VERSION:
-            raise ValueError(f"version {data['version']} is not known here")
-        return Swap(
-            data["set"],
-            [Action(**each) for each in data["actions"]],
-            Point.from_json(data["point"]),
-            [Path(each) for each in data["data_files"]],
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FileUnreadable(f"{path} is not a restore's journal: {error}") from error
+    stored = json_file.read(path, _Stored, "a restore's journal", _BEGIN_ANEW)
+    return Swap(stored.set, stored.actions, stored.point, stored.data_files)
 
 
 def execute(swap: Swap) -> None:

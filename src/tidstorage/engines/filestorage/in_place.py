@@ -13,27 +13,39 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
 from ZODB.FileStorage import FileStorage
 
-from tidstorage import durable, point, tid
-from tidstorage.engines.filestorage import lock
+from tidstorage import durable, json_file, point, tid
+from tidstorage.engines.filestorage import blob_files, index, lock, ownership
 from tidstorage.engines.filestorage.copying import errors_named
 from tidstorage.engines.filestorage.truncation import truncate_held
-from tidstorage.errors import FileUnreadable, InterruptedRestore, NotCoherent
+from tidstorage.errors import InterruptedRestore, NotCoherent
+from tidstorage.json_file import (
+    Shape,
+    StoredCommitId,
+    StoredPoint,
+    StoredTid,
+    StoredVector,
+)
 from tidstorage.point import Point
 from tidstorage.tid import Vector
 
-FORMAT_VERSION = 1
 SUFFIX = ".cut-plan"
+_WITHOUT = (
+    "Remove it and run this again. What was cut off already is kept beside the"
+    " files, as *.dropped-*."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One file: from ``size`` bytes to ``position``, its last TID is ``last`` then.
 
-    dropped: where the bytes go that are cut off.
+    dropped: where the bytes go that are cut off.  blob_directory: where the blobs
+    are, of which those of dropped transactions go too; None: nobody told.
     """
 
     storage: str
@@ -42,6 +54,12 @@ class Step:
     position: int
     size: int
     dropped: Path
+    blob_directory: Path | None = None
+
+    @property
+    def dropped_blobs(self) -> Path:
+        """Where those blobs go, below the folders they had."""
+        return self.dropped.with_name(f"{self.dropped.name}.blobs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +108,7 @@ def plan_beside(data_file: Path) -> Path:
 def write(plan: Plan) -> None:
     """Write the plan: from now on it has to be brought to its end."""
     data = {
-        "version": FORMAT_VERSION,
+        "version": 1,
         "steps": [_step_to_json(each) for each in plan.steps],
         "floor": tid.vector_to_text(plan.floor),
         "accepted": sorted(each.hex() for each in plan.accepted),
@@ -108,34 +126,39 @@ def _step_to_json(step: Step) -> dict[str, Any]:
         **dataclasses.asdict(step),
         "path": str(step.path),
         "dropped": str(step.dropped),
+        "blob_directory": step.blob_directory and str(step.blob_directory),
         "last": tid.to_text(step.last),
     }
 
 
+class _StoredStep(Shape):
+    storage: str
+    path: Path
+    last: StoredTid
+    position: int
+    size: int
+    dropped: Path
+    blob_directory: Path | None
+
+
+class _Stored(Shape):
+    version: Literal[1]
+    steps: Annotated[list[_StoredStep], Field(min_length=1)]
+    floor: StoredVector
+    accepted: list[StoredCommitId]
+    point: StoredPoint
+    remove: list[Path]
+
+
 def _read(path: Path) -> Plan:
-    try:
-        data = json.loads(path.read_text())
-        if data["version"] != FORMAT_VERSION:
-            raise ValueError(f"version {data['version']} is not known here")
-        return Plan(
-            [
-                Step(
-                    each["storage"],
-                    Path(each["path"]),
-                    tid.from_text(each["last"]),
-                    each["position"],
-                    each["size"],
-                    Path(each["dropped"]),
-                )
-                for each in data["steps"]
-            ],
-            tid.vector_from_text(data["floor"]),
-            frozenset(map(bytes.fromhex, data["accepted"])),
-            Point.from_json(data["point"]),
-            [Path(each) for each in data["remove"]],
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FileUnreadable(f"{path} is not a plan to cut: {error}") from error
+    stored = json_file.read(path, _Stored, "a plan to cut", _WITHOUT)
+    return Plan(
+        [Step(**dict(each)) for each in stored.steps],
+        stored.floor,
+        frozenset(stored.accepted),
+        stored.point,
+        stored.remove,
+    )
 
 
 def _refuse_changed(plan: Plan, path: Path) -> None:
@@ -153,12 +176,16 @@ def _refuse_changed(plan: Plan, path: Path) -> None:
 def cut(plan: Plan) -> None:
     """Cut all files, those that are cut already too; the caller holds the locks.
 
+    Then the blobs of what was dropped are moved away.
     NotCoherent where ZODB does not find the end where it should be.
     """
     for step in plan.steps:
         truncate_held(step.path, step.last, step.dropped)
     for step in plan.steps:
         _check_with_zodb(step)
+    for step in plan.steps:
+        if step.blob_directory is not None and step.position < step.size:
+            blob_files.move_above(step.blob_directory, step.last, step.dropped_blobs)
 
 
 def finish(plan: Plan) -> None:
@@ -172,8 +199,32 @@ def finish(plan: Plan) -> None:
     with errors_named(plan.steps[0].path):
         point.write_beside(plan.point, [each.path for each in plan.steps])
         for step in plan.steps:
+            ownership.give(_made_beside(step), step.path)
+        for step in plan.steps:
             plan_beside(step.path).unlink(missing_ok=True)
             durable.sync_folder(step.path.parent)
+
+
+def dropped_blobs(plan: Plan) -> dict[str, int]:
+    """{storage id: blobs of dropped transactions}, moved or still to be moved."""
+    found = {}
+    for step in plan.steps:
+        if step.blob_directory is not None and step.position < step.size:
+            found[step.storage] = len(
+                blob_files.above(step.blob_directory, step.last)
+            ) + len(blob_files.above(step.dropped_blobs, step.last))
+    return {storage: number for storage, number in found.items() if number}
+
+
+def _made_beside(step: Step) -> Iterable[Path]:
+    return (
+        index.path_of(step.path),
+        lock.path_of(step.path),
+        point.beside(step.path),
+        step.dropped,
+        step.dropped.with_name(f"{step.dropped.name}.json"),
+        step.dropped_blobs,
+    )
 
 
 def _check_with_zodb(step: Step) -> None:
