@@ -86,6 +86,8 @@ def commit_half(connections, present, missing):
     transaction.begin()
     root = connections[present].root()
     root["half"] = root.get("half", 0) + 1
+    transaction.get().setUser("editor")
+    transaction.get().note("/site/front: change the title")
     add_stamp(connections, [present, missing])
     transaction.commit()
 

@@ -152,3 +152,16 @@ class NotPermitted(TidstorageError):
 
     exit_status = 22
     hint = "Run it as the cluster's own user, or as root with [cluster] user set."
+
+
+class BackupDirectoryLost(TidstorageError):
+    """The backup directory is not the one that was backed up to before."""
+
+    exit_status = 23
+
+
+class UnknownCommit(TidstorageError):
+    """A command line names a half commit that there is not."""
+
+    exit_status = 24
+    hint = "bin/cluster damage lists those there are."

@@ -112,7 +112,8 @@ class Manifest:
     point the damage was counted from.  unstamped: {storage id: records above it
     that carry no stamp}.  acknowledged: ids of the half commits above the floor
     that somebody had accepted; they are no damage.  tid_log: the copy of the
-    daemon's, where there was one.  seconds: how long each phase took.  versions: of what wrote it.
+    daemon's, where there was one.  seconds: how long each phase took.  versions:
+    of what wrote it.
     """
 
     id: str

@@ -1,0 +1,227 @@
+"""Half commits as an operator meets them: real servers, daemon, sets and verbs."""
+
+import contextlib
+import json
+
+import pytest
+from daemons import DaemonProcess
+from real import wait_until
+from small_cluster import small_cluster
+
+from tidstorage import damages, journal, point
+from tidstorage.backup.perform import back_up
+from tidstorage.commands import cluster as front
+from tidstorage.engines.filestorage import last_tid
+from tidstorage.errors import Damaged, UnknownCommit
+from tidstorage.restore import perform
+from tidstorage.restore.plan import Request
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    with small_cluster(tmp_path) as running:
+        monkeypatch.setattr(perform, "running_parts", running.running_parts)
+        yield running
+
+
+@pytest.fixture
+def cluster(small, monkeypatch):
+    made = small.cluster()
+    monkeypatch.setattr(front, "load_cluster", lambda _: made)
+    return made
+
+
+@contextlib.contextmanager
+def daemon_of(small):
+    """A daemon that observes the small cluster, its files where the verbs look."""
+    configuration = small.folder / "tidstorage.conf"
+    configuration.write_text(
+        "".join(
+            f"<storage {storage}>\nserver {server.address[0]}:{server.address[1]}\n"
+            f"path {server.data_file(storage)}\n</storage>\n"
+            for server in small.servers
+            for storage in server.storages
+        )
+    )
+    daemon = DaemonProcess(small.folder, "-c", configuration).start()
+    try:
+        wait_for(small, daemon, lambda last: True)
+        yield daemon
+    finally:
+        if daemon.process is not None:
+            daemon.kill()
+
+
+def ends(small):
+    return {s: last_tid(e.data_file(s)) for e in small.servers for s in e.storages}
+
+
+def published(daemon):
+    return [
+        entry.point
+        for entry in journal.read_if_any(daemon.journal)
+        if isinstance(entry, journal.Published)
+    ]
+
+
+def wait_for(small, daemon, condition):
+    """The first newest point that covers all there is and meets the condition."""
+
+    def newest():
+        found = published(daemon)
+        if found and found[-1].vector == ends(small) and condition(found[-1]):
+            return found[-1]
+        return None
+
+    return wait_until(newest, "such a point in the journal")
+
+
+def tear(small):
+    """Half a commit: catalog has it, root does not; then others follow."""
+    small.write(2, 1, half=["catalog", "root"])
+    small.write(3, 5, group=["catalog", "documents", "root"])
+
+
+def verb(capsys, *arguments):
+    """(exit status, what it printed)."""
+    capsys.readouterr()
+    status = front.main(arguments)
+    return status, capsys.readouterr()
+
+
+def damage_as_json(capsys, *arguments):
+    status, said = verb(capsys, "damage", "--json", *arguments)
+    assert status == 0, said.err
+    return json.loads(said.out)
+
+
+def test_accepted_damage_is_damage_no_more(small, cluster, capsys):
+    """Listed, accepted: K is clean, backups are, and a restore asks nothing."""
+    small.write(1, 4)
+    with daemon_of(small) as daemon:
+        back_up(cluster)
+        tear(small)
+        torn = wait_for(small, daemon, lambda last: last.damage)
+        made = back_up(cluster)
+        (half,) = made.point.damage
+        assert torn.damage == (half,)
+
+        (found,) = damage_as_json(capsys)["half_commits"]
+        assert found["commit"] == half.commit_id.hex()
+        assert found["missing"] == ["root"] and [*found["present"]] == ["catalog"]
+        assert found["acknowledged"] is None
+        assert found["records"]["catalog"] == {
+            "user": "/ editor",
+            "description": "/site/front: change the title",
+        }
+        _, said = verb(capsys, "damage")
+        assert "none accepted" in said.out and "never in root" in said.out
+        assert "by editor, /site/front: change the title" in said.out
+        assert f"--strict would lose {made.strict_loss.transactions}" in said.out
+
+        prefix = half.commit_id.hex()[:6]
+        assert damage_as_json(capsys, "--acknowledge", prefix, "--dry-run")["new"]
+        assert not damages.find(cluster).found[0].acknowledgement
+        accepted = damage_as_json(capsys, "--acknowledge", prefix)
+        beside = point.read(point.beside(cluster.storages[0].data_file))
+        assert accepted["new"] and accepted["floor"] == beside.to_json()
+        clean = wait_for(small, daemon, lambda last: not last.damage)
+        assert clean.vector == torn.vector and clean.verified
+        small.write(4, 3)
+        assert not wait_for(small, daemon, lambda last: True).damage
+        _, said = verb(capsys, "damage")
+        assert "1 accepted" in said.out and "--strict" not in said.out
+        # What follows from it has no damage either, also over a restart.
+        daemon.kill()
+        daemon.start()
+        small.write(5, 3)
+        assert not wait_for(small, daemon, lambda last: True).damage
+        after = back_up(cluster)
+        assert after.point.damage == () and after.strict_loss is None
+        daemon.stop()
+    small.stop()
+    # The set that was made before it was accepted needs no flag any more.
+    report = perform.in_place(cluster, Request(set_id=made.id))
+    assert report.point.vector == made.point.vector
+    assert ends(small) == made.point.vector
+
+
+def test_a_second_time_and_an_unknown_commit(small, cluster, capsys):
+    """Without any daemon: the files alone tell of it."""
+    small.write(1, 2)
+    back_up(cluster)
+    tear(small)
+    small.stop()
+    (finding,) = damages.find(cluster).found
+    commit = finding.half_commit.commit_id.hex()
+    for wrong in ("ffff", "", "x"):
+        status, said = verb(capsys, "damage", "--acknowledge", wrong)
+        assert status == UnknownCommit.exit_status
+        assert "there is no half commit" in said.err and "hint:" in said.err
+    assert damage_as_json(capsys, "--acknowledge", commit)["new"]
+    first = journal_entries(cluster)
+    assert not damage_as_json(capsys, "--acknowledge", commit)["new"]
+    assert journal_entries(cluster) == first
+    kinds = [type(each) for each in first]
+    assert kinds == [journal.Damage, journal.Acknowledgement, journal.Floor]
+    (found,) = damage_as_json(capsys)["half_commits"]
+    assert found["acknowledged"]["by"] == damages.login_user()
+
+
+def journal_entries(cluster):
+    return [*journal.read_if_any(cluster.daemon.journal)]
+
+
+def test_damage_that_is_left_stays_in_the_way(small, cluster, capsys):
+    """The floor goes no further than what nobody accepted, whatever is."""
+    small.write(1, 2)
+    back_up(cluster)
+    small.write(2, 1, half=["documents", "root"])
+    small.write(3, 3, group=["catalog", "documents", "root"])
+    tear(small)
+    made = back_up(cluster)
+    earlier, later = damages.find(cluster).unacknowledged
+    assert earlier.since <= later.since
+    accepted = damages.acknowledge(cluster, later.half_commit.commit_id.hex())
+    assert accepted.floor is None or all(
+        accepted.floor.vector[each] < last
+        for each, last in earlier.half_commit.present.items()
+    )
+    again = back_up(cluster)
+    assert [each.commit_id for each in again.point.damage] == [
+        earlier.half_commit.commit_id
+    ]
+    assert again.acknowledged == (later.half_commit.commit_id,)
+    small.stop()
+    for set_id in (made.id, again.id):
+        with pytest.raises(Damaged) as caught:
+            perform.in_place(cluster, Request(set_id=set_id))
+        assert earlier.half_commit.commit_id.hex() in str(caught.value)
+        assert later.half_commit.commit_id.hex() not in str(caught.value)
+    perform.in_place(cluster, Request(policy="tolerant"))
+    assert ends(small) == again.point.vector
+    # It is known still, and the other one is still accepted.
+    (left,) = damages.find(cluster).unacknowledged
+    assert left.half_commit.commit_id == earlier.half_commit.commit_id
+    damages.acknowledge(cluster, left.half_commit.commit_id.hex())
+    perform.in_place(cluster, Request())
+    assert ends(small) == again.point.vector
+
+
+def test_an_accepted_set_outlives_the_journal(small, cluster):
+    """On a new machine there are only the backups."""
+    small.write(1, 2)
+    back_up(cluster)
+    tear(small)
+    (finding,) = damages.find(cluster).found
+    journal.append(
+        cluster.daemon.journal,
+        journal.Acknowledgement(point.now(), finding.half_commit.commit_id, "test"),
+    )
+    made = back_up(cluster)
+    small.stop()
+    cluster.daemon.journal.unlink()
+    perform.in_place(cluster, Request())
+    assert ends(small) == made.point.vector
