@@ -52,11 +52,12 @@ class Listener:
             self.process = None
 
     def heard(self) -> list[protocol.Command]:
-        """What it was told so far."""
+        """What it was told of commits so far."""
         return [
             command
             for file in sorted(self.folder.iterdir())
             for command in protocol.Parser().feed(file.read_bytes())
+            if not isinstance(command, protocol.Hello)
         ]
 
 

@@ -19,6 +19,7 @@ def install(
     outcome_unknown: bool = True,
     clear_caches: bool = True,
     drop_oids: bool = True,
+    name: str = "",
 ) -> None:
     """Stamp every transaction that this process commits from now on.
 
@@ -34,6 +35,8 @@ def install(
         left wrong objects among it.
     drop_oids: forget the object ids reserved at a ZEO server when the
         connection to it was lost.
+    name: what the daemon is told that this process is called: for a Zope its name
+        in the cluster's description, so that a Zope never seen stamping is named.
 
     Databases that are open already are found too.  A second call replaces what
     the first one set.  ValueError for ids or an address that cannot be.
@@ -44,6 +47,7 @@ def install(
         address,
         ids,
         hook.Protection(outcome_unknown, clear_caches, drop_oids),
+        name,
     )
 
 

@@ -272,11 +272,12 @@ def install(
     address: tuple[str, int] | None,
     ids: Mapping[str, str] | None,
     switches: Protection,
+    name: str = "",
 ) -> None:
     """See ``tidstorage.install``."""
     global _active
     membership = Membership(ids)
-    sender = None if address is None else Sender(_checked_address(address))
+    sender = None if address is None else Sender(_checked_address(address), name=name)
     _stop_sender()
     _active = Hook(membership, sender, switches)
     for patch in _patches:

@@ -9,14 +9,19 @@ keys, then the values (decimal integers).
 TID: no answer.  ``DUMP`` is answered by a dict, ``BOOTSTRAPED`` by ``1`` or
 ``0``; after ``QUIT`` the server closes.  Commands are understood in any case.
 
+Added since, and dropped by older daemons: ``HELLO`` and one field tells which
+process speaks, a JSON object, so that its argument looks like no command;
+``STATUS`` is answered by one field, a JSON object.
+
 A field that stands where a command is expected and names none is dropped
 alone: what its sender meant as its arguments is then read as commands too.
 That is how peers of version 1 always behaved, so a new command must not have
 arguments that look like commands.
 """
 
+import json
 from collections.abc import Callable, Collection, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 #: Default TCP port of the daemon.
 DEFAULT_PORT = 9001
@@ -35,6 +40,10 @@ class ProtocolError(ValueError):
     def __init__(self, what: str, commands: "list[Command] | None" = None) -> None:
         super().__init__(what)
         self.commands = commands or []
+
+
+class _NoCommand(Exception):
+    """A field has a command's name by chance: peers of version 1 may say it."""
 
 
 class Begin(NamedTuple):
@@ -69,7 +78,19 @@ class Quit(NamedTuple):
     """Close the connection."""
 
 
-Command = Begin | Abort | Commit | Dump | Bootstraped | Quit
+class Hello(NamedTuple):
+    """The process that speaks; ``name`` is a Zope's of the description, or empty."""
+
+    name: str
+    host: str
+    pid: int
+
+
+class Status(NamedTuple):
+    """Tell how the daemon is."""
+
+
+Command = Begin | Abort | Commit | Dump | Bootstraped | Quit | Hello | Status
 
 
 def encode_begin(transaction_id: str, storages: Collection[str]) -> bytes:
@@ -103,6 +124,19 @@ def encode_bootstraped() -> bytes:
 
 def encode_quit() -> bytes:
     return b"QUIT\n"
+
+
+def encode_hello(process: Hello) -> bytes:
+    return b"HELLO\n" + encode_state(process._asdict())
+
+
+def encode_status() -> bytes:
+    return b"STATUS\n"
+
+
+def encode_state(state: Mapping[str, Any]) -> bytes:
+    """The answer to STATUS; what JSON has no form for is written as text."""
+    return json.dumps(state, default=str).encode() + b"\n"
 
 
 def encode_dict(tids: Mapping[str, int]) -> bytes:
@@ -176,7 +210,11 @@ class Parser:
                 if read is None:
                     position += 1
                     continue
-                command, end = read(fields, position + 1)
+                try:
+                    command, end = read(fields, position + 1)
+                except _NoCommand:
+                    position += 1
+                    continue
                 if command is None:
                     self._needed = end - position
                     break
@@ -234,6 +272,24 @@ def _read_quit(fields: list[bytes], position: int) -> _Reading:
     return Quit(), position
 
 
+def _read_hello(fields: list[bytes], position: int) -> _Reading:
+    if position + 1 > len(fields):
+        return None, position + 1
+    return _hello(fields[position]), position + 1
+
+
+def _hello(field: bytes) -> Hello:
+    try:
+        data = json.loads(field)
+        return Hello(str(data["name"]), str(data["host"]), int(data["pid"]))
+    except (ValueError, KeyError, TypeError):
+        raise _NoCommand from None
+
+
+def _read_status(fields: list[bytes], position: int) -> _Reading:
+    return Status(), position
+
+
 _READERS: dict[bytes, Callable[[list[bytes], int], _Reading]] = {
     b"BEGIN": _read_begin,
     b"ABORT": _read_abort,
@@ -241,6 +297,8 @@ _READERS: dict[bytes, Callable[[list[bytes], int], _Reading]] = {
     b"DUMP": _read_dump,
     b"BOOTSTRAPED": _read_bootstraped,
     b"QUIT": _read_quit,
+    b"HELLO": _read_hello,
+    b"STATUS": _read_status,
 }
 
 

@@ -88,15 +88,7 @@ def _receive(connection: socket.socket, length: int) -> bytes:
     return bytes(data)
 
 
-def ask_daemon(address: Address) -> dict[str, int]:
-    """The daemon's DUMP, {storage id: last TID}; OSError where it is silent."""
-    try:
-        return _ask_daemon(address)
-    except _Silent as silence:
-        raise OSError(str(silence)) from silence
-
-
-def _ask_daemon(address: Address) -> dict[str, int]:
+def _ask_daemon(address: Address) -> None:
     with contextlib.closing(_connect(address)) as connection:
         connection.sendall(protocol.encode_dump())
         answer = b""
@@ -110,7 +102,7 @@ def _ask_daemon(address: Address) -> dict[str, int]:
             except ValueError as error:
                 raise _Silent(f"the answer to DUMP is none: {error}") from error
             if tids is not None:
-                return tids
+                return
 
 
 def _ask_zope(address: Address) -> None:

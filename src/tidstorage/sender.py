@@ -33,12 +33,19 @@ _BATCH = 500
 
 
 class Sender:
-    """The queue, and the thread that empties it towards one address."""
+    """The queue, and the thread that empties it towards one address.
+
+    name: what the daemon is told that this process is called.
+    """
 
     def __init__(
-        self, address: tuple[str, int], queue_length: int = QUEUE_LENGTH
+        self,
+        address: tuple[str, int],
+        queue_length: int = QUEUE_LENGTH,
+        name: str = "",
     ) -> None:
         self._address = address
+        self._name = name
         self._queue_length = queue_length
         self._sent = 0
         self._dropped = 0
@@ -171,6 +178,7 @@ class Sender:
             connection.sendall(protocol.encode_bootstraped())
             if not connection.recv(16):
                 raise ConnectionResetError("closed by the daemon")
+            connection.sendall(protocol.encode_hello(self._process()))
         except OSError:
             connection.close()
             raise
@@ -178,6 +186,9 @@ class Sender:
         if self._lost:
             self._lost = False
             logger.warning("the daemon at %s:%d is back", *self._address)
+
+    def _process(self) -> protocol.Hello:
+        return protocol.Hello(self._name, socket.gethostname(), os.getpid())
 
     def _note_lost(self, error: OSError) -> None:
         self._disconnect()

@@ -2,13 +2,15 @@
 
 import datetime
 from dataclasses import dataclass
+from typing import Any
 
-from tidstorage import occupants, supervisor
+from tidstorage import occupants, supervisor, wire_client
 from tidstorage.backup import sets
-from tidstorage.cluster import Cluster
+from tidstorage.cluster import Cluster, Daemon
+from tidstorage.errors import NotConnected
 from tidstorage.manifest import Manifest
 from tidstorage.parts import Part, parts_of
-from tidstorage.readiness import ask_daemon, not_ready
+from tidstorage.readiness import ANSWER_SECONDS, not_ready
 from tidstorage.running import processes_of
 
 
@@ -32,11 +34,16 @@ class PartStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The whole; ``dump`` is the daemon's {storage id: last TID}, None if silent."""
+    """The whole; ``dump`` is the daemon's {storage id: last TID}, None if silent.
+
+    coverage: what the daemon knows of who stamps (`daemon.coverage`); None where it
+    does not say.
+    """
 
     parts: tuple[PartStatus, ...]
     newest_set: Manifest | None
     dump: dict[str, int] | None
+    coverage: dict[str, Any] | None
 
 
 def status(cluster: Cluster) -> Status:
@@ -50,7 +57,8 @@ def status(cluster: Cluster) -> Status:
         for part in parts
     )
     manifests = sets.manifests(cluster.backup.directory)[0]
-    return Status(found, manifests[0] if manifests else None, _dump(cluster))
+    newest = manifests[0] if manifests else None
+    return Status(found, newest, *_of_daemon(cluster.daemon))
 
 
 def _part_status(
@@ -75,8 +83,12 @@ def _part_status(
     )
 
 
-def _dump(cluster: Cluster) -> dict[str, int] | None:
+def _of_daemon(
+    daemon: Daemon,
+) -> tuple[dict[str, int] | None, dict[str, Any] | None]:
     try:
-        return ask_daemon((cluster.daemon.host, cluster.daemon.port))
-    except OSError:
-        return None
+        dump = wire_client.dump(daemon.host, daemon.port, ANSWER_SECONDS)
+        state = wire_client.state(daemon.host, daemon.port, ANSWER_SECONDS)
+    except NotConnected:
+        return None, None
+    return dump, state.get("coverage")

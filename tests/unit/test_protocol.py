@@ -172,3 +172,15 @@ def test_a_long_list_in_small_pieces_takes_no_quadratic_time():
 def test_a_field_is_one_line(name):
     with pytest.raises(ValueError, match="one line"):
         protocol.encode_begin(name, [])
+
+
+def test_the_process_and_the_state_came_later():
+    process = protocol.Hello("web\n1", "host", 7)
+    data = protocol.encode_hello(process) + protocol.encode_status()
+    assert data == b'HELLO\n{"name": "web\\n1", "host": "host", "pid": 7}\nSTATUS\n'
+    assert parsed(data) == [process, protocol.Status()]
+
+
+@pytest.mark.parametrize("field", [b"world", b"{}", b"[1]", b"7", b'{"name": "a"}'])
+def test_what_only_sounds_like_a_later_command_is_dropped(field):
+    assert parsed(b"HELLO\n" + field + b"\nDUMP\nHELLO\nDUMP\n") == [Dump(), Dump()]

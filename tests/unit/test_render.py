@@ -47,6 +47,8 @@ def test_the_product_is_told_the_storages_and_the_daemon(description):
         "127.0.0.1",
         "backend-port",
         "18100",
+        "name",
+        "web-1",
         "storages",
         "main:root",
         "catalog:catalog",

@@ -32,6 +32,7 @@ def _switch_on() -> None:
         outcome_unknown=options.outcome_unknown,
         clear_caches=options.clear_caches,
         drop_oids=options.drop_oids,
+        name=options.name,
     )
 
 

@@ -3,11 +3,15 @@
     <product-config TIDStorage>
       backend-ip 127.0.0.1
       backend-port 9001
+      name web-1
       storages main:root catalog documents media
     </product-config>
 
 backend-ip, backend-port: the daemon that is told of commits.  Without the
 first nobody is told, and commits are stamped all the same.
+
+name: what this Zope is called in the description of the cluster; the daemon lists
+those that it never saw stamping.
 
 storages: the databases that belong to the cluster, separated by blanks or
 commas, each as ``database-name:storage-id``, or as one word where both are the
@@ -27,6 +31,7 @@ _SWITCHES = {"on": True, "off": False}
 _KEYS = (
     "backend-ip",
     "backend-port",
+    "name",
     "storages",
     "outcome-unknown",
     "clear-caches",
@@ -43,6 +48,7 @@ class Options:
     outcome_unknown: bool
     clear_caches: bool
     drop_oids: bool
+    name: str
 
 
 def read(section: Mapping[str, str]) -> Options:
@@ -62,6 +68,7 @@ def read(section: Mapping[str, str]) -> Options:
         _switch(section, "outcome-unknown"),
         _switch(section, "clear-caches"),
         _switch(section, "drop-oids"),
+        section.get("name", ""),
     )
 
 

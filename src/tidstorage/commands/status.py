@@ -1,6 +1,7 @@
 """``bin/cluster status``: what runs, the newest backup, the daemon's point."""
 
 import argparse
+import datetime
 from typing import Any
 
 from tidstorage import point, tid
@@ -9,6 +10,9 @@ from tidstorage.commands import console
 from tidstorage.errors import NotReady
 from tidstorage.restore.plan import local, span
 from tidstorage.status import PartStatus, Status, status
+
+#: What a transaction says of its writer.
+_WORDS = ("user", "description")
 
 HELP = "Show what runs, the newest backup set and the daemon's point."
 
@@ -57,6 +61,25 @@ def _describe(cluster: Cluster, found: Status) -> None:
         console.print_line("the daemon's point:")
         for storage, last in sorted(found.dump.items()):
             console.print_line(f"  {storage}  {tid.to_text(last)}")
+    if found.coverage is not None:
+        _describe_coverage(found.coverage)
+
+
+def _describe_coverage(coverage: dict[str, Any]) -> None:
+    never = coverage["never_seen_stamping"]
+    if never:
+        since = local(datetime.datetime.fromisoformat(coverage["since"]))
+        console.print_line(
+            f"never seen stamping since {since}: {', '.join(never)}", "yellow"
+        )
+    for storage, found in sorted(coverage["unstamped"].items()):
+        moment = local(datetime.datetime.fromisoformat(found["time"]))
+        said = [f'{key} "{found[key]}"' for key in _WORDS if found.get(key)]
+        console.print_line(
+            f"written without stamps: {found['count']} on {storage}, the last"
+            f" {', '.join([moment, *said])}",
+            "yellow",
+        )
 
 
 def _state(found: PartStatus) -> str:
@@ -96,4 +119,5 @@ def _as_json(found: Status) -> dict[str, Any]:
             }
         ),
         "dump": None if found.dump is None else tid.vector_to_text(found.dump),
+        "coverage": found.coverage,
     }

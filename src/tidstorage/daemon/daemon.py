@@ -10,11 +10,12 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tidstorage import journal, point, tidlog
 from tidstorage.daemon import resuming
 from tidstorage.daemon.configuration import Settings
+from tidstorage.daemon.coverage import Coverage, UnstampedWriters
 from tidstorage.daemon.recorder import Recorder
 from tidstorage.daemon.resuming import Former
 from tidstorage.daemon.server import Answers, Connection
@@ -66,7 +67,11 @@ class Daemon:
             self._on_torn,
             settings.names,
         )
-        self._answers = Answers(self._wire, self._vector, self._on_messages)
+        self._coverage = Coverage(settings.zopes)
+        self._unstamped_writers = UnstampedWriters(settings.storages)
+        self._answers = Answers(
+            self._wire, self._vector, self._on_messages, self._coverage, self._state
+        )
         self._recorded_version = self._wire.version
         self._end = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -158,6 +163,7 @@ class Daemon:
             await asyncio.sleep(_EXPIRY_SECONDS)
             self._wire.expire(time.monotonic())
             self._on_messages()
+            self._unstamped_writers.look(self._unstamped()[1])
 
     def _reopen(self) -> None:
         # The server log's handler follows the file at its path by itself.
@@ -168,13 +174,22 @@ class Daemon:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _log_state(self) -> None:
-        state = {
+    def _unstamped(self) -> tuple[dict[str, int], dict[str, int]]:
+        return ({}, {}) if self._observation is None else self._observation.unstamped
+
+    def _state(self) -> dict[str, Any]:
+        return {
             "connections": len(self._answers.connections),
             "observed": self._observation and self._observation.state,
             "wire": self._wire.state,
+            "coverage": {
+                **self._coverage.state,
+                "unstamped": self._unstamped_writers.state(*self._unstamped()),
+            },
         }
-        logger.info("state: %s", json.dumps(state, default=str))
+
+    def _log_state(self) -> None:
+        logger.info("state: %s", json.dumps(self._state(), default=str))
 
 
 def _observation(

@@ -91,6 +91,14 @@ class Observation:
             },
         }
 
+    @property
+    def unstamped(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Number of records without a stamp, and the TID of the last, by storage."""
+        coherence = self._coherence
+        if coherence is None:
+            return {}, {}
+        return coherence.unstamped, coherence.last_unstamped
+
     async def run(self) -> None:
         """Observe until cancelled."""
         try:

@@ -4,21 +4,25 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from tidstorage import protocol
+from tidstorage.daemon.coverage import Coverage
 from tidstorage.daemon.wire import WireCoherency
 
 logger = logging.getLogger(__name__)
 
 #: Bytes read at once from one connection.
 _PIECE = 1 << 14
+#: What only a process says that stamps its transactions.
+_OF_COMMITS = protocol.Begin | protocol.Commit
 
 
 class Answers:
     """What the commands of all connections are answered from.
 
     published: gives the vector that DUMP shows; it is asked anew only when
-    ``changed`` was called.
+    ``changed`` was called.  state: gives the answer to STATUS.
     """
 
     def __init__(
@@ -26,8 +30,12 @@ class Answers:
         wire: WireCoherency,
         published: Callable[[], Mapping[str, int]],
         on_messages: Callable[[], None],
+        coverage: Coverage,
+        state: Callable[[], Mapping[str, Any]],
     ) -> None:
         self.wire = wire
+        self.coverage = coverage
+        self.state = state
         self.on_messages = on_messages
         self.connections: set[Connection] = set()
         self._published = published
@@ -55,6 +63,7 @@ class Connection(asyncio.BufferedProtocol):
         self._parser = protocol.Parser()
         self._transport: asyncio.Transport | None = None
         self._peer: object = None
+        self._process: protocol.Hello | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -96,6 +105,10 @@ class Connection(asyncio.BufferedProtocol):
                     version = wire.version
                     self._answers.changed()
                 replies.append(self._answers.dump())
+            elif isinstance(command, protocol.Hello):
+                self._process = command
+            elif isinstance(command, protocol.Status):
+                replies.append(protocol.encode_state(self._answers.state()))
             elif isinstance(command, protocol.Bootstraped):
                 replies.append(protocol.encode_truth(wire.bootstrapped))
             else:
@@ -104,6 +117,10 @@ class Connection(asyncio.BufferedProtocol):
                 break
         else:
             self._write(replies)
+        if self._process is not None and any(
+            isinstance(c, _OF_COMMITS) for c in commands
+        ):
+            self._answers.coverage.heard(self._process)
         self._answers.on_messages()
 
     def _write(self, replies: list[bytes]) -> None:

@@ -1,0 +1,125 @@
+"""Who stamps, and who wrote without: named by the daemon and by ``status``."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from daemons import running_daemon
+from real import wait_until
+from sites import Site
+
+from tidstorage import protocol, wire_client
+from tidstorage.daemon import coverage
+from tidstorage.daemon.coverage import Coverage
+from tidstorage.protocol import Hello
+
+pytestmark = pytest.mark.integration
+
+#: Commits with the real hook, under a name of its own; a plain ZEO client's user.
+STAMPING = """\
+import sys, ZEO, ZODB, tidstorage
+host, port, daemon = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+tidstorage.install(("127.0.0.1", daemon), {"unnamed": "a"}, name=sys.argv[4])
+db = ZODB.DB(ZEO.client((host, port), storage="a"))
+with db.transaction() as connection:
+    connection.root()["stamped"] = True
+db.close()
+tidstorage.uninstall()
+"""
+UNSTAMPED = """\
+import sys, ZEO, ZODB
+db = ZODB.DB(ZEO.client((sys.argv[1], int(sys.argv[2])), storage="a"))
+for description in ("first", "nightly import"):
+    with db.transaction(description) as connection:
+        connection.transaction_manager.get().setUser("importer", "/acl_users")
+        connection.root()["unstamped"] = description
+db.close()
+"""
+
+
+@pytest.fixture
+def site(tmp_path):
+    made = Site(tmp_path)
+    made.describe(also="zope web-1\nzope web-2\n")
+    try:
+        made.write(1)
+        made.daemon.start()
+        made.bootstrapped()
+        yield made
+    finally:
+        made.close()
+
+
+def run(site, code, *arguments):
+    command = [sys.executable, "-c", code, *map(str, site.one.address)]
+    subprocess.run([*command, *map(str, arguments)], check=True)
+
+
+def covered(site):
+    return wire_client.state("127.0.0.1", site.daemon.port)["coverage"]
+
+
+def unstamped(site):
+    return covered(site)["unstamped"]
+
+
+def test_zopes_that_never_stamp_are_named(site):
+    assert covered(site)["never_seen_stamping"] == ["web-1", "web-2"]
+    run(site, STAMPING, site.daemon.port, "web-1")
+    wait_until(lambda: covered(site)["stamping"], "it is heard")
+    found = covered(site)
+    assert found["never_seen_stamping"] == ["web-2"]
+    (process,) = found["stamping"]
+    assert process["name"] == "web-1" and process["pid"] and process["last"]
+    assert found["unstamped"] == {}
+
+
+def test_writers_without_stamps_are_counted_and_named(site):
+    run(site, UNSTAMPED)
+    found = wait_until(
+        lambda: "nightly import" in str(unstamped(site)) and unstamped(site),
+        "the last writer is named",
+    )
+    assert set(found) == {"a"} and found["a"]["count"] == 2
+    assert found["a"]["tid"] == f"0x{site.ends()['a']:016x}"
+    assert found["a"]["user"] == "/acl_users importer"
+    assert found["a"]["time"]
+
+
+def test_a_server_that_is_down_leaves_the_count(site):
+    run(site, UNSTAMPED)
+    wait_until(lambda: unstamped(site), "it is counted")
+    site.one.kill()
+    assert unstamped(site)["a"]["count"] == 2
+
+
+def test_saying_hello_is_no_sign_of_stamps(tmp_path):
+    with running_daemon(tmp_path) as daemon:
+        peer = daemon.peer()
+        peer.send(protocol.encode_hello(Hello("web-1", "here", 1)))
+        assert peer.bootstraped()
+        state = wire_client.state("127.0.0.1", daemon.port)
+        assert state["coverage"]["stamping"] == []
+        peer.write("one", a=1)
+        peer.dump()
+        state = wire_client.state("127.0.0.1", daemon.port)
+        assert [each["name"] for each in state["coverage"]["stamping"]] == ["web-1"]
+
+
+def test_an_old_daemon_has_no_state(tmp_path):
+    """Where STATUS is dropped, the question after it is answered."""
+    assert wire_client._decode_state(b"0\n") == {}
+    assert wire_client._decode_state(b'{"a": 1}\n0\n') == {"a": 1}
+    assert wire_client._decode_state(b'{"a": 1}') is None
+
+
+def test_nameless_processes_are_remembered_within_bounds(monkeypatch):
+    monkeypatch.setattr(coverage, "_NAMELESS_KEPT", 3)
+    seen = Coverage(["web-1"])
+    for pid in (1, 2, 3, 1, 4):
+        seen.heard(Hello("", "here", pid))
+        seen.heard(Hello("web-1", "here", 9))
+    processes = json.loads(json.dumps(seen.state))["stamping"]
+    assert [each["pid"] for each in processes if not each["name"]] == [3, 1, 4]
+    assert seen.state["never_seen_stamping"] == []
