@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from tidstorage import identity, render
+from tidstorage.backup import directory as backup_directory
 from tidstorage.cluster import Cluster
 
 #: Data belongs to the user that the servers run as, and to nobody else.
@@ -26,10 +27,10 @@ def make_directories(cluster: Cluster) -> None:
         cluster.daemon.tid_log.parent,
         *(each.cache_directory for each in cluster.zopes),
     ]
-    data = [
-        cluster.backup.directory,
-        *(each.data_file.parent for each in cluster.storages),
-    ]
+    data = [each.data_file.parent for each in cluster.storages]
+    if not backup_directory.is_noted(cluster):
+        # One that was used before and is gone is on a disk that is not mounted.
+        data.append(cluster.backup.directory)
     for directory in (*own, *data):
         _make(directory, cluster.user)
     # bootstrap.py keeps a log there before anybody knows of a user.

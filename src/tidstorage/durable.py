@@ -3,13 +3,15 @@
 import os
 from pathlib import Path
 
+_UNFINISHED = ".new"
+
 
 def replace_text(path: Path, text: str, mode: int = 0o600) -> None:
     """Write ``path`` so that it holds the old text or the new, never a part.
 
     Written beside, flushed to disk, renamed over; the folder is flushed too.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    beside = path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
@@ -21,6 +23,11 @@ def replace_text(path: Path, text: str, mode: int = 0o600) -> None:
         beside.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a write that was cut off, or is under way, is what is there."""
+    return path.name.startswith(".") and path.name.endswith(_UNFINISHED)
 
 
 def sync_folder(folder: Path) -> None:

@@ -160,6 +160,13 @@ class BackupDirectoryLost(TidstorageError):
     exit_status = 23
 
 
+class NotConfirmed(TidstorageError):
+    """What cannot be taken back was asked for without saying so."""
+
+    exit_status = 25
+    hint = "Give --yes if that is what you want; nothing has been changed."
+
+
 class UnknownCommit(TidstorageError):
     """A command line names a half commit that there is not."""
 

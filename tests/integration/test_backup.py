@@ -3,6 +3,8 @@
 import argparse
 import contextlib
 import dataclasses
+import errno
+import json
 import os
 import pickle
 import resource
@@ -17,12 +19,23 @@ from small_cluster import small_cluster
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
 
-from tidstorage import barrier, child, lock, manifest, point
-from tidstorage.backup import blobs, copying, examine, layout, repository, sets
+from tidstorage import barrier, child, deploy, lock, manifest, point
+from tidstorage.backup import (
+    blobs,
+    complete,
+    copying,
+    examine,
+    layout,
+    prepare,
+    repository,
+    sets,
+)
+from tidstorage.backup import directory as backup_directory
 from tidstorage.backup.moved import SourceMoved
 from tidstorage.backup.perform import back_up
-from tidstorage.commands import backups
+from tidstorage.commands import backup, backups
 from tidstorage.errors import (
+    BackupDirectoryLost,
     BarrierFailed,
     ClusterRunning,
     EngineFailed,
@@ -623,3 +636,168 @@ def test_the_script_for_cron_is_quiet_unless_something_is_wrong(small, tmp_path)
     assert down.stderr.startswith("error: ZEO server beta")
     assert "hint: " in down.stderr
     assert down.stdout == ""
+
+
+class TestTheBackupDirectory:
+    """Where a disk is not mounted there is an empty folder, or none."""
+
+    def used(self, small, tmp_path):
+        """A cluster that has backed up to a folder of a disk."""
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        cluster = with_backup(small.cluster(), directory=disk / "backup")
+        back_up(cluster)
+        return cluster, disk
+
+    def refused(self, cluster, match):
+        into = cluster.directory / "into"
+        for verb in (
+            lambda: back_up(cluster),
+            lambda: backups.run(argparse.Namespace(json=False), cluster),
+            lambda: backup.run(argparse.Namespace(dry_run=True, json=True), cluster),
+            lambda: perform.elsewhere(cluster, Request(), into),
+            lambda: perform.rehearse(cluster, Request()),
+        ):
+            with pytest.raises(BackupDirectoryLost, match=match) as caught:
+                verb()
+            assert "Is its disk mounted?" in caught.value.hint
+        assert not into.exists()
+
+    def test_gone_or_empty_is_refused_and_stays_so(self, small, tmp_path):
+        cluster, disk = self.used(small, tmp_path)
+        disk.rename(tmp_path / "unmounted")
+        disk.mkdir()
+        self.refused(cluster, "now it is not there")
+        deploy.make_directories(cluster)
+        assert list(disk.iterdir()) == []
+        cluster.backup.directory.mkdir()
+        self.refused(cluster, "now it holds no tidstorage-backup.json")
+        deploy.make_directories(cluster)
+        assert list(cluster.backup.directory.iterdir()) == []
+        cluster.backup.directory.rmdir()
+        disk.rmdir()
+        (tmp_path / "unmounted").rename(disk)
+        assert back_up(cluster).kind == "unchanged"
+
+    def test_the_hint_tells_how_to_begin_anew(self, small, tmp_path):
+        cluster, disk = self.used(small, tmp_path)
+        shutil.rmtree(disk)
+        with pytest.raises(BackupDirectoryLost) as caught:
+            back_up(cluster)
+        note = backup_directory.note_path(cluster)
+        assert str(note) in caught.value.hint
+        note.unlink()
+        assert back_up(cluster).kind == "full"
+
+    def test_another_directory_in_its_place_is_refused(self, small, tmp_path):
+        """As where backups went before a disk was mounted over them."""
+        cluster, disk = self.used(small, tmp_path)
+        note = backup_directory.note_path(cluster)
+        held = note.read_text()
+        shutil.rmtree(disk)
+        note.unlink()
+        back_up(cluster)
+        note.write_text(held)
+        self.refused(cluster, "of another one")
+
+    def test_of_before_there_were_markers_is_adopted(self, small, tmp_path):
+        cluster, _ = self.used(small, tmp_path)
+        (cluster.backup.directory / layout.MARKER).unlink()
+        backup_directory.note_path(cluster).unlink()
+        assert back_up(cluster).kind == "unchanged"
+        shutil.rmtree(cluster.backup.directory)
+        self.refused(cluster, "is not there")
+
+    def test_of_another_cluster_is_refused(self, small, tmp_path):
+        """Its storages may have the same ids, and a restore would take its sets."""
+        cluster, _ = self.used(small, tmp_path)
+        backup_directory.note_path(cluster).unlink()
+        other = dataclasses.replace(cluster, name="other")
+        with pytest.raises(BackupDirectoryLost, match="backups of cluster small"):
+            back_up(other)
+        assert back_up(cluster).kind == "unchanged"
+
+    def test_a_note_that_nobody_can_read_is_no_leave_to_begin_anew(
+        self, small, tmp_path
+    ):
+        cluster, disk = self.used(small, tmp_path)
+        shutil.rmtree(disk)
+        backup_directory.note_path(cluster).write_text('{"version": 1')
+        with pytest.raises(FileUnreadable, match="is not a note of the backup"):
+            back_up(cluster)
+        assert not disk.exists()
+
+
+@pytest.mark.parametrize("text", ["{", '{"version": 1, "existing": {"root": 7}}'])
+def test_an_unreadable_record_of_a_killed_run_is_no_obstacle(small, caplog, text):
+    cluster = small.cluster()
+    good = back_up(cluster)
+    folder = layout.sets(cluster.backup.directory) / "20200101T000000Z"
+    folder.mkdir()
+    (folder / layout.BEGUN).write_text(text)
+    pool = layout.pool(cluster.backup.directory, "documents")
+    left = pool / "lists" / folder.name
+    left.write_text("of the killed run")
+    repozo_folder = layout.repository(cluster.backup.directory, "root")
+    half = repozo_folder / "2020-01-01-00-00-01.deltafs"
+    half.write_bytes(b"half")
+    small.write(2, 3)
+    made = back_up(cluster)
+    assert made.kind == "full", "what the killed run left may be in the way"
+    assert f"{folder / layout.BEGUN} is not the record of a set" in caplog.text
+    assert not folder.exists()
+    assert not left.exists()
+    assert half.exists()
+    small.write(3, 6, group=["catalog", "documents", "root"])
+    assert back_up(cluster).kind == "incremental"
+    assert [each.manifest for each in whole_sets(cluster)][1:] == [made, good]
+
+
+def test_a_killed_run_knew_a_storage_that_is_no_more(small):
+    cluster = small.cluster()
+    back_up(cluster)
+    folder = layout.sets(cluster.backup.directory) / "20200101T000000Z"
+    folder.mkdir()
+    begun = {"version": 1, "existing": {"removed": ["2020-01-01-00-00-01.fs"]}}
+    (folder / layout.BEGUN).write_text(json.dumps(begun))
+    back_up(cluster)
+    assert not folder.exists()
+
+
+def test_a_run_killed_before_it_had_begun_leaves_nothing(small):
+    cluster = small.cluster()
+    good = back_up(cluster)
+    sets_folder = layout.sets(cluster.backup.directory)
+    for name, held in (("20200101T000000Z", ".begun.json.7.new"), ("2020", None)):
+        (sets_folder / name).mkdir()
+        if held:
+            (sets_folder / name / held).touch()
+    kept = sets_folder / "of the operator"
+    kept.mkdir()
+    (kept / "notes").touch()
+    made = back_up(cluster)
+    assert {each.name for each in sets_folder.iterdir()} == {
+        good.id,
+        made.id,
+        kept.name,
+    }
+
+
+def test_a_failure_is_said_where_nothing_can_be_removed(small, monkeypatch, caplog):
+    """The disk became read-only: not what fails last is what went wrong."""
+    cluster = small.cluster()
+    good = back_up(cluster)
+    small.write(2, 4)
+
+    def fail(*_arguments):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(complete, "complete", fail)
+        patched.setattr(prepare, "discard_files", fail)
+        with pytest.raises(EngineFailed, match="Read-only") as caught:
+            back_up(cluster)
+    assert "Earlier sets are as good as before" in caught.value.hint
+    assert "the next backup removes what this one had begun" in caplog.text
+    made = back_up(cluster)
+    assert [each.manifest for each in whole_sets(cluster)] == [made, good]

@@ -2,7 +2,7 @@
 
 ``storages/<id>/`` is a plain repozo repository; ``blobs/<id>/`` a pool of blobs
 and the lists that name them; ``sets/<set id>/`` one set: its manifest, written
-last, and its copy of the TID log.
+last, and its copy of the TID log.  ``tidstorage-backup.json`` marks the whole.
 """
 
 import os
@@ -16,6 +16,8 @@ FILE_MODE = 0o600
 CHILD_UMASK = 0o077
 
 BEGUN = "begun.json"
+#: Tells one backup directory from another, and from the folder of a missing disk.
+MARKER = "tidstorage-backup.json"
 TID_LOG = "tid.log"
 
 
@@ -27,6 +29,11 @@ def repository(directory: Path, storage_id: str) -> Path:
 def pool(directory: Path, storage_id: str) -> Path:
     """The blobs of one storage, of all sets."""
     return directory / "blobs" / storage_id
+
+
+def pools(directory: Path) -> list[Path]:
+    """The pools of all storages that ever had one here."""
+    return [*(directory / "blobs").glob("*")]
 
 
 def sets(directory: Path) -> Path:

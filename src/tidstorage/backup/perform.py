@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 
-from tidstorage import barrier, lock, point
+from tidstorage import barrier, lock, manifest, point
 from tidstorage.backup import complete, copying, examine, layout, prepare
 from tidstorage.backup.moved import SourceMoved
 from tidstorage.backup.prepare import Preparation
@@ -40,9 +40,7 @@ def back_up(cluster: Cluster) -> Manifest:
             with _reporting_lack_of_space(cluster):
                 made = _make_set(cluster, preparation, descriptor)
         except BaseException:
-            directory = cluster.backup.directory
-            prepare.discard_files(directory, preparation.existing)
-            prepare.discard_set(directory, preparation.folder, preparation.existing)
+            _discard(cluster, preparation)
             raise
         _finish(cluster, preparation, made)
         try:
@@ -51,6 +49,19 @@ def back_up(cluster: Cluster) -> Manifest:
             error.hint = f"Set {made.id} itself is whole. {error.hint}"
             raise
         return made
+
+
+def _discard(cluster: Cluster, preparation: Preparation) -> None:
+    """Leave nothing of a set that failed, where that is possible."""
+    directory = cluster.backup.directory
+    try:
+        # First: what is taken away now must not be a set for anybody.
+        (preparation.folder / manifest.FILE_NAME).unlink(missing_ok=True)
+        prepare.discard_files(directory, preparation.existing)
+        prepare.discard_set(directory, preparation.folder)
+    except OSError as error:
+        # What made the backup fail is what its caller has to hear of.
+        logger.warning("the next backup removes what this one had begun: %s", error)
 
 
 def _run_command(cluster: Cluster, key: str, command: str | None) -> None:

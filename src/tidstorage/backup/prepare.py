@@ -1,24 +1,26 @@
 """First phase of a backup: is it possible, what did a killed one leave, its id."""
 
 import itertools
-import json
 import logging
+import re
 import shutil
 import socket
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from tidstorage import durable, manifest, point
+from tidstorage import durable, json_file, manifest, point
 from tidstorage.backup import blobs, layout, repository, sets
+from tidstorage.backup import directory as backup_directory
 from tidstorage.cluster import Cluster, Zeo
 from tidstorage.errors import (
     EngineFailed,
     FileUnreadable,
-    NotCoherent,
     NotConnected,
 )
+from tidstorage.json_file import Shape
 from tidstorage.manifest import Manifest
 from tidstorage.point import Point
 
@@ -28,6 +30,14 @@ logger = logging.getLogger(__name__)
 _ANSWER_SECONDS = 3.0
 #: Seconds a clock may have gone back before it is an error rather than a wait.
 _CLOCK_TOLERANCE = 5.0
+_SET_ID = re.compile(r"\d{8}T\d{6}Z")
+
+
+class _Begun(Shape):
+    """existing: {storage id: repozo files that were there before}."""
+
+    version: Literal[1]
+    existing: dict[str, list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +51,7 @@ class Preparation:
 
     set_id: str
     folder: Path
-    existing: Mapping[str, Sequence[str]]
+    existing: Mapping[str, list[str]]
     previous: Manifest | None
     floor: Point | None
     start_over: bool
@@ -53,13 +63,13 @@ def prepare(cluster: Cluster) -> Preparation:
     NotConnected, FileUnreadable or EngineFailed where it cannot be made.
     """
     refuse_the_impossible(cluster)
-    directory = cluster.backup.directory
+    directory = backup_directory.begin(cluster)
     layout.make_folder(layout.sets(directory))
     for storage in cluster.storages:
         layout.make_folder(layout.repository(directory, storage.id))
     sound, broken = sets.manifests(directory)
     # A broken manifest may name any file: nothing is removed then.
-    _discard_unfinished(directory, sound, remove_files=not broken)
+    left = _discard_unfinished(directory, sound, remove_files=not broken)
     existing = {
         storage.id: repository.data_files(layout.repository(directory, storage.id))
         for storage in cluster.storages
@@ -67,26 +77,27 @@ def prepare(cluster: Cluster) -> Preparation:
     set_id = _new_id(cluster)
     folder = layout.sets(directory) / set_id
     folder.mkdir(mode=layout.FOLDER_MODE)
-    begun = {"version": 1, "existing": existing}
-    durable.replace_text(folder / layout.BEGUN, json.dumps(begun))
+    begun = _Begun(version=1, existing=existing)
+    durable.replace_text(folder / layout.BEGUN, begun.model_dump_json())
     return Preparation(
         set_id=set_id,
         folder=folder,
         existing=existing,
         previous=sound[0] if sound else None,
         floor=newest_point(cluster),
-        start_over=_must_start_over(directory, sound, broken),
+        start_over=_must_start_over(directory, sound, [*map(str, broken), *left]),
     )
 
 
 def _must_start_over(
-    directory: Path, sound: Sequence[Manifest], broken: Sequence[NotCoherent]
+    directory: Path, sound: Sequence[Manifest], broken: Sequence[str]
 ) -> bool:
     """Whether to build on nothing that is there, said aloud.
 
-    A copy that went on from a damaged one would be refused, or be as damaged.
+    A copy that went on from a damaged one would be refused, or be as damaged;
+    one that went on from what a killed run left would be garbage.
     """
-    reasons = [str(error) for error in broken]
+    reasons = list(broken)
     if sound:
         reasons += itertools.islice(sets.faults(directory, sound[0]), 1)
     for reason in reasons:
@@ -149,19 +160,35 @@ def newest_point(cluster: Cluster) -> Point | None:
 
 def _discard_unfinished(
     directory: Path, sound: Sequence[Manifest], remove_files: bool
-) -> None:
-    """Remove sets that were never finished, and the files only they had begun."""
+) -> list[str]:
+    """Remove sets that were never finished, and the files only they had begun.
+
+    Returns why files of theirs may be left, in words.
+    """
     named = {each.path for found in sound for each in found.files()}
-    for record in layout.sets(directory).glob(f"*/{layout.BEGUN}"):
-        folder = record.parent
+    unknown: list[str] = []
+    for folder in sorted(layout.sets(directory).iterdir()):
+        record = folder / layout.BEGUN
         if (folder / manifest.FILE_NAME).exists():
-            record.unlink()
-        elif remove_files:
-            begun = json.loads(record.read_text())
-            discard_files(directory, begun["existing"], named)
-            discard_set(directory, folder, begun["existing"])
-        else:
+            record.unlink(missing_ok=True)
+        elif record.exists():
+            try:
+                begun = json_file.read(record, _Begun, "the record of a set", "")
+            except FileUnreadable as error:
+                unknown.append(f"{error}; files of that set may be left")
+                discard_set(directory, folder)
+                continue
+            if remove_files:
+                discard_files(directory, begun.existing, named)
+            discard_set(directory, folder)
+        elif folder.is_dir() and not _holds_anything(folder):
             shutil.rmtree(folder)
+    return unknown
+
+
+def _holds_anything(folder: Path) -> bool:
+    """Not where a run was killed before it had written down that it began."""
+    return any(not durable.is_unfinished(each) for each in folder.iterdir())
 
 
 def discard_files(
@@ -181,15 +208,13 @@ def discard_files(
         repository.discard(folder, keep)
 
 
-def discard_set(directory: Path, folder: Path, storage_ids: Iterable[str]) -> None:
+def discard_set(directory: Path, folder: Path) -> None:
     """Remove what a set without a manifest has besides repozo's files.
 
     Blobs stay in the pool: the next backup will want them.
     """
-    for storage_id in storage_ids:
-        blobs.list_path(layout.pool(directory, storage_id), folder.name).unlink(
-            missing_ok=True
-        )
+    for pool in layout.pools(directory):
+        blobs.list_path(pool, folder.name).unlink(missing_ok=True)
     shutil.rmtree(folder)
 
 
@@ -200,7 +225,8 @@ def _new_id(cluster: Cluster) -> str:
     order.
     """
     directory = cluster.backup.directory
-    taken = {each.name for each in layout.sets(directory).iterdir()}
+    names = (each.name for each in layout.sets(directory).iterdir())
+    taken = {*filter(_SET_ID.fullmatch, names)}
     for storage in cluster.storages:
         newest = repository.newest_second(layout.repository(directory, storage.id))
         if newest:

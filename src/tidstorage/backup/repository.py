@@ -36,7 +36,10 @@ class Part:
 
 
 def data_files(repository: Path) -> list[str]:
-    """The names of all data files, oldest first."""
+    """The names of all data files, oldest first; none without a repository."""
+    if not repository.exists():
+        # Of a storage that the description has no more.
+        return []
     found = [each.name for each in repository.iterdir()]
     return sorted(filter(_DATA_FILE.fullmatch, found), key=_when)
 

@@ -2,6 +2,7 @@
 
 import argparse
 
+from tidstorage.backup import directory as backup_directory
 from tidstorage.backup import prepare, sets
 from tidstorage.backup.perform import back_up
 from tidstorage.cluster import Cluster
@@ -56,7 +57,7 @@ def describe(made: Manifest) -> None:
 
 def _say_what_would_be_done(cluster: Cluster, as_json: bool) -> None:
     prepare.refuse_the_impossible(cluster)
-    found = sets.every(cluster.backup.directory)
+    found = sets.every(backup_directory.known(cluster))
     data = {
         "directory": str(cluster.backup.directory),
         "previous": found[0].manifest.id if found else None,

@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from tidstorage import point
+from tidstorage.backup import directory as backup_directory
 from tidstorage.backup import sets
 from tidstorage.backup.sets import BackupSet
 from tidstorage.cluster import Cluster
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Print the list; broken manifests are named on standard error."""
-    directory = cluster.backup.directory
+    directory = backup_directory.known(cluster)
     found = sets.every(directory)
     for error in sets.manifests(directory)[1]:
         console.print_warning(str(error))
