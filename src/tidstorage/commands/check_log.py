@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tidstorage import tidlog
+from tidstorage.commands import console
 from tidstorage.commands.entry import run_reporting_errors
 from tidstorage.errors import NotCoherent
 
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(lines: Iterable[bytes]) -> int:
     wrong = 0
     for finding in findings(lines):
-        print(f"line {finding.line}: {finding.text}")
+        console.write(f"line {finding.line}: {finding.text}\n")
         wrong += finding.wrong
     if wrong:
         raise NotCoherent(

@@ -1,14 +1,17 @@
 """What commands print: progress and tables for people, JSON for programs.
 
 Results go to standard output; progress and errors to standard error, so that
-cron mails nothing but trouble and ``--json`` output can be piped.
+cron mails nothing but trouble and ``--json`` output can be piped.  Where the reader
+(head, less) goes away, the output is dropped and the command goes on: whether a
+backup is made must not depend on who watches.
 """
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,10 +21,22 @@ from rich.table import Table
 _UNFOLDED = 10_000
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        _drop(self.file)
+
+
+def _drop(stream: IO[str]) -> None:
+    """Let all further output, and what is buffered, go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
 def _console(stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _UNFOLDED
-    return Console(
+    return _Console(
         file=stream, width=width, highlight=False, soft_wrap=True, emoji=False
     )
 
@@ -29,6 +44,15 @@ def _console(stderr: bool) -> Console:
 def print_line(text: str = "", style: str = "") -> None:
     """One line on standard output, as it is (no markup)."""
     _console(stderr=False).print(escape(text), style=style or None)
+
+
+def write(text: str) -> None:
+    """Text for programs on standard output, to the letter."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop(sys.stdout)
 
 
 def print_error(what: str, hint: str = "") -> None:
@@ -51,7 +75,7 @@ def print_progress(text: str) -> None:
 
 def print_json(data: Any) -> None:
     """``data`` as indented JSON on standard output, nothing else around it."""
-    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
 def print_table(

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from tidstorage import protocol, wire_client
+from tidstorage.commands import console
 from tidstorage.commands.entry import run_reporting_errors
 
 
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print_dump(host: str, port: int) -> int:
-    print(dict(sorted(wire_client.dump(host, port).items())))
+    console.write(f"{dict(sorted(wire_client.dump(host, port).items()))}\n")
     return 0
 
 

@@ -1,7 +1,5 @@
 """The frame of every command: errors become one message and an exit status."""
 
-import os
-import sys
 from collections.abc import Callable
 
 from tidstorage.commands import console
@@ -27,11 +25,6 @@ def run_reporting_errors(function: Callable[[], int]) -> int:
         denied = NotPermitted(f"{place}{error.strerror}")
         console.print_error(str(denied), denied.hint)
         return denied.exit_status
-    except BrokenPipeError:
-        # The reader (head, less) went away: nothing is left to say it to, and
-        # Python's own flush at exit would complain once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
         failed = EngineFailed(str(error), "Is a disk full, gone or read-only?")
         console.print_error(str(failed), failed.hint)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 from tidstorage import tidlog
+from tidstorage.commands import console
 from tidstorage.commands.entry import run_reporting_errors
 from tidstorage.errors import NotCoherent
 
@@ -27,8 +28,7 @@ def _rewrite(lines: Iterable[bytes]) -> int:
         if text is None:
             left_out.append(number)
         else:
-            sys.stdout.write(text)
-    sys.stdout.flush()
+            console.write(text)
     if left_out:
         raise NotCoherent(
             f"{len(left_out)} lines left out, the first is line {left_out[0]}: they"
