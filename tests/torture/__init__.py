@@ -1,0 +1,1 @@
+"""Rounds of load, kills, cuts and restores on real servers; ``python -m torture``."""

@@ -1,0 +1,348 @@
+"""What happens to a site while the load runs, at random moments."""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from ZEO.ClientStorage import ClientStorage
+from ZODB.TimeStamp import TimeStamp
+
+from tidstorage import barrier, point
+from tidstorage.errors import BarrierFailed
+from torture.site import Process, Server, Site
+
+CLIENTS = 3
+#: {event: how often, against the others}.
+WEIGHTS = {
+    "kill_client": 4,
+    "stop_client": 3,
+    "kill_server": 3,
+    "hang_and_kill_server": 3,
+    "stop_server": 2,
+    "kill_daemon": 1,
+    "stop_daemon": 1,
+    "drop": 3,
+    "delay": 3,
+    "delay_and_kill": 3,
+    "refuse": 1,
+    "take_barrier": 2,
+    "kill_barrier": 1,
+    "pack": 2,
+    "copy": 2,
+    "back_up": 1,
+}
+
+
+class Events:
+    """One stretch of load on a site; ``counts`` tells what happened."""
+
+    def __init__(self, site: Site, chance: random.Random, counts: Counter[str]) -> None:
+        self.site = site
+        self.chance = chance
+        self.counts = counts
+        self.faults: list[str] = []
+        self.copies: list[Path] = []
+        #: What barriers said.
+        self.barriers: list[dict[str, int]] = []
+        self.written = list(site.storages)
+        if chance.random() < 0.4:
+            # One storage is read, and never written.
+            self.written.remove(chance.choice(self.written))
+            counts["idle storages"] += 1
+        self._jobs: list[threading.Thread] = []
+        #: Held by what must not meet a pack.
+        self._whole = threading.Lock()
+        self._ending = threading.Event()
+
+    # The stretch
+
+    def start_load(self) -> None:
+        for number in range(CLIENTS):
+            self.site.start_client(number, self.written)
+
+    def run(self, seconds: float) -> None:
+        """Let things happen for so long, and until the jobs are done."""
+        deadline = time.monotonic() + seconds
+        while True:
+            pause = self.chance.uniform(0.05, 0.45)
+            kind = self.chance.choices([*WEIGHTS], [*WEIGHTS.values()])[0]
+            if time.monotonic() + pause > deadline:
+                break
+            time.sleep(pause)
+            getattr(self, kind)()
+        for job in self._jobs:
+            job.join(60)
+            if job.is_alive():
+                self.faults.append(f"{job.name} does not end")
+
+    def stop_load(self, *, kill: bool) -> None:
+        """End all clients: by a kill amid their work, or standing still first."""
+        for client in self.site.clients.values():
+            if not kill:
+                client.signal(signal.SIGSTOP)
+            client.kill()
+        self.site.clients.clear()
+
+    def _job(self, function: Callable[[], None]) -> None:
+        def work() -> None:
+            try:
+                function()
+            except Exception as error:
+                # A defect of this harness or of a tool: the round tells.
+                self.faults.append(f"{function.__qualname__}: {error!r}")
+
+        job = threading.Thread(target=work, daemon=True, name=function.__qualname__)
+        job.start()
+        self._jobs.append(job)
+
+    @contextlib.contextmanager
+    def _alone(self, process: Process):  # type: ignore[no-untyped-def]
+        """Nothing where another event has the process."""
+        got = process.lock.acquire(blocking=False)
+        try:
+            yield got and process.runs()
+        finally:
+            if got:
+                process.lock.release()
+
+    def _again(self, process: Process) -> None:
+        """Start it again, in a while."""
+        pause = self.chance.uniform(0, 0.4)
+
+        def start() -> None:
+            with process.lock:
+                time.sleep(pause)
+                if not process.runs():
+                    process.start()
+
+        self.counts["restarts"] += 1
+        self._job(start)
+
+    # Kills and stops
+
+    def kill_client(self, hang: float = 0) -> None:
+        number = self.chance.randrange(CLIENTS)
+        client = self.site.clients[number]
+        if hang:
+            client.signal(signal.SIGSTOP)
+            time.sleep(hang)
+        client.kill()
+        self.counts["kills of clients"] += 1
+        self.site.start_client(number, self.written)
+
+    def stop_client(self) -> None:
+        pause = self.chance.uniform(0.05, 0.5)
+        if self.chance.random() < 0.4:
+            self.kill_client(pause)
+            return
+        client = self.site.clients[self.chance.randrange(CLIENTS)]
+        client.signal(signal.SIGSTOP)
+        time.sleep(pause)
+        client.signal(signal.SIGCONT)
+        self.counts["stops of clients"] += 1
+
+    def _server(self) -> Server:
+        return self.site.servers[self.chance.choice(sorted(self.site.servers))]
+
+    def kill_server(self, hang: float = 0) -> None:
+        server = self._server()
+        with self._alone(server) as got:
+            if not got:
+                return
+            if hang:
+                server.signal(signal.SIGSTOP)
+                time.sleep(hang)
+            server.kill()
+            self.counts["kills of servers"] += 1
+        self._again(server)
+
+    def hang_and_kill_server(self) -> None:
+        """What it voted for, others finish meanwhile."""
+        self.kill_server(self.chance.uniform(0.05, 0.3))
+
+    def stop_server(self) -> None:
+        self._stop(self._server(), "servers")
+
+    def _stop(self, process: Process, kind: str) -> None:
+        with self._alone(process) as got:
+            if got:
+                process.signal(signal.SIGSTOP)
+                time.sleep(self.chance.uniform(0.05, 0.6))
+                process.signal(signal.SIGCONT)
+                self.counts[f"stops of {kind}"] += 1
+
+    def kill_daemon(self) -> None:
+        with self._alone(self.site.daemon) as got:
+            if not got:
+                return
+            self.site.daemon.kill()
+            self.counts["kills of the daemon"] += 1
+        self._again(self.site.daemon)
+
+    def stop_daemon(self) -> None:
+        self._stop(self.site.daemon, "the daemon")
+
+    # The network
+
+    def drop(self) -> None:
+        self.site.network.drop(self.chance.choice(self.site.links))
+        self.counts["dropped links"] += 1
+
+    def delay(self) -> None:
+        link = self.chance.choice(self.site.links)
+        link.delay = self.chance.uniform(0.01, 0.2)
+        time.sleep(self.chance.uniform(0.1, 0.5))
+        link.delay = 0
+        self.counts["delayed links"] += 1
+
+    def delay_and_kill(self) -> None:
+        """While one server is far away, its votes and finishes are far apart."""
+        name = self.chance.choice(sorted(self.site.client_links))
+        link = self.site.client_links[name]
+        link.delay = self.chance.uniform(0.02, 0.15)
+        time.sleep(self.chance.uniform(0.2, 0.5))
+        if self.chance.random() < 0.5:
+            self.site.network.drop(link)
+            self.counts["dropped links"] += 1
+        else:
+            self.kill_client()
+        link.delay = 0
+        self.counts["delayed links"] += 1
+
+    def refuse(self) -> None:
+        link = self.chance.choice(self.site.links)
+        link.refusing = True
+        self.site.network.drop(link)
+        time.sleep(self.chance.uniform(0.1, 0.5))
+        link.refusing = False
+        self.counts["dropped links"] += 1
+
+    # Barriers
+
+    def take_barrier(self) -> None:
+        def take() -> None:
+            with contextlib.suppress(BarrierFailed):
+                self.barriers.append(
+                    barrier.take(barrier.storages_of(self.site.cluster), attempts=2)
+                )
+                self.counts["barriers"] += 1
+
+        self._job(take)
+
+    def kill_barrier(self) -> None:
+        """A helper that holds votes, or is about to."""
+        self.take_barrier()
+        time.sleep(self.chance.uniform(0.3, 0.7))
+        for pid in self.site.helpers():
+            with contextlib.suppress(ProcessLookupError):
+                if self.chance.random() < 0.5:
+                    os.kill(pid, signal.SIGSTOP)
+                    self.counts["stops of barriers"] += 1
+                    time.sleep(0.1)
+                os.kill(pid, signal.SIGKILL)
+                self.counts["kills of barriers"] += 1
+
+    # What reads and packs the files
+
+    def pack(self) -> None:
+        storage = self.chance.choice(self.site.storages)
+        self._job(lambda: self._pack(storage))
+
+    def _pack(self, storage: str) -> None:
+        if not self._whole.acquire(blocking=False):
+            return
+        server = self.site.server_of(storage)
+        try:
+            data_file = self.site.files[storage]
+            last = point.read(point.beside(data_file)).vector[storage]
+            if not last:
+                return
+            client = ClientStorage(
+                server.address, storage=storage, wait_timeout=2, cache_size=1 << 20
+            )
+            try:
+                # Through floats a time may come out above its TID.
+                client.pack(TimeStamp(last.to_bytes(8, "big")).timeTime() - 0.001)
+                self.counts["packs"] += 1
+            finally:
+                client.close()
+                self.keep_packed(data_file)
+        except Exception as error:
+            # The server is killed amid packs, too, and raises what it likes.
+            self.counts[f"failed packs ({type(error).__name__})"] += 1
+        finally:
+            self._whole.release()
+
+    @staticmethod
+    def keep_packed(data_file: Path) -> None:
+        """Keep what the file was before its pack, for the judge."""
+        old = data_file.with_name(f"{data_file.name}.old")
+        if old.exists():
+            number = len(list(data_file.parent.glob("*.packed-*")))
+            old.rename(data_file.with_name(f"{data_file.name}.packed-{number}"))
+
+    def copy(self) -> None:
+        self._job(self._copy)
+
+    def _copy(self) -> None:
+        if not self._whole.acquire(blocking=False):
+            return
+        try:
+            self.copies.append(self.copy_files(f"copy-{len(self.copies)}", pause=0.15))
+            self.counts["copies"] += 1
+        finally:
+            self._whole.release()
+
+    def copy_files(self, name: str, pause: float = 0) -> Path:
+        """Copies of all files, one after another, with the point from before."""
+        folder = self.site.folder / f"{name}-{self.counts['timelines']}"
+        folder.mkdir()
+        order = self.chance.sample(self.site.storages, len(self.site.storages))
+        points = {
+            each: point.beside(self.site.files[each]).read_bytes() for each in order
+        }
+        for each in order:
+            shutil.copyfile(self.site.files[each], folder / f"{each}.fs")
+            (folder / f"{each}.fs{point.SUFFIX}").write_bytes(points[each])
+            time.sleep(self.chance.uniform(0, pause) if pause else 0)
+        return folder
+
+    def back_up(self) -> None:
+        self._job(self._back_up)
+
+    def _back_up(self) -> None:
+        if self._whole.acquire(timeout=5):
+            try:
+                self.backed_up(0.1)
+            finally:
+                self._whole.release()
+
+    def backed_up(self, killed: float = 0) -> bool:
+        """Run bin/cluster backup; killed: with this chance, amid its work."""
+        process = subprocess.Popen(
+            [self.site.cluster.bin_directory / "cluster", "backup"],
+            cwd=self.site.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if self.chance.random() < killed:
+            time.sleep(self.chance.uniform(0.3, 1.5))
+            process.kill()
+            self.counts["kills of backups"] += 1
+        _, said = process.communicate(timeout=60)
+        if process.returncode == 0:
+            self.counts["backups"] += 1
+        elif process.returncode > 0:
+            self.counts[f"refused backups ({process.returncode})"] += 1
+            if "Traceback" in said or process.returncode in (1, 2):
+                self.faults.append(f"backup: {said[-800:]}")
+        return process.returncode == 0

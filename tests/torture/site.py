@@ -1,0 +1,289 @@
+"""The servers, the daemon and the clients of one round, and their links."""
+
+import contextlib
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from daemons import Peer
+from real import free_port, wait_until
+
+from tidstorage import child, deploy
+from tidstorage.cluster import Zeo
+from tidstorage.clusterfile import load_cluster
+from torture import bank, client
+from torture.network import Link, Network
+
+SERVERS = {"alpha": ("catalog", "root"), "beta": ("documents", "media")}
+BLOBS = ("media",)
+
+
+class Process:
+    """A program that is killed, stopped and started again; ``lock``: one at a time."""
+
+    def __init__(self, name: str, arguments: list[str], folder: Path) -> None:
+        self.name = name
+        self.arguments = arguments
+        self.lock = threading.Lock()
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        with (self._folder / f"{self.name}.output").open("ab") as output:
+            self._process = subprocess.Popen(
+                self.arguments,
+                cwd=self._folder,
+                env=child.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+
+    def runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def signal(self, number: int) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        self._wait()
+
+    def end(self) -> None:
+        """TERM, as an operator would."""
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        self._wait()
+
+    def _wait(self) -> None:
+        if self._process is not None:
+            self._process.wait(30)
+            self._process = None
+
+
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(["torture.client"])
+
+
+class Client:
+    """A process of load, forked from one that has imported everything already."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self.name = request["name"]
+        self._process = _forks.Process(target=client.run, args=(request,), daemon=True)
+        self._process.start()
+
+    def signal(self, number: int) -> None:
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join(30)
+
+
+class Server(Process):
+    """One ZEO server."""
+
+    def __init__(self, zeo: Zeo, deployed: Path | None, folder: Path) -> None:
+        """deployed: its script; None: plain runzeo."""
+        assert isinstance(zeo.address, tuple)
+        self.address = zeo.address
+        arguments = (
+            [*child.python("ZEO.runzeo"), "-C", str(zeo.configuration)]
+            if deployed is None
+            else [str(deployed)]
+        )
+        super().__init__(zeo.name, arguments, folder)
+
+    def start(self) -> None:
+        super().start()
+        wait_until(self._answers, f"ZEO server {self.name} answers")
+
+    def _answers(self) -> bool:
+        assert self.runs(), f"ZEO server {self.name} ended by itself"
+        with contextlib.suppress(OSError):
+            Peer(self.address[1]).close()
+            return True
+        return False
+
+
+class Site:
+    """All of a round, in ``folder``; what is chosen here is chosen by ``chance``."""
+
+    def __init__(self, folder: Path, chance: random.Random) -> None:
+        self.folder = folder
+        self.chance = chance
+        self.network = Network()
+        self.served = dict(SERVERS)
+        if chance.random() < 0.5:
+            self.served["beta"] = BLOBS
+        self.file = folder / "cluster.toml"
+        self._describe()
+        self.cluster = load_cluster(self.file)
+        deploy.write_files(self.cluster)
+        self.deployed = chance.random() < 0.5
+        self.servers = {
+            each.name: Server(
+                each,
+                self.cluster.bin_directory / f"zeo-{each.name}"
+                if self.deployed
+                else None,
+                folder,
+            )
+            for each in self.cluster.zeos
+        }
+        addresses = {each: self.servers[each].address for each in self.servers}
+        self.client_links = {
+            each: self.network.link(address) for each, address in addresses.items()
+        }
+        self.daemon_links = {
+            each: self.network.link(address) for each, address in addresses.items()
+        }
+        self._configure_daemon()
+        self.daemon = Process(
+            "daemon",
+            [
+                *child.python("tidstorage.daemon.main"),
+                *("-c", str(self.cluster.daemon.configuration)),
+                "-n",
+            ],
+            folder,
+        )
+        self.clients: dict[int, Client] = {}
+        self._generations: Counter[int] = Counter()
+        bank.open_accounts(self.files)
+
+    @property
+    def storages(self) -> list[str]:
+        return [each.id for each in self.cluster.storages]
+
+    @property
+    def files(self) -> dict[str, Path]:
+        return {each.id: each.data_file for each in self.cluster.storages}
+
+    @property
+    def blobs(self) -> dict[str, Path]:
+        return {
+            each.id: each.blob_directory
+            for each in self.cluster.storages
+            if each.blob_directory is not None
+        }
+
+    @property
+    def links(self) -> list[Link]:
+        return [*self.client_links.values(), *self.daemon_links.values()]
+
+    @property
+    def journal(self) -> Path:
+        return self.cluster.daemon.journal
+
+    def server_of(self, storage: str) -> Server:
+        return self.servers[self.cluster.storage(storage).zeo]
+
+    def _describe(self) -> None:
+        text = '[cluster]\nname = "torture"\n'
+        for name, storages in self.served.items():
+            text += f'[[zeo]]\nname = "{name}"\naddress = "127.0.0.1:{free_port()}"\n'
+            for each in storages:
+                text += f'[[storage]]\nid = "{each}"\nzeo = "{name}"\n'
+                if each == "root":
+                    text += 'mount-point = "/"\n'
+                if each in BLOBS:
+                    text += "blobs = true\n"
+        text += f'[tidstorage]\naddress = "127.0.0.1:{free_port()}"\n'
+        text += '[backup]\nschedule = "never"\n'
+        self.file.write_text(text)
+
+    def _configure_daemon(self) -> None:
+        """It reaches the servers through links, and logs every point."""
+        path = self.cluster.daemon.configuration
+        lines = []
+        for line in path.read_text().splitlines():
+            if line.startswith("burst-period"):
+                line = "burst-period 0"
+            for name, server in self.servers.items():
+                if line.strip() == f"server 127.0.0.1:{server.address[1]}":
+                    line = f"  server 127.0.0.1:{self.daemon_links[name].address[1]}"
+            # What it can read from the files it does not have to ask for.
+            if not (line.strip().startswith("path ") and self.chance.random() < 0.5):
+                lines.append(line)
+        path.write_text("\n".join(lines) + "\n")
+
+    def start_servers(self) -> None:
+        for server in self.servers.values():
+            server.start()
+
+    def start_client(self, number: int, written: list[str]) -> None:
+        """A new process, under a name that none had before."""
+        self._generations[number] += 1
+        name = f"c{number}-{self._generations[number]}"
+        opened = self.storages
+        if self.chance.random() < 0.25:
+            opened = self.chance.sample(opened, len(opened) - 1)
+        request = {
+            "name": name,
+            "seed": self.chance.random(),
+            "folder": str(self.folder),
+            "daemon": (self.cluster.daemon.host, self.cluster.daemon.port),
+            "storages": {
+                each: self.client_links[self.cluster.storage(each).zeo].address
+                for each in opened
+            },
+            "written": [each for each in written if each in opened],
+            "blobs": [each for each in BLOBS if each in opened],
+            "threads": self.chance.randrange(1, 3),
+        }
+        self.clients[number] = Client(request)
+
+    def outcomes(self) -> list[list[str]]:
+        """[worker, number, outcome...] of every transaction that came back."""
+        return [
+            line.split(maxsplit=2)
+            for path in sorted(self.folder.glob("*.outcomes"))
+            for line in path.read_text().splitlines()
+        ]
+
+    def dump(self) -> dict[str, int]:
+        """What the daemon says; empty while it does not."""
+        with contextlib.suppress(OSError):
+            peer = Peer(self.cluster.daemon.port)
+            try:
+                return dict(peer.dump())
+            finally:
+                peer.close()
+        return {}
+
+    def helpers(self) -> list[int]:
+        """Pids of barrier helpers that this round has started."""
+        parents = {str(os.getpid()), str(self.daemon.pid)}
+        found = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if b"tidstorage.barrier_helper" not in (entry / "cmdline").read_bytes():
+                    continue
+                stat = (entry / "stat").read_text().rpartition(")")[2].split()
+                if stat[1] in parents:
+                    found.append(int(entry.name))
+        return found
+
+    def close(self) -> None:
+        """End everything, at once."""
+        for each in (
+            *self.clients.values(),
+            self.daemon,
+            *self.servers.values(),
+        ):
+            each.kill()
+        self.network.close()
