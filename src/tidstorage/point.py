@@ -116,7 +116,11 @@ def beside(data_file: Path) -> Path:
 
 
 def write_beside(point: Point, data_files: Iterable[Path]) -> None:
-    """Keep the point beside each file, durably; OSError where that fails."""
+    """Keep the point beside each file, durably; OSError where that fails.
+
+    First where there is none: were that interrupted after the others, a new point
+    would name a storage that was just added, and the storage have none.
+    """
     text = json.dumps(point.to_json(), indent=1) + "\n"
-    for data_file in data_files:
+    for data_file in sorted(data_files, key=lambda each: beside(each).exists()):
         durable.replace_text(beside(data_file), text)

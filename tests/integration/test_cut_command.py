@@ -16,9 +16,10 @@ from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
 
 from tidstorage import child, point, tid
-from tidstorage.commands import cut
+from tidstorage.commands import cut, restore_files
 from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage.tails import cut_files
+from tidstorage.errors import FloorNeeded
 from tidstorage.point import Point
 
 pytestmark = pytest.mark.integration
@@ -51,6 +52,14 @@ def keep_point(files, **changes):
     vector = files.vector()
     kept = Point(**{"vector": vector, "time": point.now(), "source": "barrier"})
     point.write_beside(kept, files.paths.values())
+    return kept
+
+
+def keep_point_of(files, storages):
+    """Leave a point as of before the other storages were added; returns it."""
+    vector = {each: files.last(each) for each in storages.split()}
+    kept = Point(vector, point.now(), "barrier")
+    point.write_beside(kept, [files.paths[each] for each in vector])
     return kept
 
 
@@ -192,6 +201,39 @@ class TestFloor:
         point.beside(files.paths["c"]).unlink()
         assert cut.main([*files.arguments(), "--json"]) == 0
         assert "from their start" in capsys.readouterr().err
+
+    def test_a_storage_that_was_added_since(self, run, capsys, tmp_path):
+        """The point beside the others counts, and all of the new one is examined."""
+        files = TornFiles(tmp_path / "grown", "a b c")
+        files.commit("a b")
+        old = keep_point_of(files, "a b")
+        time.sleep(0.02)  # FileStorage packs what is older than now
+        files.pack("a")
+        files.commit("a b c")
+        kept = files.vector()
+        sizes = {each: files.size(each) for each in "abc"}
+        files.commit("c", meant="b c")
+        found = run(*files.arguments())
+        for storage in "abc":
+            assert found["strict"][storage] == {
+                "tid": tid.to_text(kept[storage]),
+                "position": sizes[storage],
+            }
+        assert cut.main(files.arguments()) == 0
+        error = capsys.readouterr().err
+        assert f"point {old.id} beside the files; from their start: c" in error
+        files.close()
+        assert restore_files.main(files.arguments()) == 0
+        assert {
+            each: path.stat().st_size for each, path in files.paths.items()
+        } == sizes
+        assert point.read(point.beside(files.paths["c"])).vector == kept
+
+    def test_a_storage_that_was_there_before(self, files, run):
+        """Taken out of the description when the point was taken, and back since."""
+        keep_point_of(files, "a b")
+        error = run(*files.arguments(), status=FloorNeeded.exit_status)
+        assert "storage c is not in the floor, and its transaction" in error
 
     def test_given(self, files, run, tmp_path):
         """As a point and as a TID log: what is torn below is trusted."""

@@ -33,14 +33,14 @@ def choose(
     """
     if given is not None:
         return Floor(_read(given, aliases), str(given))
-    found = beside(paths)
+    found = beside(paths, aliases)
     if found is None:
         return Floor({}, "nothing: the files are examined from their start")
-    return Floor(
-        _renamed(found.vector, aliases),
-        f"point {found.id} beside the files",
-        found.damage,
-    )
+    vector = _renamed(found.vector, aliases)
+    origin = f"point {found.id} beside the files"
+    if added := paths.keys() - vector.keys():
+        origin += f"; from their start: {', '.join(sorted(added))}"
+    return Floor(vector, origin, found.damage)
 
 
 def _renamed(vector: Vector, aliases: Mapping[str, str]) -> dict[str, int]:
@@ -67,12 +67,20 @@ def _is_json(path: Path) -> bool:
     return True
 
 
-def beside(paths: Mapping[str, Path]) -> Point | None:
-    """The oldest of the points beside the files, where each file has one."""
+def beside(paths: Mapping[str, Path], aliases: Mapping[str, str]) -> Point | None:
+    """The oldest of the points beside the files, where each file has one.
+
+    But for storages that were added since: that point does not name them, and
+    nothing at or below it can belong to a transaction of theirs.
+    """
     points = []
-    for path in paths.values():
+    without = set()
+    for storage, path in paths.items():
         try:
             points.append(point.read(point.beside(path)))
         except FileUnreadable:
-            return None
-    return min(points, key=lambda each: (each.timeline, each.time), default=None)
+            without.add(storage)
+    oldest = min(points, key=lambda each: (each.timeline, each.time), default=None)
+    if oldest is None or without & _renamed(oldest.vector, aliases).keys():
+        return None
+    return oldest

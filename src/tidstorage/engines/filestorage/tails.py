@@ -130,6 +130,7 @@ class FilesCut:
     strict: Mapping[str, Place]
     tolerant: Mapping[str, Place]
     half_commits: Sequence[HalfCommit]
+    undecided: Sequence[HalfCommit]
     unstamped: Mapping[str, int]
 
 
@@ -172,6 +173,7 @@ def cut_files(
                 f" {tid.to_text(known[storage])}",
                 "It is older than the floor; name an older one with --floor.",
             )
+    _refuse_unseen_partners(tails, known)
     result = coherent_cut(
         accepting(
             {storage: _records(tail) for storage, tail in tails.items()}, accepted
@@ -190,6 +192,7 @@ def cut_files(
         {each: tail.place(result.strict[each]) for each, tail in tails.items()},
         {each: tail.place(result.tolerant[each]) for each, tail in tails.items()},
         result.half_commits,
+        result.undecided,
         {
             storage: result.unstamped[storage]
             - sum(each <= result.tolerant[storage] for each in tail.abandoned)
@@ -203,6 +206,43 @@ def _records(tail: Tail) -> list[Record]:
     return sorted(
         [*(each.record for each in tail.records), *map(Record, tail.abandoned)],
         key=lambda each: each.tid,
+    )
+
+
+def _refuse_unseen_partners(tails: Mapping[str, Tail], floor: Vector) -> None:
+    """FloorNeeded where a record that seems to be missing may be below a floor.
+
+    Only of a storage without a floor, that was there before: it was taken out of
+    the description and put back.  What is missing of one that is new was to come
+    after what its writer knew, and that was above the floor.
+    """
+    for storage in tails.keys() - floor.keys():
+        for record in tails[storage].records:
+            for other in _unseen_partners(record, tails, floor):
+                raise FloorNeeded(
+                    f"storage {storage} is not in the floor, and its transaction"
+                    f" {tid.to_text(record.tid)} may have a record below the floor of"
+                    f" storage {other}"
+                )
+
+
+def _unseen_partners(
+    record: RecordPosition, tails: Mapping[str, Tail], floor: Vector
+) -> list[str]:
+    stamp = record.stamp
+    if stamp is None:
+        return []
+    return [
+        other
+        for other in sorted(stamp.participants & floor.keys() & tails.keys())
+        if stamp.vector.get(other, 0) <= floor[other]
+        and not _holds(tails[other], stamp.commit_id)
+    ]
+
+
+def _holds(tail: Tail, commit_id: bytes) -> bool:
+    return any(
+        each.stamp and each.stamp.commit_id == commit_id for each in tail.records
     )
 
 
