@@ -22,6 +22,7 @@ from tidstorage.journal import Acknowledgement, Damage, Floor, Published, WireDa
 from tidstorage.manifest import Loss
 from tidstorage.point import HalfCommit, Point
 
+_BY_BARRIER = "while all storages stood still it was not there"
 _BY_FILES = "later transactions of the files leave no place for it there"
 
 
@@ -81,12 +82,14 @@ class _Noted:
 
     damages: Mapping[bytes, Damage]
     last: Point | None
+    timeline: int
     wire: Sequence[WireDamage]
 
 
-def find(cluster: Cluster) -> Findings:
+def find(cluster: Cluster, barrier: tid.Vector | None = None) -> Findings:
     """Examine journal and files; servers and daemon may be up or down.
 
+    barrier: of an instant before now; what was missing then never comes.
     FileUnreadable where the journal is broken.
     """
     acknowledgements = acceptance.acknowledgements(cluster)
@@ -97,6 +100,8 @@ def find(cluster: Cluster) -> Findings:
     except TidstorageError as error:
         files, unexamined = None, str(error)
     halves = {half.commit_id: half for half in files.half_commits} if files else {}
+    held = _missing_at(barrier, files) if barrier and files else {}
+    halves.update(held)
     standing = noted.last.damage if noted.last else ()
     halves.update((half.commit_id, half) for half in standing)
     findings = []
@@ -105,12 +110,11 @@ def find(cluster: Cluster) -> Findings:
         if half.commit_id in halves or _is_in_the_files(cluster, half):
             halves[half.commit_id] = half
     for half in halves.values():
-        damage_noted = noted.damages.get(half.commit_id)
         findings.append(
             Finding(
                 half,
                 min(map(tid.to_time, half.present.values())),
-                damage_noted.proof if damage_noted else _BY_FILES,
+                _proof(half, noted, held),
                 acknowledgements.get(half.commit_id),
                 _descriptions(cluster, half),
             )
@@ -124,10 +128,26 @@ def find(cluster: Cluster) -> Findings:
     return Findings(findings, loss, unexamined, noted.wire)
 
 
+def _missing_at(barrier: tid.Vector, files: FilesCut) -> dict[bytes, HalfCommit]:
+    """What was in some storages when the barrier was held, and not in others."""
+    return {
+        half.commit_id: half
+        for half in files.undecided
+        if all(last <= barrier.get(each, 0) for each, last in half.present.items())
+    }
+
+
+def _proof(half: HalfCommit, noted: _Noted, held: Mapping[bytes, HalfCommit]) -> str:
+    if half.commit_id in noted.damages:
+        return noted.damages[half.commit_id].proof
+    return _BY_BARRIER if half.commit_id in held else _BY_FILES
+
+
 def _noted(cluster: Cluster) -> _Noted:
     damages: dict[bytes, Damage] = {}
     wire: list[WireDamage] = []
     last: Point | None = None
+    timeline = timeline_beside(cluster)
     for entry in journal.read_but_old_points(cluster.daemon.journal):
         match entry:
             case Damage(half_commit=half):
@@ -136,15 +156,22 @@ def _noted(cluster: Cluster) -> _Noted:
                 wire.append(entry)
             case Published(found) | Floor(found):
                 last = found
-            case journal.Timeline():
+                timeline = max(timeline, found.timeline)
+            case journal.Timeline(number=number):
                 last = None
-    if last is not None and last.timeline < timeline(cluster):
+                timeline = max(timeline, number)
+    if last is not None and last.timeline < timeline:
         # Of files that were replaced since.
         last = None
-    return _Noted(damages, last, wire)
+    return _Noted(damages, last, timeline, wire)
 
 
 def timeline(cluster: Cluster) -> int:
+    """The highest one that journal and points beside the files know of."""
+    return _noted(cluster).timeline
+
+
+def timeline_beside(cluster: Cluster) -> int:
     """The highest one of the points beside the files, at least 1."""
     known = [1]
     for storage in cluster.storages:

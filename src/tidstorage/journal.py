@@ -187,7 +187,7 @@ def read_but_old_points(path: Path) -> Iterator[Entry]:
     Points of wire-only ids are left out.  Nothing where there is no journal yet.
     """
     newest = b""
-    for line in _whole_lines(path):
+    for line in whole_lines(path):
         if line.startswith(POINT):
             if _WIRE not in line:
                 newest = line
@@ -202,7 +202,8 @@ def read_but_old_points(path: Path) -> Iterator[Entry]:
         yield entry
 
 
-def _whole_lines(path: Path) -> Iterator[bytes]:
+def whole_lines(path: Path) -> Iterator[bytes]:
+    """The lines as they are, but for a torn last one; none without a journal."""
     if not path.exists():
         return
     try:

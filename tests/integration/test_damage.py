@@ -8,11 +8,11 @@ from daemons import DaemonProcess
 from real import wait_until
 from small_cluster import small_cluster
 
-from tidstorage import damages, journal, point
+from tidstorage import damages, journal, point, rebasing
 from tidstorage.backup.perform import back_up
 from tidstorage.commands import cluster as front
 from tidstorage.engines.filestorage import last_tid
-from tidstorage.errors import Damaged, UnknownCommit
+from tidstorage.errors import BarrierFailed, Damaged, NotConfirmed, UnknownCommit
 from tidstorage.restore import perform
 from tidstorage.restore.plan import Request
 
@@ -225,3 +225,61 @@ def test_an_accepted_set_outlives_the_journal(small, cluster):
     cluster.daemon.journal.unlink()
     perform.in_place(cluster, Request())
     assert ends(small) == made.point.vector
+
+
+def test_rebase_accepts_what_is_torn_and_the_daemon_goes_on(small, cluster, capsys):
+    small.write(1, 4)
+    with daemon_of(small) as daemon:
+        back_up(cluster)
+        tear(small)
+        # Nothing of catalog came after this one: no file proves it.
+        small.write(6, 1, half=["documents", "catalog"], group=["root"])
+        torn = wait_for(small, daemon, lambda last: len(last.damage) == 2)
+        before = journal_entries(cluster)
+        beside = point.read(point.beside(cluster.storages[0].data_file))
+        status, said = verb(capsys, "rebase", "--dry-run")
+        assert status == 0 and "2 half commit(s) would be accepted" in said.out
+        assert all(half.commit_id.hex() in said.out for half in torn.damage)
+        status, said = verb(capsys, "rebase")
+        assert status == NotConfirmed.exit_status and "--yes" in said.err
+        assert "would be the new floor" in said.out
+        assert journal_entries(cluster) == before
+        assert point.read(point.beside(cluster.storages[0].data_file)) == beside
+
+        status, said = verb(capsys, "rebase", "--yes", "--json")
+        done = json.loads(said.out)
+        assert status == 0 and done["done"] and len(done["accepted"]) == 2
+        for storage in cluster.storages:
+            floor = point.read(point.beside(storage.data_file))
+            assert floor.vector == ends(small) and not floor.damage
+        clean = wait_for(small, daemon, lambda last: not last.damage)
+        assert clean.vector == floor.vector and clean.verified
+        small.write(4, 3)
+        assert not wait_for(small, daemon, lambda last: True).damage
+        daemon.kill()
+        daemon.start()
+        small.write(5, 3)
+        assert not wait_for(small, daemon, lambda last: True).damage
+        assert back_up(cluster).point.damage == ()
+
+
+def test_rebase_verifies_what_writers_without_stamps_wrote(small, cluster):
+    """Also where nothing is torn and nothing new came."""
+    with daemon_of(small) as daemon:
+        # Databases are created by transactions without a stamp.
+        small.write(1, 4)
+        last = wait_for(small, daemon, lambda last: True)
+        assert not last.verified
+        done = rebasing.rebase(cluster)
+        assert wait_for(small, daemon, lambda last: last.verified).vector == last.vector
+        assert done.floor.vector == last.vector and not done.accepted
+        small.write(2, 2)
+        assert wait_for(small, daemon, lambda last: True).verified
+
+
+def test_rebase_needs_every_server(small, cluster):
+    small.write(1, 2)
+    small.beta.stop()
+    with pytest.raises(BarrierFailed):
+        rebasing.rebase(cluster)
+    assert not journal_entries(cluster)

@@ -1,0 +1,55 @@
+"""Accepting the present state of a cluster, whatever is torn in it, as a new floor."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tidstorage import barrier, damages, journal, lock, point
+from tidstorage.cluster import Cluster
+from tidstorage.damages import Finding
+from tidstorage.errors import InterruptedRestore
+from tidstorage.journal import Floor
+from tidstorage.point import Point
+from tidstorage.restore import swap
+
+REASON = "the state as it was then was accepted"
+
+
+@dataclass(frozen=True, slots=True)
+class Rebase:
+    """floor: the state at an instant at which nothing was under way.
+
+    accepted: half commits in it that nobody had accepted before.  unexamined: why
+    the files could not be searched for more of them.
+    """
+
+    floor: Point
+    accepted: Sequence[Finding]
+    unexamined: str | None
+
+
+def rehearse(cluster: Cluster) -> Rebase:
+    """What `rebase` would accept now; BarrierFailed unless every server is up."""
+    vector = barrier.take(barrier.storages_of(cluster))
+    moment = point.now()
+    found = damages.find(cluster, vector)
+    floor = Point(vector, moment, "barrier", damages.timeline(cluster))
+    return Rebase(floor, found.unacknowledged, found.unexamined)
+
+
+def rebase(cluster: Cluster) -> Rebase:
+    """Go on from the present state: what is torn in it is accepted, and named so.
+
+    A running daemon reads that in the journal.  BarrierFailed, Locked,
+    InterruptedRestore; OSError where journal or points cannot be written.
+    """
+    with lock.hold(cluster, "rebase"):
+        if interrupted := swap.interrupted(cluster):
+            raise InterruptedRestore(f"a restore was interrupted: {interrupted}")
+        done = rehearse(cluster)
+        journal.append(
+            cluster.daemon.journal,
+            *damages.acceptances(cluster, done.accepted),
+            Floor(done.floor, REASON),
+        )
+        point.write_beside(done.floor, [each.data_file for each in cluster.storages])
+        return done
