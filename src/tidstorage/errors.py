@@ -172,3 +172,10 @@ class UnknownCommit(TidstorageError):
 
     exit_status = 24
     hint = "bin/cluster damage lists those there are."
+
+
+class TemplateBroken(TidstorageError):
+    """A template cannot be rendered."""
+
+    exit_status = 26
+    hint = "Nothing has been changed.  Mend the template, or put back the one we ship."
