@@ -306,8 +306,9 @@ class Observation:
     def _rebase(self, coherence: Coherence, floor: Point, reason: str) -> None:
         """Go on from a floor that somebody set, unless that is a step back."""
         before, after = coherence.vector, floor.vector
-        if all(after.get(each, 0) >= last for each, last in before.items()) and any(
-            after[each] > last for each, last in before.items()
+        if all(after.get(each, 0) >= last for each, last in before.items()) and (
+            any(after[each] > last for each, last in before.items())
+            or (floor.verified and not coherence.verified)
         ):
             logger.warning("going on from the floor %s: %s", floor.id, reason)
             self._former = resuming.of_storages(floor, self._settings.storages)
