@@ -500,6 +500,7 @@ def test_stop_stops_restores_and_starts(small, monkeypatch):
     processes = argparse.Namespace(
         stop=lambda cluster, **options: (calls.append("stop"), small.stop()),
         start=lambda cluster, **options: (calls.append("start"), small.start()),
+        up=small.running_parts,
     )
     monkeypatch.setattr(verb, "processes", processes)
     parser = argparse.ArgumentParser()
@@ -513,28 +514,106 @@ def test_stop_stops_restores_and_starts(small, monkeypatch):
     check_restored(cluster, made)
 
 
-def test_a_start_that_fails_hides_nothing_of_the_restore(lost, monkeypatch):
-    cluster, made = lost
+class FailingProcesses:
+    """Parts that stop, as far as they are told to, and do not start again."""
 
-    def refuse(cluster, **options):
+    def __init__(self, stops):
+        self.parts = ["Zope web-1", "ZEO server alpha"]
+        self.stops = stops
+
+    def up(self, cluster):
+        return list(self.parts)
+
+    def stop(self, cluster, **options):
+        del self.parts[: self.stops]
+        if self.parts:
+            raise NotReady("cannot be ended: ZEO server alpha", "It hangs.")
+
+    def start(self, cluster, **options):
         raise NotReady("Zope web is not ready", "Look at its log.")
 
-    nothing = argparse.Namespace(stop=lambda cluster, **options: None, start=refuse)
-    monkeypatch.setattr(verb, "processes", nothing)
+
+def test_a_start_that_fails_hides_nothing_of_the_restore(lost, monkeypatch):
+    cluster, made = lost
+    monkeypatch.setattr(verb, "processes", FailingProcesses(stops=2))
     before = contents(cluster)
     with monkeypatch.context() as patched:
         patched.setattr(
-            recover.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
+            recover, "data_file", lambda *arguments: recover._append(made, made, made)
         )
+        patched.setattr(recover, "_append", failing(OSError(28, "No space left")))
         with pytest.raises(NoSpace) as failed:
             verb.restore(cluster, Request(), None, True, print)
     assert "Nor did the cluster start: Zope web is not ready" in failed.value.hint
+    assert "Now down: Zope web-1, ZEO server alpha" in failed.value.hint
+    assert "bin/cluster start" in failed.value.hint
     assert contents(cluster) == before
+    monkeypatch.setattr(verb, "processes", FailingProcesses(stops=2))
     with pytest.raises(NotReady) as caught:
         verb.restore(cluster, Request(), None, True, print)
     assert "Look at its log." in caught.value.hint
     assert f"The restore itself is done: set {made.id}" in caught.value.hint
     assert ".before-restore-" in caught.value.hint
+    assert "Now down: Zope web-1, ZEO server alpha" in caught.value.hint
+
+
+def failing(error):
+    def fail(*arguments, **options):
+        raise error
+
+    return fail
+
+
+def test_a_stop_that_fails_half_way_says_what_is_down(lost, monkeypatch):
+    cluster, _ = lost
+    before = contents(cluster)
+    monkeypatch.setattr(verb, "processes", FailingProcesses(stops=1))
+    with pytest.raises(NotReady, match="cannot be ended") as caught:
+        verb.restore(cluster, Request(), None, True, print)
+    assert "Now down: Zope web-1; bin/cluster start" in caught.value.hint
+    assert contents(cluster) == before
+
+
+def test_an_interruption_amid_the_stop_says_what_is_down(lost, monkeypatch):
+    cluster, _ = lost
+    processes = FailingProcesses(stops=1)
+
+    def interrupted(cluster, **options):
+        processes.parts.remove("Zope web-1")
+        raise KeyboardInterrupt
+
+    processes.stop = interrupted
+    monkeypatch.setattr(verb, "processes", processes)
+    told = []
+    with pytest.raises(KeyboardInterrupt):
+        verb.restore(cluster, Request(), None, True, told.append)
+    assert told == ["Now down: Zope web-1; bin/cluster start starts what is down."]
+
+
+def test_what_cannot_be_restored_stops_nothing(lost, monkeypatch):
+    cluster, _ = lost
+    processes = FailingProcesses(stops=2)
+    monkeypatch.setattr(verb, "processes", processes)
+    fewer = dataclasses.replace(cluster, storages=cluster.storages[:2])
+    with pytest.raises(NotCoherent, match="has storages that the cluster has not"):
+        verb.restore(fewer, Request(), None, True, print)
+    monkeypatch.setattr(
+        recover.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
+    )
+    with pytest.raises(NoSpace):
+        verb.restore(cluster, Request(), None, True, print)
+    assert len(processes.parts) == 2
+
+
+def test_interrupted_by_the_keyboard_amid_the_swap(lost, monkeypatch):
+    cluster, made = lost
+    with monkeypatch.context() as patched:
+        patched.setattr(swap.point, "write_beside", failing(KeyboardInterrupt()))
+        with pytest.raises(InterruptedRestore) as caught:
+            perform.in_place(cluster, Request())
+    assert "Run the same restore again" in caught.value.hint
+    assert perform.in_place(cluster, Request()).resumed
+    check_restored(cluster, made)
 
 
 def test_dry_run_changes_nothing(lost, capsys):

@@ -1,6 +1,7 @@
 """``bin/cluster restore``: put the storages and blobs of one set back."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,9 @@ def add_request(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Restore and say what was done."""
     asked = request(options)
-    if options.dry_run:
+    if options.dry_run and options.into is not None:
+        report = perform.rehearse_elsewhere(cluster, asked, options.into)
+    elif options.dry_run:
         report = perform.rehearse(cluster, asked)
     else:
         tell = console.print_progress
@@ -91,21 +94,24 @@ def restore(
         return perform.elsewhere(cluster, asked, into)
     if not stop:
         return perform.in_place(cluster, asked)
-    if not swap.interrupted(cluster):
-        # What cannot be restored is no reason to stop anything.
-        plan.choose(cluster, asked)
-    processes.stop(cluster, tell=tell)
+    # What cannot be restored is no reason to stop anything.
+    perform.rehearse(cluster, asked)
+    before = processes.up(cluster)
     try:
+        processes.stop(cluster, tell=tell)
         report = perform.in_place(cluster, asked)
     except BaseException as error:
-        _start_all_the_same(cluster, error, tell)
+        # A part that cannot be stopped is for the operator to deal with first.
+        if before and not processes.up(cluster):
+            _start_all_the_same(cluster, error, tell)
+        _say_what_is_down(cluster, before, error, tell)
         raise
     try:
         processes.start(cluster, tell=tell)
         _check_running(cluster, report)
     except TidstorageError as error:
-        done = f"The restore itself is done: {_outcome(report)}."
-        error.hint = f"{error.hint}\n{done}".lstrip()
+        _add_hint(error, f"The restore itself is done: {_outcome(report)}.")
+        _say_what_is_down(cluster, before, error, tell)
         raise
     return report
 
@@ -122,7 +128,28 @@ def _start_all_the_same(cluster: Cluster, failure: BaseException, tell: Tell) ->
     except TidstorageError as error:
         if not isinstance(failure, TidstorageError):
             raise
-        failure.hint = f"{failure.hint}\nNor did the cluster start: {error}".lstrip()
+        _add_hint(failure, f"Nor did the cluster start: {error}")
+
+
+def _say_what_is_down(
+    cluster: Cluster, before: Sequence[str], failure: BaseException, tell: Tell
+) -> None:
+    """Name what was up before and is not any more, and how to get it up again."""
+    now = processes.up(cluster)
+    down = ", ".join(each for each in before if each not in now)
+    if not down:
+        return
+    said = f"Now down: {down}; bin/cluster start starts what is down"
+    said += ", once the restore is done." if swap.interrupted(cluster) else "."
+    if isinstance(failure, TidstorageError):
+        _add_hint(failure, said)
+    else:
+        # An interruption by the keyboard, or a defect, has no hint to add to.
+        tell(said)
+
+
+def _add_hint(error: TidstorageError, more: str) -> None:
+    error.hint = f"{error.hint}\n{more}".lstrip()
 
 
 def _outcome(report: Report) -> str:
@@ -153,6 +180,8 @@ def describe(
         (storage, f"{size:,}", "" if kept is None else f"{size - kept:,}")
         for storage, (size, kept) in report.sizes.items()
     ]
+    for then, now in report.renamed.items():
+        console.print_line(f"storage {then} of the set is {now} now")
     if rows:
         console.print_table(("storage", "bytes in the set", "cut off"), rows)
     if report.as_of is not None:
@@ -193,5 +222,6 @@ def _as_json(report: Report) -> dict[str, Any]:
         },
         "old_files": report.kept,
         "resumed": report.resumed,
+        "renamed": dict(report.renamed),
         "as_of": report.as_of and report.as_of.isoformat(),
     }

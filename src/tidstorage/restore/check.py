@@ -30,7 +30,7 @@ def check(
     for storage, target in targets.items():
         _open_with_zodb(storage, target)
         _flush(target)
-    if not _is_blind(cluster, manifest, targets):
+    if not _is_blind(manifest, targets):
         _refuse_incoherence(cluster, manifest, policy, targets, vector)
 
 
@@ -66,19 +66,15 @@ def _flush(target: Target) -> None:
         os.close(descriptor)
 
 
-def _floor(
-    cluster: Cluster, manifest: Manifest, targets: Mapping[str, Target]
-) -> dict[str, int]:
+def _floor(manifest: Manifest, targets: Mapping[str, Target]) -> dict[str, int]:
     """The set's floor, for the storages that are restored."""
-    given = cluster.present_ids(manifest.floor.vector) if manifest.floor else {}
+    given = manifest.floor.vector if manifest.floor else {}
     return {storage: last for storage, last in given.items() if storage in targets}
 
 
-def _is_blind(
-    cluster: Cluster, manifest: Manifest, targets: Mapping[str, Target]
-) -> bool:
+def _is_blind(manifest: Manifest, targets: Mapping[str, Target]) -> bool:
     """Whether a pack has removed what the judgement would need."""
-    floor = _floor(cluster, manifest, targets)
+    floor = _floor(manifest, targets)
     return any(
         filestorage.packed_above(target.staged_data_file, floor.get(storage, 0))
         for storage, target in targets.items()
@@ -93,7 +89,7 @@ def _refuse_incoherence(
     vector: Vector,
 ) -> None:
     """The coherent cut of the staged files has to be the files themselves."""
-    floor = _floor(cluster, manifest, targets)
+    floor = _floor(manifest, targets)
     held_records = {
         storage: records_up_to(
             target.staged_data_file,

@@ -127,6 +127,8 @@ def _in_place(cluster: Cluster, request: Request) -> Report:
     done = Swap(manifest.id, actions, new, files)
     journal = swap.journal(cluster)
     with _nothing_left_of_a_failure(targets):
+        for each in targets.values():
+            each.give_to_owners()
         swap.write(done, journal)
     _finish(done, journal)
     kept = f"{target.KEPT}{moment}" if keeps else None

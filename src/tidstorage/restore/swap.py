@@ -15,6 +15,7 @@ from typing import Literal
 
 from tidstorage import durable, json_file, point
 from tidstorage.cluster import Cluster
+from tidstorage.engines.filestorage import lock, ownership
 from tidstorage.errors import NotCoherent
 from tidstorage.json_file import Shape, StoredPoint
 from tidstorage.point import Point
@@ -92,6 +93,8 @@ def execute(swap: Swap) -> None:
     for action in swap.actions:
         perform(action)
     point.write_beside(swap.point, swap.data_files)
+    for path in swap.data_files:
+        ownership.give((point.beside(path), lock.path_of(path)), path)
 
 
 def perform(action: Action) -> None:
@@ -116,6 +119,9 @@ def perform(action: Action) -> None:
 
 def _rename(path: Path, other: Path) -> None:
     if os.path.lexists(other):
-        raise NotCoherent(f"{other} appeared while {path} was to take its place")
+        raise NotCoherent(
+            f"{other} appeared while {path} was to take its place",
+            "Move it away, then run the restore again: it goes on where it stopped.",
+        )
     path.rename(other)
     durable.sync_folder(other.parent)

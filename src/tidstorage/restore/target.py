@@ -1,6 +1,6 @@
 """Where a restore puts things: in place of the cluster's files, or elsewhere."""
 
-import glob
+import os
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tidstorage import point
 from tidstorage.cluster import Cluster
-from tidstorage.engines.filestorage import index, lock
-from tidstorage.errors import EngineFailed
+from tidstorage.engines.filestorage import index, lock, ownership
+from tidstorage.errors import EngineFailed, NotPermitted
 from tidstorage.restore.swap import Action
 
 STAGING_SUFFIX = ".restoring"
@@ -47,8 +47,25 @@ class Target:
 
     def has_kept(self, moment: str) -> bool:
         """Whether old files are kept under that moment already."""
-        kept = f"{glob.escape(self.data_file.name)}*{KEPT}{moment}"
-        return any(self.data_file.parent.glob(kept))
+        return any(_kept(path, moment).exists() for path in self._replaced())
+
+    def give_to_owners(self) -> None:
+        """Let what is staged belong to whom the present files belong, as they do."""
+        staged = self.staged_data_file
+        owner = self.data_file if self.data_file.exists() else self.data_file.parent
+        ownership.give((staged, index.path_of(staged)), owner)
+        if self.data_file.exists():
+            shutil.copymode(self.data_file, staged)
+        blobs, staged_blobs = self.blob_directory, self.staged_blob_directory
+        if blobs and staged_blobs and staged_blobs.exists():
+            ownership.give((staged_blobs,), blobs if blobs.exists() else owner)
+            if blobs.exists():
+                shutil.copymode(blobs, staged_blobs)
+
+    def _replaced(self) -> list[Path]:
+        """What is there now, or may be."""
+        paths = [self.data_file, self.index]
+        return [*paths, self.blob_directory] if self.blob_directory else paths
 
     def actions(self, moment: str) -> Iterator[Action]:
         """Keep what is there under another name, and put the new in its place."""
@@ -58,24 +75,39 @@ class Target:
         staged_index = index.path_of(self.staged_data_file)
         if self.index.parent == staged_index.parent:
             pairs.append((staged_index, self.index))
-        for path in {path: None for _, path in [*pairs, (None, self.index)]}:
+        for path in self._replaced():
             if path.exists():
-                other = path.with_name(f"{path.name}{KEPT}{moment}")
-                yield Action("keep", str(path), str(other))
+                yield Action("keep", str(path), str(_kept(path, moment)))
         for staged, path in pairs:
             if staged.exists():
                 yield Action("place", str(staged), str(path))
         yield Action("remove", str(staged_index))
 
 
+def _kept(path: Path, moment: str) -> Path:
+    return path.with_name(f"{path.name}{KEPT}{moment}")
+
+
 def _staged(path: Path) -> Path:
     return path.with_name(path.name + STAGING_SUFFIX)
 
 
+def _refuse_others_file(path: Path) -> None:
+    """Its server could not open what we would put in its place."""
+    if os.geteuid() == 0 or not path.exists():
+        return
+    if os.geteuid() not in (path.stat().st_uid, path.parent.stat().st_uid):
+        raise NotPermitted(f"{path} and its folder belong to another user")
+
+
 def in_place(cluster: Cluster) -> dict[str, Target]:
-    """{storage id: the cluster's own files}; EngineFailed for a mount point."""
+    """{storage id: the cluster's own files}; EngineFailed for a mount point.
+
+    NotPermitted where they are somebody else's.
+    """
     found = {}
     for storage in cluster.storages:
+        _refuse_others_file(storage.data_file.resolve())
         blobs = storage.blob_directory
         if blobs is not None and blobs.is_mount():
             raise EngineFailed(
