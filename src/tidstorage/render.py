@@ -5,6 +5,7 @@ buildout writes them through its recipes; anything else can write
 """
 
 import hashlib
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import jinja2
 
 from tidstorage.cluster import Cluster, Storage, Zeo, Zope, address_text
+from tidstorage.errors import TemplateBroken
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 #: What Zope calls the database that is mounted at "/".
@@ -45,10 +47,29 @@ class Script:
 
 
 def render(file: GeneratedFile) -> str:
-    """The text of a generated file."""
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
-    template = environment.from_string((TEMPLATES / file.template).read_text())
-    return template.render(data=file.data)
+    """The text of a generated file; TemplateBroken names the template's line."""
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, loader=jinja2.FileSystemLoader(TEMPLATES)
+    )
+    try:
+        return environment.get_template(file.template).render(data=file.data)
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateBroken(
+            f"{TEMPLATES / file.template}, line {error.lineno}: {error.message}"
+        ) from error
+    except jinja2.TemplateNotFound as error:
+        raise TemplateBroken(f"{TEMPLATES / str(error.name)}: not there") from error
+    except Exception as error:
+        # An expression in a template can raise whatever Python can.
+        raise TemplateBroken(f"{_place(error, file.template)}: {error}") from error
+
+
+def _place(error: Exception, template: str) -> str:
+    """Template and line; jinja2 makes tracebacks name both."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if Path(frame.filename).parent == TEMPLATES:
+            return f"{frame.filename}, line {frame.lineno}"
+    return str(TEMPLATES / template)
 
 
 def generated_files(cluster: Cluster) -> list[GeneratedFile]:

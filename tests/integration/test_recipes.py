@@ -255,35 +255,60 @@ address = "127.0.0.1:18101"
 def test_a_bad_description_touches_nothing(
     built: ScratchCluster, text: str, said: list[str]
 ) -> None:
-    before = identities(built)
-    installed = installed_parts(built)
     good = built.file.read_text()
     built.file.write_text(text)
     try:
-        result = built.build()
+        output = fails_and_touches_nothing(built)
     finally:
         built.file.write_text(good)
-    output = result.stdout + result.stderr
-    assert result.returncode != 0
     for each in said:
         assert each in output, output
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("\n{{ data.no_such_thing }}", "no attribute 'no_such_thing'"),
+        ("\n{% if %}", "Expected an expression"),
+        ("\n{{ 1 / 0 }}", "division by zero"),
+    ],
+)
+def test_a_template_that_cannot_be_rendered_touches_nothing(
+    built: ScratchCluster, tmp_path: Path, wrong: str, said: str
+) -> None:
+    """Rendered once before anything is uninstalled: shown by a broken library."""
+    library = tmp_path / "tidstorage"
+    shutil.copytree(CHECKOUT / "src/tidstorage", library, symlinks=False)
+    template = library / "templates/supervisord.conf.in"
+    line = len(template.read_text().splitlines()) + 1
+    template.write_text(template.read_text().rstrip() + wrong)
+    output = fails_and_touches_nothing(built, PYTHONPATH=str(tmp_path))
+    assert said in output
+    assert f"{template}, line {line}: " in output
+
+
+def fails_and_touches_nothing(built: ScratchCluster, **environment: str) -> str:
+    """What buildout said."""
+    before = identities(built)
+    installed = installed_parts(built)
+    result = built.build(**environment)
+    output = result.stdout + result.stderr
+    assert result.returncode != 0
     assert "Traceback" not in output
     assert "Uninstalling" not in output
     assert identities(built) == before
     assert installed_parts(built) == installed
+    return output
 
 
-def test_a_template_that_cannot_be_rendered_touches_nothing(
-    built: ScratchCluster, tmp_path: Path
+@pytest.mark.parametrize("egg", ["no.such.egg", "Zope==1.0", "no egg"])
+def test_an_egg_that_cannot_be_found_touches_nothing(
+    built: ScratchCluster, egg: str
 ) -> None:
-    """Rendered once before anything is uninstalled: shown by a broken library."""
-    before = identities(built)
-    library = tmp_path / "tidstorage"
-    shutil.copytree(CHECKOUT / "src/tidstorage", library, symlinks=False)
-    template = library / "templates/supervisord.conf.in"
-    template.write_text(template.read_text() + "{{ data.no_such_thing }}")
-    result = built.build(PYTHONPATH=str(tmp_path))
-    assert result.returncode != 0
-    assert "no_such_thing" in result.stdout + result.stderr
-    assert "Uninstalling" not in result.stdout + result.stderr
-    assert identities(built) == before
+    good = built.file.read_text()
+    built.file.write_text(good.replace('"web-2"', f'"web-2"\neggs = ["{egg}"]'))
+    try:
+        output = fails_and_touches_nothing(built)
+    finally:
+        built.file.write_text(good)
+    assert egg in output and "Is it spelt like this" in output

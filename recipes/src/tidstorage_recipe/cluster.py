@@ -13,11 +13,13 @@ import json
 from pathlib import Path
 
 import zc.buildout.buildout
+from pkg_resources import ResolutionError
 from zc.buildout import UserError
+from zc.recipe.egg import Eggs
 
 from tidstorage import deploy, render
 from tidstorage.clusterfile import load_cluster
-from tidstorage.errors import DescriptionError
+from tidstorage.errors import DescriptionError, TemplateBroken
 
 
 class ClusterRecipe:
@@ -37,10 +39,16 @@ class ClusterRecipe:
             # buildout shows a UserError as one clean message, and has not yet
             # uninstalled anything.
             raise UserError(f"{error}\n{error.hint}") from error
-        # A template that cannot be rendered has to fail here, for the same reason.
-        files = render.generated_files(self.cluster)
-        for file in files:
-            render.render(file)
+        # What cannot be rendered or fetched has to fail here, for the same reason.
+        try:
+            files = render.generated_files(self.cluster)
+            for file in files:
+                render.render(file)
+        except TemplateBroken as error:
+            raise UserError(f"{error}\n{error.hint}") from error
+        scripts = render.scripts(self.cluster)
+        for eggs in {script.eggs: None for script in scripts}:
+            _fetch(buildout, name, eggs)
         bin_directory = buildout["buildout"]["bin-directory"]
         if Path(bin_directory) != self.cluster.bin_directory:
             raise UserError(
@@ -49,9 +57,7 @@ class ClusterRecipe:
                 f" {self.cluster.bin_directory}"
             )
         sections = [_file_section(name, file) for file in files]
-        sections += [
-            _script_section(name, script) for script in render.scripts(self.cluster)
-        ]
+        sections += [_script_section(name, script) for script in scripts]
         buildout.parse("\n".join(sections))
 
     def install(self) -> tuple[str, ...]:
@@ -62,6 +68,21 @@ class ClusterRecipe:
         return ()
 
     update = install
+
+
+def _fetch(
+    buildout: zc.buildout.buildout.Buildout, name: str, eggs: tuple[str, ...]
+) -> None:
+    """Find the eggs, or fetch them; the scripts' parts then find them at once."""
+    try:
+        Eggs(buildout, name, {"eggs": "\n".join(eggs)}).working_set()
+    except (UserError, ResolutionError, ValueError, OSError) as error:
+        # A ValueError is a name that is none: "my product".
+        raise UserError(
+            f"an egg is missing of {', '.join(eggs)}:\n{error}\n"
+            "Nothing has been changed.  Is it spelt like this, in [versions] of"
+            " buildout.cfg, and can it be fetched?  Offline (-o) nothing is fetched."
+        ) from error
 
 
 def _file_section(part: str, file: render.GeneratedFile) -> str:
