@@ -1,0 +1,134 @@
+"""What a journal tells of the points that were published, however many there are.
+
+A daemon publishes for years, up to several points a second: lines are looked at, not
+parsed, except the few that are asked for.
+"""
+
+import re
+from array import array
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tidstorage import journal
+from tidstorage.errors import FileUnreadable
+from tidstorage.journal import Floor, Published
+from tidstorage.point import Point
+
+_POINT = re.compile(
+    rb'\{"kind": "point", "version": 1, "id": "[^"]*", "timeline": (\d+),'
+    rb' "time": "[^"]*", "source": "(\w+)", "verified": (true|false), "vector": '
+)
+_FLOOR = b'{"kind": "floor"'
+_UNDAMAGED = b'"damage": []}\n'
+_Kind = tuple[int, bool, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Points in a row of one timeline that are alike.
+
+    verified, damaged: whether all are, or none is.  first, last: the outermost.
+    """
+
+    timeline: int
+    verified: bool
+    damaged: bool
+    first: Point
+    last: Point
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPoints:
+    """runs: oldest first.  newest: the last points, oldest first.  number: of all."""
+
+    runs: Sequence[Run]
+    newest: Sequence[Point]
+    number: int
+    _path: Path
+    _timeline: int = 0
+    _positions: "array[int]" = field(default_factory=lambda: array("Q"))
+
+    def first(self, timeline: int, condition: Callable[[Point], bool]) -> Point | None:
+        """The first point of the newest timeline that meets the condition.
+
+        All after it have to meet it too.  None where none does, or where another
+        timeline is the newest.
+        """
+        if timeline != self._timeline:
+            return None
+        with self._path.open("rb") as stream:
+
+            def point_at(position: int) -> Point:
+                stream.seek(position)
+                return _point(self._path, stream.readline())
+
+            found = bisect_left(
+                self._positions, True, key=lambda at: condition(point_at(at))
+            )
+            if found == len(self._positions):
+                return None
+            return point_at(self._positions[found])
+
+
+def read(path: Path, limit: int | None) -> PublishedPoints:
+    """The newest ``limit`` points (None: all) and the runs of all there are.
+
+    Points of wire-only ids are left out; floors are points.  Nothing where there is
+    no journal yet.  FileUnreadable where it is broken.
+    """
+    newest: deque[bytes] = deque(maxlen=limit)
+    runs: list[tuple[_Kind, bytes, bytes]] = []
+    number, timeline, positions = 0, 0, array("Q")
+    position = 0
+    for line in journal.whole_lines(path):
+        start, position = position, position + len(line)
+        kind = _kind_of(path, line)
+        if kind is None:
+            continue
+        newest.append(line)
+        number += 1
+        if kind[0] > timeline:
+            timeline, positions = kind[0], array("Q")
+        if kind[0] == timeline:
+            positions.append(start)
+        if runs and runs[-1][0] == kind:
+            runs[-1] = (kind, runs[-1][1], line)
+        else:
+            runs.append((kind, line, line))
+    return PublishedPoints(
+        [
+            Run(*kind, _point(path, first), _point(path, last))
+            for kind, first, last in runs
+        ],
+        [_point(path, line) for line in newest],
+        number,
+        path,
+        timeline,
+        positions,
+    )
+
+
+def _kind_of(path: Path, line: bytes) -> _Kind | None:
+    """(timeline, verified, damaged) of a point; None for anything else."""
+    match = _POINT.match(line)
+    if match is not None:
+        timeline, source, verified = match.groups()
+        if source == b"wire":
+            return None
+        return int(timeline), verified == b"true", not line.endswith(_UNDAMAGED)
+    if not line.startswith((journal.POINT, _FLOOR)):
+        return None
+    found = _point(path, line)
+    if found.source == "wire":
+        return None
+    return found.timeline, found.verified, bool(found.damage)
+
+
+def _point(path: Path, line: bytes) -> Point:
+    entry = journal.parsed(path, line)
+    if not isinstance(entry, Published | Floor):
+        raise FileUnreadable(f"{path}: not a point: {line[:80]!r}")
+    return entry.point
