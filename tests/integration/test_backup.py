@@ -19,7 +19,7 @@ from small_cluster import small_cluster
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
 
-from tidstorage import barrier, child, deploy, lock, manifest, point
+from tidstorage import barrier, child, deploy, journal, lock, manifest, point
 from tidstorage.backup import (
     blobs,
     complete,
@@ -43,6 +43,7 @@ from tidstorage.errors import (
     FloorNeeded,
     Locked,
     NoSpace,
+    NotCoherent,
     NotConnected,
 )
 from tidstorage.restore import perform
@@ -183,6 +184,98 @@ def test_a_half_commit_is_named_and_never_becomes_the_floor(small):
     assert point.read(point.beside(cluster.storages[0].data_file)) == clean.point
     # Not even by the next backup, which finds nothing new.
     assert back_up(cluster).point.damage == (half,)
+
+
+def noted(cluster):
+    return [
+        (type(entry), entry.half_commit.commit_id)
+        for entry in journal.read_if_any(cluster.daemon.journal)
+        if isinstance(entry, journal.Damage)
+    ]
+
+
+def test_the_journal_learns_of_half_commits_once(small):
+    """Also of one that only the barrier proves, without any daemon."""
+    cluster = small.cluster()
+    small.write(4, 1, half=["catalog", "root"])
+    made = back_up(cluster)
+    (half,) = made.point.damage
+    assert noted(cluster) == [(journal.Damage, half.commit_id)]
+    (entry,) = journal.read(cluster.daemon.journal)
+    assert (entry.half_commit, made.id in entry.proof) == (half, True)
+    assert back_up(cluster).point.damage == (half,)
+    assert len(noted(cluster)) == 1
+    accepted = journal.Acknowledgement(point.now(), half.commit_id, "somebody")
+    journal.append(cluster.daemon.journal, accepted)
+    last = back_up(cluster)
+    assert (last.point.damage, last.acknowledged) == ((), (half.commit_id,))
+    assert point.read(point.beside(cluster.storages[0].data_file)) == last.point
+    perform.elsewhere(cluster, Request(), small.folder / "restored")
+
+
+def test_a_broken_journal_is_no_reason_to_go_without_a_backup(small, caplog):
+    cluster = small.cluster()
+    small.write(4, 1, half=["catalog", "root"])
+    cluster.daemon.journal.write_text("{broken\n")
+    made = back_up(cluster)
+    assert len(made.point.damage) == 1
+    assert "accepted count as damage" in caplog.text
+    assert made.point.damage[0].commit_id.hex() in cluster.daemon.journal.read_text()
+
+
+def flip_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_what_rots_in_the_repository_keeps_the_digest_it_had(small):
+    """Else every later set would call the rotten bytes what was written."""
+    cluster = small.cluster()
+    first = back_up(cluster)
+    rotten = first.storage("root").files[0]
+    flip_a_byte(cluster.backup.directory / rotten.path)
+    small.write(2, 6, group=["root"])
+    made = back_up(cluster)
+    assert made.storage("root").kind == "incremental"
+    assert made.storage("root").files[0] == rotten
+    into = small.folder / "restored"
+    with pytest.raises(NotCoherent, match=f"{rotten.path} is not what was written"):
+        perform.elsewhere(cluster, Request(), into)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_what_rotted_before_any_manifest_named_it_is_copied_anew(
+    small, caplog, compress
+):
+    """Files of plain repozo: it has noted the digest of what it read."""
+    cluster = small.cluster(compress=compress)
+    for storage in cluster.storages:
+        folder = layout.repository(cluster.backup.directory, storage.id)
+        layout.make_folder(folder)
+        options = ["-z"] if compress else []
+        repozo("-B", *options, "-r", folder, "-f", storage.data_file)
+    (rotten,) = layout.repository(cluster.backup.directory, "root").glob("*.fs*")
+    flip_a_byte(rotten)
+    small.write(2, 6, group=["catalog", "documents", "root"])
+    made = back_up(cluster)
+    assert made.kind == "full"
+    assert f"{rotten} is not what repozo wrote" in caplog.text
+    perform.elsewhere(cluster, Request(), small.folder / "restored")
+
+
+def test_after_a_list_of_blobs_rotted_copies_begin_anew(small, caplog):
+    cluster = small.cluster()
+    made = back_up(cluster)
+    (rotten,) = made.storage("documents").blob_lists
+    flip_a_byte(cluster.backup.directory / rotten.path)
+    again = back_up(cluster)
+    assert rotten.path in caplog.text
+    assert again.kind == "full"
+    assert again.storage("documents").blob_count == (
+        made.storage("documents").blob_count
+    )
+    perform.elsewhere(cluster, Request(), small.folder / "restored")
 
 
 @pytest.fixture

@@ -1,21 +1,26 @@
 """Last phase of a backup: digests, the TID log, the manifest, the next floor."""
 
-import hashlib
 import importlib.metadata
+import logging
 import os
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tidstorage import durable, manifest, point
-from tidstorage.backup import blobs, layout
+from tidstorage import durable, journal, manifest, point
+from tidstorage.backup import blobs, digests, layout
 from tidstorage.backup.blobs import StoredBlob
 from tidstorage.backup.copying import Copied
 from tidstorage.backup.examine import Examination
+from tidstorage.backup.moved import SourceMoved
 from tidstorage.backup.prepare import Preparation
 from tidstorage.cluster import Cluster, Storage
+from tidstorage.errors import FileUnreadable, NotCoherent
+from tidstorage.journal import Damage
 from tidstorage.manifest import Manifest, StoredFile, StoredStorage
+
+logger = logging.getLogger(__name__)
 
 _DISTRIBUTIONS = ("Products.TIDStorage", "ZODB", "ZEO", "transaction")
 
@@ -35,7 +40,7 @@ def copy_blobs(
     known, lists = _known_blobs(directory, preparation, storage, copied)
     new = list(blobs.copy_covered(storage.blob_directory, pool, last_tid, known))
     path = blobs.write_list(pool, preparation.set_id, storage.blob_directory, new)
-    return (*lists, stored_file(directory, path)), [*known, *new]
+    return (*lists, digests.stored_file(directory, path)), [*known, *new]
 
 
 def _known_blobs(
@@ -44,7 +49,8 @@ def _known_blobs(
     """What the lists of the previous set have, where they go on.
 
     They end with the chain of files they belong to: after a pack, blobs are
-    gone; after a restore, a path may come to mean another blob.
+    gone; after a restore, a path may come to mean another blob.  SourceMoved
+    where one is damaged.
     """
     previous = preparation.previous
     timeline = preparation.floor.timeline if preparation.floor else 1
@@ -56,7 +62,11 @@ def _known_blobs(
     ):
         return (), ()
     lists = previous.storage(storage.id).blob_lists or ()
-    return blobs.read_lists(directory, lists).blobs, lists
+    try:
+        return blobs.read_lists(directory, lists).blobs, lists
+    except NotCoherent as error:
+        # Full copies begin new lists.
+        raise SourceMoved(str(error)) from error
 
 
 def complete(
@@ -103,6 +113,34 @@ def leave_floor(cluster: Cluster, made: Manifest) -> None:
         point.write_beside(made.point, [each.data_file for each in cluster.storages])
 
 
+def note_damage(cluster: Cluster, made: Manifest) -> None:
+    """Tell the journal of half commits that the daemon has not found; OSError.
+
+    Without a daemon, or where only the barrier proves them, nobody else does.
+    """
+    path = cluster.daemon.journal
+    known = set()
+    try:
+        for entry in journal.read_but_old_points(path):
+            if isinstance(entry, Damage):
+                known.add(entry.half_commit.commit_id)
+    except FileUnreadable as error:
+        # To be told twice is better than not at all.
+        logger.warning("%s", error)
+    proof = (
+        f"it was not there while all storages stood still for backup set {made.id}"
+        if made.point.source == "barrier"
+        else f"later transactions in backup set {made.id} leave no place for it there"
+    )
+    new = [
+        Damage(point.now(), half, proof)
+        for half in made.point.damage
+        if half.commit_id not in known
+    ]
+    if new:
+        journal.append(path, *new)
+
+
 def _stored_storage(
     directory: Path,
     preparation: Preparation,
@@ -112,38 +150,19 @@ def _stored_storage(
 ) -> StoredStorage:
     folder = layout.repository(directory, storage_id)
     durable.sync_folder(folder)
-    digests = _known_digests(preparation.previous)
+    known = digests.named(preparation.previous)
     lists, held = stored if stored is not None else (None, ())
     return StoredStorage(
         id=storage_id,
         kind=copied.kind,
         files=tuple(
-            stored_file(directory, folder / part.name, digests) for part in copied.parts
+            digests.stored_part(directory, folder, part, known) for part in copied.parts
         ),
         size=copied.end,
         blob_lists=lists,
         blob_count=len(held),
         blob_bytes=sum(each.size for each in held),
     )
-
-
-def _known_digests(previous: Manifest | None) -> dict[tuple[str, int], str]:
-    """Of the files of the previous set: they do not change any more."""
-    files = previous.files() if previous else []
-    return {(each.path, each.size): each.sha256 for each in files}
-
-
-def stored_file(
-    directory: Path, path: Path, digests: Mapping[tuple[str, int], str] | None = None
-) -> StoredFile:
-    """The file as a manifest names it; read unless its digest is known."""
-    relative = str(path.relative_to(directory))
-    size = path.stat().st_size
-    known = (digests or {}).get((relative, size))
-    if known is None:
-        with path.open("rb") as stream:
-            known = hashlib.file_digest(stream, "sha256").hexdigest()
-    return StoredFile(relative, size, known)
 
 
 def _copy_tid_log(cluster: Cluster, preparation: Preparation) -> StoredFile | None:
@@ -157,7 +176,7 @@ def _copy_tid_log(cluster: Cluster, preparation: Preparation) -> StoredFile | No
         shutil.copyfileobj(source, copy)
         copy.flush()
         os.fsync(copy.fileno())
-    return stored_file(cluster.backup.directory, target)
+    return digests.stored_file(cluster.backup.directory, target)
 
 
 def _versions() -> dict[str, str]:

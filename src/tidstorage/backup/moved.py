@@ -2,4 +2,7 @@
 
 
 class SourceMoved(Exception):
-    """A Data.fs was replaced, or packed, while it was copied; the text says which."""
+    """A Data.fs was replaced, or packed, while it was copied, or a copy is damaged.
+
+    The text says which.
+    """

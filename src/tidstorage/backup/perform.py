@@ -81,10 +81,11 @@ def _finish(cluster: Cluster, preparation: Preparation, made: Manifest) -> None:
     try:
         (preparation.folder / layout.BEGUN).unlink()
         complete.leave_floor(cluster, made)
+        complete.note_damage(cluster, made)
     except OSError as error:
         raise EngineFailed(
             f"set {made.id} is whole, but its point could not be kept beside the"
-            f" data files: {error}",
+            f" data files, or its damage in the journal: {error}",
             "The next backup will try again.",
         ) from error
 
@@ -112,7 +113,7 @@ def _make_set(cluster: Cluster, preparation: Preparation, descriptor: int) -> Ma
             _wait_for_the_next_second()
     raise EngineFailed(
         f"{ATTEMPTS} attempts to copy failed; the last one: {reason}",
-        "Is a pack running? Back up after its end.",
+        "Is a pack running? Back up after its end. Is a disk failing?",
     )
 
 

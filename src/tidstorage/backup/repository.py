@@ -20,11 +20,15 @@ TEMPORARY = "tmp.tmp"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One file, and which bytes of the Data.fs it holds: from start up to end."""
+    """One file, and which bytes of the Data.fs it holds: from start up to end.
+
+    md5: of those bytes, in hex, as repozo read them.
+    """
 
     name: str
     start: int
     end: int
+    md5: str
 
     @property
     def is_full(self) -> bool:
@@ -71,8 +75,8 @@ def _parts(repository: Path, record: Path) -> Sequence[Part]:
     try:
         for line in record.read_text().splitlines():
             # The path may hold spaces, the rest does not.
-            path, start, end, _md5 = line.rsplit(None, 3)
-            parts.append(Part(Path(path).name, int(start), int(end)))
+            path, start, end, md5 = line.rsplit(None, 3)
+            parts.append(Part(Path(path).name, int(start), int(end), md5))
     except (OSError, ValueError) as error:
         raise EngineFailed(f"repozo's {record} is not readable: {error}") from error
     expected = 0
