@@ -1,7 +1,10 @@
 """The journal: what is written is read again, whatever happens in between."""
 
 import datetime
+import fcntl
+import json
 import os
+import threading
 
 import pytest
 
@@ -107,3 +110,19 @@ def test_a_journal_that_cannot_be_reopened_goes_on_in_the_old_file(tmp_path):
         writer.reopen()
     writer.append(ENTRIES[0])
     assert list(journal.read(moved / "journal")) == [ENTRIES[0]]
+
+
+def test_what_another_is_writing_is_neither_healed_nor_cut_off(tmp_path):
+    """A backup appends while the daemon does."""
+    path = tmp_path / "journal"
+    line = json.dumps(journal.to_json(ENTRIES[3])).encode() + b"\n"
+    appending = threading.Thread(target=journal.append, args=(path, ENTRIES[1]))
+    with path.open("ab", buffering=0) as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        other.write(line[:20])
+        appending.start()
+        appending.join(0.2)
+        other.write(line[20:])
+        fcntl.flock(other, fcntl.LOCK_UN)
+        appending.join(30)
+    assert list(journal.read(path)) == [ENTRIES[3], ENTRIES[1]]
