@@ -6,17 +6,23 @@ from pathlib import Path
 
 import transaction
 import ZODB
+from persistent.mapping import PersistentMapping
+from ZODB.blob import Blob
 from ZODB.FileStorage import FileStorage
 
 from tidstorage import stamp, tid
 
 
 class TornFiles:
-    """FileStorages of one multi-database; every commit is stamped by hand."""
+    """FileStorages of one multi-database; every commit is stamped by hand.
 
-    def __init__(self, folder: Path, storages: str) -> None:
+    blobs: the storages that have a blob directory, and get a blob with each record.
+    """
+
+    def __init__(self, folder: Path, storages: str, blobs: str = "") -> None:
         folder.mkdir(exist_ok=True)
         self.paths = {each: folder / f"{each}.fs" for each in storages.split()}
+        self.blobs = {each: folder / f"{each}.blobs" for each in blobs.split()}
         self._numbers = itertools.count(1)
         self._open()
 
@@ -24,7 +30,9 @@ class TornFiles:
         databases: dict[str, ZODB.DB] = {}
         self._databases = databases
         for each, path in self.paths.items():
-            ZODB.DB(FileStorage(str(path)), databases=databases, database_name=each)
+            blobs = self.blobs.get(each)
+            storage = FileStorage(str(path), blob_dir=blobs and str(blobs))
+            ZODB.DB(storage, databases=databases, database_name=each)
         first = databases[next(iter(self.paths))].open()
         self.connections = {each: first.get_connection(each) for each in self.paths}
 
@@ -45,7 +53,12 @@ class TornFiles:
         commit_id = next(self._numbers).to_bytes(16, "big")
         vector = {each: self.last(each) + 1 for each in self.paths}
         for each in written.split():
-            self.connections[each].root()["commit"] = commit_id.hex()
+            root = self.connections[each].root()
+            root["commit"] = commit_id.hex()
+            if each in self.blobs:
+                root.setdefault("blobs", PersistentMapping())[commit_id] = Blob(
+                    commit_id
+                )
         if stamped:
             data = stamp.encode(
                 commit_id, (meant or written).split(), vector if seen is None else seen
@@ -79,3 +92,7 @@ class TornFiles:
     def arguments(self) -> list[str]:
         """The files, as commands take them."""
         return [f"{each}={path}" for each, path in self.paths.items()]
+
+    def blob_arguments(self) -> list[str]:
+        """The blob directories, as commands take them."""
+        return [f"--blobs={each}={path}" for each, path in self.blobs.items()]

@@ -1,8 +1,10 @@
 """``tidstorage-restore`` on files that crashes left, and crashes amid it."""
 
 import contextlib
+import errno
 import functools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import records
 import transaction
 import ZODB
 from dying import DIED, die_at_change, in_child
-from real import zeo_server
+from real import free_port, zeo_server
 from small_cluster import SmallCluster
 from torn_files import TornFiles
 from ZODB.FileStorage import FileStorage
@@ -239,7 +241,6 @@ class TestRefusals:
 
 def in_child_as_nobody(folder, files):
     """Exit status of the command as a user who may not write there."""
-    import os
 
     def run():
         for path in (folder, *folder.iterdir()):
@@ -248,6 +249,99 @@ def in_child_as_nobody(folder, files):
         os._exit(restore_files.main([*files.arguments(), "--json"]))
 
     return in_child(run)
+
+
+def blobs_of(folder):
+    """{path below: bytes} of all blobs."""
+    return {
+        str(each.relative_to(folder)): each.read_bytes()
+        for each in folder.rglob("*.blob")
+    }
+
+
+class TestBlobs:
+    """Those of dropped transactions go where the dropped bytes go."""
+
+    @pytest.fixture(params=["bushy", "lawn"])
+    def files(self, request, tmp_path):
+        folder = tmp_path / "files"
+        (folder / "a.blobs").mkdir(parents=True)
+        (folder / "a.blobs" / ".layout").write_text(request.param)
+        made = TornFiles(folder, "a b", blobs="a")
+        for written in ("a b", "a", "b", "a b"):
+            made.commit(written)
+        yield made
+        made.close()
+
+    @pytest.fixture
+    def torn(self, files):
+        self.kept = blobs_of(files.blobs["a"])
+        files.commit("a", meant="a b")
+        files.commit("a")
+        files.close()
+        self.all = blobs_of(files.blobs["a"])
+        assert len(self.all) == len(self.kept) + 2
+        return files
+
+    def test_moved(self, torn, run):
+        names = sorted(torn.paths["a"].parent.rglob("*"))
+        planned = run(*torn.arguments(), *torn.blob_arguments(), "--dry-run")
+        assert planned["cut"]["a"]["blobs"] == 2
+        assert sorted(torn.paths["a"].parent.rglob("*")) == names
+        done = run(*torn.arguments(), *torn.blob_arguments())["cut"]["a"]
+        assert done["blobs"] == 2
+        assert blobs_of(torn.blobs["a"]) == self.kept
+        dropped = Path(done["dropped_blobs"])
+        assert dropped.parent == torn.paths["a"].parent
+        assert {**self.kept, **blobs_of(dropped)} == self.all
+
+    def test_what_is_kept_is_whole_and_goes_on(self, torn, run, tmp_path):
+        run(*torn.arguments(), *torn.blob_arguments())
+        again = TornFiles(tmp_path / "files", "a b", blobs="a")
+        for commit_id, blob in again.connections["a"].root()["blobs"].items():
+            with blob.open() as stream:
+                assert stream.read() == commit_id
+        again.commit("a b")
+        again.close()
+        assert run(*again.arguments(), *again.blob_arguments())["cut"] == {}
+
+    def test_for_people(self, torn, capsys):
+        arguments = [*torn.arguments(), *torn.blob_arguments()]
+        assert restore_files.main([*arguments, "--dry-run"]) == 0
+        assert "2 blobs of what is cut off would be moved" in capsys.readouterr().out
+        assert restore_files.main(arguments) == 0
+        assert "2 blobs of what is cut off were moved to" in capsys.readouterr().out
+
+    def test_to_another_file_system(self, torn, run, monkeypatch):
+        """As with a blob directory that is a mount point."""
+        original = Path.rename
+
+        def rename(path, target):
+            if path.suffix == ".blob" and not path.name.startswith("."):
+                raise OSError(errno.EXDEV, "Invalid cross-device link", str(path))
+            return original(path, target)
+
+        monkeypatch.setattr(Path, "rename", rename)
+        done = run(*torn.arguments(), *torn.blob_arguments())["cut"]["a"]
+        assert blobs_of(torn.blobs["a"]) == self.kept
+        assert {**self.kept, **blobs_of(Path(done["dropped_blobs"]))} == self.all
+        assert not [*Path(done["dropped_blobs"]).rglob("*.copying")]
+
+    def test_of_files_that_are_not_given(self, torn, capsys):
+        with pytest.raises(SystemExit):
+            restore_files.main([*torn.arguments(), "--blobs", "c=/nowhere"])
+        assert "storage c, which is not given" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_leaves_belongs_to_the_owner_of_the_files(files, run):
+    tear(files)
+    folder = files.paths["a"].parent
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, 65534, 65534)
+    run(*files.arguments())
+    assert [*folder.glob("*.dropped-*")] and [*folder.glob("*.point")]
+    assert {each.stat().st_uid for each in folder.rglob("*")} == {65534}
 
 
 class TestInterrupted:
@@ -259,17 +353,21 @@ class TestInterrupted:
         assert restore_files.main(arguments) == 0
 
     def test_next_run_ends_it(self, tmp_path):
-        original = TornFiles(tmp_path / "original", "a b")
+        original = TornFiles(tmp_path / "original", "a b", blobs="a")
         for written in ("a b", "a", "b", "a b"):
             original.commit(written)
+        kept_blobs = blobs_of(original.blobs["a"])
         kept, sizes = tear(original)
         before = contents(original)
+        blobs = blobs_of(original.blobs["a"])
+        assert len(blobs) > len(kept_blobs)
         deaths = []
         while True:
             folder = tmp_path / str(len(deaths))
             shutil.copytree(tmp_path / "original", folder)
             paths = {each: folder / path.name for each, path in original.paths.items()}
             arguments = [f"{each}={path}" for each, path in paths.items()]
+            arguments.append(f"--blobs=a={folder / 'a.blobs'}")
 
             status = in_child(
                 functools.partial(self.run_and_die, arguments, len(deaths) + 1)
@@ -278,14 +376,21 @@ class TestInterrupted:
             sizes_now = {each: path.stat().st_size for each, path in paths.items()}
             for each in paths:
                 assert sizes_now[each] in (sizes[each], len(before[each]))
+            held = [*folder.rglob("*.blob")]
+            assert sorted(each.name for each in held) == sorted(
+                Path(each).name for each in blobs
+            )
             assert restore_files.main(arguments) == 0
+            assert blobs_of(folder / "a.blobs") == kept_blobs
+            (moved,) = folder.glob("*.dropped-*.blobs")
+            assert {**kept_blobs, **blobs_of(moved)} == blobs
             for each, path in paths.items():
                 assert path.read_bytes() == before[each][: sizes[each]]
                 assert filestorage.last_tid(path) == kept[each]
                 (dropped,) = [
                     other
                     for other in folder.glob(f"{path.name}.dropped-*")
-                    if other.suffix != ".json"
+                    if other.is_file() and other.suffix != ".json"
                 ]
                 assert path.read_bytes() + dropped.read_bytes() == before[each]
                 assert point.read(point.beside(path)).vector == kept
@@ -459,9 +564,12 @@ class TestDescription:
     def test_files_and_aliases_of_the_description(self, tmp_path, run, monkeypatch):
         """Read from cluster.toml, with nothing of the cluster running."""
         (tmp_path / "cluster.toml").write_text(
-            """
+            f"""
+            [tidstorage]
+            address = "127.0.0.1:{free_port()}"
             [[zeo]]
             name = "alpha"
+            address = "127.0.0.1:{free_port()}"
             [[storage]]
             id = "root"
             zeo = "alpha"
