@@ -225,6 +225,21 @@ class TestRefusals:
         del before["a"]
         assert {k: v for k, v in contents(files).items() if k != "a"} == before
 
+    def test_a_file_that_is_open_behind_a_link(self, files, run, tmp_path):
+        tear(files)
+        before = contents(files)
+        links = {each: tmp_path / f"{each}-link.fs" for each in files.paths}
+        for each, link in links.items():
+            link.symlink_to(files.paths[each])
+        arguments = [f"{each}={link}" for each, link in links.items()]
+        opened = FileStorage(str(files.paths["b"]))
+        assert "is open in another process" in run(*arguments, status=5)
+        opened.close()
+        assert contents(files)["a"] == before["a"]
+        run(*arguments)
+        assert all(link.is_symlink() for link in links.values())
+        assert run(*files.arguments())["cut"] == {}
+
     def test_dropped_bytes_do_not_fit(self, files, run):
         """Nothing is cut as long as what would be dropped cannot be kept."""
         tear(files)

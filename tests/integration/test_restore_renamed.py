@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 
 import pytest
 import records
@@ -10,7 +11,7 @@ from small_cluster import small_cluster
 from tidstorage import journal, point
 from tidstorage.backup.perform import back_up
 from tidstorage.commands import restore as verb
-from tidstorage.errors import EngineFailed, NoSpace, NotCoherent
+from tidstorage.errors import EngineFailed, NoSpace, NotCoherent, NotPermitted
 from tidstorage.restore import perform, recover
 from tidstorage.restore.plan import Request
 from tidstorage.restore.target import Target
@@ -196,3 +197,30 @@ def test_blobs_kept_in_the_same_second_are_not_written_over(tmp_path):
     assert not target.has_kept("20261124T220000Z")
     (tmp_path / "blobs.before-restore-20261124T220000Z").mkdir()
     assert target.has_kept("20261124T220000Z")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_restores_belongs_to_whom_the_old_files_did(lost):
+    """Else their server, which runs as that user, cannot open them."""
+    cluster, _ = lost
+    documents = cluster.storage("documents")
+    folder = documents.data_file.parent
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, 65534, 65534)
+    documents.data_file.chmod(0o640)
+    perform.in_place(cluster, Request())
+    made = [documents.data_file, *documents.blob_directory.rglob("*")]
+    made += [documents.blob_directory, point.beside(documents.data_file)]
+    assert {each.stat().st_uid for each in made} == {65534}
+    assert documents.data_file.stat().st_mode & 0o777 == 0o640
+    assert cluster.storage("root").data_file.stat().st_uid == 0
+
+
+def test_files_of_another_user_are_refused_before_anything(lost, monkeypatch):
+    cluster, _ = lost
+    monkeypatch.setattr("tidstorage.restore.target.os.geteuid", lambda: 54321)
+    with pytest.raises(NotPermitted, match="belong to another user"):
+        run(cluster, "--dry-run")
+    with pytest.raises(NotPermitted):
+        run(cluster)
+    assert not [*cluster.directory.rglob("*.restoring")]

@@ -22,7 +22,7 @@ from tidstorage import durable, json_file, point, tid
 from tidstorage.engines.filestorage import blob_files, index, lock, ownership
 from tidstorage.engines.filestorage.copying import errors_named
 from tidstorage.engines.filestorage.truncation import truncate_held
-from tidstorage.errors import InterruptedRestore, NotCoherent
+from tidstorage.errors import ClusterRunning, InterruptedRestore, NotCoherent
 from tidstorage.json_file import (
     Shape,
     StoredCommitId,
@@ -82,9 +82,20 @@ def locked(paths: Iterable[Path]) -> Iterator[None]:
     """Keep every server away from all files; ClusterRunning where one has one."""
     with contextlib.ExitStack() as stack:
         for path in paths:
+            _refuse_open_behind_link(path)
             stack.enter_context(errors_named(path))
             stack.enter_context(lock.held(path))
         yield
+
+
+def _refuse_open_behind_link(path: Path) -> None:
+    """A server that was given the file itself has its lock there, not at the link."""
+    file = path.resolve()
+    if file != path.absolute() and lock.is_held(file):
+        raise ClusterRunning(
+            f"{file}, to which {path} leads, is open in another process",
+            "Stop the ZEO server that serves it.",
+        )
 
 
 def interrupted(paths: Iterable[Path]) -> Plan | None:
