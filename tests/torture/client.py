@@ -4,6 +4,7 @@ Runs until it is killed.  What became of each transaction goes into a file, a li
 each, which survives the kill.
 """
 
+import contextlib
 import os
 import random
 import threading
@@ -190,15 +191,23 @@ class Worker(threading.Thread):
 
 
 def open_databases(request: dict[str, Any]) -> dict[str, Any]:
+    """All databases, or none where a server does not answer."""
     databases: dict[str, Any] = {}
-    for storage, address in request["storages"].items():
-        options: dict[str, Any] = {}
-        if storage in request["blobs"]:
-            options["blob_dir"] = f"{request['folder']}/{request['name']}-{storage}"
-        client = ZEO.client(
-            tuple(address), storage=storage, wait_timeout=PATIENCE, **options
-        )
-        DB(client, database_name=storage, databases=databases)
+    with contextlib.ExitStack() as stack:
+        for storage, address in request["storages"].items():
+            options: dict[str, Any] = {}
+            if storage in request["blobs"]:
+                options["blob_dir"] = f"{request['folder']}/{request['name']}-{storage}"
+            client = ZEO.client(
+                tuple(address), storage=storage, wait_timeout=PATIENCE, **options
+            )
+            failed = stack.enter_context(contextlib.ExitStack())
+            failed.callback(client.close)
+            database = DB(client, database_name=storage, databases=databases)
+            failed.pop_all()
+            # Two that are open under one id are refused, and not stamped.
+            stack.callback(database.close)
+        stack.pop_all()
     return databases
 
 

@@ -20,23 +20,24 @@ from tidstorage.errors import BarrierFailed
 from torture.site import Process, Server, Site
 
 CLIENTS = 3
-#: {event: how often, against the others}.
+#: What happens in every stretch, each at its moment.
+ALWAYS = ("kill_client", "hang_and_kill_server", "delay_and_kill", "delay_and_kill")
+#: {event: how often, against the others} of what happens besides.
 WEIGHTS = {
-    "kill_client": 4,
+    "kill_client": 2,
     "stop_client": 3,
-    "kill_server": 3,
-    "hang_and_kill_server": 3,
+    "kill_server": 2,
+    "hang_and_kill_server": 2,
     "stop_server": 2,
     "kill_daemon": 1,
     "stop_daemon": 1,
     "drop": 3,
-    "delay": 3,
-    "delay_and_kill": 3,
+    "delay": 2,
     "refuse": 1,
-    "take_barrier": 2,
+    "take_barrier": 1,
     "kill_barrier": 1,
     "pack": 2,
-    "copy": 2,
+    "copy": 3,
     "back_up": 1,
 }
 
@@ -68,15 +69,13 @@ class Events:
         for number in range(CLIENTS):
             self.site.start_client(number, self.written)
 
-    def run(self, seconds: float) -> None:
-        """Let things happen for so long, and until the jobs are done."""
-        deadline = time.monotonic() + seconds
-        while True:
-            pause = self.chance.uniform(0.05, 0.45)
-            kind = self.chance.choices([*WEIGHTS], [*WEIGHTS.values()])[0]
-            if time.monotonic() + pause > deadline:
-                break
-            time.sleep(pause)
+    def run(self, others: int) -> None:
+        """Let all of ALWAYS happen, and so many others; until all jobs are done."""
+        kinds = self.chance.choices([*WEIGHTS], [*WEIGHTS.values()], k=others)
+        kinds += ALWAYS
+        self.chance.shuffle(kinds)
+        for kind in kinds:
+            time.sleep(self.chance.uniform(0.02, 0.3))
             getattr(self, kind)()
         for job in self._jobs:
             job.join(60)
@@ -150,7 +149,11 @@ class Events:
         self.counts["stops of clients"] += 1
 
     def _server(self) -> Server:
-        return self.site.servers[self.chance.choice(sorted(self.site.servers))]
+        """One that no other event has, where there is such a one."""
+        idle = [each for each in self.site.servers.values() if not each.lock.locked()]
+        if idle:
+            return self.chance.choice(idle)
+        return self.chance.choice([*self.site.servers.values()])
 
     def kill_server(self, hang: float = 0) -> None:
         server = self._server()

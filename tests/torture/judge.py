@@ -4,6 +4,7 @@ Nothing of ours is used for a verdict.  The only thing that is read of a stamp a
 the 16 bytes of the commit id, since that is how our tools name what is torn.
 """
 
+import ast
 import contextlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -253,3 +254,20 @@ def size(state: State) -> int:
 def named_vector(data: Mapping[str, str]) -> dict[str, int]:
     """A vector as our JSON has it."""
     return {storage: int(text, 16) for storage, text in data.items()}
+
+
+def read_tid_log(path: Path, after: int) -> list[dict[str, int]]:
+    """The vectors that a TID log gained after its first bytes, as anyone reads it."""
+    vectors = []
+    vector: dict[str, int] = {}
+    position = 0
+    for line in path.read_bytes().splitlines(keepends=True):
+        position += len(line)
+        if not line.endswith(b"\n"):
+            break
+        _, kind, text = line.decode().split(maxsplit=2)
+        change = ast.literal_eval(text)
+        vector = change if kind == "f" else {**vector, **change}
+        if position > after:
+            vectors.append(vector)
+    return vectors

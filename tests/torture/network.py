@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 import threading
 
-from real import free_port
-
 _PIECE = 1 << 16
 
 
@@ -14,14 +12,17 @@ class Link:
 
     def __init__(self, target: tuple[str, int]) -> None:
         self.target = target
-        self.address = ("127.0.0.1", free_port())
+        self.address = ("127.0.0.1", 0)
+        #: Numbers of connections made, and cut.
         self.made = 0
+        self.cut = 0
         self.delay = 0.0
         self.refusing = False
         self._open: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
 
     async def listen(self) -> None:
-        await asyncio.start_server(self._serve, *self.address)
+        self._server = await asyncio.start_server(self._serve, *self.address)
+        self.address = self._server.sockets[0].getsockname()
 
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -61,6 +62,7 @@ class Link:
 
     async def drop(self) -> None:
         for pair in list(self._open):
+            self.cut += 1
             for each in pair:
                 each.transport.abort()
 

@@ -34,7 +34,7 @@ REQUIRED = (
     "kills of servers",
     "half commits",
     "points",
-    "reconnects",
+    "connections cut",
     "copies torn without a cut",
     "cut copies",
     "restored sets",
@@ -109,13 +109,23 @@ class Round:
     """See ``run``."""
 
     def __init__(
-        self, number: int, seed: int, cut: Cutter = cut_by_our_tool, load: float = 2.5
+        self,
+        number: int,
+        seed: int,
+        cut: Cutter = cut_by_our_tool,
+        *,
+        others: int = 5,
+        restored: bool = True,
     ) -> None:
-        """load: seconds of each stretch."""
+        """others: number of random events in each stretch, see `Events.run`.
+
+        restored: whether a second stretch follows, after a restore.
+        """
         self.report = Report(number, f"{seed}-{number}")
         self.chance = random.Random(self.report.seed)
         self.cut = cut
-        self.load = load
+        self.others = others
+        self.restored = restored
         self.counts = self.report.counts
         #: Of all timelines: sets of former ones are restored too.
         self.torn: dict[judge.Key, frozenset[str]] = {}
@@ -149,9 +159,10 @@ class Round:
             barrier.take(barrier.storages_of(site.cluster)), point.now(), "barrier"
         )
         point.write_beside(first, site.files.values())
-        self._stretch(site, last=False)
-        self._restore_in_place(site)
-        self._stretch(site, last=True)
+        self._stretch(site)
+        if self.restored:
+            self._restore_in_place(site)
+            self._stretch(site)
         self._count_outcomes(site)
 
     def _violate(self, where: str, faults: list[str]) -> None:
@@ -160,15 +171,20 @@ class Round:
         if len(faults) > _SHOWN_FAULTS:
             self.report.violations.append(f"{where}: and {len(faults)} in all")
 
-    def _stretch(self, site: Site, last: bool) -> None:
+    def _stretch(self, site: Site) -> None:
         """Load and events, then standstill, and everything is judged."""
         self.counts["timelines"] += 1
-        site.daemon.start()
         events = Events(site, self.chance, self.counts)
         before = _journal_length(site)
+        told_before = _told(site)
+        log = site.cluster.daemon.tid_log
+        logged = (log.stat().st_ino, log.stat().st_size) if log.exists() else (0, 0)
+        site.daemon.start()
         events.start_load()
         wait_until(lambda: self._is_under_way(site), "every client has committed")
-        events.run(self.load)
+        if self.chance.random() < 0.7:
+            wait_until(site.dump, "the daemon has its first point")
+        events.run(self.others)
         copy = events.copy_files("last-copy", pause=0.1)
         events.stop_load(kill=self.chance.random() < 0.7)
         self._settle(site)
@@ -183,6 +199,8 @@ class Round:
         self.counts["half commits"] += len(torn.keys() - self.torn.keys())
         self.torn.update(torn)
         self._judge_points(site, history, before, events.barriers)
+        self._judge_tid_log(site, history, logged)
+        self._judge_outcomes(history, _told(site) - told_before)
         for each in (*events.copies, copy):
             self._judge_copy(site, each, history)
         self._judge_crash(site, history)
@@ -220,9 +238,10 @@ class Round:
                 each.kill()
             else:
                 each.end()
-        self.counts["reconnects"] += sum(each.made for each in site.links)
+        self.counts["connections cut"] += sum(each.cut for each in site.links)
+        self.counts["connections made"] += sum(each.made for each in site.links)
         for link in site.links:
-            link.made = 0
+            link.made = link.cut = 0
 
     # Points
 
@@ -280,6 +299,33 @@ class Round:
             self._violate(
                 "barrier", judge.faults_of_vector(history, vector, everything, {})
             )
+
+    def _judge_tid_log(
+        self, site: Site, history: History, before: tuple[int, int]
+    ) -> None:
+        """What is in it since (inode, size); half commits were judged already."""
+        path = site.cluster.daemon.tid_log
+        node, length = before
+        vectors = judge.read_tid_log(path, length if path.stat().st_ino == node else 0)
+        everything = set(history.commits())
+        for vector in vectors:
+            self.counts["TID log lines"] += 1
+            self._violate(
+                f"TID log {vector}",
+                judge.faults_of_vector(history, vector, everything, {}),
+            )
+
+    def _judge_outcomes(
+        self, history: History, told: set[tuple[judge.Key, str]]
+    ) -> None:
+        """What a client was told about its transactions is so."""
+        torn = history.torn()
+        there = {key for held in history.records.values() for key in held}
+        for key, outcome in told:
+            if outcome == "committed" and (key in torn or key not in there):
+                self._violate("client", [f"{key} was committed, and is not there"])
+            if outcome != "committed" and outcome != "unknown" and key in there:
+                self._violate("client", [f"{key} was {outcome}, and is there"])
 
     def _judge_half_commit(
         self, where: str, half: Mapping[str, Any], history: History
@@ -423,6 +469,13 @@ def _all_files(site: Site) -> dict[str, list[Path]]:
     return {
         storage: [*sorted(path.parent.glob("*.packed-*")), path]
         for storage, path in site.files.items()
+    }
+
+
+def _told(site: Site) -> set[tuple[judge.Key, str]]:
+    """What clients were told of their transactions."""
+    return {
+        ((worker, int(number)), outcome) for worker, number, outcome in site.outcomes()
     }
 
 

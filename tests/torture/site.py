@@ -109,6 +109,10 @@ class Server(Process):
 
     def start(self) -> None:
         super().start()
+        self.wait()
+
+    def wait(self) -> None:
+        """Until it answers."""
         wait_until(self._answers, f"ZEO server {self.name} answers")
 
     def _answers(self) -> bool:
@@ -223,7 +227,9 @@ class Site:
 
     def start_servers(self) -> None:
         for server in self.servers.values():
-            server.start()
+            Process.start(server)
+        for server in self.servers.values():
+            server.wait()
 
     def start_client(self, number: int, written: list[str]) -> None:
         """A new process, under a name that none had before."""
