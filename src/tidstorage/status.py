@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidstorage import occupants, supervisor, wire_client
+from tidstorage.backup import directory as backup_directory
 from tidstorage.backup import sets
 from tidstorage.cluster import Cluster, Daemon
-from tidstorage.errors import NotConnected
+from tidstorage.errors import NotConnected, TidstorageError
 from tidstorage.manifest import Manifest
 from tidstorage.parts import Part, parts_of
 from tidstorage.readiness import ANSWER_SECONDS, not_ready
@@ -37,13 +38,14 @@ class Status:
     """The whole; ``dump`` is the daemon's {storage id: last TID}, None if silent.
 
     coverage: what the daemon knows of who stamps (`daemon.coverage`); None where it
-    does not say.
+    does not say.  no_sets: why nobody can tell which sets there are, and what to do.
     """
 
     parts: tuple[PartStatus, ...]
     newest_set: Manifest | None
     dump: dict[str, int] | None
     coverage: dict[str, Any] | None
+    no_sets: str | None
 
 
 def status(cluster: Cluster) -> Status:
@@ -56,9 +58,17 @@ def status(cluster: Cluster) -> Status:
         _part_status(part, processes.get(part.program, []), programs.get(part.program))
         for part in parts
     )
-    manifests = sets.manifests(cluster.backup.directory)[0]
-    newest = manifests[0] if manifests else None
-    return Status(found, newest, *_of_daemon(cluster.daemon))
+    newest, no_sets = _newest_set(cluster)
+    return Status(found, newest, *_of_daemon(cluster.daemon), no_sets)
+
+
+def _newest_set(cluster: Cluster) -> tuple[Manifest | None, str | None]:
+    try:
+        manifests = sets.manifests(backup_directory.known(cluster))[0]
+    except TidstorageError as error:
+        # No reason to say nothing of the rest.
+        return None, f"{error}. {error.hint}"
+    return manifests[0] if manifests else None, None
 
 
 def _part_status(

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import resource
 import shutil
 import signal
@@ -19,7 +20,16 @@ from small_cluster import small_cluster
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
 
-from tidstorage import barrier, child, deploy, journal, lock, manifest, point
+from tidstorage import (
+    barrier,
+    child,
+    deploy,
+    journal,
+    lock,
+    manifest,
+    point,
+    status,
+)
 from tidstorage.backup import (
     blobs,
     complete,
@@ -755,6 +765,7 @@ class TestTheBackupDirectory:
                 verb()
             assert "Is its disk mounted?" in caught.value.hint
         assert not into.exists()
+        assert re.search(match, status.status(cluster).no_sets)
 
     def test_gone_or_empty_is_refused_and_stays_so(self, small, tmp_path):
         cluster, disk = self.used(small, tmp_path)
@@ -892,5 +903,30 @@ def test_a_failure_is_said_where_nothing_can_be_removed(small, monkeypatch, capl
             back_up(cluster)
     assert "Earlier sets are as good as before" in caught.value.hint
     assert "the next backup removes what this one had begun" in caplog.text
+    made = back_up(cluster)
+    assert [each.manifest for each in whole_sets(cluster)] == [made, good]
+
+
+def test_a_clock_that_went_back_is_named(small, monkeypatch):
+    cluster = small.cluster()
+    good = back_up(cluster)
+    (layout.sets(cluster.backup.directory) / good.id).rename(
+        layout.sets(cluster.backup.directory) / "29990101T000000Z"
+    )
+    monkeypatch.setattr(prepare, "_CLOCK_TOLERANCE", 0.1)
+    with pytest.raises(EngineFailed, match="there is a backup of 29990101T000000Z"):
+        back_up(cluster)
+
+
+def test_a_disk_that_became_read_only(small, small_disk):
+    cluster = with_backup(small.cluster(), directory=small_disk / "backup")
+    good = back_up(cluster)
+    small.write(2, 4)
+    remount = ["mount", "-o", "remount,ro", str(small_disk)]
+    subprocess.run(remount, check=True)
+    with pytest.raises(EngineFailed, match="Read-only file system") as caught:
+        back_up(cluster)
+    assert "Earlier sets are as good" in caught.value.hint
+    subprocess.run([*remount[:2], "remount,rw", str(small_disk)], check=True)
     made = back_up(cluster)
     assert [each.manifest for each in whole_sets(cluster)] == [made, good]

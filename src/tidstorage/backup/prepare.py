@@ -238,7 +238,8 @@ def _new_id(cluster: Cluster) -> str:
         if time.monotonic() > deadline:
             raise EngineFailed(
                 f"the clock says {set_id}, but there is a backup of {latest}",
-                "Correct the clock of this machine.",
+                "Correct the clock of this machine. If it was wrong then, let backups"
+                " begin anew: name another directory under [backup].",
             )
         time.sleep(0.05)
     return set_id

@@ -48,7 +48,9 @@ def _describe(cluster: Cluster, found: Status) -> None:
         ],
     )
     console.print_line()
-    if found.newest_set is None:
+    if found.no_sets is not None:
+        console.print_line(found.no_sets, "red")
+    elif found.newest_set is None:
         console.print_line(f"There is no backup set in {cluster.backup.directory}.")
     else:
         newest = found.newest_set
@@ -118,6 +120,7 @@ def _as_json(found: Status) -> dict[str, Any]:
                 "point": newest.point.to_json(),
             }
         ),
+        "no_sets": found.no_sets,
         "dump": None if found.dump is None else tid.vector_to_text(found.dump),
         "coverage": found.coverage,
     }
