@@ -118,6 +118,15 @@ class TestCut:
         assert same == [new, new]
         assert (new.timeline, new.source, new.vector) == (5, "restore", kept)
 
+    def test_garbage_for_a_length(self, files, run):
+        """A block that a power cut left of something else."""
+        kept = files.vector()
+        files.close()
+        with files.paths["b"].open("ab") as stream:
+            stream.write(bytes([3] * 8) + bytes([255] * 8) + b" " + bytes(6) + b"more")
+        run(*files.arguments())
+        assert last_tids(files) == kept
+
     def test_files_that_fit_are_left_alone(self, files, run):
         files.close()
         before = contents(files)

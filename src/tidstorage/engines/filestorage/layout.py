@@ -2,6 +2,7 @@
 
 import os
 import struct
+import sys
 from typing import Literal, NamedTuple
 
 #: ZODB on Python 3; the same layout on Python 2, which only zodbupdate may turn
@@ -78,6 +79,9 @@ class Window:
 
     def read(self, position: int, count: int) -> bytes:
         """The bytes there; fewer where the file ends."""
+        if position + count > sys.maxsize:
+            # Garbage that was taken for a length: no file reaches there.
+            return b""
         offset = position - self._start
         if offset < 0 or offset + count > len(self._bytes):
             ahead = max(count, self._ahead)
