@@ -238,7 +238,7 @@ def _of_runs(runs: Sequence[Run], accepted: Collection[bytes]) -> Iterator[Stret
 def _of_sets(
     made: Sequence[Manifest], known: Sequence[Stretch], accepted: Collection[bytes]
 ) -> Iterator[Stretch]:
-    """What lies between sets of which no journal tells (any more)."""
+    """What lies between sets, as far as no journal tells of it (any more)."""
     for before, each in pairwise(made):
         between = Stretch(
             each.point.timeline,
@@ -248,22 +248,21 @@ def _of_sets(
             UNVERIFIED if any(each.unstamped.values()) else "",
             bool(_open_damage(each.point, accepted)),
         )
-        if _goes_on(before, each) and not any(
-            one.timeline == between.timeline
-            and one.begin < between.end
-            and between.begin < one.end
-            for one in known
-        ):
-            yield between
+        if _goes_on(before, each):
+            for piece in _split(between, known):
+                if not any(_is_in(piece, one) for one in known):
+                    yield piece
 
 
-def _split(stretch: Stretch, sources: Sequence[_Source]) -> Iterator[Stretch]:
-    """The stretch in pieces that no source holds in part."""
+def _split(
+    stretch: Stretch, others: Sequence[_Source] | Sequence[Stretch]
+) -> Iterator[Stretch]:
+    """The stretch in pieces that none of the others covers in part."""
     moments = {
         moment
-        for source in sources
-        if source.timeline == stretch.timeline
-        for moment in (source.begin, source.end)
+        for other in others
+        if other.timeline == stretch.timeline
+        for moment in (other.begin, other.end)
         if stretch.begin < moment < stretch.end
     }
     if stretch.begin == stretch.end:

@@ -83,6 +83,18 @@ def test_a_restore_leaves_what_only_sets_still_hold(small):
         assert f"set {second.id}" not in {each[3] for each in told(cluster)}
 
 
+def test_sets_go_on_where_the_journal_ends(small):
+    cluster = small.cluster()
+    small.write(1, 3)
+    first = back_up(cluster)
+    small.write(2, 3)
+    last = at(point.now())
+    second = back_up(cluster)
+    write_journal(cluster, at(first.point.time), last)
+    both = (reachable.LIVE, f"set {second.id}")
+    assert told(cluster) == [(1, first.point.time, second.point.time, *both)]
+
+
 def test_sets_without_a_journal(small):
     """Two sets, the later of which goes on from the earlier one."""
     cluster = small.cluster()

@@ -57,7 +57,7 @@ def _describe(found: Reach) -> None:
         ],
     )
     console.print_line()
-    console.print_line("ranges, any moment of which can be restored, and gaps:")
+    console.print_line("ranges of which every moment is still held, and gaps:")
     console.print_table(
         ("from", "to", "length", "timeline", "what", "half commits"),
         [
