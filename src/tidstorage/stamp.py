@@ -103,8 +103,8 @@ def rename(stamp: Stamp, aliases: Mapping[str, str]) -> Stamp:
 
     ``aliases`` is {old id: present id}.
     """
-    names = stamp.participants | stamp.vector.keys()
-    if not any(name in aliases for name in names):
+    known = aliases.keys()
+    if known.isdisjoint(stamp.participants) and known.isdisjoint(stamp.vector):
         return stamp
     vector: dict[str, int] = {}
     for name, bound in stamp.vector.items():

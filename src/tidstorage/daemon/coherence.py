@@ -23,6 +23,8 @@ from tidstorage.tid import Vector
 
 #: Seconds that a transaction may lack records before its servers are asked.
 PATIENCE = 0.5
+#: Records of one storage that may wait for a point; see `Coherence.room`.
+MOST_WAITING = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,7 @@ class Coherence:
         self._dead: set[DeadRecord] = set()
         self._locks: dict[DeadRecord, float] = {}
         self._barrier: dict[str, int] | None = None
+        self._changed = True
 
     def add(self, storage: str, records: Sequence[Record], now: float) -> None:
         """Records of one storage as they were seen, in order."""
@@ -121,6 +124,7 @@ class Coherence:
         new = [each for each in records if each.tid > seen.last]
         if not new:
             return
+        self._changed = True
         seen.records += new
         seen.last = new[-1].tid
         seen.arrivals.append((seen.last, now))
@@ -133,6 +137,18 @@ class Coherence:
         """No other record of the storage will ever have a TID up to this one."""
         seen = self._seen[storage]
         seen.end = max(seen.end, tid)
+        self._changed = True
+
+    def room(self, storage: str) -> int:
+        """How many more records of the storage are wanted; they can wait there.
+
+        A server that is down for hours may hold up all storages: what waits must
+        not grow with that time.  A bound holds up nothing else.  Of the
+        transactions that wait take one whose whole past is covered: all its
+        records are the first that wait in their storages, and what it needs of
+        others is covered, or it lacks a record there, for which servers are asked.
+        """
+        return MOST_WAITING - len(self._seen[storage].records)
 
     def age(self, now: float) -> float:
         """Seconds since the arrival of the oldest record that no point covers."""
@@ -145,6 +161,9 @@ class Coherence:
 
     def advance(self) -> Advance | None:
         """The new point, if it is above the last one."""
+        if not self._changed:
+            return None
+        self._changed = False
         barrier = self._barrier_reached()
         result = self._cut()
         if barrier is not None:
@@ -253,6 +272,7 @@ class Coherence:
     def _decide(self, key: DeadRecord, lock_time: float | None) -> bool:
         if lock_time is None or self._locks.setdefault(key, lock_time) != lock_time:
             self._dead.add(key)
+            self._changed = True
             return True
         return False
 
@@ -286,6 +306,7 @@ class Coherence:
     def take_barrier(self, vector: Vector) -> None:
         """A coherent vector, whoever wrote; points are verified again from it on."""
         self._barrier = {each: vector[each] for each in self.vector}
+        self._changed = True
 
     def _barrier_reached(self) -> dict[str, int] | None:
         if self._barrier is None:

@@ -7,8 +7,10 @@ it.  Where the file is on this machine, it tells all.
 """
 
 import binascii
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,7 @@ def fetch(
     after: int,
     anchor: int | None,
     expected: int,
+    limit: int,
     aliases: Mapping[str, str],
     data_file: Path | None = None,
 ) -> Fetched:
@@ -49,23 +52,24 @@ def fetch(
 
     anchor: the TID, not above ``after``, of a record that has to be there; None
     where none is known.  expected: how many records may be new; a wrong number
-    costs time only.  HistoryChanged where the anchor is gone; what ZEO raises where
-    the server cannot be asked.
+    costs time only.  limit: how many are read at most, from the first on, where one
+    call does not give all.  HistoryChanged where the anchor is gone; what ZEO raises
+    where the server cannot be asked.
     """
     size = expected + 1
     reached = after if anchor is None else anchor
     while size <= _LARGEST_BATCH:
         try:
             newest_first = client._call("undoLog", 0, -size)
-            found = {_tid(entry): entry for entry in newest_first}
+            newer, number = _newer(newest_first, reached)
         except (UndoError, _NoTid):
             break
-        if any(number <= reached for number in found):
-            if anchor is not None and anchor not in found:
+        if number is not None:
+            if anchor is not None and number != anchor:
                 raise HistoryChanged(tid.to_text(anchor))
             records = [
-                Record(number, _stamp(found[number], aliases))
-                for number in sorted(found)
+                Record(number, _stamp(entry, aliases))
+                for number, entry in reversed(newer)
                 if number > after
             ]
             return Fetched(records, True)
@@ -73,34 +77,47 @@ def fetch(
             # Up to the start of the file, or to where a pack has been.
             break
         size *= _GROWTH
-    return Fetched(_read(client, after, aliases, data_file), False)
+    return Fetched(_read(client, after, limit, aliases, data_file), False)
 
 
 def _read(
     client: ClientStorage,
     after: int,
+    limit: int,
     aliases: Mapping[str, str],
     data_file: Path | None,
 ) -> list[Record]:
     if data_file is not None:
         try:
-            return [
-                each.record for each in read_records(data_file, after, None, aliases)
-            ]
+            found = read_records(data_file, after, None, aliases)
+            return [each.record for each in islice(found, limit)]
         except FileUnreadable:
             # Moved, or of another machine: the server knows.
             pass
-    return _iterate(client, after, aliases)
+    return _iterate(client, after, limit, aliases)
 
 
 def _iterate(
-    client: ClientStorage, after: int, aliases: Mapping[str, str]
+    client: ClientStorage, after: int, limit: int, aliases: Mapping[str, str]
 ) -> list[Record]:
     transactions: Iterable[Any] = client.iterator(tid.to_bytes(after + 1))
     return [
         Record(tid.from_bytes(each.tid), _stamp(each.extension, aliases))
-        for each in transactions
+        for each in islice(transactions, limit)
     ]
+
+
+def _newer(
+    newest_first: Iterable[Mapping[str, Any]], reached: int
+) -> tuple[list[tuple[int, Mapping[str, Any]]], int | None]:
+    """The entries above a TID, and the first TID that is not; None: all are."""
+    newer: list[tuple[int, Mapping[str, Any]]] = []
+    for entry in newest_first:
+        number = _tid(entry)
+        if number <= reached:
+            return newer, number
+        newer.append((number, entry))
+    return newer, None
 
 
 class _NoTid(Exception):
@@ -120,9 +137,13 @@ def _tid(entry: Mapping[str, Any]) -> int:
 
 def _stamp(extension: Any, aliases: Mapping[str, str]) -> stamp.Stamp | None:
     data = extension.get(stamp.KEY) if isinstance(extension, Mapping) else None
-    if data is None:
+    if not isinstance(data, bytes):
         return None
     try:
-        return stamp.rename(stamp.decode(data), aliases)
+        return stamp.rename(_decoded(data), aliases)
     except stamp.MalformedStamp:
         return None
+
+
+# All records of a transaction have the same stamp, and are fetched close together.
+_decoded = functools.lru_cache(maxsize=1024)(stamp.decode)

@@ -29,8 +29,9 @@ T = TypeVar("T")
 
 #: Seconds between looks at what waits too long, and at acknowledgements.
 _TICK = 0.25
-#: Seconds between two computations, at least, and as a multiple of the last one's
-#: length: records that wait for a server that is down must not cost everything.
+#: Seconds from the first news to the computation, so that all storages are heard: at
+#: least, and as a multiple of the last one's length: records that wait for a server
+#: that is down must not cost everything.
 _SHORTEST_PAUSE = 0.02
 _PAUSE_FACTOR = 5
 #: Seconds between attempts at a barrier: first and longest pause.
@@ -172,7 +173,7 @@ class Observation:
         def changed(storage: str, why: str) -> None:
             _hand_over(loop, self._on_history_changed, coherence, storage, why)
 
-        reports = Reports(records, ended, probe, changed)
+        reports = Reports(records, ended, probe, changed, coherence.room)
         self._observers = {
             each.id: StorageObserver(
                 each,
@@ -221,11 +222,13 @@ class Observation:
         assert self._coherence is not None
         coherence = self._coherence
         verifying: asyncio.Task[None] | None = None
+        length = 0.0
         try:
             # A former point that turns up meanwhile is a floor to go on from.
             while self._changed is None and self._former is None:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), _TICK)
+                    await asyncio.sleep(max(_SHORTEST_PAUSE, _PAUSE_FACTOR * length))
                 self._wake.clear()
                 started = time.monotonic()
                 self._advance(coherence)
@@ -233,7 +236,6 @@ class Observation:
                 if verifying is None or verifying.done():
                     verifying = self._verify(coherence, started)
                 length = time.monotonic() - started
-                await asyncio.sleep(max(_SHORTEST_PAUSE, _PAUSE_FACTOR * length))
         finally:
             if verifying is not None:
                 verifying.cancel()

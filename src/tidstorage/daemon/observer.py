@@ -8,10 +8,12 @@ server that is down, stopped, packing or slow holds up no other.
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ZEO.cache import ClientCache
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected
 from ZODB.POSException import POSError
@@ -25,7 +27,9 @@ from tidstorage.record import Record
 logger = logging.getLogger(__name__)
 
 #: Seconds in which announcements gather, so that one call fetches many records.
-GATHERING = 0.05
+#: They end for all storages at the same moments: a transaction's records are then
+#: seen together, and one computation takes them all.
+GATHERING = 0.12
 #: Seconds after which a server is asked even if it announced nothing.
 LOOK_PERIOD = 5.0
 #: Seconds between attempts to reach a server.
@@ -39,21 +43,64 @@ class Reports:
     """Whom to tell; called in the observer's thread.
 
     ended: a storage has no further record up to this TID, and never will.
+    room: how many more records of a storage are wanted by now.
     """
 
     records: Callable[[str, Sequence[Record]], None]
     ended: Callable[[str, int], None]
     probe: Callable[[Probe], None]
     history_changed: Callable[[str, str], None]
+    room: Callable[[str], int]
+
+
+class _Reading:
+    """Lets announcements wait in the socket, so that one wake-up reads many.
+
+    Of a ClientStorage no more is asked than when to read; where it is built
+    otherwise than we know, every announcement is read as it comes.
+    """
+
+    def __init__(self, client: ClientStorage) -> None:
+        self._server = client._server
+        self._allowed = True
+
+    def pause(self) -> None:
+        """In ZEO's thread; nothing, while somebody waits for an answer."""
+        transport = self._transport()
+        if transport is not None and not self._allowed and transport.is_reading():
+            transport.pause_reading()
+
+    def allow(self) -> None:
+        """From the observer's thread, before it asks anything."""
+        # In ZEO's thread, or a pause could come after.
+        loop = self._server.loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._resume)
+
+    def disallow(self) -> None:
+        """From the observer's thread, when it has its answers."""
+        self._allowed = False
+
+    def _resume(self) -> None:
+        self._allowed = True
+        transport = self._transport()
+        if transport is not None:
+            transport.resume_reading()
+
+    def _transport(self) -> Any:
+        protocol = self._server.client.protocol
+        return getattr(getattr(protocol, "sm_protocol", None), "transport", None)
 
 
 class _Listener:
     """What a ClientStorage takes for its database; called in ZEO's own thread."""
 
     def __init__(self, wake: threading.Event) -> None:
+        self.reading: _Reading | None = None
+        self.seen = bytes(8)
         self._wake = wake
         self._lock = threading.Lock()
-        self._announced = 0
+        self._announced = False
         self._gap = True
 
     # ClientStorage.registerDB wants to know how records are transformed.
@@ -63,21 +110,43 @@ class _Listener:
     untransform_record_data = transform_record_data
 
     def invalidate(self, transaction_id: bytes, oids: Any, version: str = "") -> None:
-        with self._lock:
-            self._announced += 1
-        self._wake.set()
+        # What was fetched before its announcement was read is no news, and one of
+        # many announcements is enough: what comes after it is fetched.
+        if transaction_id > self.seen and not self._announced:
+            with self._lock:
+                self._announced = True
+            self._wake.set()
+        if self.reading is not None:
+            self.reading.pause()
 
     def invalidateCache(self) -> None:
         with self._lock:
             self._gap = True
         self._wake.set()
 
-    def take(self) -> tuple[int, bool]:
-        """Transactions announced since, and whether there may be others."""
+    def take(self) -> tuple[bool, bool]:
+        """Whether transactions were announced since, and whether others may be."""
         with self._lock:
             taken = self._announced, self._gap
-            self._announced, self._gap = 0, False
+            self._announced, self._gap = False, False
         return taken
+
+
+class _NoCache(ClientCache):
+    """A cache that holds nothing has nothing to forget: each announcement is cheap."""
+
+    tid: bytes
+
+    def __init__(self) -> None:
+        super().__init__(None, _SMALLEST_CACHE)
+
+    def invalidate(self, oid: bytes, tid: bytes | None) -> None:
+        pass
+
+    def setLastTid(self, tid: bytes) -> None:
+        # Also backwards: a server that was restored has to be let in, and seen.
+        if tid != bytes(8):
+            self.tid = tid
 
 
 class StorageObserver:
@@ -102,6 +171,7 @@ class StorageObserver:
         self._anchor = after if is_record and after else None
         self._ended = after
         self.connected = False
+        self._expected = 1
         self._aliases = aliases
         self._reports = reports
         self._wake = threading.Event()
@@ -134,27 +204,35 @@ class StorageObserver:
             self.storage.address,
             storage=self.storage.name,
             client_label="tidstorage observer",
-            cache_size=_SMALLEST_CACHE,
+            cache=_NoCache(),
             read_only=True,
             wait=False,
             wait_timeout=_CONNECT_TIMEOUT,
         )
+        reading = self._listener.reading = _Reading(client)
         try:
             client.registerDB(self._listener)
             while not self._closing.is_set():
-                self._look(client)
+                self._look(client, reading)
         finally:
             self.connected = False
             client.close()
 
-    def _look(self, client: ClientStorage) -> None:
+    def _look(self, client: ClientStorage, reading: _Reading) -> None:
         """Wait for something to happen, and see all of it."""
         due = self._wake.wait(LOOK_PERIOD)
         if due:
-            self._closing.wait(GATHERING)
+            self._closing.wait(GATHERING - time.monotonic() % GATHERING)
         self._wake.clear()
         if self._closing.is_set():
             return
+        reading.allow()
+        try:
+            self._look_now(client, due)
+        finally:
+            reading.disallow()
+
+    def _look_now(self, client: ClientStorage, due: bool) -> None:
         announced, gap = self._listener.take()
         with self._asked_lock:
             asked, self._asked = frozenset(self._asked), set()
@@ -188,7 +266,7 @@ class StorageObserver:
     def _see(
         self,
         client: ClientStorage,
-        announced: int,
+        announced: bool,
         uncertain: bool,
         asked: frozenset[bytes],
     ) -> None:
@@ -202,7 +280,12 @@ class StorageObserver:
                 raise HistoryChanged(tid.to_text(self.last))
             self._ended = min(self._ended, last)
         if announced or last > self._ended:
-            complete = self._fetch(client, announced)
+            room = self._reports.room(self.storage.id)
+            if room <= 0:
+                # The storage keeps the rest until what waits here is covered.
+                self._again(asked)
+                return
+            complete = self._fetch(client, room)
             if last > self._ended and complete:
                 # A server that was killed amid a vote takes the TID of that vote
                 # for its last one.
@@ -214,12 +297,13 @@ class StorageObserver:
         elif asked:
             self._reports.probe(Probe(self.storage.id, asked, lock_time, last))
 
-    def _fetch(self, client: ClientStorage, announced: int) -> bool:
+    def _fetch(self, client: ClientStorage, room: int) -> bool:
         fetched = fetch(
             client,
             self.last,
             self._anchor,
-            max(announced, 1),
+            self._expected,
+            room,
             self._aliases,
             self.storage.data_file,
         )
@@ -227,6 +311,9 @@ class StorageObserver:
             self._reports.records(self.storage.id, fetched.records)
             self.last = self._anchor = fetched.records[-1].tid
             self._ended = max(self._ended, self.last)
+            self._listener.seen = tid.to_bytes(self.last)
+        # At a steady rate the next call then gives all, and little else.
+        self._expected = 1 + len(fetched.records) * 5 // 4
         return fetched.complete
 
     def _say_connected(self, connected: bool, error: Exception | None = None) -> None:
