@@ -930,3 +930,19 @@ def test_a_disk_that_became_read_only(small, small_disk):
     subprocess.run([*remount[:2], "remount,rw", str(small_disk)], check=True)
     made = back_up(cluster)
     assert [each.manifest for each in whole_sets(cluster)] == [made, good]
+
+
+def test_blobs_whose_disk_is_not_mounted_are_no_empty_set_of_blobs(small, tmp_path):
+    cluster = small.cluster()
+    good = back_up(cluster)
+    folder = cluster.storage("documents").blob_directory
+    folder.rename(tmp_path / "unmounted")
+    for _ in range(2):
+        with pytest.raises(FileUnreadable, match="is no blob directory") as caught:
+            back_up(cluster)
+        assert "Is its disk mounted" in caught.value.hint
+        folder.mkdir(exist_ok=True)
+    folder.rmdir()
+    (tmp_path / "unmounted").rename(folder)
+    again = back_up(cluster).storage("documents")
+    assert again.blob_count == good.storage("documents").blob_count > 0

@@ -25,7 +25,8 @@ from tidstorage.errors import NotCoherent
 from tidstorage.manifest import StoredFile
 
 FORMAT_VERSION = 1
-_MARKER = ".layout"
+#: ZODB writes it into every blob directory that it opens.
+MARKER = ".layout"
 _BLOCK = 1 << 20
 
 
@@ -112,10 +113,9 @@ def write_list(
     pool: Path, set_id: str, blob_directory: Path, new: Sequence[StoredBlob]
 ) -> Path:
     """The list of what one set adds."""
-    marker = blob_directory / _MARKER
     header = {
         "version": FORMAT_VERSION,
-        "layout": marker.read_text().strip() if marker.exists() else "lawn",
+        "layout": (blob_directory / MARKER).read_text().strip(),
     }
     lines = [json.dumps(header)]
     lines += [f"{each.sha256} {each.size} {each.path}" for each in new]

@@ -113,8 +113,19 @@ def refuse_the_impossible(cluster: Cluster) -> None:
                 f"storage {storage.id}: there is no {storage.data_file}",
                 "Is the path right, and has its ZEO server run once?",
             )
+        if storage.blob_directory and not _holds_blobs(storage.blob_directory):
+            raise FileUnreadable(
+                f"storage {storage.id}: {storage.blob_directory} is no blob directory:"
+                f" there is no {blobs.MARKER}",
+                "Is its disk mounted, and has its ZEO server run with it once?",
+            )
     for zeo in cluster.zeos:
         _refuse_silence(zeo)
+
+
+def _holds_blobs(directory: Path) -> bool:
+    """Whether it is a blob directory; else it would be backed up as an empty one."""
+    return (directory / blobs.MARKER).is_file()
 
 
 def _refuse_silence(zeo: Zeo) -> None:
