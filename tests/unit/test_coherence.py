@@ -231,3 +231,49 @@ def test_record_by_record_it_comes_to_the_same_as_all_at_once(first_seed):
         assert {each.commit_id for each in coherence.standing().damage} == {
             each.commit_id for each in whole.half_commits
         }, seed
+
+
+@pytest.mark.parametrize("most_waiting", [1, 3])
+def test_a_bound_on_what_waits_holds_up_nothing(monkeypatch, most_waiting):
+    monkeypatch.setattr("tidstorage.daemon.coherence.MOST_WAITING", most_waiting)
+    came_to_the_end = 0
+    for seed in range(200):
+        history = simulate(seed)
+        whole = coherent_cut(
+            history.records, history.floor, retired=history.retired, partial=True
+        )
+        start = {each: history.floor.get(each, 0) for each in history.records}
+        coherence = Coherence(start, retired=history.retired)
+        left = {
+            each: [r for r in held if r.tid > start[each]]
+            for each, held in history.records.items()
+        }
+        before = None
+        while before != (coherence.vector, coherence.waiting()):
+            before = coherence.vector, coherence.waiting()
+            for storage, held in left.items():
+                room = coherence.room(storage)
+                coherence.add(storage, held[:room], 0)
+                del held[:room]
+            assert coherence.waiting() <= most_waiting * len(left)
+            coherence.advance()
+        if whole.half_commits or whole.undecided:
+            # A server has to be asked, which takes room.
+            assert all(
+                coherence.vector[each] <= last for each, last in whole.tolerant.items()
+            )
+        else:
+            assert coherence.vector == whole.tolerant, seed
+            came_to_the_end += any(whole.tolerant[each] > start[each] for each in start)
+    assert came_to_the_end > 20
+
+
+def test_nothing_is_computed_where_nothing_is_new(monkeypatch):
+    coherence = started()
+    coherence.add("A", [record(11, "t", "AB")], 0)
+    coherence.advance()
+    monkeypatch.setattr("tidstorage.daemon.coherence.coherent_cut", None)
+    assert coherence.advance() is None
+    with pytest.raises(TypeError):
+        coherence.add("A", [record(12, "u", "A")], 0)
+        coherence.advance()
