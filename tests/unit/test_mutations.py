@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cut_checks
+import observer_checks
 import pytest
 from cut_histories import (
     participant_without_an_entry,
@@ -23,6 +24,7 @@ from cut_histories import (
 from cut_oracle import combinations
 
 from tidstorage import cut, tail
+from tidstorage.daemon import observer
 
 #: In the order in which they import each other.
 CORE = ("tidstorage.history", "tidstorage.cut", "tidstorage.tail")
@@ -286,6 +288,38 @@ MUTATIONS = [
 ]
 
 
+OBSERVER_MUTATIONS = [
+    Mutation(
+        "reconnect gaps skipped",
+        "observer",
+        "            self._gap = True\n        self._wake.set()",
+        "            pass",
+        observer_checks.gaps_are_filled,
+    ),
+    Mutation(
+        "only what was announced is fetched",
+        "observer",
+        "if announced or last > self._ended:",
+        "if announced:",
+        observer_checks.gaps_are_filled,
+    ),
+    Mutation(
+        "announcements are not heard",
+        "observer",
+        "self._announced = True",
+        "pass",
+        observer_checks.announced_records_are_seen,
+    ),
+    Mutation(
+        "what cannot wait is forgotten",
+        "observer",
+        "                self._again(asked)\n                return\n",
+        "                return\n",
+        observer_checks.what_cannot_wait_here_is_seen_later,
+    ),
+]
+
+
 class Core:
     """The core that a check is given: ours."""
 
@@ -344,3 +378,19 @@ def test_a_mutation_is_caught(mutation):
     assert history is not None, f"survived {len(histories)} histories"
     # The defect is what fails, not the history.
     mutation.check(Core, history)
+
+
+@pytest.mark.parametrize(
+    "mutation", OBSERVER_MUTATIONS, ids=lambda mutation: mutation.name
+)
+def test_a_mutation_of_the_observer_is_caught(mutation):
+    source = Path(observer.__file__).read_text()
+    assert source.count(mutation.old) == 1, f"not there, or twice: {mutation.old}"
+    source = source.replace(mutation.old, mutation.new)
+    defective = types.ModuleType("observer")
+    # Dataclasses look their module up by its name.
+    defective.__dict__["__name__"] = observer.__name__
+    exec(compile(source, f"<{mutation.name}>", "exec"), defective.__dict__)
+    with pytest.raises(AssertionError):
+        mutation.check(defective)
+    mutation.check(observer)
