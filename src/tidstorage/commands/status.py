@@ -72,7 +72,9 @@ def _describe_coverage(coverage: dict[str, Any]) -> None:
     if never:
         since = local(datetime.datetime.fromisoformat(coverage["since"]))
         console.print_line(
-            f"never seen stamping since {since}: {', '.join(never)}", "yellow"
+            f"never seen stamping since {since}: {', '.join(never)}"
+            " (they lack the product, or wrote nothing)",
+            "yellow",
         )
     for storage, found in sorted(coverage["unstamped"].items()):
         moment = local(datetime.datetime.fromisoformat(found["time"]))
