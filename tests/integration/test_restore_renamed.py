@@ -199,6 +199,22 @@ def test_blobs_kept_in_the_same_second_are_not_written_over(tmp_path):
     assert target.has_kept("20261124T220000Z")
 
 
+def test_what_a_killed_restore_left_is_room(lost, monkeypatch):
+    cluster, _ = lost
+    root = cluster.storage("root").data_file
+    with root.with_name(f"{root.name}.restoring").open("wb") as stream:
+        stream.write(bytes(1 << 20))
+        stream.flush()
+        os.fsync(stream.fileno())
+    monkeypatch.setattr(
+        recover.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
+    )
+    assert run(cluster, "--dry-run") == 0
+    root.with_name(f"{root.name}.restoring").unlink()
+    with pytest.raises(NoSpace):
+        run(cluster, "--dry-run")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_what_root_restores_belongs_to_whom_the_old_files_did(lost):
     """Else their server, which runs as that user, cannot open them."""

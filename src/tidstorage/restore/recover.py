@@ -21,6 +21,7 @@ from tidstorage.manifest import Manifest, StoredFile, StoredStorage
 from tidstorage.restore.target import Target
 
 _BLOCK = 1 << 20
+_STAT_BLOCK = 512
 #: As ZODB leaves them: nobody is to write to a committed blob.
 _BLOB_MODE = 0o400
 _CHOOSE_ANOTHER = "The set is damaged; choose another one (bin/cluster backups)."
@@ -46,14 +47,19 @@ class _Digesting:
 
 
 def refuse_lack_of_space(manifest: Manifest, targets: Mapping[str, Target]) -> None:
-    """NoSpace where what is to be staged cannot fit; nothing is written yet."""
+    """NoSpace where what is to be staged cannot fit; nothing is written yet.
+
+    What a restore that was killed has left of its staging makes room.
+    """
     needed: dict[int, int] = {}
     where: dict[int, Path] = {}
     for storage_id, target in targets.items():
         storage = manifest.storage(storage_id)
-        sizes = [(target.data_file, storage.size)]
-        if target.blob_directory is not None:
-            sizes.append((target.blob_directory, storage.blob_bytes))
+        left = _space_taken(target.staged_data_file)
+        sizes = [(target.data_file, storage.size - left)]
+        if target.blob_directory is not None and target.staged_blob_directory:
+            left = _space_taken(target.staged_blob_directory)
+            sizes.append((target.blob_directory, storage.blob_bytes - left))
         for path, size in sizes:
             folder = next(each for each in path.parents if each.exists())
             device = folder.stat().st_dev
@@ -67,6 +73,15 @@ def refuse_lack_of_space(manifest: Manifest, targets: Mapping[str, Target]) -> N
                 f" the restore needs {size:,} beside the present files",
                 "Make room, or restore elsewhere with --into.",
             )
+
+
+def _space_taken(path: Path) -> int:
+    """What a file, or a folder with all in it, takes of its disk; 0 if not there."""
+    return sum(
+        each.lstat().st_blocks * _STAT_BLOCK
+        for each in (path, *path.rglob("*"))
+        if os.path.lexists(each)
+    )
 
 
 def data_file(directory: Path, stored: StoredStorage, target: Target) -> None:
