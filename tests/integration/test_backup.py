@@ -551,6 +551,14 @@ def test_after_a_broken_manifest_nothing_is_removed_and_copies_begin_anew(small)
     assert back_up(cluster).kind == "full"
     for stored in first.files():
         assert (directory / stored.path).stat().st_size == stored.size
+    # Not for ever: what came after it is sound.
+    small.write(3, 6, group=["catalog", "documents", "root"])
+    assert back_up(cluster).kind == "incremental"
+    folder = layout.sets(directory) / "20200101T000000Z"
+    folder.mkdir()
+    begun = {"version": 1, "existing": {"root": []}}
+    (folder / layout.BEGUN).write_text(json.dumps(begun))
+    assert back_up(cluster).kind == "full", "files of a killed run may be in the way"
 
 
 def test_after_a_file_of_the_last_set_is_gone_copies_begin_anew(small, caplog):

@@ -18,6 +18,7 @@ from tidstorage.cluster import Cluster, Zeo
 from tidstorage.errors import (
     EngineFailed,
     FileUnreadable,
+    NotCoherent,
     NotConnected,
 )
 from tidstorage.json_file import Shape
@@ -85,19 +86,25 @@ def prepare(cluster: Cluster) -> Preparation:
         existing=existing,
         previous=sound[0] if sound else None,
         floor=newest_point(cluster),
-        start_over=_must_start_over(directory, sound, [*map(str, broken), *left]),
+        start_over=_must_start_over(directory, sound, broken, left),
     )
 
 
 def _must_start_over(
-    directory: Path, sound: Sequence[Manifest], broken: Sequence[str]
+    directory: Path,
+    sound: Sequence[Manifest],
+    broken: Sequence[NotCoherent],
+    left: Sequence[str],
 ) -> bool:
     """Whether to build on nothing that is there, said aloud.
 
     A copy that went on from a damaged one would be refused, or be as damaged;
-    one that went on from what a killed run left would be garbage.
+    one that went on from what a killed run left would be garbage.  What is broken
+    of before the newest sound set was not built on either.
     """
-    reasons = list(broken)
+    reasons = list(left)
+    if broken and not (sound and sound[0].id == sets.newest_id(directory)):
+        reasons += map(str, broken)
     if sound:
         reasons += itertools.islice(sets.faults(directory, sound[0]), 1)
     for reason in reasons:
@@ -191,6 +198,8 @@ def _discard_unfinished(
                 continue
             if remove_files:
                 discard_files(directory, begun.existing, named)
+            else:
+                unknown.append(f"{folder} was not finished, and its files are left")
             discard_set(directory, folder)
         elif folder.is_dir() and not _holds_anything(folder):
             shutil.rmtree(folder)

@@ -54,6 +54,12 @@ def _manifest_paths(directory: Path) -> list[Path]:
     return sorted((each for each in paths if each.exists()), reverse=True)
 
 
+def newest_id(directory: Path) -> str | None:
+    """Id of the newest set, be it sound or broken; None without one."""
+    paths = _manifest_paths(directory)
+    return paths[0].parent.name if paths else None
+
+
 def every(directory: Path) -> list[BackupSet]:
     """All sets with a sound manifest, newest first.
 
