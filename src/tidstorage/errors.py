@@ -179,3 +179,13 @@ class TemplateBroken(TidstorageError):
 
     exit_status = 26
     hint = "Nothing has been changed.  Mend the template, or put back the one we ship."
+
+
+class CannotUndo(TidstorageError):
+    """A server refuses to undo a transaction, or nobody knows whether it did."""
+
+    exit_status = 27
+    hint = (
+        "Later transactions changed the same objects: mend them by hand in the"
+        " running site, then accept it (bin/cluster damage --acknowledge)."
+    )

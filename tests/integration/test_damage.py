@@ -4,6 +4,7 @@ import contextlib
 import json
 
 import pytest
+import ZEO
 from daemons import DaemonProcess
 from real import wait_until
 from small_cluster import small_cluster
@@ -11,8 +12,15 @@ from small_cluster import small_cluster
 from tidstorage import damages, journal, point, rebasing
 from tidstorage.backup.perform import back_up
 from tidstorage.commands import cluster as front
-from tidstorage.engines.filestorage import last_tid
-from tidstorage.errors import BarrierFailed, Damaged, NotConfirmed, UnknownCommit
+from tidstorage.engines.filestorage import last_tid, read_records
+from tidstorage.errors import (
+    BarrierFailed,
+    CannotUndo,
+    Damaged,
+    NotConfirmed,
+    NotConnected,
+    UnknownCommit,
+)
 from tidstorage.restore import perform
 from tidstorage.restore.plan import Request
 
@@ -283,3 +291,56 @@ def test_rebase_needs_every_server(small, cluster):
     with pytest.raises(BarrierFailed):
         rebasing.rebase(cluster)
     assert not journal_entries(cluster)
+
+
+def half_of(small, storage):
+    """The counter that `commit_half` writes."""
+    server = next(each for each in small.servers if storage in each.storages)
+    client = ZEO.DB(server.address, storage=storage, wait_timeout=10)
+    with contextlib.closing(client), client.transaction() as connection:
+        return connection.root().get("half")
+
+
+def test_undone_where_nothing_later_conflicts(small, cluster, capsys):
+    """By a stamped transaction, and whoever looks sees nothing of it any more."""
+    small.write(1, 4, group=["catalog", "documents", "root"])
+    with daemon_of(small) as daemon:
+        back_up(cluster)
+        small.write(2, 5, half=["catalog", "root"], group=["documents", "root"])
+        (half,) = wait_for(small, daemon, lambda last: last.damage).damage
+        before = ends(small)
+        rehearsed = damage_as_json(capsys, "--undo", half.commit_id.hex(), "--dry-run")
+        assert not rehearsed["undone"] and rehearsed["acknowledged"] is None
+        assert half_of(small, "catalog") == 1 and ends(small) == before
+        done = damage_as_json(capsys, "--undo", half.commit_id.hex()[:8])
+        assert done["undone"] and done["floor"]
+        assert half_of(small, "catalog") is None
+        assert wait_for(small, daemon, lambda last: not last.damage).verified
+        small.write(4, 3)
+        assert not wait_for(small, daemon, lambda last: True).damage
+        assert back_up(cluster).point.damage == ()
+    found = read_records(small.alpha.data_file("catalog"), before["catalog"])
+    stamp = next(found).stamp
+    assert stamp is not None and stamp.participants == {"catalog"}
+    assert set(stamp.vector) == {"catalog", "documents", "root"}
+
+
+def test_not_undone_where_something_builds_on_it(small, cluster, capsys):
+    small.write(1, 4, group=["catalog", "documents", "root"])
+    back_up(cluster)
+    tear(small)
+    # The same object once more.
+    small.write(5, 3, half=["catalog", "documents"])
+    first, _ = damages.find(cluster).found
+    before, kept = ends(small), journal_entries(cluster)
+    for options in (["--dry-run"], []):
+        commit = first.half_commit.commit_id.hex()
+        status, said = verb(capsys, "damage", "--undo", commit, *options)
+        assert status == CannotUndo.exit_status
+        assert "cannot be undone" in said.err and "by hand" in said.err
+    assert ends(small) == before and journal_entries(cluster) == kept
+    # Nothing stays locked.
+    small.write(6, 2)
+    small.beta.stop()
+    status, said = verb(capsys, "damage", "--undo", commit)
+    assert status == NotConnected.exit_status and "documents" in said.err

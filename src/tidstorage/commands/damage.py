@@ -1,4 +1,4 @@
-"""``bin/cluster damage``: what is torn, what it costs, and accepting it."""
+"""``bin/cluster damage``: what is torn, what it costs; accepting or undoing it."""
 
 import argparse
 from typing import Any
@@ -9,37 +9,69 @@ from tidstorage.commands import console
 from tidstorage.damages import Accepted, Finding, Findings
 from tidstorage.restore.plan import local, span
 
-HELP = "Explain what half commits there are; accept them."
+HELP = "Explain what half commits there are; accept or undo them."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         "--acknowledge",
         metavar="COMMIT",
         help="accept this half commit; the first digits will do",
     )
+    which.add_argument(
+        "--undo",
+        metavar="COMMIT",
+        help="undo this half commit where it is, and accept it then",
+    )
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be accepted"
+        "--dry-run", action="store_true", help="say what would be done, and whether"
     )
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
-    """Print what there is, or accept one."""
-    if options.acknowledge is None:
+    """Print what there is, or accept or undo one."""
+    if options.undo is not None:
+        _undo(options, cluster)
+    elif options.acknowledge is not None:
+        accepted = damages.acknowledge(cluster, options.acknowledge, options.dry_run)
+        if options.json:
+            console.print_json(_accepted_as_json(accepted, options.dry_run))
+        else:
+            _describe_accepted(cluster, accepted, options.dry_run)
+    else:
         found = damages.find(cluster)
         if options.json:
             console.print_json(_findings_as_json(found))
         else:
             _describe(cluster, found)
-        return 0
-    accepted = damages.acknowledge(cluster, options.acknowledge, options.dry_run)
-    if options.json:
-        console.print_json(_accepted_as_json(accepted, options.dry_run))
-    else:
-        _describe_accepted(cluster, accepted, options.dry_run)
     return 0
+
+
+def _undo(options: argparse.Namespace, cluster: Cluster) -> None:
+    # ZODB's databases take a while to import, and only this needs them.
+    from tidstorage import undoing
+
+    if options.dry_run:
+        done = undoing.rehearse(cluster, options.undo)
+    else:
+        done = undoing.undo(cluster, options.undo)
+    accepted = done.accepted or Accepted(done.finding, True, None, None)
+    if options.json:
+        undone = {"undone": not options.dry_run}
+        console.print_json({**_accepted_as_json(accepted, options.dry_run), **undone})
+        return
+    present = ", ".join(sorted(done.finding.half_commit.present))
+    verb = "would be undone" if options.dry_run else "undone"
+    if options.dry_run:
+        for line in explain(cluster, done.finding):
+            console.print_line(line)
+        console.print_line(f"{verb} in {present}, and accepted")
+    else:
+        _describe_accepted(cluster, accepted, False)
+        console.print_line(f"{verb} in {present}")
 
 
 def _describe(cluster: Cluster, found: Findings) -> None:
