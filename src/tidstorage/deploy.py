@@ -10,6 +10,7 @@ from pathlib import Path
 from tidstorage import identity, render
 from tidstorage.backup import directory as backup_directory
 from tidstorage.cluster import Cluster
+from tidstorage.errors import FileUnreadable
 
 #: Data belongs to the user that the servers run as, and to nobody else.
 DIRECTORY_MODE = 0o700
@@ -28,13 +29,21 @@ def make_directories(cluster: Cluster) -> None:
         *(each.cache_directory for each in cluster.zopes),
     ]
     data = [each.data_file.parent for each in cluster.storages]
-    if not backup_directory.is_noted(cluster):
-        # One that was used before and is gone is on a disk that is not mounted.
+    if _may_make_backup_directory(cluster):
         data.append(cluster.backup.directory)
     for directory in (*own, *data):
         _make(directory, cluster.user)
     # bootstrap.py keeps a log there before anybody knows of a user.
     identity.hand_over(cluster.user, own)
+
+
+def _may_make_backup_directory(cluster: Cluster) -> bool:
+    """Not one that was used before: if it is gone, its disk is not mounted."""
+    try:
+        return not backup_directory.is_noted(cluster)
+    except (FileUnreadable, PermissionError):
+        # A backup will say so; there is no need of the directory before.
+        return False
 
 
 def _make(directory: Path, user: str | None) -> None:

@@ -837,6 +837,7 @@ class TestTheBackupDirectory:
         backup_directory.note_path(cluster).write_text('{"version": 1')
         with pytest.raises(FileUnreadable, match="is not a note of the backup"):
             back_up(cluster)
+        deploy.make_directories(cluster)
         assert not disk.exists()
 
 
