@@ -6,8 +6,9 @@ import logging
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-from torture.rounds import Report, Round
+from torture.rounds import Round
 
 
 def main() -> int:
@@ -15,46 +16,60 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=10, metavar="N")
     parser.add_argument("--seed", type=int, default=1, metavar="S")
     parser.add_argument("--only", type=int, metavar="ROUND", help="just this round")
-    parser.add_argument("--results", type=Path, help="append a JSON line a round here")
+    parser.add_argument(
+        "--results", type=Path, metavar="FILE", help="append a JSON line a round here"
+    )
+    parser.add_argument(
+        "--summary", type=Path, metavar="FILE", help="only print the table of results"
+    )
     options = parser.parse_args()
+    if options.summary:
+        reports = [*map(json.loads, options.summary.read_text().splitlines())]
+    else:
+        reports = torture(options)
+    print_summary(reports)
+    return 1 if any(each["violations"] for each in reports) else 0
+
+
+def torture(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """One round after another, until they are done or Control-C."""
     # What the broken files of a judge's control look like is no news.
     logging.disable(logging.CRITICAL)
-    numbers = range(options.rounds) if options.only is None else [options.only]
     reports = []
+    numbers = range(options.rounds) if options.only is None else [options.only]
     try:
         for number in numbers:
-            report = Round(number, options.seed).run()
+            report = Round(number, options.seed).run().to_json()
             reports.append(report)
-            line = json.dumps(report.to_json())
+            line = json.dumps(report)
             print(line, flush=True)
             if options.results:
                 with options.results.open("a") as results:
                     results.write(line + "\n")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-    print_summary(reports)
-    return 1 if any(each.violations for each in reports) else 0
+    return reports
 
 
-def print_summary(reports: list[Report]) -> None:
+def print_summary(reports: list[dict[str, Any]]) -> None:
     """The table of a run."""
     totals: Counter[str] = Counter()
     for each in reports:
-        totals.update(each.counts)
-    failed = [each for each in reports if each.violations]
+        totals.update(each["counts"])
+    failed = [each for each in reports if each["violations"]]
     rows = [
         ("rounds", len(reports)),
-        ("empty rounds", sum(bool(each.missing) for each in reports)),
+        ("empty rounds", sum(bool(each["missing"]) for each in reports)),
         ("rounds with violations", len(failed)),
-        ("violations", sum(len(each.violations) for each in reports)),
-        ("seconds", round(sum(each.seconds for each in reports))),
-        *((name, n) for name, n in sorted(totals.items()) if "kept in" not in name),
+        ("violations", sum(len(each["violations"]) for each in reports)),
+        ("seconds", round(sum(each["seconds"] for each in reports))),
+        *sorted(totals.items()),
     ]
     for name, number in rows:
         print(f"{name:40} {number:>10,}")
     for each in failed:
-        seed = each.seed.partition("-")[0]
-        print(f"to see it fail again: --seed {seed} --only {each.number}")
+        seed = each["seed"].partition("-")[0]
+        print(f"to see it fail again: --seed {seed} --only {each['round']}")
 
 
 if __name__ == "__main__":

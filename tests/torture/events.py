@@ -21,7 +21,13 @@ from torture.site import Process, Server, Site
 
 CLIENTS = 3
 #: What happens in every stretch, each at its moment.
-ALWAYS = ("kill_client", "hang_and_kill_server", "delay_and_kill", "delay_and_kill")
+ALWAYS = (
+    "kill_client",
+    "hang_and_kill_server",
+    "delay_and_kill",
+    "delay_and_kill",
+    "drop",
+)
 #: {event: how often, against the others} of what happens besides.
 WEIGHTS = {
     "kill_client": 2,

@@ -19,7 +19,12 @@ def quiet():
 def test_a_round_holds(tmp_path):
     report = Round(0, 20261124, others=2).run(tmp_path)
     assert not report.violations
-    for proof in ("committed", "points", "copies torn without a cut", "restored sets"):
+    for proof in (
+        "client: committed",
+        "points",
+        "copies torn without a cut",
+        "restored sets",
+    ):
         assert report.counts[proof], report.to_json()
 
 
