@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -32,7 +33,10 @@ def main() -> int:
 
 
 def torture(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """One round after another, until they are done or Control-C."""
+    """One round after another, until they are done or it is told to end."""
+    # Nothing that was started is to outlive us.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     # What the broken files of a judge's control look like is no news.
     logging.disable(logging.CRITICAL)
     reports = []
