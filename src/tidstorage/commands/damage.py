@@ -1,6 +1,7 @@
 """``bin/cluster damage``: what is torn, what it costs; accepting or undoing it."""
 
 import argparse
+import logging
 from typing import Any
 
 from tidstorage import damages, point, tid
@@ -54,6 +55,8 @@ def _undo(options: argparse.Namespace, cluster: Cluster) -> None:
     # ZODB's databases take a while to import, and only this needs them.
     from tidstorage import undoing
 
+    # What a server refuses is told once, as an error.
+    logging.getLogger("ZEO").addHandler(logging.NullHandler())
     if options.dry_run:
         done = undoing.rehearse(cluster, options.undo)
     else:
