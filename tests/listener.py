@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from real import free_port, wait_until
+from real import accepts, free_port, wait_until
 
 from tidstorage import protocol
 
@@ -31,15 +31,8 @@ class Listener:
         self.process = subprocess.Popen(
             [sys.executable, __file__, str(self.address[1]), str(self.folder)]
         )
-        wait_until(self._accepts, "the listener answers")
+        wait_until(lambda: accepts(self.address), "the listener answers")
         return self
-
-    def _accepts(self) -> bool:
-        try:
-            socket.create_connection(self.address, timeout=1).close()
-        except OSError:
-            return False
-        return True
 
     def signal(self, number: int) -> None:
         assert self.process is not None

@@ -44,6 +44,15 @@ def wait_until(condition: Callable[[], T], what: str, seconds: float = 30) -> T:
         time.sleep(0.02)
 
 
+def accepts(address: tuple[str, int]) -> bool:
+    """Whether somebody listens there."""
+    try:
+        socket.create_connection(address, timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 class ZeoServer:
     """A real runzeo over FileStorages in ``folder``, one for each storage id."""
 
@@ -96,11 +105,7 @@ class ZeoServer:
         assert self.process is not None and self.process.poll() is None, (
             f"ZEO server {self.name} ended:\n{self.log.read_text()}"
         )
-        try:
-            socket.create_connection(self.address, timeout=1).close()
-        except OSError:
-            return False
-        return True
+        return accepts(self.address)
 
     def signal(self, number: int) -> None:
         """Send it a signal (SIGSTOP, SIGCONT...)."""

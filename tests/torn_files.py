@@ -1,9 +1,12 @@
 """Data.fs files in one process, written together, and torn where a test wants."""
 
 import itertools
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import pytest
 import transaction
 import ZODB
 from persistent.mapping import PersistentMapping
@@ -96,3 +99,24 @@ class TornFiles:
     def blob_arguments(self) -> list[str]:
         """The blob directories, as commands take them."""
         return [f"--blobs={each}={path}" for each, path in self.blobs.items()]
+
+
+def coherent_files(folder: Path) -> TornFiles:
+    """Storages ``a``, ``b`` and ``c`` with a few transactions, none of them torn."""
+    made = TornFiles(folder, "a b c")
+    for written in ("a b c", "a", "b c", "a b"):
+        made.commit(written)
+    return made
+
+
+def json_runner(
+    main: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Any]:
+    """Runs a command with ``--json``: gives its output, or its error."""
+
+    def run(*arguments: str, status: int = 0) -> Any:
+        assert main([*arguments, "--json"]) == status
+        output, errors = capsys.readouterr()
+        return json.loads(output) if status == 0 else errors
+
+    return run

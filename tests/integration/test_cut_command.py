@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import records
 from real import zeo_server
-from torn_files import TornFiles
+from torn_files import TornFiles, coherent_files, json_runner
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
 
@@ -28,23 +28,14 @@ WRITER = Path(__file__).parents[1] / "stamping_writer.py"
 
 @pytest.fixture
 def files(tmp_path):
-    made = TornFiles(tmp_path, "a b c")
-    for written in ("a b c", "a", "b c", "a b"):
-        made.commit(written)
+    made = coherent_files(tmp_path)
     yield made
     made.close()
 
 
 @pytest.fixture
 def run(capsys):
-    """Run the command with ``--json``; its output, or its error."""
-
-    def run(*arguments, status=0):
-        assert cut.main([*arguments, "--json"]) == status
-        output, errors = capsys.readouterr()
-        return json.loads(output) if status == 0 else errors
-
-    return run
+    return json_runner(cut.main, capsys)
 
 
 def keep_point(files, **changes):

@@ -97,6 +97,7 @@ def test_load_from_several_processes_with_servers_killed(site):
             site.writer(seed=10 * round_number + seed, pause=0.01, quiet=True)
         wait_until(lambda: site.dump() != moved, "the point moves on")  # noqa: B023
         server.kill()
+        # Only so that the rounds differ: nothing is expected of this moment.
         time.sleep(0.1 * round_number)
         for process in site.writers:
             process.kill()

@@ -227,7 +227,7 @@ def _counts(site):
 
 def test_the_section_as_the_original_had_it():
     assert read_section({"backend-ip": "10.0.0.1", "backend-port": "8888"}) == Options(
-        ("10.0.0.1", 8888), None, True, True, True
+        ("10.0.0.1", 8888), None, True, True, True, ""
     )
 
 
@@ -237,9 +237,10 @@ def test_everything_the_section_can_say():
         "outcome-unknown": "OFF",
         "clear-caches": "off",
         "drop-oids": "off",
+        "name": "web-1",
     }
     ids = {"main": "root", "catalog": "catalog", "media": "media"}
-    assert read_section(section) == Options(None, ids, False, False, False)
+    assert read_section(section) == Options(None, ids, False, False, False, "web-1")
     assert read_section({"backend-ip": "::1"}).address == ("::1", 9001)
 
 

@@ -18,7 +18,7 @@ import ZODB
 from dying import DIED, die_at_change, in_child
 from real import free_port, zeo_server
 from small_cluster import SmallCluster
-from torn_files import TornFiles
+from torn_files import TornFiles, coherent_files, json_runner
 from ZODB.FileStorage import FileStorage
 
 from tidstorage import child, journal, lock, point, tid
@@ -41,23 +41,14 @@ WRITER = Path(__file__).parents[1] / "stamping_writer.py"
 
 @pytest.fixture
 def files(tmp_path):
-    made = TornFiles(tmp_path / "files", "a b c")
-    for written in ("a b c", "a", "b c", "a b"):
-        made.commit(written)
+    made = coherent_files(tmp_path / "files")
     yield made
     made.close()
 
 
 @pytest.fixture
 def run(capsys):
-    """Run the command with ``--json``; its output, or its error."""
-
-    def run(*arguments, status=0):
-        assert restore_files.main([*arguments, "--json"]) == status
-        output, errors = capsys.readouterr()
-        return json.loads(output) if status == 0 else errors
-
-    return run
+    return json_runner(restore_files.main, capsys)
 
 
 def tear(files):
