@@ -35,6 +35,7 @@ def sample(**changes):
         "finished": TIME,
         "seconds": {"copy": 0.5},
         "versions": {"ZODB": "6.4"},
+        "acknowledged": (b"accepted half..!",),
         **changes,
     }
     return Manifest(**fields)
@@ -50,6 +51,12 @@ def test_what_is_written_is_read(tmp_path, changes):
     path = manifest.write(written, tmp_path)
     assert manifest.read(path) == written
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_read_as_written_before_half_commits_were_accepted():
+    data = sample().to_json()
+    del data["acknowledged"]
+    assert Manifest.from_json(data) == sample(acknowledged=())
 
 
 def test_names_every_file():
