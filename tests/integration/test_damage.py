@@ -344,3 +344,17 @@ def test_not_undone_where_something_builds_on_it(small, cluster, capsys):
     small.beta.stop()
     status, said = verb(capsys, "damage", "--undo", commit)
     assert status == NotConnected.exit_status and "documents" in said.err
+
+
+def test_rebase_names_what_only_its_barrier_proves(small, cluster):
+    """Nothing came after it where it is missing, and no daemon asked a server."""
+    small.write(1, 4)
+    back_up(cluster)
+    small.write(2, 1, half=["documents", "catalog"], group=["root"])
+    assert not damages.find(cluster).found
+    (accepted,) = rebasing.rebase(cluster).accepted
+    assert accepted.half_commit.missing == ("catalog",)
+    assert "stood still" in accepted.proof
+    (found,) = damages.find(cluster).found
+    assert found.acknowledgement is not None
+    assert back_up(cluster).point.damage == ()
