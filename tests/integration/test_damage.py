@@ -230,9 +230,12 @@ def test_an_accepted_set_outlives_the_journal(small, cluster):
     )
     made = back_up(cluster)
     small.stop()
-    cluster.daemon.journal.unlink()
-    perform.in_place(cluster, Request())
-    assert ends(small) == made.point.vector
+    for lost in (False, True):
+        cluster.daemon.journal.write_text("{broken\n")
+        if lost:
+            cluster.daemon.journal.unlink()
+        perform.in_place(cluster, Request())
+        assert ends(small) == made.point.vector
 
 
 def test_rebase_accepts_what_is_torn_and_the_daemon_goes_on(small, cluster, capsys):

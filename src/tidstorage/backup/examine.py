@@ -6,7 +6,7 @@ Read from the live files, as far as the copies go: the same bytes, uncompressed.
 import datetime
 import functools
 import logging
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tidstorage.backup.moved import SourceMoved
 from tidstorage.cluster import Cluster, Storage
 from tidstorage.cut import CutResult, DeadRecord, Record, coherent_cut
 from tidstorage.engines import filestorage
-from tidstorage.errors import FileUnreadable, FloorNeeded, UnknownStorage
+from tidstorage.errors import FloorNeeded, UnknownStorage
 from tidstorage.manifest import Loss
 from tidstorage.point import HalfCommit, Point
 from tidstorage.record import accepting, commit_ids
@@ -59,7 +59,7 @@ def examine(
         for each in cluster.storages
         if filestorage.packed_above(each.data_file, below[each.id])
     ]
-    accepted = _accepted(cluster)
+    accepted = acceptance.commit_ids(cluster)
     if barrier is None:
         _refuse_blindness(blind)
         judged = _by_stamps(cluster, copies, below, accepted)
@@ -83,19 +83,6 @@ def examine(
         unstamped=judged.unstamped,
         acknowledged=tuple(sorted(accepted & commit_ids(judged.records))),
     )
-
-
-def _accepted(cluster: Cluster) -> Set[bytes]:
-    """Ids of half commits that somebody accepted; none where nobody can tell.
-
-    A broken journal is no reason to go without a backup: it names more damage than
-    there is, and keeps the floor where it was.
-    """
-    try:
-        return acceptance.acknowledgements(cluster).keys()
-    except FileUnreadable as error:
-        logger.warning("half commits that were accepted count as damage: %s", error)
-        return frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,7 +160,7 @@ def _acknowledged(cluster: Cluster | None) -> frozenset[bytes]:
     """Ids of half commits that somebody has accepted."""
     if cluster is None:
         return frozenset()
-    return frozenset(acceptance.acknowledgements(cluster))
+    return frozenset(acceptance.commit_ids(cluster))
 
 
 def _plan(

@@ -43,7 +43,7 @@ def choose(cluster: Cluster, request: Request) -> Manifest:
     NoSuchSet, NotCoherent, Damaged or BackupDirectoryLost.
     """
     directory = backup_directory.known(cluster)
-    accepted = acceptance.acknowledgements(cluster).keys()
+    accepted = acceptance.commit_ids(cluster)
     if request.set_id is not None:
         chosen = _accepting(sets.by_id(directory, request.set_id), accepted)
     else:
