@@ -133,13 +133,23 @@ def read_at(path: Path, time: float) -> dict[str, int]:
 def read_last(path: Path) -> dict[str, int]:
     """The last whole vector; empty where there is none.
 
+    FileUnreadable without a file.
+    """
+    return dict(read_last_state(path).vector)
+
+
+def read_last_state(path: Path) -> State:
+    """The last whole vector, and when it was published; empty where there is none.
+
     Reads from the end, since logs grow for years.  FileUnreadable without a file.
     """
     replay = Replay()
+    state = State(0.0, {})
     with _open(path) as stream:
         for entry in _last_entries(stream):
-            replay.apply(entry)
-    return replay.vector
+            if replay.apply(entry) and entry is not None:
+                state = State(entry.time, replay.vector)
+    return state
 
 
 def _last_entries(stream: BinaryIO) -> list[Entry | None]:

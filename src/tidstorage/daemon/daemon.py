@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 #: Seconds between two looks for transactions that never end.
 _EXPIRY_SECONDS = 1.0
+#: Of points that are alike the journal has one in so many burst periods.
+_JOURNAL_BURSTS = 60
 
 
 class Daemon:
@@ -47,7 +49,7 @@ class Daemon:
             published = tidlog.read_last(settings.tid_log)
         former = resuming.read(settings)
         log = None if settings.journal is None else journal.Journal(settings.journal)
-        self._recorder = Recorder(tid_log, log)
+        self._recorder = Recorder(tid_log, log, _JOURNAL_BURSTS * settings.burst_period)
         self._observed: Point | None = None
         self._observation: Observation | None = None
         observed = {each.id for each in settings.storages}

@@ -3,11 +3,18 @@
 A disk that is slow holds up no connection: while one write is under way, newer
 points replace each other, and the newest is written next.  A disk that is full is
 tried again; nothing but points that were overtaken is left out.
+
+The TID log has every point, as a difference.  The journal, whose lines are ten times
+as long, needs one where anything but the vector and the time changes, before any
+other entry, at the end, and now and then: a restart goes on from the newest vector of
+the TID log, with everything else as the journal has it (`tidstorage.daemon.resuming`).
 """
 
 import asyncio
+import contextlib
 import logging
 import time
+from dataclasses import replace
 
 from tidstorage import journal, tidlog
 from tidstorage.errors import Locked
@@ -25,9 +32,19 @@ LONGEST_QUEUE = 10_000
 class Recorder:
     """``publish`` and ``note`` are for the event loop's thread, and never wait."""
 
-    def __init__(self, tid_log: tidlog.Writer | None, log: Journal | None) -> None:
+    def __init__(
+        self,
+        tid_log: tidlog.Writer | None,
+        log: Journal | None,
+        journal_period: float = 0,
+    ) -> None:
+        """journal_period: seconds between points in the journal that are alike."""
         self._tid_log = tid_log
         self._journal = log
+        # Without a TID log the journal is all there is.
+        self._journal_period = journal_period if tid_log is not None else 0.0
+        self._journaled: Point | None = None
+        self._left_out: Point | None = None
         self._point: Point | None = None
         self._entries: list[journal.Entry] = []
         self._wake = asyncio.Event()
@@ -103,15 +120,38 @@ class Recorder:
 
     def _write(self, point: Point | None, entries: list[journal.Entry]) -> None:
         if self._journal is not None:
-            published = [] if point is None else [journal.Published(point)]
-            if entries or published:
-                self._journal.append(*entries, *published)
-                entries.clear()
+            self._write_journal(self._journal, point, entries)
         if self._tid_log is not None and point is not None:
             if self._aside is not None:
                 self._tid_log.set_aside(f"before-{self._aside}")
                 self._aside = None
             self._tid_log.write(point.vector, time.time())
+
+    def _write_journal(
+        self, log: Journal, point: Point | None, entries: list[journal.Entry]
+    ) -> None:
+        former, last = self._left_out, self._journaled
+        written = [*entries]
+        if former is not None and entries:
+            written.insert(0, journal.Published(former))
+            former = None
+        if point is not None and (entries or self._is_news(point)):
+            written.append(journal.Published(point))
+            former, last = None, point
+        elif point is not None:
+            former = point
+        if written:
+            log.append(*written)
+            entries.clear()
+        self._left_out, self._journaled = former, last
+
+    def _is_news(self, point: Point) -> bool:
+        last = self._journaled
+        return (
+            last is None
+            or not 0 <= (point.time - last.time).total_seconds() < self._journal_period
+            or replace(last, vector=point.vector, time=point.time) != point
+        )
 
     async def reopen(self, point: Point) -> None:
         """Go on in new files where the old ones were moved away (HUP)."""
@@ -122,6 +162,7 @@ class Recorder:
         try:
             if self._journal is not None:
                 self._journal.reopen()
+                self._journaled = None
             if self._tid_log is not None:
                 self._tid_log.reopen(point.vector, time.time())
         except (OSError, Locked) as error:
@@ -130,6 +171,10 @@ class Recorder:
     async def close(self) -> None:
         """Write what is pending, and close the files."""
         await self.flush()
+        if self._journal is not None and self._left_out is not None:
+            with contextlib.suppress(OSError):
+                # A restart does without it.
+                self._journal.append(journal.Published(self._left_out))
         if self._tid_log is not None:
             self._tid_log.close()
         if self._journal is not None:

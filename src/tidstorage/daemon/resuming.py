@@ -1,8 +1,9 @@
 """Where a daemon goes on: what its files say of the time before it started."""
 
+import datetime
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tidstorage import journal, point, tidlog
@@ -31,13 +32,14 @@ class Former:
 def read(settings: Settings) -> Former:
     """FileUnreadable where a journal or TID log is broken."""
     last: Point | None = None
+    published: Point | None = None
     timeline = 1
     acknowledged: set[bytes] = set()
     if settings.journal is not None and settings.journal.exists():
         for entry in journal.read_but_old_points(settings.journal):
             match entry:
                 case Published(found):
-                    last = found
+                    last = published = found
                     timeline = max(timeline, found.timeline)
                 case Timeline(number=number):
                     last = None
@@ -47,6 +49,8 @@ def read(settings: Settings) -> Former:
                 case Floor(point=found) if last is None or _is_above(found, last):
                     last = found
                     timeline = max(timeline, found.timeline)
+        if last is not None and last is published:
+            last = _newest(last, settings)
     elif settings.tid_log is not None and settings.tid_log.exists():
         vector = tidlog.read_last(settings.tid_log)
         last = Point(vector, point.now(), "stamps", verified=False)
@@ -56,6 +60,25 @@ def read(settings: Settings) -> Former:
         last, timeline = None, beside
     return Former(
         timeline, of_storages(last, settings.storages), frozenset(acknowledged)
+    )
+
+
+def _newest(last: Point, settings: Settings) -> Point:
+    """The last point of the journal, moved on to the newest vector published.
+
+    The journal leaves points out that are like the one before in all else.
+    """
+    if settings.tid_log is None or not settings.tid_log.exists():
+        return last
+    state = tidlog.read_last_state(settings.tid_log)
+    # A log that is older, or below, is of another timeline.
+    if last.source != "stamps" or state.time <= last.time.timestamp():
+        return last
+    moved = replace(last, vector={**last.vector, **state.vector})
+    if not _is_above(moved, last):
+        return last
+    return replace(
+        moved, time=datetime.datetime.fromtimestamp(state.time, datetime.UTC)
     )
 
 
