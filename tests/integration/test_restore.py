@@ -538,9 +538,6 @@ def test_a_start_that_fails_hides_nothing_of_the_restore(lost, monkeypatch):
     monkeypatch.setattr(verb, "processes", FailingProcesses(stops=2))
     before = contents(cluster)
     with monkeypatch.context() as patched:
-        patched.setattr(
-            recover, "data_file", lambda *arguments: recover._append(made, made, made)
-        )
         patched.setattr(recover, "_append", failing(OSError(28, "No space left")))
         with pytest.raises(NoSpace) as failed:
             verb.restore(cluster, Request(), None, True, print)
@@ -588,6 +585,18 @@ def test_an_interruption_amid_the_stop_says_what_is_down(lost, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         verb.restore(cluster, Request(), None, True, told.append)
     assert told == ["Now down: Zope web-1; bin/cluster start starts what is down."]
+
+
+def test_an_interruption_amid_the_start_hides_nothing(lost, monkeypatch):
+    cluster, made = lost
+    processes = FailingProcesses(stops=2)
+    processes.start = failing(KeyboardInterrupt())
+    monkeypatch.setattr(verb, "processes", processes)
+    told = []
+    with pytest.raises(KeyboardInterrupt):
+        verb.restore(cluster, Request(), None, True, told.append)
+    assert f"The restore itself is done: set {made.id}" in told[0]
+    assert "Now down: Zope web-1, ZEO server alpha" in told[1]
 
 
 def test_what_cannot_be_restored_stops_nothing(lost, monkeypatch):

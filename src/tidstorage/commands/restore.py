@@ -109,8 +109,8 @@ def restore(
     try:
         processes.start(cluster, tell=tell)
         _check_running(cluster, report)
-    except TidstorageError as error:
-        _add_hint(error, f"The restore itself is done: {_outcome(report)}.")
+    except BaseException as error:
+        _add(error, f"The restore itself is done: {_outcome(report)}.", tell)
         _say_what_is_down(cluster, before, error, tell)
         raise
     return report
@@ -128,7 +128,7 @@ def _start_all_the_same(cluster: Cluster, failure: BaseException, tell: Tell) ->
     except TidstorageError as error:
         if not isinstance(failure, TidstorageError):
             raise
-        _add_hint(failure, f"Nor did the cluster start: {error}")
+        _add(failure, f"Nor did the cluster start: {error}", tell)
 
 
 def _say_what_is_down(
@@ -141,15 +141,16 @@ def _say_what_is_down(
         return
     said = f"Now down: {down}; bin/cluster start starts what is down"
     said += ", once the restore is done." if swap.interrupted(cluster) else "."
+    _add(failure, said, tell)
+
+
+def _add(failure: BaseException, more: str, tell: Tell) -> None:
+    """Say more with a failure: in its hint, where it has one."""
     if isinstance(failure, TidstorageError):
-        _add_hint(failure, said)
+        failure.hint = f"{failure.hint}\n{more}".lstrip()
     else:
-        # An interruption by the keyboard, or a defect, has no hint to add to.
-        tell(said)
-
-
-def _add_hint(error: TidstorageError, more: str) -> None:
-    error.hint = f"{error.hint}\n{more}".lstrip()
+        # An interruption by the keyboard, or a defect.
+        tell(more)
 
 
 def _outcome(report: Report) -> str:
