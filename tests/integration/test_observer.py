@@ -201,6 +201,33 @@ def test_a_restart_goes_on_from_the_journal(site):
     site.check_all_points()
 
 
+def test_a_killed_daemon_goes_on_from_what_it_published(site):
+    site.daemon.arguments += ["-b", "0.2"]
+    site.daemon.start()
+    site.bootstrapped()
+    site.write(20)
+    site.wait_for_all()
+    site.write(20)
+    ends = site.wait_for_all()
+    wait_until(lambda: tidlog.read_last(site.daemon.tid_log) == ends, "on disk")
+    site.daemon.kill()
+    assert site.points()[-1].vector != ends, "the journal alone would do"
+    site.one.kill()
+    site.two.kill()
+    site.daemon.start()
+    assert site.dump() == ends
+    site.one.start()
+    site.two.start()
+    site.write(5)
+    site.wait_for_all()
+    site.check_all_points()
+    assert not any(isinstance(each, journal.Timeline) for each in entries_of(site))
+
+
+def entries_of(site: Site) -> list[journal.Entry]:
+    return list(journal.read(site.daemon.journal))
+
+
 @pytest.mark.parametrize("local", [False, True])
 def test_a_restart_after_much_was_written(site, local):
     site.describe(local=local)
