@@ -17,7 +17,7 @@ from ZODB.TimeStamp import TimeStamp
 
 from tidstorage import barrier, point
 from tidstorage.errors import BarrierFailed
-from torture.site import Process, Server, Site
+from torture.site import PATIENCE, Process, Server, Site
 
 CLIENTS = 3
 #: What happens in every stretch, each at its moment.
@@ -84,7 +84,7 @@ class Events:
             time.sleep(self.chance.uniform(0.02, 0.3))
             getattr(self, kind)()
         for job in self._jobs:
-            job.join(60)
+            job.join(PATIENCE)
             if job.is_alive():
                 self.faults.append(f"{job.name} does not end")
 
@@ -347,7 +347,7 @@ class Events:
             time.sleep(self.chance.uniform(0.3, 1.5))
             process.kill()
             self.counts["kills of backups"] += 1
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=PATIENCE)
         if process.returncode == 0:
             self.counts["backups"] += 1
         elif process.returncode > 0:

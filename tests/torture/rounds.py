@@ -16,12 +16,12 @@ from tidstorage.point import Point
 from torture import judge
 from torture.events import Events
 from torture.report import Report
-from torture.site import Site
+from torture.site import PATIENCE, Site
 from torture.tools import Cutter, cut_by_our_tool, run_cluster, run_tool
 from torture.verdicts import Known, Verdict
 
 #: Seconds in which the daemon has to cover all, once nobody writes any more.
-SETTLING = 15.0
+SETTLING = 30.0
 
 
 class Round:
@@ -116,9 +116,9 @@ class Round:
     def _load(self, site: Site, events: Events) -> Path:
         """From the first client's start to standstill; the last copies."""
         events.start_load()
-        wait_until(lambda: _is_under_way(site), "every client has committed")
+        wait_until(lambda: _is_under_way(site), "every client commits", PATIENCE)
         if self.chance.random() < 0.7:
-            wait_until(site.dump, "the daemon has its first point")
+            wait_until(site.dump, "the daemon has its first point", PATIENCE)
         events.run(self.others)
         copy = events.copy_files("last-copy", pause=0.1)
         events.stop_load(kill=self.chance.random() < 0.7)

@@ -22,6 +22,8 @@ from torture.network import Link, Network
 
 SERVERS = {"alpha": ("catalog", "root"), "beta": ("documents", "media")}
 BLOBS = ("media",)
+#: Seconds that whatever starts may take, on a machine that has much else to do.
+PATIENCE = 120
 
 
 class Process:
@@ -113,7 +115,7 @@ class Server(Process):
 
     def wait(self) -> None:
         """Until it answers."""
-        wait_until(self._answers, f"ZEO server {self.name} answers")
+        wait_until(self._answers, f"ZEO server {self.name} answers", PATIENCE)
 
     def _answers(self) -> bool:
         assert self.runs(), f"ZEO server {self.name} ended by itself"
