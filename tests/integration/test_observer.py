@@ -240,14 +240,8 @@ def test_a_restart_after_much_was_written(site, local):
     site.check_all_points()
 
 
-def test_a_restored_storage_starts_a_new_timeline(site):
-    site.daemon.start()
-    site.bootstrapped()
-    site.write(5)
-    old = {each: path.read_bytes() for each, path in site.files.items()}
-    site.write(5)
-    ends = site.wait_for_all()
-    wait_until(lambda: site.points()[-1].vector == ends, "the journal")
+def put_back(site, old):
+    """Servers and files as they were: {storage: what its file held}."""
     for server in (site.one, site.two):
         server.stop()
         for each in server.storages:
@@ -256,10 +250,43 @@ def test_a_restored_storage_starts_a_new_timeline(site):
             path.with_name(path.name + ".index").unlink(missing_ok=True)
     site.one.start()
     site.two.start()
+
+
+def test_new_commits_that_pass_a_lost_timeline_do_not_go_into_its_log(site):
+    site.daemon.start()
+    site.bootstrapped()
+    site.write(5)
+    old = {each: path.read_bytes() for each, path in site.files.items()}
+    site.write(5)
+    lost = site.wait_for_all()
+    wait_until(lambda: site.points()[-1].vector == lost, "the journal")
+    site.daemon.kill()
+    put_back(site, old)
+    committer = Committer(site)
+    committer.commit(*site.files)
+    committer.close()
+    assert all(last > lost[each] for each, last in site.ends().items())
+    site.daemon.start()
+    new = site.wait_for_all()
+    wait_until(lambda: tidlog.read_last(site.daemon.tid_log) == new, "the new log")
+    assert lost not in [each.vector for each in tidlog.read_all(site.daemon.tid_log)]
+    aside = site.daemon.tid_log.with_name("tidlog.before-2")
+    assert tidlog.read_last(aside) == lost
+
+
+def test_a_restored_storage_starts_a_new_timeline(site):
+    site.daemon.start()
+    site.bootstrapped()
+    site.write(5)
+    old = {each: path.read_bytes() for each, path in site.files.items()}
+    site.write(5)
+    ends = site.wait_for_all()
+    wait_until(lambda: site.points()[-1].vector == ends, "the journal")
+    put_back(site, old)
     back = site.ends()
     wait_until(lambda: site.dump() == back, "the point goes back with the files")
-    point = site.points()[-1]
-    assert point.timeline == 2 and point.source == "barrier"
+    wait_until(lambda: site.points()[-1].timeline == 2, "the journal follows")
+    assert site.points()[-1].source == "barrier"
     (entry,) = [
         each
         for each in journal.read(site.daemon.journal)

@@ -58,6 +58,7 @@ class Daemon:
                 settings, former, self._on_point, self._recorder.note
             )
         self._published = published
+        self._recorded_timeline = former.recorded
         self._wire = WireCoherency(
             observed,
             settings.transaction_timeout,
@@ -137,8 +138,13 @@ class Daemon:
 
     def _on_point(self, observed: Point) -> None:
         before = self._published if self._observed is None else self._observed.vector
-        if any(last < before.get(each, 0) for each, last in observed.vector.items()):
+        # New commits may have passed the TIDs of a timeline that a restore ended.
+        other_timeline = self._recorded_timeline not in (0, observed.timeline)
+        if other_timeline or any(
+            last < before.get(each, 0) for each, last in observed.vector.items()
+        ):
             self._recorder.set_aside(observed.timeline)
+        self._recorded_timeline = observed.timeline
         self._observed = observed
         self._wire.bootstrapped = True
         self._publish()

@@ -21,10 +21,12 @@ _OTHERS = (b'{"kind": "acknowledgement"', b'{"kind": "floor"')
 class Former:
     """point: the last one published for just these storages; None: a new start.
 
-    timeline: the highest number known.  acknowledged: commit ids.
+    timeline: the highest number known.  recorded: that of the points on disk, 0
+    where there are none.  acknowledged: commit ids.
     """
 
     timeline: int = 1
+    recorded: int = 0
     point: Point | None = None
     acknowledged: frozenset[bytes] = field(default=frozenset())
 
@@ -59,7 +61,10 @@ def read(settings: Settings) -> Former:
         # Files were swapped while no daemon ran.
         last, timeline = None, beside
     return Former(
-        timeline, of_storages(last, settings.storages), frozenset(acknowledged)
+        timeline,
+        0 if published is None else published.timeline,
+        of_storages(last, settings.storages),
+        frozenset(acknowledged),
     )
 
 
