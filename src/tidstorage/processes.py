@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 
 from tidstorage import point, starting, stopping, supervisor
 from tidstorage.cluster import Cluster
-from tidstorage.errors import Locked, NotReady
+from tidstorage.errors import DescriptionError, Locked, NotReady
 from tidstorage.parts import chosen
 from tidstorage.restore import unfinished
 from tidstorage.running import processes_of, running_parts
@@ -40,8 +40,9 @@ def start(
     for each step.  seconds: for the parts of one kind to become ready.
     Returns labels of what was started; empty where there was nothing to do.
 
-    Raises InterruptedRestore, PortInUse, UnknownPart before anything is done, and
-    NotReady where a part ends or does not answer; what runs stays running.
+    Raises InterruptedRestore, DescriptionError, PortInUse, UnknownPart before
+    anything is done, and NotReady where a part ends or does not answer; what runs
+    stays running.
     """
     with _alone(cluster):
         found = plan(cluster, names)
@@ -51,10 +52,26 @@ def start(
 def plan(cluster: Cluster, names: Collection[str] | None = None) -> Plan:
     """What `start` would do; the same errors before anything is done."""
     unfinished.refuse(cluster)
+    _refuse_left_behind(cluster)
     found = starting.plan(cluster, names)
     if any(part.kind == "zope" for part in found.begin):
         _refuse_uninitialised(cluster)
     return found
+
+
+def _refuse_left_behind(cluster: Cluster) -> None:
+    """A storage that got another id, and with it another default path, is not empty."""
+    for storage in cluster.storages:
+        for alias in storage.aliases:
+            former = cluster.directory / "var/storage" / alias / "Data.fs"
+            if former.exists() and not storage.data_file.exists():
+                raise DescriptionError(
+                    f"storage {storage.id}, formerly {alias}, would begin empty:"
+                    f" {former} is there, and {storage.data_file} is not",
+                    f'Give it path = "{former.relative_to(cluster.directory)}" (and its'
+                    " blob-dir) in cluster.toml, or move the files. Nothing has been"
+                    " started.",
+                )
 
 
 def _refuse_uninitialised(cluster: Cluster) -> None:

@@ -33,6 +33,7 @@ from tidstorage.backup import prepare
 from tidstorage.cluster import Cluster
 from tidstorage.clusterfile import load_cluster
 from tidstorage.errors import (
+    DescriptionError,
     InterruptedRestore,
     Locked,
     NotReady,
@@ -453,6 +454,22 @@ def test_interrupted_restore_refuses_the_start(deployed: Deployed) -> None:
     swap.journal(deployed.cluster).write_text("{}")
     with pytest.raises(InterruptedRestore):
         deployed.start(*SERVERS)
+    assert deployed.processes() == []
+
+
+def test_renamed_storage_does_not_begin_empty(deployed: Deployed) -> None:
+    deployed.start(*SERVERS)
+    deployed.stop()
+    description = deployed.cluster.file
+    text = description.read_text()
+    assert 'id = "catalog"' in text
+    description.write_text(
+        text.replace('id = "catalog"', 'id = "index"\naliases = ["catalog"]')
+    )
+    renamed = load_cluster(description)
+    with pytest.raises(DescriptionError, match="formerly catalog") as caught:
+        processes.start(renamed, SERVERS)
+    assert 'path = "var/storage/catalog/Data.fs"' in caught.value.hint
     assert deployed.processes() == []
 
 

@@ -133,7 +133,9 @@ class StorageSection(Section):
         "20MB", description="The cache file of each Zope: a number with KB, MB or GB."
     )
     aliases: list[Line] = Field(
-        [], description="Ids it had before; old JSON ids are aliases too."
+        [],
+        description="Ids it had before; old JSON ids are aliases too. The defaults of"
+        " path, blob-dir and mount-point go with the id: give those it had.",
     )
     blob_access: Reserved = None
 
