@@ -26,6 +26,7 @@ ALWAYS = (
     "hang_and_kill_server",
     "delay_and_kill",
     "delay_and_kill",
+    "delay_and_kill",
     "drop",
 )
 #: {event: how often, against the others} of what happens besides.
