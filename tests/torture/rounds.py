@@ -53,10 +53,13 @@ class Round:
         began = time.monotonic()
         scratch = folder or Path(tempfile.mkdtemp(prefix="torture-"))
         site = None
+        ended = False
         try:
             site = Site(scratch, self.chance)
             self._run(site)
+            ended = True
         except Exception as error:
+            ended = True
             # A round that cannot be brought to its end is one that failed.
             self.report.violations.append(
                 f"did not end: {type(error).__name__}: {error}"
@@ -64,10 +67,10 @@ class Round:
         finally:
             if site is not None:
                 site.close()
+            if folder is None and not (ended and self.report.violations):
+                shutil.rmtree(scratch, ignore_errors=True)
         self.report.seconds = time.monotonic() - began
-        if folder is None and not self.report.violations:
-            shutil.rmtree(scratch, ignore_errors=True)
-        elif self.report.violations:
+        if self.report.violations:
             self.report.kept = str(scratch)
         return self.report
 
@@ -101,7 +104,7 @@ class Round:
         self.counts["half commits"] += len(history.torn().keys() - self.known.torn)
         self.known.add(history)
         verdict = Verdict(self.report, site, history, self.known, self.cut)
-        verdict.points(_journal(site)[length:])
+        verdict.points(_journal(site)[length:], self.counts["timelines"] > 1)
         same = log.stat().st_ino == logged[0]
         verdict.vectors("TID log", judge.read_tid_log(log, logged[1] if same else 0))
         verdict.vectors("barrier", events.barriers)

@@ -45,13 +45,22 @@ class Verdict:
 
     # What was published, and told
 
-    def points(self, lines: list[dict[str, Any]]) -> None:
-        """Points in these lines of the journal are coherent, and name all damage."""
+    def points(self, lines: list[dict[str, Any]], restored: bool) -> None:
+        """Points in these lines of the journal are coherent, and name all damage.
+
+        restored: whether the files were.  A daemon that cannot see the files goes
+        on from its last point before it finds out from the servers: counted.
+        """
+        begun = [at for at, line in enumerate(lines) if line["kind"] == "timeline"]
+        if begun and not restored:
+            self.report.violate("daemon", ["a new timeline, and nobody restored"])
+        lost = lines[: begun[-1]] if begun else []
+        self.counts["points of a lost timeline"] += sum(
+            line["kind"] == "point" for line in lost
+        )
         said: set[str] = set()
         previous: dict[str, int] = {}
-        for line in lines:
-            if line["kind"] == "timeline":
-                previous = {}
+        for line in lines[len(lost) :]:
             if line["kind"] == "damage":
                 said.add(line["commit"])
                 self._half_commit("journal", line)
