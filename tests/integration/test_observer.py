@@ -15,7 +15,7 @@ from sites import TESTS, Committer, Site
 
 from tidstorage import journal, tid, tidlog
 from tidstorage.engines.filestorage import last_tid
-from tidstorage.point import Point, now
+from tidstorage.point import Point, now, write_beside
 
 pytestmark = pytest.mark.integration
 
@@ -340,6 +340,19 @@ def test_a_half_commit_is_proven_kept_and_named(site):
     site.wait_for_all()
     wait_until(lambda: site.points()[-1].vector == site.ends(), "the journal")
     assert not site.points()[-1].damage
+
+
+def test_a_half_commit_of_before_the_first_start_is_named(site):
+    site.describe(local=True)
+    site.write(2)
+    write_beside(Point(site.ends(), now(), "barrier"), site.files.values())
+    site.write(0, half=["a", "d"])
+    site.write(3)
+    site.daemon.start()
+    site.wait_for_all()
+    (half,) = wait_until(lambda: site.points()[-1].damage, "the damage is named")
+    assert half.missing == ("d",) and set(half.present) == {"a"}
+    site.check_all_points()
 
 
 def test_a_writer_from_a_lost_timeline_is_an_alarm(site):

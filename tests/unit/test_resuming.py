@@ -93,7 +93,12 @@ def test_files_that_were_swapped_while_no_daemon_ran(settings, tmp_path):
         storages=(ObservedStorage("a", ("localhost", 1), "a", (), data_file),),
     )
     former = written(local, Published(at(5, 5, timeline=3)))
-    assert former.point is None and former.timeline == 4
+    # What a restore has left beside the files is where it goes on.
+    assert former.point.vector == {"a": 1} and former.timeline == 4
+    # Once the daemon knows of a later history than that, it counts no more.
+    assert resuming.point_beside(local, 5) is None
+    later = written(local, Timeline(TIME, 5, {"a": 5}, "files were replaced"))
+    assert later.point is None and later.timeline == 5
 
 
 def test_a_broken_entry_is_named(settings):

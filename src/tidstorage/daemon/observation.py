@@ -242,8 +242,8 @@ class Observation:
         self._stop_observers()
         self._coherence = None
         if self._changed is not None:
-            self._former = None
             self._begin_timeline(self._changed, coherence)
+            self._former = resuming.point_beside(self._settings, self._timeline)
 
     def _advance(self, coherence: Coherence) -> None:
         advance = coherence.advance()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tidstorage import journal, point, tidlog
 from tidstorage.daemon.configuration import ObservedStorage, Settings
+from tidstorage.engines.filestorage import floors
 from tidstorage.errors import FileUnreadable
 from tidstorage.journal import Acknowledgement, Floor, Published, Timeline
 from tidstorage.point import Point
@@ -63,7 +64,7 @@ def read(settings: Settings) -> Former:
     return Former(
         timeline,
         0 if published is None else published.timeline,
-        of_storages(last, settings.storages),
+        of_storages(last, settings.storages) or point_beside(settings, timeline),
         frozenset(acknowledged),
     )
 
@@ -98,6 +99,21 @@ def timeline_beside(storages: Iterable[ObservedStorage]) -> int:
                 # None yet, or not for us to read.
                 continue
     return max(known)
+
+
+def point_beside(settings: Settings, timeline: int) -> Point | None:
+    """The point beside the files on this machine, where it is of that timeline.
+
+    What is above it was never examined: a barrier alone would hide half commits.
+    """
+    paths = {each.id: each.data_file for each in settings.storages}
+    known = {storage: path for storage, path in paths.items() if path is not None}
+    found = floors.beside(known, settings.names)
+    if found is None or found.timeline != timeline:
+        return None
+    names = settings.names
+    vector = {names.get(each, each): last for each, last in found.vector.items()}
+    return of_storages(replace(found, vector=vector), settings.storages)
 
 
 def _is_above(new: Point, old: Point) -> bool:
