@@ -122,8 +122,10 @@ def kill(part: Zeo | Zope, hang: float = 0) -> None:
     hang: seconds for which it stands still before, as in a storm of swapping.  What
     it had agreed to, others finish meanwhile, and itself never will.
     """
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        pid = int(part.pid_file.read_text())
+    pid = occupants.pid_in(part.pid_file)
+    if pid is None:
+        return
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGSTOP)
         time.sleep(hang)
         os.kill(pid, signal.SIGKILL)
