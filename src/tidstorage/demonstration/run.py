@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage import child, point, processes
-from tidstorage.cluster import Cluster, Zeo, Zope
+from tidstorage.cluster import Cluster
 from tidstorage.demonstration import checker, scratch
 from tidstorage.demonstration.checker import Findings
 from tidstorage.demonstration.load import Load
@@ -18,14 +18,12 @@ from tidstorage.restore.plan import Request
 
 Report = Callable[[str], None]
 
-#: Kills after which it gives up; one in a few tears a transaction.
-MOST_KILLS = 30
+#: Kills after which it gives up; nearly each kill of a server tears a transaction.
+MOST_KILLS = 15
 #: Seconds of load before and after each event.
 BREATH = 1.5
 #: Seconds after which a victim is killed even though nothing was answered.
 MOST_PATIENCE = 10.0
-#: Seconds for which a victim hangs before it is killed.
-HANG = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +102,21 @@ def _kill_until_torn(
     """A Zope first, then ZEO servers, until a transfer is torn in the live files."""
     kills: list[str] = []
     while len(kills) < MOST_KILLS:
-        victims: tuple[Zeo | Zope, ...] = cluster.zeos if kills else cluster.zopes
-        victim = chance.choice(victims)
         # The load has to run again: a kill amid nothing tears nothing.
         load.await_answers(chance.randint(20, 60), MOST_PATIENCE)
-        scratch.kill(victim, HANG)
-        kills.append(victim.name)
+        if kills:
+            server = chance.choice(cluster.zeos)
+            scratch.kill_amid_a_commit(cluster, server)
+            kills.append(server.name)
+        else:
+            zope = chance.choice(cluster.zopes)
+            scratch.kill(zope)
+            kills.append(zope.name)
         processes.start(cluster)
         load.stop()
         torn = _torn(cluster)
         load.start()
-        report(f"SIGKILL of {victim.name}: {len(torn)} torn transfers in the live data")
+        report(f"SIGKILL of {kills[-1]}: {len(torn)} torn transfers in the live data")
         if torn and len(kills) > 1:
             return kills
     raise DemonstrationFailed(

@@ -5,18 +5,22 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tidstorage import child, deploy, occupants, processes
 from tidstorage.cluster import Cluster, Zeo, Zope
 from tidstorage.clusterfile import load_cluster
 from tidstorage.demonstration import checker
+from tidstorage.engines import filestorage
 from tidstorage.errors import DemonstrationFailed
 
 ACCOUNTS = 12
 #: Zopes with so many threads each, and a customer for each thread.
 THREADS = 4
+#: Seconds for which a server stands still, and runs again.
+_HANG = 0.1
+_MOST_STOPS = 30
 _OPEN_BANK = """
 import transaction
 from Products.TIDStorage.bank import open_bank
@@ -116,16 +120,52 @@ def run(cluster: Cluster, arguments: Sequence[str]) -> None:
         )
 
 
-def kill(part: Zeo | Zope, hang: float = 0) -> None:
-    """SIGKILL, as a power cut or the kernel's memory killer would.
+def kill(part: Zeo | Zope) -> None:
+    """SIGKILL, as a power cut or the kernel's memory killer would."""
+    signal_to(part, signal.SIGKILL)
 
-    hang: seconds for which it stands still before, as in a storm of swapping.  What
-    it had agreed to, others finish meanwhile, and itself never will.
-    """
+
+def signal_to(part: Zeo | Zope, number: signal.Signals) -> None:
+    """Send a signal to the process of a part, where there is one."""
     pid = occupants.pid_in(part.pid_file)
-    if pid is None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGSTOP)
-        time.sleep(hang)
-        os.kill(pid, signal.SIGKILL)
+    if pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def kill_amid_a_commit(cluster: Cluster, zeo: Zeo) -> bool:
+    """SIGKILL of a server that has agreed to a commit; whether there was one.
+
+    It is made to stand still, as in a storm of swapping, while others finish what
+    it agreed to.  Where nobody did, it may go on, and the same is tried again.
+    """
+    marks = {each.id: filestorage.last_tid(each.data_file) for each in cluster.storages}
+    for _ in range(_MOST_STOPS):
+        signal_to(zeo, signal.SIGSTOP)
+        time.sleep(_HANG)
+        waits = _waits_for(cluster, zeo, marks)
+        if waits:
+            break
+        signal_to(zeo, signal.SIGCONT)
+        time.sleep(_HANG)
+    kill(zeo)
+    return waits
+
+
+def _waits_for(cluster: Cluster, zeo: Zeo, marks: Mapping[str, int]) -> bool:
+    """Whether a transaction has a record elsewhere, and none yet on the server."""
+    here = {each.id for each in cluster.storages_of(zeo.name)}
+    held = {
+        (storage.id, record.stamp.commit_id)
+        for storage in cluster.storages_of(zeo.name)
+        for record in filestorage.read_records(storage.data_file)
+        if record.stamp is not None
+    }
+    return any(
+        (participant, record.stamp.commit_id) not in held
+        for storage in cluster.storages
+        if storage.id not in here
+        for record in filestorage.read_records(storage.data_file, marks[storage.id])
+        if record.stamp is not None
+        for participant in record.stamp.participants & here
+    )
