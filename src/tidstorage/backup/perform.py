@@ -68,6 +68,7 @@ def _run_command(cluster: Cluster, key: str, command: str | None) -> None:
     """Run what the description has around a backup; EngineFailed if it fails."""
     if command is None:
         return
+    # By a shell: it is the administrator's own line, with pipes and all.
     ended = subprocess.run(command, shell=True, cwd=cluster.directory, check=False)
     if ended.returncode:
         raise EngineFailed(
