@@ -3,6 +3,7 @@
 ``clusterfile`` reads cluster.toml and makes one of these; nothing else does.
 """
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,11 @@ class Daemon:
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """Where sets go, and when; ``schedule`` is five crontab fields, or None."""
+    """Where sets go, and when; ``schedule`` is five crontab fields, or None.
+
+    full_every: how old full copies get; None: for ever.  ping_url: fetched after a
+    good backup; ping_url_file: holds one that is secret.
+    """
 
     directory: Path
     schedule: str | None
@@ -89,6 +94,31 @@ class Backup:
     compress: bool
     pre_command: str | None
     post_command: str | None
+    full_every: datetime.timedelta | None = None
+    ping_url: str | None = None
+    ping_url_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """When sets are pruned: five crontab fields, or None."""
+
+    schedule: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """When sets are verified: five crontab fields, or None."""
+
+    schedule: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """When storages are packed, and how many days of history that leaves."""
+
+    schedule: str | None = None
+    keep_days: int = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +142,9 @@ class Cluster:
     run_directory: Path
     supervisor_configuration: Path
     supervisor_socket: Path
+    retention: Retention = Retention()
+    verify: Verify = Verify()
+    pack: Pack = Pack()
 
     def storage(self, storage_id: str) -> Storage:
         """The storage of that id; KeyError where there is none."""

@@ -152,7 +152,7 @@ def test_two_zopes_on_one_port_of_a_count(tmp_path):
     assert "127.0.0.1:18100" in text
 
 
-@pytest.mark.parametrize("table", ["tls", "verify", "pack"])
+@pytest.mark.parametrize("table", ["tls", "host"])
 def test_reserved_tables_say_so(tmp_path, table):
     text = mistakes(tmp_path, TWO + f'[{table}]\nx = "y"\n')
     assert f"{table}: expected nothing here yet" in text

@@ -1,5 +1,6 @@
 """What two tables together get wrong, seen beside every other mistake."""
 
+import datetime
 import os
 from pathlib import Path
 
@@ -130,3 +131,33 @@ def test_a_file_is_recognised_by_its_other_name(tmp_path):
 def test_a_number_out_of_bounds_is_said_in_words(tmp_path):
     line = only_mistake(tmp_path, f'{ROOT}[[zope]]\nname = "web"\ncount = 0\n')
     assert "zope[1].count: expected greater than or equal to 1, found 0" in line
+
+
+def test_two_addresses_to_ping_are_one_too_many(tmp_path):
+    text = ROOT + (
+        '[backup]\nping-url = "https://ping.example/a%20b?c=1"\n'
+        'ping-url-file = "/etc/site/ping-url"\n'
+    )
+    assert "backup.ping-url-file" in only_mistake(tmp_path, text)
+
+
+def test_schedules_and_lengths_of_time(tmp_path):
+    path = tmp_path / "cluster.toml"
+    path.write_text(
+        ROOT + '[backup]\nschedule = "never"\nfull-every = "4w"\n'
+        '[verify]\nschedule = "0 6 * * 0"\n[retention]\nschedule = "0 5 * * *"\n'
+        '[pack]\nschedule = "0 3 1 * *"\nkeep-days = 0\n'
+    )
+    cluster = load_cluster(path)
+    assert cluster.backup.full_every == datetime.timedelta(days=28)
+    assert (cluster.backup.schedule, cluster.verify.schedule) == (None, "0 6 * * 0")
+    assert cluster.retention.schedule == "0 5 * * *"
+    assert (cluster.pack.schedule, cluster.pack.keep_days) == ("0 3 1 * *", 0)
+    path.write_text(ROOT + '[backup]\nfull-every = "never"\n')
+    assert load_cluster(path).backup.full_every is None
+
+
+@pytest.mark.parametrize("text", ["28", "0d", "1m", "d", "-1d", "1.5d"])
+def test_what_is_no_length_of_time(tmp_path, text):
+    line = only_mistake(tmp_path, ROOT + f'[backup]\nfull-every = "{text}"\n')
+    assert "backup.full-every" in line and "a length of time" in line

@@ -47,6 +47,7 @@ def check(description: Description, directory: Path, wrong: Wrong) -> Iterator[M
     yield from _mount_points(description, wrong)
     yield from _addresses(description, wrong)
     yield from _paths(description, directory)
+    yield from _ping(description)
 
 
 def _duplicates(named: list[tuple[Place, str]], what: str) -> Iterator[Mistake]:
@@ -167,6 +168,14 @@ def _meet(one: tuple[str, int] | str, other: tuple[str, int] | str) -> bool:
         "127.0.0.1" if host == "localhost" else host for host in (one[0], other[0])
     }
     return one[1] == other[1] and (len(hosts) == 1 or bool(hosts & _ALL_HOSTS))
+
+
+def _ping(description: Description) -> Iterator[Mistake]:
+    backup = description.backup
+    if backup.ping_url is not None and backup.ping_url_file is not None:
+        yield Mistake(
+            ("backup", "ping-url-file"), "this or ping-url", "both of them are there"
+        )
 
 
 def _paths(description: Description, directory: Path) -> Iterator[Mistake]:

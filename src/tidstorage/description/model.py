@@ -59,6 +59,8 @@ FilePath = Annotated[str, values.PATH]
 Schedule = Annotated[str, values.SCHEDULE]
 Size = Annotated[str, values.SIZE]
 Line = Annotated[str, values.LINE]
+DurationOrNever = Annotated[str, values.DURATION_OR_NEVER]
+Url = Annotated[str, values.URL]
 EnvironmentName = Annotated[str, values.ENVIRONMENT_NAME]
 
 
@@ -204,9 +206,20 @@ class BackupSection(Section):
     post_command: Line | None = Field(
         None, description="A shell command after each good backup."
     )
+    full_every: DurationOrNever = Field(
+        "28d",
+        description="How old the full copies may get that the others build on, before"
+        ' all are made anew: a number with h, d or w, or "never".',
+    )
+    ping_url: Url | None = Field(
+        None,
+        description="Fetched after each good backup, and only then, so that whoever"
+        " expects it can tell of silence.",
+    )
+    ping_url_file: FilePath | None = Field(
+        None, description="A file that holds ping-url, where that is a secret."
+    )
     host: Reserved = None
-    full_every: Reserved = None
-    ping_url_file: Reserved = None
 
 
 class RetentionSection(Section):
@@ -217,9 +230,34 @@ class RetentionSection(Section):
         ge=1,
         description="Full backups to keep. Not applied yet: nothing is removed.",
     )
+    schedule: Schedule = Field(
+        values.NEVER,
+        description='When cron prunes: five crontab fields, or "never".',
+    )
     keep_daily: Reserved = None
     keep_weekly: Reserved = None
     keep_monthly: Reserved = None
+
+
+class VerifySection(Section):
+    """[verify]: how and when sets are read back."""
+
+    schedule: Schedule = Field(
+        values.NEVER,
+        description='When cron verifies: five crontab fields, or "never".',
+    )
+
+
+class PackSection(Section):
+    """[pack]: how and when the storages are packed."""
+
+    schedule: Schedule = Field(
+        values.NEVER,
+        description='When cron packs: five crontab fields, or "never".',
+    )
+    keep_days: int = Field(
+        7, ge=0, le=36_500, description="Days of history that a pack leaves."
+    )
 
 
 class Description(Section):
@@ -235,10 +273,10 @@ class Description(Section):
     tidstorage: DaemonSection = DaemonSection()
     backup: BackupSection = BackupSection()
     retention: RetentionSection = RetentionSection()
+    verify: VerifySection = VerifySection()
+    pack: PackSection = PackSection()
     host: Reserved = None
     tls: Reserved = None
-    verify: Reserved = None
-    pack: Reserved = None
 
 
 #: {name of an array table: its model}
@@ -255,4 +293,6 @@ TABLES: dict[str, type[Section]] = {
     "tidstorage": DaemonSection,
     "backup": BackupSection,
     "retention": RetentionSection,
+    "verify": VerifySection,
+    "pack": PackSection,
 }

@@ -2,9 +2,19 @@
 
 from pathlib import Path
 
-from tidstorage.cluster import Backup, Cluster, Daemon, Storage, Zeo, Zope
+from tidstorage.cluster import (
+    Backup,
+    Cluster,
+    Daemon,
+    Pack,
+    Retention,
+    Storage,
+    Verify,
+    Zeo,
+    Zope,
+)
 from tidstorage.description.model import Description, StorageSection, ZopeSection
-from tidstorage.description.values import NEVER, split_address
+from tidstorage.description.values import NEVER, duration, split_address
 
 DEFAULT_SERVER = "main"
 FIRST_ZEO_PORT = 18101
@@ -73,7 +83,6 @@ def blob_directory_of(storage: StorageSection, directory: Path) -> Path | None:
 def resolve(description: Description, file: Path) -> Cluster:
     """The cluster of a description that was found right."""
     directory = file.parent
-    schedule = description.backup.schedule
     etc = directory / "etc"
     log = directory / "var/log"
     run = directory / "var/run"
@@ -102,14 +111,7 @@ def resolve(description: Description, file: Path) -> Cluster:
             for _, section, name, address in zope_instances(description)
         ),
         daemon=_daemon(description, directory),
-        backup=Backup(
-            directory=directory / description.backup.directory,
-            schedule=None if schedule == NEVER else schedule,
-            jobs=description.backup.jobs,
-            compress=description.backup.compression == "gzip",
-            pre_command=description.backup.pre_command,
-            post_command=description.backup.post_command,
-        ),
+        backup=_backup(description, directory),
         keep_full=description.retention.keep_full,
         bin_directory=directory / "bin",
         etc_directory=etc,
@@ -117,6 +119,31 @@ def resolve(description: Description, file: Path) -> Cluster:
         run_directory=run,
         supervisor_configuration=etc / "supervisord.conf",
         supervisor_socket=run / "supervisor.sock",
+        retention=Retention(_schedule(description.retention.schedule)),
+        verify=Verify(_schedule(description.verify.schedule)),
+        pack=Pack(_schedule(description.pack.schedule), description.pack.keep_days),
+    )
+
+
+def _schedule(text: str) -> str | None:
+    return None if text == NEVER else text
+
+
+def _backup(description: Description, directory: Path) -> Backup:
+    section = description.backup
+    ping_url_file = section.ping_url_file
+    return Backup(
+        directory=directory / section.directory,
+        schedule=_schedule(section.schedule),
+        jobs=section.jobs,
+        compress=section.compression == "gzip",
+        pre_command=section.pre_command,
+        post_command=section.post_command,
+        full_every=(
+            None if section.full_every == NEVER else duration(section.full_every)
+        ),
+        ping_url=section.ping_url,
+        ping_url_file=None if ping_url_file is None else directory / ping_url_file,
     )
 
 

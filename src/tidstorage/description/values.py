@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -75,6 +76,12 @@ SCHEDULE = Check(
     rf"{NEVER}|{_FIELD}\s+{_FIELD}\s+{_FIELD}\s+{_NAMED_FIELD}\s+{_NAMED_FIELD}",
 )
 SIZE = Check("a size: a number with KB, MB or GB", r"[1-9][0-9]*(KB|MB|GB)")
+DURATION = Check("a length of time: a number with h, d or w", r"[1-9][0-9]{0,4}[hdw]")
+DURATION_OR_NEVER = Check(
+    'a length of time (a number with h, d or w), or "never"',
+    rf"{NEVER}|{DURATION.pattern}",
+)
+URL = Check("an address that begins with http:// or https://", r"https?://[!-~]+")
 LINE = Check("one line of text", r"[^\n\r\x00]+")
 ENVIRONMENT_NAME = Check(
     "the name of an environment variable", r"[A-Za-z_][A-Za-z0-9_]*"
@@ -87,3 +94,11 @@ def split_address(text: str) -> tuple[str, int] | str:
         return text
     host, _, port = text.rpartition(":")
     return host.strip("[]"), int(port)
+
+
+_HOURS = {"h": 1, "d": 24, "w": 7 * 24}
+
+
+def duration(text: str) -> timedelta:
+    """What a text of the form DURATION means."""
+    return timedelta(hours=int(text[:-1]) * _HOURS[text[-1]])
