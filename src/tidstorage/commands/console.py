@@ -46,13 +46,19 @@ def print_line(text: str = "", style: str = "") -> None:
     _console(stderr=False).print(escape(text), style=style or None)
 
 
-def write(text: str) -> None:
-    """Text for programs on standard output, to the letter."""
+def standard_error() -> Console:
+    """For what is drawn while it goes on."""
+    return _console(stderr=True)
+
+
+def write(text: str, stream: IO[str] | None = None) -> None:
+    """Text for programs, to the letter; on standard output unless told otherwise."""
+    target = stream or sys.stdout
     try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        target.write(text)
+        target.flush()
     except BrokenPipeError:
-        _drop(sys.stdout)
+        _drop(target)
 
 
 def print_error(what: str, hint: str = "") -> None:

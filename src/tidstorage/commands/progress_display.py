@@ -1,0 +1,102 @@
+"""How a verb's progress looks: a bar on a terminal, JSON lines where asked for.
+
+Both go to standard error, so that what the verb prints can be piped.
+"""
+
+import argparse
+import contextlib
+import datetime
+import sys
+from collections.abc import Iterator
+
+from rich.filesize import decimal
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+from tidstorage.commands import console
+from tidstorage.progress import INTERVAL, Show, Snapshot, show_nothing
+from tidstorage.restore.plan import span
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """``--progress``."""
+    parser.add_argument(
+        "--progress",
+        choices=("auto", "json", "none"),
+        default="auto",
+        help="on standard error: a bar where that is a terminal (auto, the default),"
+        " a JSON object a line, or nothing",
+    )
+
+
+@contextlib.contextmanager
+def shown(options: argparse.Namespace) -> Iterator[Show]:
+    """What to hand to the verb, for the length of a ``with`` block."""
+    if options.progress == "json":
+        yield _print_line
+    elif options.progress == "auto" and sys.stderr.isatty():
+        with _bar() as show:
+            yield show
+    else:
+        yield show_nothing
+
+
+def _print_line(snapshot: Snapshot) -> None:
+    console.write(snapshot.model_dump_json() + "\n", sys.stderr)
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[Show]:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[numbers]}"),
+    )
+    # Drawn as often as there is something new to tell, and no more.
+    with Progress(
+        *columns,
+        console=console.standard_error(),
+        refresh_per_second=1 / INTERVAL,
+        transient=True,
+    ) as progress:
+        task = progress.add_task("", total=None, numbers="")
+
+        def show(snapshot: Snapshot) -> None:
+            progress.update(
+                task,
+                description=escape(what(snapshot)),
+                total=snapshot.total,
+                completed=snapshot.done,
+                numbers=escape(numbers(snapshot)),
+            )
+
+        yield show
+
+
+def what(snapshot: Snapshot) -> str:
+    """What goes on: ``backup: copy catalog, root``."""
+    doing = f"{snapshot.phase} {', '.join(snapshot.items)}".strip()
+    return f"{snapshot.verb}: {doing}" if doing else snapshot.verb
+
+
+def numbers(snapshot: Snapshot) -> str:
+    """``1.2 GB of 5.0 GB, 24%, 310 MB/s, 0 min 12 s left``, as far as known."""
+    if not snapshot.done and snapshot.total is None:
+        return ""
+    said = [amount(snapshot.done, snapshot.unit)]
+    if snapshot.total is not None:
+        said[0] += f" of {amount(snapshot.total, snapshot.unit)}"
+        share = snapshot.done * 100 // snapshot.total if snapshot.total else 100
+        said.append(f"{share}%")
+    if snapshot.rate is not None:
+        said.append(f"{amount(snapshot.rate, snapshot.unit)}/s")
+    if snapshot.remaining is not None:
+        left = datetime.timedelta(seconds=round(snapshot.remaining))
+        said.append(f"{span(left)} left")
+    return ", ".join(said)
+
+
+def amount(count: float, unit: str) -> str:
+    """``310.0 MB`` (decimal, as disks are sold), or ``1,234 objects``."""
+    return decimal(int(count)) if unit == "bytes" else f"{count:,.0f} {unit}"

@@ -1,0 +1,245 @@
+"""How far a long operation is: for its terminal, a log, and a second shell.
+
+What does the work only counts::
+
+    with progress.operation(cluster, "verify", show) as operation:
+        with operation.phase("read files", total=size_of_all) as phase:
+            with phase.item("catalog"):
+                phase.advance(len(block))
+
+A thread of its own looks at the counters twice a second, hands what it sees to
+``show`` and keeps it in ``progress.<pid>.json`` in the cluster's run directory,
+where `running` finds it.  Counting costs nothing worth mentioning, may be done by
+several threads, and never fails: a full disk is no reason to end a backup because
+nobody could be told how far it is.
+"""
+
+import collections
+import contextlib
+import datetime
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from tidstorage import occupants, point
+from tidstorage.cluster import Cluster
+from tidstorage.json_file import Shape
+
+Unit = Literal["bytes", "objects", "transactions"]
+
+#: Seconds between two looks at the counters.
+INTERVAL = 0.5
+#: Seconds that the rate is the mean of: long enough to be steady.
+_RATE_SECONDS = 20.0
+_FILE = "progress.{}.json"
+
+
+class Snapshot(Shape):
+    """How far an operation is at one moment.
+
+    verb, pid, host: whose it is.  since, at: when it began, and this moment, in
+    UTC.  phase: what it does; items: which storages (or files) it does that with;
+    empty between phases.  done, total: in ``unit``; total is None where nobody
+    knows.  rate: units a second, of late.  remaining: seconds to the end of the
+    phase.  Both None where nothing can be said yet.
+    """
+
+    verb: str
+    pid: int
+    host: str
+    since: datetime.datetime
+    at: datetime.datetime
+    phase: str
+    items: tuple[str, ...]
+    unit: Unit
+    done: int
+    total: int | None
+    rate: float | None
+    remaining: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``status --json`` and ``--progress json`` print it."""
+        return self.model_dump(mode="json")
+
+
+Show = Callable[[Snapshot], None]
+Advance = Callable[[int], None]
+
+
+def show_nothing(_snapshot: Snapshot) -> None:
+    """For operations that nobody watches."""
+
+
+def count_nothing(_count: int) -> None:
+    """For work that belongs to no phase."""
+
+
+class Phase:
+    """A stretch of an operation, whose end is known or not."""
+
+    def __init__(self, name: str, total: int | None, unit: Unit) -> None:
+        self.name = name
+        self.total = total
+        self.unit = unit
+        self._done = 0
+        self._items: list[str] = []
+        self._lock = threading.Lock()
+        # (moment, done) of late, the oldest first.
+        self._looks = collections.deque([(time.monotonic(), 0)])
+
+    def advance(self, count: int) -> None:
+        """So many units more are done; negative where work is begun anew."""
+        with self._lock:
+            self._done += count
+
+    def expect(self, total: int) -> None:
+        """The total, where it becomes known late, or changes."""
+        self.total = total
+
+    @contextlib.contextmanager
+    def item(self, name: str) -> Iterator[None]:
+        """Name what is worked on; several at once where several threads work."""
+        with self._lock:
+            self._items.append(name)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._items.remove(name)
+
+    def look(self) -> tuple[int, tuple[str, ...], float | None, float | None]:
+        """(done, items, rate, remaining seconds) at this moment."""
+        now = time.monotonic()
+        with self._lock:
+            done, items = self._done, tuple(self._items)
+        self._looks.append((now, done))
+        while len(self._looks) > 2 and now - self._looks[0][0] > _RATE_SECONDS:
+            self._looks.popleft()
+        then, before = self._looks[0]
+        rate = (done - before) / (now - then) if now > then else 0.0
+        if rate <= 0:
+            return done, items, None, None
+        left = None if self.total is None else max(0, self.total - done) / rate
+        return done, items, rate, left
+
+
+class Operation:
+    """One run of a verb; made by `operation`."""
+
+    def __init__(self, verb: str, show: Show) -> None:
+        self._verb = verb
+        self._show = show
+        self._since = point.now()
+        self._phase = Phase("", None, "bytes")
+        # One look at a time: the thread's, or that at a phase's begin and end.
+        self._looking = threading.Lock()
+
+    @contextlib.contextmanager
+    def phase(
+        self, name: str, total: int | None = None, unit: Unit = "bytes"
+    ) -> Iterator[Phase]:
+        """What is done for the length of the ``with`` block, in a word or three."""
+        self._phase = phase = Phase(name, total, unit)
+        self.tell()
+        try:
+            yield phase
+            self.tell()
+        finally:
+            self._phase = Phase("", None, "bytes")
+
+    def tell(self) -> Snapshot:
+        """Show how far it is now."""
+        with self._looking:
+            phase = self._phase
+            done, items, rate, remaining = phase.look()
+            snapshot = Snapshot(
+                verb=self._verb,
+                pid=os.getpid(),
+                host=socket.gethostname(),
+                since=self._since,
+                at=point.now(),
+                phase=phase.name,
+                items=items,
+                unit=phase.unit,
+                done=done,
+                total=phase.total,
+                rate=rate,
+                remaining=remaining,
+            )
+            self._show(snapshot)
+        return snapshot
+
+
+@contextlib.contextmanager
+def operation(
+    cluster: Cluster, verb: str, show: Show = show_nothing
+) -> Iterator[Operation]:
+    """Tell of a run of a verb, for the length of a ``with`` block.
+
+    show: called at least twice a second, by a thread of its own, and at the begin
+    and end of each phase; it must not raise.
+    """
+    told = Operation(verb, show)
+    path = cluster.run_directory / _FILE.format(os.getpid())
+    ended = threading.Event()
+
+    def follow() -> None:
+        while not ended.wait(INTERVAL):
+            _keep(told.tell(), path)
+
+    follower = threading.Thread(target=follow, name="progress", daemon=True)
+    follower.start()
+    try:
+        yield told
+    finally:
+        ended.set()
+        follower.join()
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _keep(snapshot: Snapshot, path: Path) -> None:
+    beside = path.with_name(f".{path.name}.new")
+    # Not flushed to disk: with the machine the operation is gone as well.
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(snapshot.model_dump_json() + "\n")
+        beside.rename(path)
+
+
+def running(cluster: Cluster) -> list[Snapshot]:
+    """What goes on in other processes, the oldest first.
+
+    What a killed one left behind is passed over, and removed where that can be.
+    """
+    found = []
+    for path in cluster.run_directory.glob(_FILE.format("*")):
+        try:
+            snapshot = Snapshot.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            # Ended this moment, or written by another version.
+            continue
+        if _is_alive(snapshot):
+            found.append(snapshot)
+        elif snapshot.host == socket.gethostname():
+            with contextlib.suppress(OSError):
+                path.unlink()
+    return sorted(found, key=lambda each: each.since)
+
+
+def _is_alive(snapshot: Snapshot) -> bool:
+    """Whether that process is there, and is not another one of the same number."""
+    begun = occupants.begun(snapshot.pid)
+    slack = datetime.timedelta(seconds=1)
+    return (
+        snapshot.host == socket.gethostname()
+        and begun is not None
+        and begun < snapshot.at + slack
+        and occupants.is_alive(snapshot.pid)
+    )
