@@ -97,7 +97,6 @@ class SmallCluster:
                 300,
             ),
             backup=Backup(self.folder / "backup", None, jobs, compress, None, None),
-            keep_full=2,
             bin_directory=self.folder / "bin",
             etc_directory=self.folder / "etc",
             log_directory=self.folder / "log",

@@ -7,6 +7,7 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 #: (host, port), or the path of a unix socket.
 Address = tuple[str, int] | str
@@ -101,16 +102,30 @@ class Backup:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """When sets are pruned: five crontab fields, or None."""
+    """Which sets are kept (`tidstorage.prune.retention`), and when cron prunes.
 
+    schedule: five crontab fields, or None.
+    """
+
+    keep_full: int = 2
+    keep_daily: int = 0
+    keep_weekly: int = 0
+    keep_monthly: int = 0
     schedule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Verify:
-    """When sets are verified: five crontab fields, or None."""
+    """Which sets are verified, how deeply, how long at most, and when by cron.
+
+    schedule: five crontab fields, or None.  scratch: where they are restored to.
+    """
 
     schedule: str | None = None
+    sets: Literal["latest", "all"] = "latest"
+    depth: Literal["sizes", "digests", "objects"] = "digests"
+    time_budget: datetime.timedelta | None = None
+    scratch: Path = Path("var/verify")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +150,6 @@ class Cluster:
     zopes: tuple[Zope, ...]
     daemon: Daemon
     backup: Backup
-    keep_full: int
     bin_directory: Path
     etc_directory: Path
     log_directory: Path

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tidstorage.cluster import Retention, Verify
 from tidstorage.clusterfile import load_cluster
 from tidstorage.errors import DescriptionError
 
@@ -161,3 +162,32 @@ def test_schedules_and_lengths_of_time(tmp_path):
 def test_what_is_no_length_of_time(tmp_path, text):
     line = only_mistake(tmp_path, ROOT + f'[backup]\nfull-every = "{text}"\n')
     assert "backup.full-every" in line and "a length of time" in line
+
+
+def test_what_is_kept_and_how_it_is_verified(tmp_path):
+    path = tmp_path / "cluster.toml"
+    path.write_text(
+        ROOT + "[retention]\nkeep-full = 3\nkeep-daily = 14\nkeep-weekly = 8\n"
+        'keep-monthly = 12\n[verify]\ndepth = "objects"\nsets = "all"\n'
+        'time-budget = "90m"\nscratch = "/srv/scratch"\n'
+    )
+    cluster = load_cluster(path)
+    assert cluster.retention == Retention(3, 14, 8, 12)
+    assert cluster.verify == Verify(
+        None,
+        "all",
+        "objects",
+        datetime.timedelta(minutes=90),
+        Path("/srv/scratch"),
+    )
+    path.write_text(ROOT)
+    assert load_cluster(path).verify == Verify(scratch=tmp_path / "var/verify")
+
+
+@pytest.mark.parametrize(
+    "scratch",
+    ["var/storage/root", "/srv/data", "var/backup", "var/backup/verify", "var"],
+)
+def test_scratch_is_no_place_of_value(tmp_path, scratch):
+    text = ROOT + f'blob-dir = "/srv/data/blobs"\n[verify]\nscratch = "{scratch}"\n'
+    assert any("verify.scratch" in line for line in mistakes_in(tmp_path, text))

@@ -194,6 +194,8 @@ def _paths(description: Description, directory: Path) -> Iterator[Mistake]:
             written.append((("storage", index, "blob-dir"), storage.blob_dir))
     backup_place: Place = ("backup", "directory")
     written.append((backup_place, description.backup.directory))
+    scratch_place: Place = ("verify", "scratch")
+    written.append((scratch_place, description.verify.scratch))
     for place, text in written:
         path = Path(text)
         if not path.is_absolute() and ".." in path.parts:
@@ -203,8 +205,11 @@ def _paths(description: Description, directory: Path) -> Iterator[Mistake]:
                 shown(text),
             )
     backup = (backup_place, directory / description.backup.directory)
+    scratch = (scratch_place, directory / description.verify.scratch)
     yield from _overlaps(files, folders, backup)
-    yield from _among_tools([*files, *folders, backup], directory)
+    data = [(place, path.parent) for place, path in files]
+    yield from _scratch_overlaps([*data, *folders, backup], scratch)
+    yield from _among_tools([*files, *folders, backup, scratch], directory)
 
 
 def _overlaps(
@@ -232,6 +237,17 @@ def _overlaps(
     for _, folder in real_folders:
         if _within(sets, folder) or _within(folder, sets):
             yield _overlap(place, sets, f"the blobs in {folder}")
+
+
+def _scratch_overlaps(
+    claimed: list[tuple[Place, Path]], scratch: tuple[Place, Path]
+) -> Iterator[Mistake]:
+    """What is verified is removed again, and must be beside nothing of value."""
+    place, folder = scratch[0], scratch[1].resolve()
+    for _, path in claimed:
+        real = path.resolve()
+        if _within(real, folder) or _within(folder, real):
+            yield _overlap(place, folder, str(real))
 
 
 def _file(path: Path) -> str:

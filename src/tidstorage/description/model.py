@@ -58,6 +58,7 @@ MountPoint = Annotated[str, values.MOUNT_POINT]
 FilePath = Annotated[str, values.PATH]
 Schedule = Annotated[str, values.SCHEDULE]
 Size = Annotated[str, values.SIZE]
+TimeBudget = Annotated[str, values.TIME_BUDGET]
 Line = Annotated[str, values.LINE]
 DurationOrNever = Annotated[str, values.DURATION_OR_NEVER]
 Url = Annotated[str, values.URL]
@@ -228,15 +229,20 @@ class RetentionSection(Section):
     keep_full: int = Field(
         2,
         ge=1,
-        description="Full backups to keep. Not applied yet: nothing is removed.",
+        description="Full sets to keep, the newest, and every set since the oldest of"
+        " them.",
     )
+    keep_daily: int = Field(
+        0,
+        ge=0,
+        description="Of older sets: the last of each of so many days that have one.",
+    )
+    keep_weekly: int = Field(0, ge=0, description="The same by weeks, from Monday.")
+    keep_monthly: int = Field(0, ge=0, description="The same by months.")
     schedule: Schedule = Field(
         values.NEVER,
         description='When cron prunes: five crontab fields, or "never".',
     )
-    keep_daily: Reserved = None
-    keep_weekly: Reserved = None
-    keep_monthly: Reserved = None
 
 
 class VerifySection(Section):
@@ -245,6 +251,24 @@ class VerifySection(Section):
     schedule: Schedule = Field(
         values.NEVER,
         description='When cron verifies: five crontab fields, or "never".',
+    )
+    sets: Literal["latest", "all"] = Field(
+        "latest", description="Which sets, where the command line names none."
+    )
+    depth: Literal["sizes", "digests", "objects"] = Field(
+        "digests",
+        description="How deeply: sizes of files; every byte of files and blobs; or a"
+        " restore to scratch with every object read and every reference followed.",
+    )
+    time_budget: TimeBudget | None = Field(
+        None,
+        description="When to end, a number with m, h or d: the next run goes on there."
+        " Default: when all is verified.",
+    )
+    scratch: FilePath = Field(
+        "var/verify",
+        description="Where depth objects restores to, and removes it again: as large"
+        " as all storages, without blobs.",
     )
 
 

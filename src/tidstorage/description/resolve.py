@@ -112,21 +112,43 @@ def resolve(description: Description, file: Path) -> Cluster:
         ),
         daemon=_daemon(description, directory),
         backup=_backup(description, directory),
-        keep_full=description.retention.keep_full,
         bin_directory=directory / "bin",
         etc_directory=etc,
         log_directory=log,
         run_directory=run,
         supervisor_configuration=etc / "supervisord.conf",
         supervisor_socket=run / "supervisor.sock",
-        retention=Retention(_schedule(description.retention.schedule)),
-        verify=Verify(_schedule(description.verify.schedule)),
+        retention=_retention(description),
+        verify=_verify(description, directory),
         pack=Pack(_schedule(description.pack.schedule), description.pack.keep_days),
     )
 
 
 def _schedule(text: str) -> str | None:
     return None if text == NEVER else text
+
+
+def _retention(description: Description) -> Retention:
+    section = description.retention
+    return Retention(
+        section.keep_full,
+        section.keep_daily,
+        section.keep_weekly,
+        section.keep_monthly,
+        _schedule(section.schedule),
+    )
+
+
+def _verify(description: Description, directory: Path) -> Verify:
+    section = description.verify
+    budget = section.time_budget
+    return Verify(
+        _schedule(section.schedule),
+        section.sets,
+        section.depth,
+        None if budget is None else duration(budget),
+        directory / section.scratch,
+    )
 
 
 def _backup(description: Description, directory: Path) -> Backup:

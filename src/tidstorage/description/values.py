@@ -77,6 +77,9 @@ SCHEDULE = Check(
 )
 SIZE = Check("a size: a number with KB, MB or GB", r"[1-9][0-9]*(KB|MB|GB)")
 DURATION = Check("a length of time: a number with h, d or w", r"[1-9][0-9]{0,4}[hdw]")
+TIME_BUDGET = Check(
+    "a length of time: a number with m, h or d", r"[1-9][0-9]{0,4}[mhd]"
+)
 DURATION_OR_NEVER = Check(
     'a length of time (a number with h, d or w), or "never"',
     rf"{NEVER}|{DURATION.pattern}",
@@ -96,9 +99,9 @@ def split_address(text: str) -> tuple[str, int] | str:
     return host.strip("[]"), int(port)
 
 
-_HOURS = {"h": 1, "d": 24, "w": 7 * 24}
+_MINUTES = {"m": 1, "h": 60, "d": 24 * 60, "w": 7 * 24 * 60}
 
 
 def duration(text: str) -> timedelta:
-    """What a text of the form DURATION means."""
-    return timedelta(hours=int(text[:-1]) * _HOURS[text[-1]])
+    """What a text of the form DURATION or TIME_BUDGET means."""
+    return timedelta(minutes=int(text[:-1]) * _MINUTES[text[-1]])
