@@ -207,8 +207,7 @@ def _paths(description: Description, directory: Path) -> Iterator[Mistake]:
     backup = (backup_place, directory / description.backup.directory)
     scratch = (scratch_place, directory / description.verify.scratch)
     yield from _overlaps(files, folders, backup)
-    data = [(place, path.parent) for place, path in files]
-    yield from _scratch_overlaps([*data, *folders, backup], scratch)
+    yield from _scratch_overlaps([*files, *folders, backup], scratch)
     yield from _among_tools([*files, *folders, backup, scratch], directory)
 
 
