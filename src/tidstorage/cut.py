@@ -50,6 +50,7 @@ Decisions on odd input:
 - Aliases are resolved before, by `tidstorage.stamp.rename`.
 """
 
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -92,6 +93,7 @@ def coherent_cut(
     retired: Collection[str] = (),
     partial: bool = False,
     dead: Collection[DeadRecord] = (),
+    until: Vector | None = None,
 ) -> CutResult:
     """The greatest coherent cuts of the records, and the half commits in them.
 
@@ -102,6 +104,8 @@ def coherent_cut(
     retired: ids of storages that are gone for good.
     partial: pass over storages that are neither given nor retired.
     dead: what is proven by other means (a held barrier, a lock that was free).
+    until: {storage id: last TID that may be kept, inclusive}; no entry: all.  What
+        follows is dropped, but proves what is dead like any other record.
 
     UnknownStorage where a stamp above the floor, or the floor, names a storage
     that is neither given nor retired; NotCoherent where TIDs do not rise.
@@ -112,8 +116,10 @@ def coherent_cut(
     history = History(records, floor, retired=retired, partial=partial)
     torn = [*history.torn(retired, partial=partial)]
     dead_torn, undecided = decide(history, torn, dead)
-    strict = history.coherent_limits(limits_before(history, torn))
-    tolerant = history.coherent_limits(limits_before(history, undecided))
+    before_torn = _at_most(history, limits_before(history, torn), until or {})
+    before_undecided = _at_most(history, limits_before(history, undecided), until or {})
+    strict = history.coherent_limits(before_torn)
+    tolerant = history.coherent_limits(before_undecided)
     return CutResult(
         strict=history.vector(strict),
         tolerant=history.vector(tolerant),
@@ -170,6 +176,16 @@ def limits_before(history: History, torn: Iterable[Torn]) -> Limits:
     for each in torn:
         limits[each.storage] = min(limits[each.storage], each.position)
     return limits
+
+
+def _at_most(history: History, limits: Limits, until: Vector) -> Limits:
+    """The limits, lowered to what is at or below the TIDs given."""
+    return {
+        storage: min(limit, bisect_right(history.tids[storage], until[storage]))
+        if storage in until
+        else limit
+        for storage, limit in limits.items()
+    }
 
 
 def is_kept(torn: Torn, limits: Limits) -> bool:

@@ -63,6 +63,22 @@ def greatest_with_proofs(core, history):
     assert_equals_oracle(result, oracle, excused)
 
 
+def greatest_below_a_bound(core, history):
+    """Nothing above the bound is kept, and all below that can be."""
+    oracle = Oracle(history.records, history.floor, history.retired)
+    for share in (0.2, 0.5, 0.8):
+        until = {
+            storage: held[int(len(held) * share)].tid
+            for storage, held in history.records.items()
+            if held
+        }
+        result = _cut(core, history, until=until)
+        assert result.strict == oracle.greatest(until=until)
+        assert result.tolerant == oracle.greatest(oracle.dead(), until)
+        named = oracle.half_commits(result.tolerant, oracle.dead())
+        assert _half_commits(result.half_commits) == named
+
+
 def greatest_of_a_part(core, history):
     """With a storage left out: an error that names it, or what the rest allows."""
     left_out = max(history.records)
@@ -243,7 +259,12 @@ def _last_known(held, other):
 
 
 #: For the histories that are small enough to try every cut.
-BY_ENUMERATION = (greatest, greatest_with_proofs, greatest_of_a_part)
+BY_ENUMERATION = (
+    greatest,
+    greatest_with_proofs,
+    greatest_below_a_bound,
+    greatest_of_a_part,
+)
 BY_TRUTH = (
     true_to_what_happened,
     deaths_are_true,

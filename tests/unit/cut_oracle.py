@@ -112,9 +112,24 @@ class Oracle:
             ):
                 yield cut
 
-    def greatest(self, excused=frozenset()):
-        """The greatest coherent cut, as a vector; it has to be one of them."""
-        found = list(self.coherent_cuts(excused))
+    def greatest(self, excused=frozenset(), until=None):
+        """The greatest coherent cut, as a vector; it has to be one of them.
+
+        until: {storage: TID}; no record above it may be kept but by the floor.
+        """
+        most = {
+            storage: max(
+                self.least[storage],
+                sum(each.tid <= until.get(storage, math.inf) for each in held),
+            )
+            for storage, held in self.records.items()
+            if until is not None
+        }
+        found = [
+            cut
+            for cut in self.coherent_cuts(excused)
+            if all(cut[each] <= length for each, length in most.items())
+        ]
         union = {each: max(cut[each] for cut in found) for each in self.records}
         assert union in found, "the union of coherent cuts is not coherent"
         return self.vector(union)

@@ -216,9 +216,16 @@ MUTATIONS = [
     Mutation(
         "strict keeps half commits",
         "cut",
-        "limits_before(history, torn))",
-        "limits_before(history, undecided))",
+        "limits_before(history, torn), ",
+        "limits_before(history, undecided), ",
         cut_checks.true_to_what_happened,
+    ),
+    Mutation(
+        "a bound keeps one record too many",
+        "cut",
+        "bisect_right(history.tids[storage], until[storage])",
+        "bisect_right(history.tids[storage], until[storage]) + 1",
+        cut_checks.greatest_below_a_bound,
     ),
     Mutation(
         "half commits are not named",
