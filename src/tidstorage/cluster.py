@@ -159,6 +159,7 @@ class Cluster:
     retention: Retention = Retention()
     verify: Verify = Verify()
     pack: Pack = Pack()
+    time_zone: str | None = None
 
     def storage(self, storage_id: str) -> Storage:
         """The storage of that id; KeyError where there is none."""

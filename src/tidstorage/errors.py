@@ -189,3 +189,16 @@ class CannotUndo(TidstorageError):
         "Later transactions changed the same objects: mend them by hand in the"
         " running site, then accept it (bin/cluster damage --acknowledge)."
     )
+
+
+class WrongTime(TidstorageError):
+    """A command line names a moment that is none, or that can be two."""
+
+    exit_status = 28
+
+
+class NotReachable(TidstorageError):
+    """No backup set can bring the moment back that is asked for."""
+
+    exit_status = 29
+    hint = "bin/cluster points shows what can be had back."

@@ -27,7 +27,8 @@ from tidstorage.errors import (
     NotCoherent,
     NotReady,
 )
-from tidstorage.restore import check, cutting, perform, plan, recover, swap
+from tidstorage.local_time import local
+from tidstorage.restore import check, cutting, perform, recover, swap
 from tidstorage.restore.plan import Request
 
 pytestmark = pytest.mark.integration
@@ -365,7 +366,8 @@ def test_no_space_changes_nothing(small, monkeypatch):
 
 RESTORE_AND_DIE = """
 import itertools, os, pickle, sys
-from tidstorage.restore import check, cutting, perform, plan, recover, swap
+from tidstorage.local_time import local
+from tidstorage.restore import check, cutting, perform, recover, swap
 perform.running_parts = lambda cluster: []
 step, count, before = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "before"
 module, name = step.split(".")
@@ -633,7 +635,7 @@ def test_dry_run_changes_nothing(lost, capsys):
     assert verb.run(parser.parse_args(["--dry-run"]), cluster) == 0
     said = capsys.readouterr().out
     assert f"would be restored: set {made.id}" in said
-    assert f"the state of {plan.local(made.point.time)}, " in said
+    assert f"the state of {local(made.point.time)}, " in said
     assert contents(cluster) == before
 
 

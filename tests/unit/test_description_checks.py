@@ -191,3 +191,12 @@ def test_what_is_kept_and_how_it_is_verified(tmp_path):
 def test_scratch_is_no_place_of_value(tmp_path, scratch):
     text = ROOT + f'blob-dir = "/srv/data/blobs"\n[verify]\nscratch = "{scratch}"\n'
     assert any("verify.scratch" in line for line in mistakes_in(tmp_path, text))
+
+
+def test_a_time_zone_has_to_be_one(tmp_path):
+    path = tmp_path / "cluster.toml"
+    path.write_text(f'[cluster]\ntime-zone = "Europe/Berlin"\n{ROOT}')
+    assert load_cluster(path).time_zone == "Europe/Berlin"
+    line = only_mistake(tmp_path, f'[cluster]\ntime-zone = "Europe/Berln"\n{ROOT}')
+    assert 'did you mean "Europe/Berlin"' in line
+    only_mistake(tmp_path, f'[cluster]\ntime-zone = "../etc/passwd"\n{ROOT}')

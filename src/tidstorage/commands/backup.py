@@ -7,8 +7,8 @@ from tidstorage.backup import prepare, sets
 from tidstorage.backup.perform import back_up
 from tidstorage.cluster import Cluster
 from tidstorage.commands import console
+from tidstorage.local_time import local
 from tidstorage.manifest import Manifest
-from tidstorage.restore.plan import local
 
 HELP = "Back up all storages and blobs as one coherent set."
 

@@ -9,7 +9,7 @@ from tidstorage.backup import sets
 from tidstorage.backup.sets import BackupSet
 from tidstorage.cluster import Cluster
 from tidstorage.commands import console
-from tidstorage.restore.plan import local, span
+from tidstorage.local_time import local, span
 
 HELP = "List the backup sets, newest first."
 

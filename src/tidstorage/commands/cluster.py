@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from tidstorage import identity
+from tidstorage import identity, local_time
 from tidstorage.clusterfile import load_cluster
 from tidstorage.commands.entry import run_reporting_errors
 
@@ -29,6 +29,8 @@ VERBS = (
     "cron",
     "demo",
 )
+#: Those that hold the lock, of which only one runs at a time.
+LOCKING = ("init", "backup", "restore", "prune", "pack", "rebase")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,8 +42,10 @@ def _run(arguments: Sequence[str] | None) -> int:
     options = _parser(_chosen(arguments)).parse_args(arguments)
     cluster = load_cluster(options.cluster_file)
     identity.become(cluster.user)
+    local_time.use(cluster.time_zone)
     run = options.run
-    status: int = run(options, cluster)
+    with lock.waiting(getattr(options, "wait", 0.0)):
+        status: int = run(options, cluster)
     return status
 
 
@@ -68,6 +72,25 @@ def _add_cluster_file(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_wait(parser: argparse.ArgumentParser) -> None:
+    """How long to wait for another one that holds the lock."""
+    parser.add_argument(
+        "--wait",
+        type=_seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="wait so long for another backup, restore, prune or pack to end"
+        " (default: not at all)",
+    )
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError
+    return value
+
+
 def _parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cluster",
@@ -79,6 +102,8 @@ def _parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
         help_text: str = module.HELP
         verb = verbs.add_parser(name, help=help_text, description=help_text)
         module.add_arguments(verb)
+        if name in LOCKING:
+            add_wait(verb)
         verb.set_defaults(run=module.run)
     return parser
 

@@ -8,7 +8,7 @@ from tidstorage import damages, point, tid
 from tidstorage.cluster import Cluster
 from tidstorage.commands import console
 from tidstorage.damages import Accepted, Finding, Findings
-from tidstorage.restore.plan import local, span
+from tidstorage.local_time import local, span
 
 HELP = "Explain what half commits there are; accept or undo them."
 

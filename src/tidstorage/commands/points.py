@@ -6,8 +6,8 @@ from typing import Any
 from tidstorage import point, reachable
 from tidstorage.cluster import Cluster
 from tidstorage.commands import console
+from tidstorage.local_time import local, span
 from tidstorage.reachable import ListedPoint, Reach, Stretch
-from tidstorage.restore.plan import local, span
 
 HELP = "List the coherency points and the reachable ranges, newest first."
 

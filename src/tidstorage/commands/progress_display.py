@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from tidstorage.commands import console
+from tidstorage.local_time import span
 from tidstorage.progress import INTERVAL, Show, Snapshot, show_nothing
-from tidstorage.restore.plan import span
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:

@@ -7,8 +7,8 @@ from tidstorage import rebasing
 from tidstorage.cluster import Cluster
 from tidstorage.commands import console, damage
 from tidstorage.errors import NotConfirmed
+from tidstorage.local_time import local
 from tidstorage.rebasing import Rebase
-from tidstorage.restore.plan import local
 
 HELP = "Accept the present state, with all that is torn in it, as a new floor."
 

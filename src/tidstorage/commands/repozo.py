@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tidstorage import identity
+from tidstorage import identity, local_time
 from tidstorage.backup.perform import back_up
 from tidstorage.cluster import Cluster
 from tidstorage.clusterfile import load_cluster
@@ -26,6 +26,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     cluster = load_cluster(options.cluster_file)
     identity.become(cluster.user)
+    local_time.use(cluster.time_zone)
     if options.recover:
         _recover(options, cluster)
     else:

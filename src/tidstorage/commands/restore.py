@@ -10,7 +10,8 @@ from tidstorage.backup import sets
 from tidstorage.cluster import Cluster
 from tidstorage.commands import console
 from tidstorage.errors import NotCoherent, TidstorageError
-from tidstorage.restore import perform, plan, swap
+from tidstorage.local_time import local, span
+from tidstorage.restore import perform, swap
 from tidstorage.restore.perform import Report
 from tidstorage.restore.plan import LATEST, Policy, Request
 from tidstorage.stopping import Tell
@@ -186,9 +187,9 @@ def describe(
     if rows:
         console.print_table(("storage", "bytes in the set", "cut off"), rows)
     if report.as_of is not None:
-        age = plan.span(point.now() - report.as_of)
+        age = span(point.now() - report.as_of)
         console.print_line(
-            f"the state of {plan.local(report.as_of)}, {age} ago; nothing after it"
+            f"the state of {local(report.as_of)}, {age} ago; nothing after it"
         )
     if into is not None:
         console.print_line(f"in {into}")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tidstorage import identity, tid
+from tidstorage import identity, local_time, tid
 from tidstorage.commands import console
 from tidstorage.commands.cut import (
     add_files,
@@ -98,6 +98,7 @@ def _request(options: argparse.Namespace, paths: Mapping[str, Path]) -> Request:
 
         cluster = load_cluster(options.cluster_file or _DEFAULT_DESCRIPTION)
         identity.become(cluster.user)
+        local_time.use(cluster.time_zone)
         paths = {each.id: each.data_file for each in cluster.storages}
         blob_directories = {
             each.id: each.blob_directory

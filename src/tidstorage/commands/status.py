@@ -8,7 +8,7 @@ from tidstorage import point, tid
 from tidstorage.cluster import Cluster
 from tidstorage.commands import console
 from tidstorage.errors import NotReady
-from tidstorage.restore.plan import local, span
+from tidstorage.local_time import local, span
 from tidstorage.status import PartStatus, Status, status
 
 #: What a transaction says of its writer.

@@ -1,5 +1,6 @@
 """What no single key can tell: duplicates, references, ports, overlaps."""
 
+import zoneinfo
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ class Wrong:
 
 def check(description: Description, directory: Path, wrong: Wrong) -> Iterator[Mistake]:
     """Every mistake between the tables of a description."""
+    yield from _time_zone(description)
     yield from _duplicate_names(description)
     yield from _database_names(description)
     yield from _servers(description, wrong)
@@ -48,6 +50,18 @@ def check(description: Description, directory: Path, wrong: Wrong) -> Iterator[M
     yield from _addresses(description, wrong)
     yield from _paths(description, directory)
     yield from _ping(description)
+
+
+def _time_zone(description: Description) -> Iterator[Mistake]:
+    name = description.cluster.time_zone
+    try:
+        if name is not None:
+            zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        place: Place = ("cluster", "time-zone")
+        known = zoneinfo.available_timezones()
+        expected = "a time zone that this machine knows"
+        yield Mistake(place, expected, shown(name), did_you_mean(str(name), known))
 
 
 def _duplicates(named: list[tuple[Place, str]], what: str) -> Iterator[Mistake]:

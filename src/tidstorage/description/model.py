@@ -59,6 +59,7 @@ FilePath = Annotated[str, values.PATH]
 Schedule = Annotated[str, values.SCHEDULE]
 Size = Annotated[str, values.SIZE]
 TimeBudget = Annotated[str, values.TIME_BUDGET]
+TimeZone = Annotated[str, values.TIME_ZONE]
 Line = Annotated[str, values.LINE]
 DurationOrNever = Annotated[str, values.DURATION_OR_NEVER]
 Url = Annotated[str, values.URL]
@@ -91,7 +92,10 @@ class ClusterSection(Section):
     supervision: Supervision = Field(
         "supervisor", description="What keeps the processes running."
     )
-    time_zone: Reserved = None
+    time_zone: TimeZone | None = Field(
+        None,
+        description="Times are shown and typed in it; default: the machine's own.",
+    )
 
 
 class ZeoSection(Section):
@@ -205,7 +209,9 @@ class BackupSection(Section):
         None, description="A shell command before each backup; it must succeed."
     )
     post_command: Line | None = Field(
-        None, description="A shell command after each good backup."
+        None,
+        description="A shell command after each backup, good or not, that pre-command"
+        " let begin: TIDSTORAGE_RESULT tells (docs/backup.rst).",
     )
     full_every: DurationOrNever = Field(
         "28d",

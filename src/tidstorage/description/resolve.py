@@ -91,6 +91,7 @@ def resolve(description: Description, file: Path) -> Cluster:
         file=file,
         directory=directory,
         user=description.cluster.user,
+        time_zone=description.cluster.time_zone,
         zeos=tuple(
             Zeo(
                 name=name,

@@ -85,6 +85,10 @@ DURATION_OR_NEVER = Check(
     rf"{NEVER}|{DURATION.pattern}",
 )
 URL = Check("an address that begins with http:// or https://", r"https?://[!-~]+")
+TIME_ZONE = Check(
+    'a name of the time zone database, as "Europe/Berlin"',
+    r"[A-Za-z][A-Za-z0-9_+\-]*(/[A-Za-z0-9_+\-]+)*",
+)
 LINE = Check("one line of text", r"[^\n\r\x00]+")
 ENVIRONMENT_NAME = Check(
     "the name of an environment variable", r"[A-Za-z_][A-Za-z0-9_]*"

@@ -17,6 +17,7 @@ from tidstorage.backup import sets
 from tidstorage.backup.sets import BackupSet
 from tidstorage.cluster import Cluster
 from tidstorage.errors import Damaged, NoSuchSet, NotCoherent
+from tidstorage.local_time import local, span
 from tidstorage.manifest import Manifest
 
 Policy = Literal["clean", "strict", "tolerant"]
@@ -140,21 +141,3 @@ def as_of(manifest: Manifest, policy: Policy) -> datetime.datetime:
     """The moment in UTC whose state a restore of the set brings back."""
     loss = manifest.strict_loss
     return loss.since if policy == "strict" and loss else manifest.point.time
-
-
-def local(moment: datetime.datetime) -> str:
-    """A moment as an operator reads it."""
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
-
-
-def span(duration: datetime.timedelta) -> str:
-    """A length of time in its two largest units."""
-    seconds = max(0, int(duration.total_seconds()))
-    days, seconds = divmod(seconds, 86400)
-    hours, seconds = divmod(seconds, 3600)
-    minutes, seconds = divmod(seconds, 60)
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds} s"
