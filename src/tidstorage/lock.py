@@ -2,14 +2,19 @@
 
 A lock of the kernel on an open file: it ends with the last process that holds
 the file open, so that nothing is ever left behind to be cleaned up.
+
+A second run does not wait unless it is told to (``--wait``, `waiting`): cron
+must not pile runs up, and an operator wants to know at once.
 """
 
 import contextlib
+import contextvars
 import datetime
 import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +26,21 @@ from tidstorage.errors import Locked
 FILE_NAME = "operation.lock"
 
 
+#: Seconds between two attempts of a run that waits.
+_PAUSE = 0.1
+_patience = contextvars.ContextVar("patience", default=0.0)
+
+
+@contextlib.contextmanager
+def waiting(seconds: float) -> Iterator[None]:
+    """Let every `hold` within wait so long for the former run to end."""
+    token = _patience.set(seconds)
+    try:
+        yield
+    finally:
+        _patience.reset(token)
+
+
 @contextlib.contextmanager
 def hold(cluster: Cluster, verb: str) -> Iterator[int]:
     """Hold the cluster's lock; Locked where another process has it.
@@ -29,13 +49,17 @@ def hold(cluster: Cluster, verb: str) -> Iterator[int]:
     should we be killed, the lock lasts until that child has ended.
     """
     cluster.run_directory.mkdir(parents=True, exist_ok=True)
-    path = cluster.run_directory / FILE_NAME
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    with hold_file(cluster.run_directory / FILE_NAME, verb) as descriptor:
+        yield descriptor
+
+
+@contextlib.contextmanager
+def hold_file(path: Path, verb: str) -> Iterator[int]:
+    """The same with any file for the lock; it stays when the lock ends."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Locked(_held_by(path), "Wait for its end, then try again.") from None
+        _acquire(descriptor, path)
         _write_owner(descriptor, verb)
         try:
             yield descriptor
@@ -45,6 +69,25 @@ def hold(cluster: Cluster, verb: str) -> Iterator[int]:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
+
+
+def _acquire(descriptor: int, path: Path) -> None:
+    """Locked where somebody else has it, and after waiting for it too."""
+    patience = _patience.get()
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() < deadline:
+                time.sleep(_PAUSE)
+                continue
+            waited = f" We waited {patience:g} s." if patience else ""
+            raise Locked(
+                _held_by(path) + waited,
+                "Try again after its end, or let it wait with --wait SECONDS.",
+            ) from None
 
 
 def _write_owner(descriptor: int, verb: str) -> None:

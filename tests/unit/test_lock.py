@@ -1,7 +1,10 @@
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import types
 
 import pytest
@@ -84,3 +87,57 @@ def test_an_unreadable_owner_is_still_a_lock(cluster):
         (cluster.run_directory / lock.FILE_NAME).write_text("")
         with pytest.raises(Locked, match="another operation"), lock.hold(cluster, "x"):
             pass
+
+
+def test_waits_for_the_end_of_the_former_run(cluster):
+    process = holder(cluster, "alone")
+    reached = threading.Event()
+
+    def end_it():
+        reached.wait()
+        process.communicate("")
+
+    ending = threading.Thread(target=end_it)
+    ending.start()
+    with pytest.raises(Locked), lock.hold(cluster, "restore"):
+        pass
+    reached.set()
+    with lock.waiting(60), lock.hold(cluster, "restore"):
+        assert json.loads(owner_file(cluster).read_text())["verb"] == "restore"
+    ending.join()
+
+
+def test_gives_up_waiting_and_says_for_whom(cluster):
+    process = holder(cluster, "alone")
+    try:
+        with (
+            pytest.raises(Locked, match=rf"process {process.pid} .* waited 0.3 s"),
+            lock.waiting(0.3),
+            lock.hold(cluster, "restore"),
+        ):
+            pass
+    finally:
+        process.communicate("")
+
+
+def test_names_its_owner(cluster):
+    with lock.hold(cluster, "prune"):
+        owner = json.loads(owner_file(cluster).read_text())
+    assert owner["verb"] == "prune"
+    assert owner["pid"] == os.getpid()
+    assert owner["host"] == socket.gethostname()
+    assert owner_file(cluster).read_text() == ""
+
+
+def test_a_link_in_its_place_is_not_followed(cluster, tmp_path):
+    cluster.run_directory.mkdir()
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    owner_file(cluster).symlink_to(precious)
+    with pytest.raises(OSError, match="symbolic"), lock.hold(cluster, "backup"):
+        pass
+    assert precious.read_text() == "precious"
+
+
+def owner_file(cluster):
+    return cluster.run_directory / lock.FILE_NAME
