@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from tidstorage import identity, local_time
+from tidstorage import identity, local_time, lock
 from tidstorage.clusterfile import load_cluster
 from tidstorage.commands.entry import run_reporting_errors
 
@@ -85,9 +85,12 @@ def add_wait(parser: argparse.ArgumentParser) -> None:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
     if not 0 <= value < float("inf"):
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"expected seconds, 0 or more, not {text!r}")
     return value
 
 
