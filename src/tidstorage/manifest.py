@@ -39,12 +39,40 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Range:
+    """Which part of a Data.fs a file holds: bytes from ``start`` up to ``end``.
+
+    after, last: TIDs of the transactions in it, the former exclusive; equal where
+    there is none.
+    """
+
+    start: int
+    end: int
+    after: int
+    last: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "start": self.start,
+            "end": self.end,
+            "after": tid.to_text(self.after),
+            "last": tid.to_text(self.last),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Range":
+        after, last = tid.from_text(data["after"]), tid.from_text(data["last"])
+        return cls(int(data["start"]), int(data["end"]), after, last)
+
+
+@dataclass(frozen=True, slots=True)
 class StoredStorage:
     """One storage in the set.
 
     files: the repozo files that make the copy, in their order; size: bytes of
-    the Data.fs they make; blob_lists: None where the storage has no blobs, else
-    the lists that together name them (`tidstorage.backup.blobs`).
+    the Data.fs they make; ranges: what each of the files holds of it, none where
+    that is not known; blob_lists: None where the storage has no blobs, else the
+    lists that together name them (`tidstorage.backup.blobs`).
     """
 
     id: str
@@ -54,6 +82,7 @@ class StoredStorage:
     blob_lists: tuple[StoredFile, ...] | None
     blob_count: int
     blob_bytes: int
+    ranges: tuple[Range, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         lists = self.blob_lists
@@ -61,6 +90,7 @@ class StoredStorage:
             "id": self.id,
             "kind": self.kind,
             "files": [each.to_json() for each in self.files],
+            "ranges": [each.to_json() for each in self.ranges],
             "size": self.size,
             "blob_lists": None if lists is None else [each.to_json() for each in lists],
             "blob_count": self.blob_count,
@@ -80,6 +110,7 @@ class StoredStorage:
             else tuple(StoredFile.from_json(each) for each in lists),
             int(data["blob_count"]),
             int(data["blob_bytes"]),
+            tuple(Range.from_json(each) for each in data.get("ranges", ())),
         )
 
 

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import errno
+import itertools
 import json
 import os
 import pickle
@@ -107,6 +108,22 @@ def test_a_set_taken_under_load_holds_what_its_point_covers(small, tmp_path):
     beside = point.beside(cluster.storages[0].data_file)
     assert point.read(beside) == made[1].point
     assert [each.manifest for each in whole_sets(cluster)] == made[::-1]
+    for stored in last.storages:
+        tids = [tid for tid, _ in records.read(tmp_path / f"{stored.id}.fs")]
+        assert [each.start for each in stored.ranges] == [
+            0,
+            *(each.end for each in stored.ranges[:-1]),
+        ]
+        assert stored.ranges[-1].end == stored.size
+        assert (stored.ranges[0].after, stored.ranges[-1].last) == (0, tids[-1])
+        assert len(stored.ranges) == len(stored.files)
+        assert all(
+            before.last == after.after
+            for before, after in itertools.pairwise(stored.ranges)
+        )
+        first = made[0].storage(stored.id).ranges
+        assert stored.ranges[: len(first)] == first
+        assert first[-1].last in tids
 
 
 def test_only_the_owner_may_read_it(small):

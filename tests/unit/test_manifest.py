@@ -5,7 +5,7 @@ import pytest
 
 from tidstorage import manifest
 from tidstorage.errors import NotCoherent
-from tidstorage.manifest import Loss, Manifest, StoredFile, StoredStorage
+from tidstorage.manifest import Loss, Manifest, Range, StoredFile, StoredStorage
 from tidstorage.point import HalfCommit, Point
 
 TIME = datetime.datetime(2026, 11, 24, 12, 0, 0, 5, tzinfo=datetime.UTC)
@@ -15,7 +15,8 @@ POINT = Point({"a": 7, "b": 9}, TIME, "barrier", damage=(HALF,))
 
 def storage(storage_id, kind="full", blobs=None):
     file = StoredFile(f"storages/{storage_id}/x.fs", 10, "ab" * 32)
-    return StoredStorage(storage_id, kind, (file,), 10, blobs, 0, 0)
+    ranges = (Range(0, 10, 0, 7),)
+    return StoredStorage(storage_id, kind, (file,), 10, blobs, 0, 0, ranges)
 
 
 def sample(**changes):
@@ -57,6 +58,13 @@ def test_read_as_written_before_half_commits_were_accepted():
     data = sample().to_json()
     del data["acknowledged"]
     assert Manifest.from_json(data) == sample(acknowledged=())
+
+
+def test_read_as_written_before_files_had_ranges():
+    data = sample().to_json()
+    for each in data["storages"]:
+        del each["ranges"]
+    assert [each.ranges for each in Manifest.from_json(data).storages] == [(), ()]
 
 
 def test_names_every_file():

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tidstorage import durable, journal, manifest, point
-from tidstorage.backup import blobs, digests, layout
+from tidstorage.backup import blobs, digests, layout, ranges
 from tidstorage.backup.blobs import StoredBlob
 from tidstorage.backup.copying import Copied
 from tidstorage.backup.examine import Examination
@@ -90,8 +90,14 @@ def complete(
         floor=preparation.floor,
         unstamped=examination.unstamped,
         storages=tuple(
-            _stored_storage(directory, preparation, each, copies[each], stored)
-            for each, stored in stored_blobs.items()
+            _stored_storage(
+                directory,
+                preparation,
+                each,
+                copies[each.id],
+                stored_blobs[each.id],
+            )
+            for each in cluster.storages
         ),
         tid_log=_copy_tid_log(cluster, preparation),
         finished=point.now(),
@@ -144,16 +150,16 @@ def note_damage(cluster: Cluster, made: Manifest) -> None:
 def _stored_storage(
     directory: Path,
     preparation: Preparation,
-    storage_id: str,
+    storage: Storage,
     copied: Copied,
     stored: tuple[tuple[StoredFile, ...], Sequence[StoredBlob]] | None,
 ) -> StoredStorage:
-    folder = layout.repository(directory, storage_id)
+    folder = layout.repository(directory, storage.id)
     durable.sync_folder(folder)
     known = digests.named(preparation.previous)
     lists, held = stored if stored is not None else (None, ())
     return StoredStorage(
-        id=storage_id,
+        id=storage.id,
         kind=copied.kind,
         files=tuple(
             digests.stored_part(directory, folder, part, known) for part in copied.parts
@@ -162,6 +168,7 @@ def _stored_storage(
         blob_lists=lists,
         blob_count=len(held),
         blob_bytes=sum(each.size for each in held),
+        ranges=ranges.of_copy(storage.data_file, copied),
     )
 
 

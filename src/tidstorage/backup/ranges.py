@@ -1,0 +1,41 @@
+"""Which transactions each file of a copy holds, so that its loss can be told.
+
+Read backward from the end of each in the live file: a file that is missing or
+rotten tells nothing itself.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from tidstorage.backup.copying import Copied
+from tidstorage.engines.filestorage import DataFile
+from tidstorage.errors import FileUnreadable
+from tidstorage.manifest import Range
+
+logger = logging.getLogger(__name__)
+
+
+def of_copy(data_file: Path, copied: Copied) -> tuple[Range, ...]:
+    """The range of each of the copy's files; none where nobody can tell any more.
+
+    So where a pack has just replaced the Data.fs.  That is no reason to go
+    without the set.
+    """
+    try:
+        with DataFile(data_file) as source:
+            if os.fstat(source.descriptor).st_ino == copied.inode:
+                return tuple(_ranges(source, copied))
+    except FileUnreadable as error:
+        logger.warning("which transactions are in which file is not known: %s", error)
+    return ()
+
+
+def _ranges(source: DataFile, copied: Copied) -> Iterator[Range]:
+    after = 0
+    for part in copied.parts:
+        found = next(source.backward(part.end), None)
+        last = max(after, found.tid) if found else after
+        yield Range(part.start, part.end, after, last)
+        after = last
