@@ -28,10 +28,15 @@ def check(
 ) -> None:
     """NotCoherent where ZODB cannot open a file, or the files do not fit together."""
     for storage, target in targets.items():
-        _open_with_zodb(storage, target)
-        _flush(target)
+        refuse_unsound(storage, target)
     if not _is_blind(manifest, targets):
         _refuse_incoherence(cluster, manifest, policy, targets, vector)
+
+
+def refuse_unsound(storage: str, target: Target) -> None:
+    """NotCoherent where ZODB cannot open the staged file; it is on disk then."""
+    _open_with_zodb(storage, target)
+    _flush(target)
 
 
 def _open_with_zodb(storage: str, target: Target) -> None:
