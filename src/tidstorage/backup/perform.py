@@ -3,12 +3,18 @@
 import contextlib
 import errno
 import logging
-import subprocess
 import time
 from collections.abc import Iterator
 
-from tidstorage import barrier, lock, manifest, point
-from tidstorage.backup import complete, copying, examine, layout, prepare
+from tidstorage import barrier, lock, manifest, point, runs
+from tidstorage.backup import (
+    complete,
+    copying,
+    examine,
+    layout,
+    prepare,
+    surroundings,
+)
 from tidstorage.backup.moved import SourceMoved
 from tidstorage.backup.prepare import Preparation
 from tidstorage.cluster import Cluster
@@ -31,24 +37,64 @@ def back_up(cluster: Cluster) -> Manifest:
     nothing of the new one.
     """
     with lock.hold(cluster, "backup") as descriptor:
+        return back_up_while_locked(cluster, descriptor)
+
+
+def back_up_while_locked(
+    cluster: Cluster, descriptor: int, full: bool = False
+) -> Manifest:
+    """The same, where the lock is held already.
+
+    descriptor: of the lock (`lock.hold`).  full: build on no copy that is there.
+    """
+    with runs.recorded(cluster, "backup") as run:
         if journal := swap.interrupted(cluster):
             raise InterruptedRestore(f"a restore was interrupted: {journal}")
-        _run_command(cluster, "pre-command", cluster.backup.pre_command)
-        with _reporting_lack_of_space(cluster):
-            preparation = prepare.prepare(cluster)
+        commands = cluster.backup
+        surroundings.run_command(
+            cluster,
+            "pre-command",
+            commands.pre_command,
+            surroundings.variables(cluster),
+        )
         try:
-            with _reporting_lack_of_space(cluster):
-                made = _make_set(cluster, preparation, descriptor)
-        except BaseException:
-            _discard(cluster, preparation)
+            made = _prepare_and_make(cluster, descriptor, full)
+        except BaseException as error:
+            told = surroundings.variables(cluster, error=error)
+            try:
+                surroundings.run_command(
+                    cluster, "post-command", commands.post_command, told
+                )
+            except EngineFailed as failed:
+                # What made the backup fail is what its caller has to hear of.
+                logger.warning("%s", failed)
             raise
-        _finish(cluster, preparation, made)
+        run.set, run.point = made.id, made.point.id
         try:
-            _run_command(cluster, "post-command", cluster.backup.post_command)
+            surroundings.run_command(
+                cluster,
+                "post-command",
+                commands.post_command,
+                surroundings.variables(cluster, made),
+            )
         except EngineFailed as error:
             error.hint = f"Set {made.id} itself is whole. {error.hint}"
             raise
+        surroundings.ping(cluster)
         return made
+
+
+def _prepare_and_make(cluster: Cluster, descriptor: int, full: bool) -> Manifest:
+    with _reporting_lack_of_space(cluster):
+        preparation = prepare.prepare(cluster, full)
+    try:
+        with _reporting_lack_of_space(cluster):
+            made = _make_set(cluster, preparation, descriptor)
+    except BaseException:
+        _discard(cluster, preparation)
+        raise
+    _finish(cluster, preparation, made)
+    return made
 
 
 def _discard(cluster: Cluster, preparation: Preparation) -> None:
@@ -62,19 +108,6 @@ def _discard(cluster: Cluster, preparation: Preparation) -> None:
     except OSError as error:
         # What made the backup fail is what its caller has to hear of.
         logger.warning("the next backup removes what this one had begun: %s", error)
-
-
-def _run_command(cluster: Cluster, key: str, command: str | None) -> None:
-    """Run what the description has around a backup; EngineFailed if it fails."""
-    if command is None:
-        return
-    # By a shell: it is the administrator's own line, with pipes and all.
-    ended = subprocess.run(command, shell=True, cwd=cluster.directory, check=False)
-    if ended.returncode:
-        raise EngineFailed(
-            f"the {key} {command!r} ended with status {ended.returncode}",
-            "It stands in the description under [backup].",
-        )
 
 
 def _finish(cluster: Cluster, preparation: Preparation, made: Manifest) -> None:

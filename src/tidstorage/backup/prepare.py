@@ -1,5 +1,6 @@
 """First phase of a backup: is it possible, what did a killed one leave, its id."""
 
+import datetime
 import itertools
 import logging
 import re
@@ -58,10 +59,11 @@ class Preparation:
     start_over: bool
 
 
-def prepare(cluster: Cluster) -> Preparation:
+def prepare(cluster: Cluster, full: bool = False) -> Preparation:
     """Make ready for a new set; the lock is held.
 
-    NotConnected, FileUnreadable or EngineFailed where it cannot be made.
+    full: start over, whatever there is.  NotConnected, FileUnreadable or
+    EngineFailed where it cannot be made.
     """
     refuse_the_impossible(cluster)
     directory = backup_directory.begin(cluster)
@@ -75,6 +77,7 @@ def prepare(cluster: Cluster) -> Preparation:
         storage.id: repository.data_files(layout.repository(directory, storage.id))
         for storage in cluster.storages
     }
+    full = full or _is_full_due(cluster, existing)
     set_id = _new_id(cluster)
     folder = layout.sets(directory) / set_id
     folder.mkdir(mode=layout.FOLDER_MODE)
@@ -86,8 +89,23 @@ def prepare(cluster: Cluster) -> Preparation:
         existing=existing,
         previous=sound[0] if sound else None,
         floor=newest_point(cluster),
-        start_over=_must_start_over(directory, sound, broken, left),
+        start_over=_must_start_over(directory, sound, broken, left) or full,
     )
+
+
+def _is_full_due(cluster: Cluster, existing: Mapping[str, Sequence[str]]) -> bool:
+    """Whether the description wants full copies again, by their age.
+
+    repozo would go on from the same full copy for ever.  All storages begin anew
+    together, so that a set does not hang on copies of several ages.
+    """
+    every = cluster.backup.full_every
+    if every is None:
+        return False
+    # Cron does not start in the same second each day.
+    due = point.now() - every + min(every / 24, datetime.timedelta(hours=1))
+    begun = [repository.newest_full(names) for names in existing.values()]
+    return any(moment is not None and moment <= due for moment in begun)
 
 
 def _must_start_over(

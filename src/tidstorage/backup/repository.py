@@ -5,6 +5,7 @@ notice what a killed run left behind: with such a file in the way, a later
 increment would be laid on top of it, and what is restored would be garbage.
 """
 
+import datetime
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -58,16 +59,53 @@ def newest_second(repository: Path) -> str:
     return _when(names[-1])[0] if names else ""
 
 
+def newest_full(names: Collection[str]) -> datetime.datetime | None:
+    """When the newest full copy among the names was made; None without one."""
+    fulls = sorted(_when(each)[0] for each in names if "delta" not in each)
+    if not fulls:
+        return None
+    moment = datetime.datetime.strptime(fulls[-1], "%Y-%m-%d-%H-%M-%S")
+    return moment.replace(tzinfo=datetime.UTC)
+
+
 def newest_chain(repository: Path) -> Sequence[Part]:
     """The files that together are the newest copy, oldest first.
 
     As repozo wrote them down beside the full one; EngineFailed where that is
     not a gapless sequence of files that exist.
     """
-    fulls = [each for each in data_files(repository) if "delta" not in each]
+    return chain_until(repository, newest_second(repository))
+
+
+def chain_until(repository: Path, second: str) -> Sequence[Part]:
+    """The files that together are the copy of that second (as `newest_second`).
+
+    None where there is no full copy as old; EngineFailed as above.
+    """
+    fulls = [
+        each
+        for each in data_files(repository)
+        if "delta" not in each and _when(each)[0] <= second
+    ]
     if not fulls:
         return ()
-    return _parts(repository, repository / f"{_when(fulls[-1])[0]}.dat")
+    parts = _parts(repository, repository / f"{_when(fulls[-1])[0]}.dat")
+    return [each for each in parts if _when(each.name)[0] <= second]
+
+
+def unrecorded(repository: Path) -> list[str]:
+    """Files behind the newest full one that repozo has not noted: of a killed run.
+
+    An increment laid on top of one would make garbage.
+    """
+    names = data_files(repository)
+    fulls = [each for each in names if "delta" not in each]
+    behind = names[names.index(fulls[-1]) :] if fulls else names
+    try:
+        noted = {each.name for each in newest_chain(repository)}
+    except EngineFailed:
+        noted = set()
+    return [each for each in behind if each not in noted]
 
 
 def _parts(repository: Path, record: Path) -> Sequence[Part]:
