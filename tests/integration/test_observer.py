@@ -7,13 +7,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from daemons import running_daemon
 from real import wait_until, zeo_server
 from sites import TESTS, Committer, Site
 
-from tidstorage import journal, tid, tidlog
+from tidstorage import journal, tid, tidlog, wire_client
 from tidstorage.engines.filestorage import last_tid
 from tidstorage.point import Point, now, write_beside
 
@@ -202,6 +203,7 @@ def test_a_restart_goes_on_from_the_journal(site):
 
 
 def test_a_killed_daemon_goes_on_from_what_it_published(site):
+    site.describe(also="resume-timeout 0.1\n")
     site.daemon.arguments += ["-b", "0.2"]
     site.daemon.start()
     site.bootstrapped()
@@ -215,7 +217,8 @@ def test_a_killed_daemon_goes_on_from_what_it_published(site):
     site.one.kill()
     site.two.kill()
     site.daemon.start()
-    assert site.dump() == ends
+    wait_until(lambda: site.dump() == ends, "what nobody contradicts is said again")
+    assert "no server tells whether" in site.daemon.log.read_text()
     site.one.start()
     site.two.start()
     site.write(5)
@@ -240,16 +243,70 @@ def test_a_restart_after_much_was_written(site, local):
     site.check_all_points()
 
 
-def put_back(site, old):
+def put_back(site, old, *servers):
     """Servers and files as they were: {storage: what its file held}."""
-    for server in (site.one, site.two):
+    servers = servers or (site.one, site.two)
+    for server in servers:
         server.stop()
         for each in server.storages:
             path = server.data_file(each)
             path.write_bytes(old[each])
             path.with_name(path.name + ".index").unlink(missing_ok=True)
-    site.one.start()
-    site.two.start()
+    for server in servers:
+        server.start()
+
+
+def test_a_point_that_a_restore_has_ended_is_not_said_again(site):
+    site.describe(also="resume-timeout 600\n")
+    site.daemon.start()
+    site.bootstrapped()
+    site.write(5)
+    old = {each: path.read_bytes() for each, path in site.files.items()}
+    site.write(5, group=["c", "d"])
+    lost = site.wait_for_all()
+    wait_until(lambda: site.points()[-1].vector == lost, "the journal")
+    wait_until(lambda: tidlog.read_last(site.daemon.tid_log) == lost, "the TID log")
+    site.daemon.kill()
+    said = len(entries_of(site))
+    logged = site.daemon.tid_log.read_bytes()
+    put_back(site, old, site.two)
+    site.two.signal(signal.SIGSTOP)
+    site.daemon.start()
+    wait_until(
+        lambda: observed(site).get("not confirmed") == ["c", "d"],
+        "the storages that can be asked hold it",
+    )
+    assert site.dump() == {} and site.daemon.peer().bootstraped() == b"0\n"
+    site.two.signal(signal.SIGCONT)
+    back = site.wait_for_all()
+    assert all(back[each] < lost[each] for each in "cd")
+    wait_until(lambda: site.points()[-1].vector == back, "the journal")
+    # Neither file has a word more of the timeline that ended.
+    assert isinstance(entries_of(site)[said], journal.Timeline)
+    aside = site.daemon.tid_log.with_name("tidlog.before-2")
+    wait_until(aside.exists, "the TID log of the old timeline is set aside")
+    assert aside.read_bytes() == logged
+
+
+def observed(site: Site) -> dict[str, Any]:
+    return wire_client.state("127.0.0.1", site.daemon.port, 30)["observed"]
+
+
+def test_a_restart_after_a_restore_where_much_was_written_since(site):
+    """The record of the last point is looked for far back, beyond one answer."""
+    site.daemon.start()
+    site.bootstrapped()
+    old = {each: path.read_bytes() for each, path in site.files.items()}
+    site.write(1, group=["a"])
+    lost = site.wait_for_all()
+    wait_until(lambda: site.points()[-1].vector == lost, "the journal")
+    site.daemon.kill()
+    put_back(site, old)
+    site.write(1300, group=["a"])
+    site.daemon.start()
+    new = site.wait_for_all()
+    wait_until(lambda: site.points()[-1].vector == new, "the journal")
+    assert site.points()[-1].timeline == 2
 
 
 def test_new_commits_that_pass_a_lost_timeline_do_not_go_into_its_log(site):

@@ -40,6 +40,7 @@ class Observed:
             ObservedStorage("A", Path("nowhere"), "A"),
             {},
             observer.Reports(
+                lambda storage: None,
                 lambda storage, records: self.tids.extend(r.tid for r in records),
                 lambda storage, last: None,
                 lambda probe: None,

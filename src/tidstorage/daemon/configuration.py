@@ -46,6 +46,7 @@ class Settings:
     burst_period: float = 1
     full_dump_period: float = 300
     transaction_timeout: float = 600
+    resume_timeout: float = 30
     retired: frozenset[str] = frozenset()
     zopes: tuple[str, ...] = ()
     storages: tuple[ObservedStorage, ...] = ()
@@ -97,6 +98,7 @@ def _from_zconfig(path: Path) -> Settings:
         burst_period=data.burst_period,
         full_dump_period=data.full_dump_period,
         transaction_timeout=data.transaction_timeout,
+        resume_timeout=data.resume_timeout,
         retired=frozenset(data.retired),
         zopes=tuple(data.zopes),
         storages=storages,

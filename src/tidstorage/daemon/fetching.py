@@ -7,10 +7,11 @@ it.  Where the file is on this machine, it tells all.
 """
 
 import binascii
+import contextlib
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from tidstorage.record import Record
 #: Records asked for at once, at most.
 _LARGEST_BATCH = 2000
 _GROWTH = 5
+#: Status of a record that a pack has gone over.
+_PACKED = "p"
 
 
 class HistoryChanged(Exception):
@@ -77,34 +80,45 @@ def fetch(
             # Up to the start of the file, or to where a pack has been.
             break
         size *= _GROWTH
-    return Fetched(_read(client, after, limit, aliases, data_file), False)
-
-
-def _read(
-    client: ClientStorage,
-    after: int,
-    limit: int,
-    aliases: Mapping[str, str],
-    data_file: Path | None,
-) -> list[Record]:
     if data_file is not None:
-        try:
-            found = read_records(data_file, after, None, aliases)
-            return [each.record for each in islice(found, limit)]
-        except FileUnreadable:
+        with contextlib.suppress(FileUnreadable):
             # Moved, or of another machine: the server knows.
-            pass
-    return _iterate(client, after, limit, aliases)
+            found = (
+                (each.status, each.record)
+                for each in read_records(data_file, max(reached - 1, 0), None, aliases)
+            )
+            return Fetched(_after(found, after, anchor, limit), False)
+    return Fetched(
+        _after(_iterate(client, reached, aliases), after, anchor, limit), False
+    )
 
 
 def _iterate(
-    client: ClientStorage, after: int, limit: int, aliases: Mapping[str, str]
+    client: ClientStorage, start: int, aliases: Mapping[str, str]
+) -> Iterator[tuple[str, Record]]:
+    transactions: Iterable[Any] = client.iterator(tid.to_bytes(start))
+    for each in transactions:
+        record = Record(tid.from_bytes(each.tid), _stamp(each.extension, aliases))
+        yield each.status, record
+
+
+def _after(
+    found: Iterator[tuple[str, Record]], after: int, anchor: int | None, limit: int
 ) -> list[Record]:
-    transactions: Iterable[Any] = client.iterator(tid.to_bytes(after + 1))
-    return [
-        Record(tid.from_bytes(each.tid), _stamp(each.extension, aliases))
-        for each in islice(transactions, limit)
-    ]
+    """The records after a TID, of those that begin with the anchor.
+
+    found: (status, record).  A pack takes away what nobody needs any more, and
+    marks what it leaves; without that mark on the next one, an anchor that is not
+    there was never there.
+    """
+    first = next(found, None)
+    if first is None:
+        return []
+    status, record = first
+    if anchor is not None and record.tid != anchor and status != _PACKED:
+        raise HistoryChanged(tid.to_text(anchor))
+    records = (each for _, each in chain([first], found) if each.tid > after)
+    return list(islice(records, limit))
 
 
 def _newer(

@@ -62,6 +62,7 @@ class Observation:
         self._others = resuming.OthersEntries(settings.journal)
         self._coherence: Coherence | None = None
         self._observers: dict[str, StorageObserver] = {}
+        self._unconfirmed: set[str] = set()
         self._changed: str | None = None
         self._wake = asyncio.Event()
         self._known_lost: set[bytes] = set()
@@ -72,8 +73,8 @@ class Observation:
     def state(self) -> dict[str, object]:
         """For people."""
         coherence = self._coherence
-        if coherence is None:
-            return {"bootstrapped": False}
+        if coherence is None or self._unconfirmed:
+            return {"bootstrapped": False, "not confirmed": sorted(self._unconfirmed)}
         return {
             "bootstrapped": True,
             "timeline": self._timeline,
@@ -104,7 +105,11 @@ class Observation:
         """Observe until cancelled."""
         try:
             while True:
-                self._start(await self._first_point())
+                first = await self._first_point()
+                self._start(first)
+                await self._confirm()
+                if self._changed is None:
+                    self._on_point(first)
                 await self._follow()
         finally:
             self._stop_observers()
@@ -114,7 +119,7 @@ class Observation:
     async def _first_point(self) -> Point:
         if self._former is not None:
             former, self._former = self._former, None
-            logger.info("going on from the point %s", former.id)
+            logger.info("going on from the point %s, if it still holds", former.id)
             return former
         vector = await self._barrier()
         first = Point(vector, point.now(), "barrier", self._timeline)
@@ -161,6 +166,9 @@ class Observation:
         )
 
         # An observer of a former timeline may still have something to report.
+        def confirmed(storage: str) -> None:
+            _hand_over(loop, self._on_confirmed, coherence, storage)
+
         def records(storage: str, seen: Sequence[Record]) -> None:
             _hand_over(loop, self._on_records, coherence, storage, seen)
 
@@ -173,7 +181,7 @@ class Observation:
         def changed(storage: str, why: str) -> None:
             _hand_over(loop, self._on_history_changed, coherence, storage, why)
 
-        reports = Reports(records, ended, probe, changed, coherence.room)
+        reports = Reports(confirmed, records, ended, probe, changed, coherence.room)
         self._observers = {
             each.id: StorageObserver(
                 each,
@@ -184,15 +192,40 @@ class Observation:
             )
             for each in self._settings.storages
         }
+        self._unconfirmed = set(self._observers)
         for observer in self._observers.values():
             observer.start()
-        self._on_point(first)
+
+    async def _confirm(self) -> None:
+        """Wait until all storages hold what the first point says, or one does not.
+
+        After a restore it is a point of a lost timeline.  A server that does not
+        answer contradicts nothing: after a while it is as if it had gone down since.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.resume_timeout):
+                while self._unconfirmed and self._changed is None:
+                    await self._wake.wait()
+                    self._wake.clear()
+        if self._unconfirmed and self._changed is None:
+            logger.warning(
+                "going on, though no server tells whether storages still hold the"
+                " last point: %s",
+                ", ".join(sorted(self._unconfirmed)),
+            )
+        self._unconfirmed.clear()
+        self._wake.set()
 
     def _stop_observers(self) -> None:
         for observer in self._observers.values():
             observer.close()
 
     # What observers report
+
+    def _on_confirmed(self, coherence: Coherence, storage: str) -> None:
+        if coherence is self._coherence:
+            self._unconfirmed.discard(storage)
+            self._wake.set()
 
     def _on_records(
         self, coherence: Coherence, storage: str, seen: Sequence[Record]

@@ -21,7 +21,7 @@ from ZODB.POSException import POSError
 from tidstorage import tid
 from tidstorage.daemon.coherence import Probe
 from tidstorage.daemon.configuration import ObservedStorage
-from tidstorage.daemon.fetching import HistoryChanged, fetch
+from tidstorage.daemon.fetching import Fetched, HistoryChanged, fetch
 from tidstorage.record import Record
 
 logger = logging.getLogger(__name__)
@@ -42,10 +42,12 @@ _SMALLEST_CACHE = 1 << 20
 class Reports:
     """Whom to tell; called in the observer's thread.
 
+    confirmed: a storage still holds what it is observed after; told once.
     ended: a storage has no further record up to this TID, and never will.
     room: how many more records of a storage are wanted by now.
     """
 
+    confirmed: Callable[[str], None]
     records: Callable[[str, Sequence[Record]], None]
     ended: Callable[[str, int], None]
     probe: Callable[[Probe], None]
@@ -170,6 +172,7 @@ class StorageObserver:
         self.last = after
         self._anchor = after if is_record and after else None
         self._ended = after
+        self._confirmed = False
         self.connected = False
         self._expected = 1
         self._aliases = aliases
@@ -279,25 +282,31 @@ class StorageObserver:
             if last < self.last:
                 raise HistoryChanged(tid.to_text(self.last))
             self._ended = min(self._ended, last)
+        confirmed = True
         if announced or last > self._ended:
             room = self._reports.room(self.storage.id)
             if room <= 0:
                 # The storage keeps the rest until what waits here is covered.
                 self._again(asked)
                 return
-            complete = self._fetch(client, room)
-            if last > self._ended and complete:
+            fetched = self._fetch(client, room)
+            # Without any record an iteration has not come to the anchor yet.
+            confirmed = bool(fetched.records) or fetched.complete
+            if last > self._ended and fetched.complete:
                 # A server that was killed amid a vote takes the TID of that vote
                 # for its last one.
                 self._ended = last
                 self._reports.ended(self.storage.id, last)
+        if confirmed and not self._confirmed:
+            self._confirmed = True
+            self._reports.confirmed(self.storage.id)
         if last > self._ended:
             # Not yet: an iteration may end early.
             self._again(asked)
         elif asked:
             self._reports.probe(Probe(self.storage.id, asked, lock_time, last))
 
-    def _fetch(self, client: ClientStorage, room: int) -> bool:
+    def _fetch(self, client: ClientStorage, room: int) -> Fetched:
         fetched = fetch(
             client,
             self.last,
@@ -314,7 +323,7 @@ class StorageObserver:
             self._listener.seen = tid.to_bytes(self.last)
         # At a steady rate the next call then gives all, and little else.
         self._expected = 1 + len(fetched.records) * 5 // 4
-        return fetched.complete
+        return fetched
 
     def _say_connected(self, connected: bool, error: Exception | None = None) -> None:
         if connected != self.connected or (error and not self._said):
