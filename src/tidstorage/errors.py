@@ -202,3 +202,9 @@ class NotReachable(TidstorageError):
 
     exit_status = 29
     hint = "bin/cluster points shows what can be had back."
+
+
+class PackUnsafe(TidstorageError):
+    """A pack could destroy objects, or nobody can tell that it does not."""
+
+    exit_status = 30
