@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from real import free_port, wait_until
+from real import PATIENCE, free_port, send_signal, wait_until
 
 from tidstorage import protocol
 
@@ -18,7 +18,7 @@ class Peer:
     """One connection to a daemon."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), 10)
+        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
@@ -109,7 +109,7 @@ class DaemonProcess:
 
     def signal(self, number: int) -> None:
         assert self.process is not None
-        self.process.send_signal(number)
+        send_signal(self.process, number)
 
     def stop(self) -> int:
         """TERM; the exit status."""
@@ -122,7 +122,7 @@ class DaemonProcess:
 
     def _ended(self) -> int:
         assert self.process is not None
-        status = self.process.wait(30)
+        status = self.process.wait(PATIENCE)
         self.process = None
         return status
 

@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from real import accepts, free_port, wait_until
+from real import PATIENCE, accepts, free_port, send_signal, wait_until
 
 from tidstorage import protocol
 
@@ -36,12 +36,12 @@ class Listener:
 
     def signal(self, number: int) -> None:
         assert self.process is not None
-        self.process.send_signal(number)
+        send_signal(self.process, number)
 
     def kill(self) -> None:
         if self.process is not None:
             self.process.kill()
-            self.process.wait(30)
+            self.process.wait(PATIENCE)
             self.process = None
 
     def heard(self) -> list[protocol.Command]:

@@ -1,38 +1,60 @@
 """Real processes for tests: ZEO servers, free ports, waiting with a deadline."""
 
 import contextlib
-import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tidstorage import occupants
 
 T = TypeVar("T")
 
+#: Seconds to wait for what comes at once where nothing else runs: only a hang takes
+#: longer, also on a machine that is slow and has much else to do.
+PATIENCE = 120.0
+#: Below those of outgoing connections, and below those that the product takes.
+_BLOCKS = range(10000, 15000, 100)
+_given_ports: deque[int] = deque(maxlen=60)
 
-_given_ports: set[int] = set()
+
+@contextlib.contextmanager
+def block_of_ports() -> Iterator[None]:
+    """Take all free ports from a block that no other process of tests has.
+
+    Another would find a port free whose server is down just now.
+    """
+    before = occupants._FREE_PORTS
+    with contextlib.ExitStack() as stack:
+        for first in _BLOCKS:
+            # Its first port is held, and tells the others that it is taken.
+            with contextlib.suppress(OSError):
+                stack.enter_context(socket.create_server(("127.0.0.1", first)))
+                occupants._FREE_PORTS = range(first + 1, first + _BLOCKS.step)
+                break
+        else:
+            raise AssertionError(f"all blocks of {_BLOCKS} are taken")
+        try:
+            yield
+        finally:
+            occupants._FREE_PORTS = before
 
 
 def free_port() -> int:
-    """A port of loopback that nobody holds now, given to no other test.
-
-    The tests that run at the same time take the even ones, or the odd ones.
-    """
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    """A port of loopback that nobody holds now, and no other test was given."""
     while True:
         (port,) = occupants.free_ports(1)
-        if port not in _given_ports and port % 2 == int(worker) % 2:
-            _given_ports.add(port)
+        if port not in _given_ports:
+            _given_ports.append(port)
             return port
 
 
-def wait_until(condition: Callable[[], T], what: str, seconds: float = 30) -> T:
+def wait_until(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
     """Poll until the condition is true and return it; AssertionError at the end."""
     deadline = time.monotonic() + seconds
     while True:
@@ -42,6 +64,21 @@ def wait_until(condition: Callable[[], T], what: str, seconds: float = 30) -> T:
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds:g} s: {what}")
         time.sleep(0.02)
+
+
+def send_signal(process: "subprocess.Popen[Any]", number: int) -> None:
+    """Send a signal; after SIGSTOP the process does stand still on return."""
+    process.send_signal(number)
+    if number == signal.SIGSTOP:
+        wait_until(lambda: _stands_still(process.pid), f"{process.args} stands still")
+
+
+def _stands_still(pid: int) -> bool:
+    states = [
+        path.read_text().rpartition(")")[2].split()[0]
+        for path in Path(f"/proc/{pid}/task").glob("*/stat")
+    ]
+    return set(states) <= {"T", "t"}
 
 
 def accepts(address: tuple[str, int]) -> bool:
@@ -110,7 +147,7 @@ class ZeoServer:
     def signal(self, number: int) -> None:
         """Send it a signal (SIGSTOP, SIGCONT...)."""
         assert self.process is not None
-        self.process.send_signal(number)
+        send_signal(self.process, number)
 
     def kill(self) -> None:
         """SIGKILL, and wait for its end."""
@@ -123,7 +160,7 @@ class ZeoServer:
     def _end(self, number: int) -> None:
         if self.process is not None:
             self.process.send_signal(number)
-            self.process.wait(30)
+            self.process.wait(PATIENCE)
             self.process = None
 
 

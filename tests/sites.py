@@ -10,7 +10,7 @@ from typing import Any
 
 import ZEO
 from daemons import DaemonProcess
-from real import ZeoServer, wait_until
+from real import PATIENCE, ZeoServer, wait_until
 from ZODB.Connection import TransactionMetaData
 
 from tidstorage import journal, stamp, tid, tidlog
@@ -80,7 +80,7 @@ class Site:
     def write(self, count: int, **options: object) -> None:
         """Some transactions, from one process that ends well."""
         process = self.writer(count=count, **options)
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE) == 0
 
     def dump(self) -> Mapping[str, int]:
         peer = self.daemon.peer()
@@ -105,7 +105,7 @@ class Site:
     def points(self) -> list[Point]:
         return [
             entry.point
-            for entry in journal.read(self.daemon.journal)
+            for entry in journal.read_if_any(self.daemon.journal)
             if isinstance(entry, Published)
         ]
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from real import ZeoServer, free_port
+from real import PATIENCE, ZeoServer, free_port
 
 from tidstorage import child
 from tidstorage.cluster import Backup, Cluster, Daemon, Storage, Zeo, Zope
@@ -148,7 +148,7 @@ class SmallCluster:
     def write(self, seed: int, count: int, **options: object) -> None:
         """Commit ``count`` transactions."""
         with self.writer(seed, count=count, **options) as process:
-            assert process.wait(60) == 0
+            assert process.wait(PATIENCE) == 0
 
 
 @contextlib.contextmanager
