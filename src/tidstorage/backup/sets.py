@@ -1,21 +1,26 @@
 """The sets of a backup directory: which there are, and which are whole."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage import manifest
-from tidstorage.backup import layout
+from tidstorage.backup import layout, verified
+from tidstorage.backup.verified import Verified
 from tidstorage.errors import EngineFailed, NoSuchSet, NotCoherent
 from tidstorage.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)
 class BackupSet:
-    """A set and what is wrong with it; ``faults`` is empty where it is whole."""
+    """A set and what is wrong with it; ``faults`` is empty where it is whole.
+
+    verified: what verifications found; None where there was none.
+    """
 
     manifest: Manifest
     faults: tuple[str, ...]
+    verified: Verified | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -63,18 +68,43 @@ def newest_id(directory: Path) -> str | None:
 def every(directory: Path) -> list[BackupSet]:
     """All sets with a sound manifest, newest first.
 
-    Whole means here: every file it names is there and has the right size.
-    Digests are compared when a set is restored.
+    Whole means here: every file it names is there and has the right size, and no
+    verification found anything wrong with it.
     """
-    return [
-        BackupSet(each, tuple(faults(directory, each)))
-        for each in manifests(directory)[0]
-    ]
+    return judged(directory, manifests(directory)[0])
 
 
-def faults(directory: Path, which: Manifest) -> Iterator[str]:
-    """What is wrong with the files it names: one is missing or has another size."""
-    for stored in which.files():
+def judged(directory: Path, found: Sequence[Manifest]) -> list[BackupSet]:
+    """The same of just these, which are in the directory."""
+    known = verified.read_all(directory)
+    bad = verified.bad_files(known.values())
+    return [_judged(directory, each, known.get(each.id), bad) for each in found]
+
+
+def _judged(
+    directory: Path, which: Manifest, known: Verified | None, bad: Mapping[str, str]
+) -> BackupSet:
+    own = {each.path: each.what for each in known.faults} if known else {}
+    return BackupSet(
+        which, tuple(_faults(directory, which, {**bad, **own}, own)), known
+    )
+
+
+def faults(directory: Path, which: Manifest) -> tuple[str, ...]:
+    """What is wrong with a set, as far as anybody knows."""
+    return judged(directory, [which])[0].faults
+
+
+def _faults(
+    directory: Path, which: Manifest, bad: Mapping[str, str], own: Mapping[str, str]
+) -> Iterator[str]:
+    """One of its files is missing or has another size, or was found bad.
+
+    bad: {path: what is wrong with it}; own: the same of what it needs besides the
+    files that it names, such as blobs.
+    """
+    files = which.files()
+    for stored in files:
         try:
             size = (directory / stored.path).stat().st_size
         except OSError as error:
@@ -82,6 +112,10 @@ def faults(directory: Path, which: Manifest) -> Iterator[str]:
             continue
         if size != stored.size:
             yield f"{stored.path}: {size} bytes instead of {stored.size}"
+        elif stored.path in bad:
+            yield f"{stored.path}: {bad[stored.path]}"
+    named = {each.path for each in files}
+    yield from (f"{path}: {what}" for path, what in own.items() if path not in named)
 
 
 def by_id(directory: Path, set_id: str) -> BackupSet:
@@ -89,5 +123,4 @@ def by_id(directory: Path, set_id: str) -> BackupSet:
     path = layout.sets(directory) / set_id / manifest.FILE_NAME
     if not path.is_file() or path.parent.parent != layout.sets(directory):
         raise NoSuchSet(f"there is no set {set_id} in {directory}")
-    found = manifest.read(path)
-    return BackupSet(found, tuple(faults(directory, found)))
+    return judged(directory, [manifest.read(path)])[0]
