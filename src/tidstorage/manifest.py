@@ -71,8 +71,10 @@ class StoredStorage:
 
     files: the repozo files that make the copy, in their order; size: bytes of
     the Data.fs they make; ranges: what each of the files holds of it, none where
-    that is not known; blob_lists: None where the storage has no blobs, else the
-    lists that together name them (`tidstorage.backup.blobs`).
+    that is not known; packed: TID of the last transaction that a pack left, below
+    which the copies cannot be cut, 0 without a pack, None where that is not known;
+    blob_lists: None where the storage has no blobs, else the lists that together
+    name them (`tidstorage.backup.blobs`).
     """
 
     id: str
@@ -83,6 +85,7 @@ class StoredStorage:
     blob_count: int
     blob_bytes: int
     ranges: tuple[Range, ...] = ()
+    packed: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         lists = self.blob_lists
@@ -91,6 +94,7 @@ class StoredStorage:
             "kind": self.kind,
             "files": [each.to_json() for each in self.files],
             "ranges": [each.to_json() for each in self.ranges],
+            "packed": None if self.packed is None else tid.to_text(self.packed),
             "size": self.size,
             "blob_lists": None if lists is None else [each.to_json() for each in lists],
             "blob_count": self.blob_count,
@@ -111,6 +115,7 @@ class StoredStorage:
             int(data["blob_count"]),
             int(data["blob_bytes"]),
             tuple(Range.from_json(each) for each in data.get("ranges", ())),
+            tid.from_text(data["packed"]) if data.get("packed") else None,
         )
 
 

@@ -4,13 +4,16 @@ A daemon publishes for years, up to several points a second: lines are looked at
 parsed, except the few that are asked for.
 """
 
+import datetime
+import io
 import re
 from array import array
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from tidstorage import journal
 from tidstorage.errors import FileUnreadable
@@ -42,35 +45,69 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class PublishedPoints:
-    """runs: oldest first.  newest: the last points, oldest first.  number: of all."""
+    """runs: oldest first.  newest: the last points, oldest first.  number: of all.
+
+    Of each timeline it is known where in the journal its points are.
+    """
 
     runs: Sequence[Run]
     newest: Sequence[Point]
     number: int
     _path: Path
-    _timeline: int = 0
-    _positions: "array[int]" = field(default_factory=lambda: array("Q"))
+    _positions: "Mapping[int, array[int]]" = field(default_factory=dict)
+
+    def timelines(self) -> Collection[int]:
+        """The numbers of all that have points here."""
+        return self._positions.keys()
 
     def first(self, timeline: int, condition: Callable[[Point], bool]) -> Point | None:
-        """The first point of the newest timeline that meets the condition.
+        """The first point of a timeline that meets the condition.
 
-        All after it have to meet it too.  None where none does, or where another
-        timeline is the newest.
+        All after it have to meet it too.  None where none does.
         """
-        if timeline != self._timeline:
-            return None
-        with self._path.open("rb") as stream:
+        return next(self._from_first(timeline, condition), None)
 
-            def point_at(position: int) -> Point:
-                stream.seek(position)
-                return _point(self._path, stream.readline())
+    def after(self, timeline: int, moment: datetime.datetime) -> Iterator[Point]:
+        """The points of a timeline since then, oldest first."""
+        return self._from_first(timeline, lambda each: each.time > moment)
 
-            found = bisect_left(
-                self._positions, True, key=lambda at: condition(point_at(at))
-            )
-            if found == len(self._positions):
-                return None
-            return point_at(self._positions[found])
+    def before(self, timeline: int, moment: datetime.datetime) -> Iterator[Point]:
+        """The points of a timeline up to then, newest first."""
+        with self._open() as stream:
+            positions = self._positions.get(timeline, ())
+            end = self._search(stream, positions, lambda each: each.time > moment)
+            for position in reversed(positions[:end]):
+                yield self._at(stream, position)
+
+    def _from_first(
+        self, timeline: int, condition: Callable[[Point], bool]
+    ) -> Iterator[Point]:
+        with self._open() as stream:
+            positions = self._positions.get(timeline, ())
+            for position in positions[self._search(stream, positions, condition) :]:
+                yield self._at(stream, position)
+
+    def _open(self) -> BinaryIO:
+        """The journal, or nothing where there is none yet."""
+        return self._path.open("rb") if self._positions else io.BytesIO()
+
+    def _search(
+        self,
+        stream: BinaryIO,
+        positions: Sequence[int],
+        condition: Callable[[Point], bool],
+    ) -> int:
+        return bisect_left(
+            positions, True, key=lambda at: condition(self._at(stream, at))
+        )
+
+    def _at(self, stream: BinaryIO, position: int) -> Point:
+        stream.seek(position)
+        return _point(self._path, stream.readline())
+
+
+#: What a journal tells that is not there, or cannot be read.
+NOTHING = PublishedPoints((), (), 0, Path())
 
 
 def read(path: Path, limit: int | None) -> PublishedPoints:
@@ -81,8 +118,8 @@ def read(path: Path, limit: int | None) -> PublishedPoints:
     """
     newest: deque[bytes] = deque(maxlen=limit)
     runs: list[tuple[_Kind, bytes, bytes]] = []
-    number, timeline, positions = 0, 0, array("Q")
-    position = 0
+    positions: dict[int, array[int]] = {}
+    number, position = 0, 0
     for line in journal.whole_lines(path):
         start, position = position, position + len(line)
         kind = _kind_of(path, line)
@@ -90,10 +127,7 @@ def read(path: Path, limit: int | None) -> PublishedPoints:
             continue
         newest.append(line)
         number += 1
-        if kind[0] > timeline:
-            timeline, positions = kind[0], array("Q")
-        if kind[0] == timeline:
-            positions.append(start)
+        positions.setdefault(kind[0], array("Q")).append(start)
         if runs and runs[-1][0] == kind:
             runs[-1] = (kind, runs[-1][1], line)
         else:
@@ -106,7 +140,6 @@ def read(path: Path, limit: int | None) -> PublishedPoints:
         [_point(path, line) for line in newest],
         number,
         path,
-        timeline,
         positions,
     )
 

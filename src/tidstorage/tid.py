@@ -49,6 +49,17 @@ def vector_from_text(data: Mapping[str, str]) -> dict[str, int]:
     return {storage: from_text(text) for storage, text in data.items()}
 
 
+def last_at(moment: datetime.datetime) -> int:
+    """The last TID that stands for this moment or one before; of any zone."""
+    at = moment.astimezone(datetime.UTC)
+    days = ((at.year - 1900) * 12 + at.month - 1) * 31 + at.day - 1
+    minutes = (days * 24 + at.hour) * 60 + at.minute
+    # What is left of the minute counts in steps of 60 / 2 ** 32 seconds; all of
+    # those that lie within the microsecond belong to it.
+    microseconds = at.second * 1_000_000 + at.microsecond + 1
+    return (minutes << 32) + (microseconds << 32) // 60_000_000 - 1
+
+
 def to_time(tid: int) -> datetime.datetime:
     """The moment a TID stands for, in UTC; the epoch of ZODB is 1900."""
     stamp = TimeStamp(to_bytes(tid))

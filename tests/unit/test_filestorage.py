@@ -295,6 +295,8 @@ class TestReading:
             packed = writer.commit()
         assert not filestorage.has_packed_records(writer.path)
         assert not filestorage.packed_above(writer.path, 0)
+        with filestorage.DataFile(writer.path) as data_file:
+            assert filestorage.last_packed(data_file) == 0
         writer.pack()
         assert filestorage.has_packed_records(writer.path)
         last = writer.commit()
@@ -302,6 +304,10 @@ class TestReading:
         assert filestorage.packed_above(writer.path, packed - 1) == packed
         assert not filestorage.packed_above(writer.path, packed)
         assert not filestorage.packed_above(writer.path, last)
+        with filestorage.DataFile(writer.path) as data_file:
+            assert filestorage.last_packed(data_file) == packed
+            end = data_file.boundary_after(packed - 1)
+            assert filestorage.last_packed(data_file, end) < packed
 
 
 class Theirs:

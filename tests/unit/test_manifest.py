@@ -16,7 +16,7 @@ POINT = Point({"a": 7, "b": 9}, TIME, "barrier", damage=(HALF,))
 def storage(storage_id, kind="full", blobs=None):
     file = StoredFile(f"storages/{storage_id}/x.fs", 10, "ab" * 32)
     ranges = (Range(0, 10, 0, 7),)
-    return StoredStorage(storage_id, kind, (file,), 10, blobs, 0, 0, ranges)
+    return StoredStorage(storage_id, kind, (file,), 10, blobs, 0, 0, ranges, 5)
 
 
 def sample(**changes):
@@ -63,8 +63,9 @@ def test_read_as_written_before_half_commits_were_accepted():
 def test_read_as_written_before_files_had_ranges():
     data = sample().to_json()
     for each in data["storages"]:
-        del each["ranges"]
-    assert [each.ranges for each in Manifest.from_json(data).storages] == [(), ()]
+        del each["ranges"], each["packed"]
+    found = Manifest.from_json(data).storages
+    assert [(each.ranges, each.packed) for each in found] == [((), None)] * 2
 
 
 def test_names_every_file():

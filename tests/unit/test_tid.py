@@ -77,3 +77,17 @@ def test_the_time_of_a_tid_is_utc():
 
 def test_the_zero_of_an_empty_storage_has_a_time_too():
     assert tid.to_time(0).year == 1900
+
+
+@given(
+    st.datetimes(datetime.datetime(1970, 1, 1), datetime.datetime(2100, 1, 1)),
+    st.integers(-14, 14),
+)
+def test_the_last_tid_of_a_moment(naive, hours):
+    """What a server gives in that microsecond is at or below it; later ones are not."""
+    moment = naive.replace(tzinfo=datetime.UTC)
+    elsewhere = moment.astimezone(datetime.timezone(datetime.timedelta(hours=hours)))
+    second = moment.second + moment.microsecond / 1e6
+    given_then = tid.from_bytes(TimeStamp(*moment.timetuple()[:5], second).raw())
+    # 71.6 steps are a microsecond.
+    assert given_then <= tid.last_at(elsewhere) <= given_then + 73

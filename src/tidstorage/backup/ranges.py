@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tidstorage.backup.copying import Copied
-from tidstorage.engines.filestorage import DataFile
+from tidstorage.engines.filestorage import DataFile, last_packed
 from tidstorage.errors import FileUnreadable
 from tidstorage.manifest import Range
 
@@ -30,6 +30,20 @@ def of_copy(data_file: Path, copied: Copied) -> tuple[Range, ...]:
     except FileUnreadable as error:
         logger.warning("which transactions are in which file is not known: %s", error)
     return ()
+
+
+def packed(data_file: Path, copied: Copied) -> int | None:
+    """TID of the last transaction of the copy that a pack left, 0 without a pack.
+
+    None where nobody can tell any more.
+    """
+    try:
+        with DataFile(data_file) as source:
+            if os.fstat(source.descriptor).st_ino == copied.inode:
+                return last_packed(source, copied.end)
+    except FileUnreadable as error:
+        logger.warning("how far back the copy reaches is not known: %s", error)
+    return None
 
 
 def _ranges(source: DataFile, copied: Copied) -> Iterator[Range]:

@@ -10,6 +10,7 @@ from tidstorage.engines.filestorage.reading import DataFile
 from tidstorage.engines.filestorage.records import (
     RecordPosition,
     has_packed_records,
+    last_packed,
     last_tid,
     packed_above,
     position_after,
@@ -24,6 +25,7 @@ __all__ = [
     "RecordPosition",
     "copy_prefix",
     "has_packed_records",
+    "last_packed",
     "last_tid",
     "packed_above",
     "position_after",

@@ -97,6 +97,20 @@ def has_packed_records(path: Path) -> bool:
     return False
 
 
+def last_packed(data_file: DataFile, end: int | None = None) -> int:
+    """The TID of the last packed transaction before the boundary ``end``, or 0.
+
+    A pack marks all that it leaves; what came later stands behind it.  None: the
+    end of the file.
+    """
+    first = next(data_file.forward(), None)
+    if first is None or first.status != PACKED:
+        return 0
+    return next(
+        (each.tid for each in data_file.backward(end) if each.status == PACKED), 0
+    )
+
+
 def packed_above(path: Path, tid: int) -> int:
     """The TID of the last packed transaction above ``tid``, 0 where none is.
 
