@@ -1,7 +1,8 @@
 """``tidstorage-repozo``: backup and restore for cron and old habits.
 
 The same functions as ``bin/cluster backup`` and ``restore``; quiet unless
-something is wrong, so that cron mails nothing else.
+something is wrong, so that cron mails nothing else.  With ``-c`` it is the
+original's command (`tidstorage.commands.original_repozo`).
 """
 
 import argparse
@@ -9,11 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tidstorage import identity, local_time
+from tidstorage import identity, local_time, lock
 from tidstorage.backup.perform import back_up
 from tidstorage.cluster import Cluster
 from tidstorage.clusterfile import load_cluster
-from tidstorage.commands import backup, console, restore
+from tidstorage.commands import backup, console, original_repozo, restore
+from tidstorage.commands.cluster import add_wait
 from tidstorage.commands.entry import run_reporting_errors
 
 
@@ -22,17 +24,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_reporting_errors(lambda: _run(arguments))
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _run(given: Sequence[str] | None) -> int:
+    arguments = sys.argv[1:] if given is None else given
+    if original_repozo.is_meant(arguments):
+        return original_repozo.run(arguments)
     options = _parser().parse_args(arguments)
     cluster = load_cluster(options.cluster_file)
     identity.become(cluster.user)
     local_time.use(cluster.time_zone)
-    if options.recover:
-        _recover(options, cluster)
-    else:
-        made = back_up(cluster)
-        if options.verbose:
-            backup.describe(made)
+    with lock.waiting(options.wait):
+        if options.recover:
+            _recover(options, cluster)
+        else:
+            made = back_up(cluster)
+            if options.verbose:
+                backup.describe(made)
     return 0
 
 
@@ -68,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     action.add_argument("-R", "--recover", action="store_true", help="restore")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what is done")
     restore.add_request(parser)
+    add_wait(parser)
     return parser
 
 

@@ -1,12 +1,16 @@
-"""``tidstorage-restore``: cut crashed Data.fs files in place, so that they fit."""
+"""``tidstorage-restore``: cut crashed Data.fs files in place, so that they fit.
+
+With ``-c`` the files are those that a configuration of the original names.
+"""
 
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tidstorage import identity, local_time, tid
+from tidstorage import identity, local_time, lock, tid
 from tidstorage.commands import console
+from tidstorage.commands.cluster import add_wait
 from tidstorage.commands.cut import (
     add_files,
     add_options,
@@ -18,6 +22,8 @@ from tidstorage.commands.cut import (
 )
 from tidstorage.commands.entry import run_reporting_errors
 from tidstorage.engines.filestorage.in_place import Plan
+from tidstorage.original import configuration as original_configuration
+from tidstorage.original import crashed
 from tidstorage.restore import crashed_files
 from tidstorage.restore.crashed_files import Outcome, Request
 
@@ -38,8 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         " (default: ./cluster.toml)",
     )
     parser.add_argument(
+        "-c", "--config", metavar="FILE", type=Path, help=argparse.SUPPRESS
+    )
+    parser.add_argument(
         "--dry-run", action="store_true", help="say what would be cut; change nothing"
     )
+    add_wait(parser)
     parser.add_argument(
         "--blobs",
         metavar="ID=DIR",
@@ -63,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     options = parser.parse_args(arguments)
     paths = given_files(parser, options)
+    if options.config is not None and (paths or options.cluster_file):
+        parser.error("--config names the files itself")
     options.blobs = dict(pairs(parser, options.blobs, "ID=DIR"))
     for storage in options.blobs:
         if storage not in paths:
@@ -71,11 +83,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, paths: Mapping[str, Path]) -> int:
-    request = _request(options, paths)
-    if options.dry_run:
-        outcome = crashed_files.rehearse(request)
-    else:
-        outcome = crashed_files.restore(request)
+    with lock.waiting(options.wait):
+        if options.config is not None:
+            outcome = _cut_original(options)
+        elif options.dry_run:
+            outcome = crashed_files.rehearse(_request(options, paths))
+        else:
+            outcome = crashed_files.restore(_request(options, paths))
     if outcome.floor is not None:
         say_floor(outcome.floor)
     if options.json:
@@ -83,6 +97,18 @@ def _run(options: argparse.Namespace, paths: Mapping[str, Path]) -> int:
     else:
         _describe(outcome, options.dry_run)
     return 0
+
+
+def _cut_original(options: argparse.Namespace) -> Outcome:
+    found = original_configuration.load(options.config)
+    request = crashed.request(found, options.policy)
+    outcome, at_floor = crashed.cut(request, options.dry_run)
+    if at_floor:
+        console.print_warning(
+            "what follows the last point of the TID log has transactions without a"
+            " stamp, and nobody can tell what fits together: all of it goes"
+        )
+    return outcome
 
 
 def _request(options: argparse.Namespace, paths: Mapping[str, Path]) -> Request:
@@ -149,6 +175,11 @@ def _cut_as_json(plan: Plan, blobs: Mapping[str, int]) -> dict[str, Any]:
 def _describe(outcome: Outcome, dry_run: bool) -> None:
     if outcome.found is not None:
         describe(outcome.found)
+    describe_plan(outcome, dry_run)
+
+
+def describe_plan(outcome: Outcome, dry_run: bool) -> None:
+    """What was cut off each file, or would be, and where it is."""
     plan = outcome.plan
     if plan is None:
         console.print_line("The files fit together as they are; nothing is cut.")

@@ -4,6 +4,7 @@ Nothing is lost: what is cut off a file is kept beside it.
 """
 
 import contextlib
+import datetime
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Literal
 
 from tidstorage import acceptance, lock, point, tid
 from tidstorage.cluster import Cluster
-from tidstorage.engines.filestorage import floors, in_place
+from tidstorage.engines.filestorage import floors, in_place, truncation
 from tidstorage.engines.filestorage.floors import Floor
 from tidstorage.engines.filestorage.in_place import Plan, Step
 from tidstorage.engines.filestorage.tails import FilesCut, Place, cut_files
@@ -38,6 +39,8 @@ class Request:
     "tolerant" keeps them, "clean" refuses where there are any that nobody
     acknowledged.  cluster: whose files they are, if that is known.
     blob_directories: {storage id: its blob directory}, where it is known.
+    at_floor: cut at the floor itself, which then has to be given.  keep_beside:
+    {storage id: path}, beside which its dropped bytes go; else beside its Data.fs.
     """
 
     paths: Mapping[str, Path]
@@ -48,6 +51,8 @@ class Request:
     policy: Policy = "clean"
     cluster: Cluster | None = None
     blob_directories: Mapping[str, Path] = field(default_factory=dict)
+    at_floor: bool = False
+    keep_beside: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,10 @@ def _examine(request: Request) -> Outcome:
     floor = floors.choose(request.paths, request.floor, request.aliases)
     accepted = _acknowledged(request.cluster)
     found = _cut_files(request, floor, accepted)
-    if request.policy == "tolerant":
+    places: Mapping[str, Place]
+    if request.at_floor:
+        places = {storage: tail.floor for storage, tail in found.tails.items()}
+    elif request.policy == "tolerant":
         places = found.tolerant
         accepted |= {each.commit_id for each in found.half_commits}
     else:
@@ -144,15 +152,22 @@ def _examine(request: Request) -> Outcome:
     return Outcome(floor, found, _plan(request, floor, found, places, accepted))
 
 
-def _cut_files(request: Request, floor: Floor, accepted: frozenset[bytes]) -> FilesCut:
+def _cut_files(
+    request: Request,
+    floor: Floor,
+    accepted: frozenset[bytes],
+    ends: tid.Vector | None = None,
+) -> FilesCut:
     return cut_files(
         request.paths,
         floor.vector,
         aliases=request.aliases,
         retired=request.retired,
-        partial=request.partial,
+        # What follows the floor tells nothing where all of it goes.
+        partial=request.partial or request.at_floor,
         known_damage=floor.damage,
         accepted=accepted,
+        ends=ends,
     )
 
 
@@ -178,9 +193,7 @@ def _plan(
             places[storage].tid,
             places[storage].position,
             tail.end.size,
-            tail.path.absolute().with_name(
-                f"{tail.path.name}{DROPPED}{now:%Y%m%dT%H%M%SZ}"
-            ),
+            _dropped(request.keep_beside.get(storage, tail.path), now),
             _blob_directory(request, storage),
         )
         for storage, tail in found.tails.items()
@@ -202,6 +215,11 @@ def _plan(
     return Plan(steps, floor.vector, accepted, new, _caches(request.cluster))
 
 
+def _dropped(beside: Path, now: datetime.datetime) -> Path:
+    path = beside.absolute()
+    return path.with_name(f"{path.name}{DROPPED}{now:%Y%m%dT%H%M%SZ}")
+
+
 def _blob_directory(request: Request, storage: str) -> Path | None:
     directory = request.blob_directories.get(storage)
     return directory and directory.resolve()
@@ -221,7 +239,8 @@ def _caches(cluster: Cluster | None) -> list[Path]:
 
 def _check(request: Request, plan: Plan) -> None:
     """What is left is its own coherent cut."""
-    found = _cut_files(request, Floor(plan.floor, ""), plan.accepted)
+    ends = {each.storage: truncation.end_before(each.dropped) for each in plan.steps}
+    found = _cut_files(request, Floor(plan.floor, ""), plan.accepted, ends)
     for step in plan.steps:
         place = found.strict.get(step.storage)
         if place is not None and place.position < step.position:
