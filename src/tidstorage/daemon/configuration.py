@@ -1,7 +1,7 @@
 """What the daemon is told: settings, and the file they come from.
 
 The file is ZConfig (schema.xml, explained in docs/daemon.rst) or a Python file
-as the original had it (`tidstorage.daemon.old_configuration`).
+as the original had it (`tidstorage.original.configuration`).
 """
 
 from dataclasses import dataclass, replace
@@ -11,8 +11,8 @@ from typing import Any
 import ZConfig
 
 from tidstorage.cluster import Address
-from tidstorage.daemon import old_configuration
 from tidstorage.errors import DescriptionError
+from tidstorage.original import configuration as original
 from tidstorage.protocol import DEFAULT_PORT
 
 SCHEMA = Path(__file__).with_name("schema.xml")
@@ -74,8 +74,8 @@ def load(path: Path) -> Settings:
         raise DescriptionError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise DescriptionError(f"{path}: not a text in UTF-8: {error}") from error
-    if old_configuration.is_old(text):
-        return _from_old(path, old_configuration.parse(path, text))
+    if original.is_original(text):
+        return _from_original(original.parse(path, text))
     return _from_zconfig(path)
 
 
@@ -165,29 +165,24 @@ def _refuse_ambiguity(path: Path, storages: tuple[ObservedStorage, ...]) -> None
             known.add(name)
 
 
-def _from_old(path: Path, old: old_configuration.OldConfiguration) -> Settings:
-    names = [each.name for each in old.storages]
+def _from_original(old: original.Configuration) -> Settings:
     storages = tuple(
         ObservedStorage(
             id=each.id,
             address=each.address,
             name=each.name,
-            # Stamps have the storage's name, which only helps where it is unique.
-            aliases=(each.name,)
-            if names.count(each.name) == 1 and each.name != each.id
-            else (),
+            aliases=each.aliases,
             data_file=each.data_file,
         )
         for each in old.storages
     )
-    folder = path.absolute().parent
     default = Settings()
     return Settings(
         address=old.text("address") or old.text("host") or default.address,
         port=int(old.number("port", default.port)),
-        tid_log=_below(folder, old.text("status_file")),
-        log=_below(folder, old.text("logfile_name")),
-        pid_file=_below(folder, old.text("pidfile_name")),
+        tid_log=old.file("status_file"),
+        log=old.file("logfile_name"),
+        pid_file=old.file("pidfile_name"),
         burst_period=old.number("burst_period", default.burst_period),
         full_dump_period=old.number("full_dump_period", default.full_dump_period),
         storages=storages,
