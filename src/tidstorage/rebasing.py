@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tidstorage import barrier, damages, journal, lock, point
 from tidstorage.cluster import Cluster
 from tidstorage.damages import Finding
+from tidstorage.engines.filestorage import floors
 from tidstorage.errors import InterruptedRestore
 from tidstorage.journal import Floor
 from tidstorage.point import Point
@@ -51,5 +52,6 @@ def rebase(cluster: Cluster) -> Rebase:
             *damages.acceptances(cluster, done.accepted),
             Floor(done.floor, REASON),
         )
-        point.write_beside(done.floor, [each.data_file for each in cluster.storages])
+        files = {each.id: each.data_file for each in cluster.storages}
+        point.write_beside(floors.within(done.floor, files), files.values())
         return done

@@ -101,6 +101,16 @@ class TestCut:
             assert dropped.with_name(dropped.name + ".json").exists()
         assert not litter(files)
 
+    def test_what_saw_a_vote_that_was_given_up_is_kept(self, files, run):
+        """Its server forgot it; what comes next in the file tells, and is cut off."""
+        files.commit("a", seen={"b": files.last("b") + 5})
+        kept = files.vector()
+        files.commit("b", meant="b c")
+        files.close()
+        assert set(run(*files.arguments())["cut"]) == {"a", "b", "c"}
+        assert last_tids(files) == kept
+        assert not litter(files)
+
     def test_a_new_timeline_begins(self, files, run):
         old = Point(files.vector(), point.now(), "barrier", timeline=4)
         point.write_beside(old, [files.paths["b"]])

@@ -23,6 +23,7 @@ from tidstorage import stamp, tid
 from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage import copying, index, lock
 from tidstorage.engines.filestorage.extension import stamp_of
+from tidstorage.engines.filestorage.reading import DataFile
 from tidstorage.errors import ClusterRunning, EngineFailed, FileUnreadable, NoSpace
 
 
@@ -647,3 +648,26 @@ def test_where_tids_go_backwards_the_end_is_still_the_end(tmp_path):
     size = path.stat().st_size
     assert filestorage.truncate(path, filestorage.last_tid(path)) == size
     assert path.stat().st_size == size
+
+
+def test_a_vote_given_up_while_the_end_is_looked_for(filled, monkeypatch):
+    """The file gets shorter under its reader, and another vote begins."""
+    *_, before, last = judged(filled)
+    with filled.open("r+b") as stream:
+        stream.seek(last[1] + 16)
+        stream.write(b"c")
+    size = filled.stat().st_size
+    is_boundary = DataFile.is_boundary
+
+    def given_up_then(self, end):
+        found = is_boundary(self, end)
+        if end == size and found:
+            os.truncate(filled, last[1])
+            with filled.open("ab") as stream:
+                stream.write(b"a vote that begins")
+        return found
+
+    monkeypatch.setattr(DataFile, "is_boundary", given_up_then)
+    with DataFile(filled) as data_file:
+        assert next(data_file.backward()).tid == before[0]
+    assert filled.stat().st_size < size

@@ -16,6 +16,7 @@ from tidstorage.backup.examine import Examination
 from tidstorage.backup.moved import SourceMoved
 from tidstorage.backup.prepare import Preparation
 from tidstorage.cluster import Cluster, Storage
+from tidstorage.engines.filestorage import floors
 from tidstorage.errors import FileUnreadable, NotCoherent
 from tidstorage.journal import Damage
 from tidstorage.manifest import Manifest, StoredFile, StoredStorage
@@ -116,7 +117,8 @@ def leave_floor(cluster: Cluster, made: Manifest) -> None:
     stamped, is none to build on: the former one stays.
     """
     if not made.point.damage and made.point.verified:
-        point.write_beside(made.point, [each.data_file for each in cluster.storages])
+        files = {each.id: each.data_file for each in cluster.storages}
+        point.write_beside(floors.within(made.point, files), files.values())
 
 
 def note_damage(cluster: Cluster, made: Manifest) -> None:

@@ -1,11 +1,13 @@
 """The floor above which files are examined: a point, or a TID log's last vector."""
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tidstorage import point, tidlog
+from tidstorage.engines.filestorage import records
 from tidstorage.errors import FileUnreadable
 from tidstorage.point import HalfCommit, Point
 from tidstorage.tid import Vector
@@ -41,6 +43,20 @@ def choose(
     if added := paths.keys() - vector.keys():
         origin += f"; from their start: {', '.join(sorted(added))}"
     return Floor(vector, origin, found.damage)
+
+
+def within(found: Point, paths: Mapping[str, Path]) -> Point:
+    """The point as one to leave beside the files, which may end before it.
+
+    A server that was killed amid a vote reports that TID as its last one, and no
+    file ever holds it: a copy of the files would look too short.  Where a file
+    cannot be read, the point tells what it is to hold.
+    """
+    vector = dict(found.vector)
+    for storage in vector.keys() & paths.keys():
+        with contextlib.suppress(FileUnreadable):
+            vector[storage] = min(vector[storage], records.last_tid(paths[storage]))
+    return replace(found, vector=vector)
 
 
 def _renamed(vector: Vector, aliases: Mapping[str, str]) -> dict[str, int]:

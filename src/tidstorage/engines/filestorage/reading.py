@@ -237,11 +237,16 @@ class DataFile:
         if self.is_boundary(size):
             window = Window(self.descriptor)
             start = self._start_before(window, size)
-            assert start is not None
+            if start is None:
+                # A server has cut a vote off meanwhile, and others have begun.
+                return self._boundary_forward()
             if self._finished_at(window, start):
                 return size
             if self.is_boundary(start) and window.read(start + 16, 1) == VOTED:
                 return start
+        return self._boundary_forward()
+
+    def _boundary_forward(self) -> int:
         position = self._indexed_boundary()
         for record in self.forward(position):
             position = record.end

@@ -143,13 +143,16 @@ def cut_files(
     partial: bool = False,
     known_damage: Collection[HalfCommit] = (),
     accepted: Collection[bytes] = (),
+    ends: Vector | None = None,
 ) -> FilesCut:
     """The coherent cuts of {storage id: its file}, live or at rest.
 
     floor: {storage id: last TID of a known coherent cut}; without an entry, all
     of that file is examined.  known_damage: half commits whose proof may not be
     in the files.  accepted: ids of half commits that are taken as if
-    they had been meant for no other storages than those that hold them.
+    they had been meant for no other storages than those that hold them.  ends:
+    {storage id: TID}: up to it there never was another record, as where the ones
+    that followed were cut off.
 
     FloorNeeded where a file holds packed transactions above the floor; NotCoherent
     where one ends before it; UnknownStorage where a stamp names a storage that is
@@ -174,9 +177,17 @@ def cut_files(
                 "It is older than the floor; name an older one with --floor.",
             )
     _refuse_unseen_partners(tails, known)
+    unwritten = {
+        storage: _unwritten(tail, (ends or {}).get(storage, 0))
+        for storage, tail in tails.items()
+    }
     result = coherent_cut(
         accepting(
-            {storage: _records(tail) for storage, tail in tails.items()}, accepted
+            {
+                storage: _records(tail, unwritten[storage])
+                for storage, tail in tails.items()
+            },
+            accepted,
         ),
         known,
         retired=retired,
@@ -195,16 +206,22 @@ def cut_files(
         result.undecided,
         {
             storage: result.unstamped[storage]
-            - sum(each <= result.tolerant[storage] for each in tail.abandoned)
-            for storage, tail in tails.items()
+            - sum(each <= result.tolerant[storage] for each in unwritten[storage])
+            for storage in tails
         },
     )
 
 
-def _records(tail: Tail) -> list[Record]:
-    """What the cut is computed from; nothing can be missing of abandoned votes."""
+def _unwritten(tail: Tail, end: int) -> Sequence[int]:
+    """TIDs that others may have seen, and that belong to no record."""
+    last = max([tail.floor.tid, *(each.tid for each in tail.records), *tail.abandoned])
+    return [*tail.abandoned, end] if end > last else tail.abandoned
+
+
+def _records(tail: Tail, unwritten: Sequence[int]) -> list[Record]:
+    """What the cut is computed from; nothing can be missing of what is unwritten."""
     return sorted(
-        [*(each.record for each in tail.records), *map(Record, tail.abandoned)],
+        [*(each.record for each in tail.records), *map(Record, unwritten)],
         key=lambda each: each.tid,
     )
 

@@ -15,6 +15,7 @@ from typing import Any
 from tidstorage import durable, tid
 from tidstorage.engines.filestorage import index, lock
 from tidstorage.engines.filestorage.copying import errors_named, save_range
+from tidstorage.engines.filestorage.layout import FINISHED, HEADER
 from tidstorage.engines.filestorage.reading import DataFile
 from tidstorage.errors import EngineFailed
 
@@ -49,6 +50,22 @@ def truncate_held(path: Path, last: int, keep: Path | None) -> int:
         if position < size:
             cut_off(path, position)
     return position
+
+
+def end_before(dropped: Path) -> int:
+    """Up to which TID there was nothing between what was kept and what was dropped.
+
+    0 where nothing finished was dropped: what others saw of a vote tells nothing.
+    """
+    try:
+        with dropped.open("rb") as stream:
+            header = stream.read(HEADER.size)
+    except FileNotFoundError:
+        return 0
+    if len(header) < HEADER.size:
+        return 0
+    first, _, status, *_ = HEADER.unpack(header)
+    return int(first) - 1 if status in FINISHED else 0
 
 
 def save_dropped(
