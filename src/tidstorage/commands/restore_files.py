@@ -4,6 +4,7 @@ With ``-c`` the files are those that a configuration of the original names.
 """
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -200,3 +201,7 @@ def describe_plan(outcome: Outcome, dry_run: bool) -> None:
             )
     if not dry_run:
         console.print_line(f"The files are now at point {plan.point.id}.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
