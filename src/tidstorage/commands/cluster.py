@@ -22,10 +22,13 @@ VERBS = (
     "check",
     "backup",
     "backups",
+    "verify",
+    "prune",
     "restore",
     "points",
     "damage",
     "rebase",
+    "pack",
     "cron",
     "demo",
 )

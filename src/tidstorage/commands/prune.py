@@ -1,0 +1,59 @@
+"""``bin/cluster prune``: remove the sets that nobody wants to keep any more."""
+
+import argparse
+from typing import Any
+
+from tidstorage.cluster import Cluster
+from tidstorage.commands import console
+from tidstorage.local_time import local
+from tidstorage.prune.perform import Report, prune
+
+HELP = "Remove the backup sets that [retention] does not keep."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be removed, and why not"
+    )
+
+
+def run(options: argparse.Namespace, cluster: Cluster) -> int:
+    """Prune and say what went and what stays."""
+    report = prune(cluster, dry_run=options.dry_run)
+    if options.json:
+        console.print_json(_as_json(report))
+    else:
+        _describe(report, options.dry_run)
+    return 0
+
+
+def _describe(report: Report, dry_run: bool) -> None:
+    would = "would be " if dry_run else ""
+    for set_id in report.ended:
+        console.print_line(f"{would}ended: the removal of set {set_id}, begun before")
+    if report.removed:
+        console.print_table(
+            (f"{would}removed", "kind", "point"),
+            [
+                (each.manifest.id, each.manifest.kind, local(each.manifest.point.time))
+                for each in report.removed
+            ],
+        )
+    else:
+        console.print_line("No set goes.")
+    console.print_table(
+        ("kept", "why"),
+        [(each, ", ".join(why)) for each, why in reversed([*report.kept.items()])],
+    )
+    console.print_line(f"{report.freed:,} bytes {would}freed")
+
+
+def _as_json(report: Report) -> dict[str, Any]:
+    return {
+        "removed": [each.manifest.id for each in report.removed],
+        "ended": list(report.ended),
+        "kept": {each: list(why) for each, why in report.kept.items()},
+        "freed": report.freed,
+    }
