@@ -2,14 +2,16 @@
 
 import argparse
 import json
-import logging
 import signal
 import sys
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from torture.rounds import Round
+from torture.rounds import run_round
 
 
 def main() -> int:
@@ -17,6 +19,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=10, metavar="N")
     parser.add_argument("--seed", type=int, default=1, metavar="S")
     parser.add_argument("--only", type=int, metavar="ROUND", help="just this round")
+    parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="so many rounds at a time"
+    )
     parser.add_argument(
         "--results", type=Path, metavar="FILE", help="append a JSON line a round here"
     )
@@ -37,13 +42,10 @@ def torture(options: argparse.Namespace) -> list[dict[str, Any]]:
     # Nothing that was started is to outlive us.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    # What the broken files of a judge's control look like is no news.
-    logging.disable(logging.CRITICAL)
     reports = []
     numbers = range(options.rounds) if options.only is None else [options.only]
     try:
-        for number in numbers:
-            report = Round(number, options.seed).run().to_json()
+        for report in run_rounds(numbers, options.seed, options.jobs):
             reports.append(report)
             line = json.dumps(report)
             print(line, flush=True)
@@ -53,6 +55,24 @@ def torture(options: argparse.Namespace) -> list[dict[str, Any]]:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
     return reports
+
+
+def run_rounds(
+    numbers: Iterable[int], seed: int, jobs: int
+) -> Iterator[dict[str, Any]]:
+    """Their reports, as they come."""
+    if jobs == 1:
+        for number in numbers:
+            yield run_round(number, seed)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        pending = [pool.submit(run_round, number, seed) for number in numbers]
+        try:
+            for each in as_completed(pending):
+                yield each.result()
+        finally:
+            # What runs is brought to its end; nothing else begins.
+            pool.shutdown(cancel_futures=True)
 
 
 def print_summary(reports: list[dict[str, Any]]) -> None:

@@ -7,6 +7,8 @@ each, which survives the kill.
 import contextlib
 import os
 import random
+import signal
+import tempfile
 import threading
 import time
 from typing import Any
@@ -46,6 +48,27 @@ class Refusing:
     abort = tpc_begin = commit = tpc_finish = tpc_abort = _nothing
 
 
+class Dying:
+    """A resource that dies by SIGKILL, after the first storage has finished.
+
+    The others have agreed by then, and never get their part.
+    """
+
+    def __init__(self, connections: list[Any]) -> None:
+        self._key = f"{min(each.sortKey() for each in connections)}~"
+
+    def sortKey(self) -> str:
+        return self._key
+
+    def tpc_finish(self, transaction: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def _nothing(self, transaction: Any) -> None:
+        pass
+
+    abort = tpc_begin = commit = tpc_vote = tpc_abort = _nothing
+
+
 class Worker(threading.Thread):
     """Transactions one after another, in a thread."""
 
@@ -61,6 +84,8 @@ class Worker(threading.Thread):
         self.acknowledged: list[bank.Seen] = []
         self.tm = transaction.TransactionManager(explicit=self.chance.random() < 0.3)
         self.connection: Any = None
+        # Some as fast as they can; all so would only measure the machine.
+        self.pause = self.chance.choice((0.0, 0.01, 0.03))
 
     #: What any thread of this process has read, and others may write down.
     known: dict[tuple[str, str], int] = {}
@@ -93,6 +118,7 @@ class Worker(threading.Thread):
             if outcome not in ("committed", "aborted"):
                 self.forget()
                 time.sleep(0.01)
+            time.sleep(self.pause)
             self.number += 1
 
     def forget(self) -> None:
@@ -115,13 +141,17 @@ class Worker(threading.Thread):
             each: self.connection.get_connection(each).root() for each in self.databases
         }
         written = [each for each in roots if each in self.request["written"]]
-        wanted = chance.choices((1, 2, len(written)), (3, 6, 1))[0]
+        dies = self.request["dies"]
+        wanted = 2 if dies else chance.choices((1, 2, len(written)), (3, 6, 1))[0]
         group = chance.sample(written, min(wanted, len(written)))
         seen, memo = self.look_around(roots)
         self.write(roots, group, seen, memo)
         self.tm.get().setExtendedInfo(
             bank.EXTENSION, (self.worker, self.number + 1, tuple(sorted(group)), seen)
         )
+        if dies:
+            connections = [self.connection.get_connection(each) for each in group]
+            self.tm.get().join(Dying(connections))
         fate = chance.random()
         if fate < 0.05:
             self.tm.abort()
@@ -170,7 +200,9 @@ class Worker(threading.Thread):
         chance = self.chance
         number = self.number + 1
         amount = chance.randrange(1, 10)
-        deltas = [-amount, amount] if len(group) > 1 else []
+        # Accounts are in every transaction's way: without them some can be undone.
+        moves = len(group) > 1 and not (self.request["dies"] and chance.random() < 0.5)
+        deltas = [-amount, amount] if moves else []
         for place, storage in enumerate(group):
             root = roots[storage]
             delta = deltas[place] if place < len(deltas) else 0
@@ -219,6 +251,8 @@ def run(request: dict[str, Any]) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     request["outcomes"] = os.open(f"{base}.outcomes", flags)
+    # Blobs that a kill leaves behind go with the round's folder.
+    tempfile.tempdir = request["folder"]
     tidstorage.install(request["daemon"])
     while True:
         try:

@@ -1,28 +1,31 @@
 """What happens to a site while the load runs, at random moments."""
 
 import contextlib
+import functools
 import os
 import random
 import shutil
 import signal
-import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from real import wait_until
 from ZEO.ClientStorage import ClientStorage
 from ZODB.TimeStamp import TimeStamp
 
 from tidstorage import barrier, point
 from tidstorage.errors import BarrierFailed
+from torture.operator import Operator
 from torture.site import PATIENCE, Process, Server, Site
 
 CLIENTS = 3
 #: What happens in every stretch, each at its moment.
 ALWAYS = (
     "kill_client",
+    "tear",
     "hang_and_kill_server",
     "delay_and_kill",
     "delay_and_kill",
@@ -46,14 +49,24 @@ WEIGHTS = {
     "pack": 2,
     "copy": 3,
     "back_up": 1,
+    "acknowledge": 1,
+    "undo": 1,
+    "rebase": 1,
 }
 
 
 class Events:
     """One stretch of load on a site; ``counts`` tells what happened."""
 
-    def __init__(self, site: Site, chance: random.Random, counts: Counter[str]) -> None:
+    def __init__(
+        self,
+        site: Site,
+        chance: random.Random,
+        counts: Counter[str],
+        operator: Operator,
+    ) -> None:
         self.site = site
+        self.operator = operator
         self.chance = chance
         self.counts = counts
         self.faults: list[str] = []
@@ -103,9 +116,9 @@ class Events:
                 function()
             except Exception as error:
                 # A defect of this harness or of a tool: the round tells.
-                self.faults.append(f"{function.__qualname__}: {error!r}")
+                self.faults.append(f"{_name(function)}: {error!r}")
 
-        job = threading.Thread(target=work, daemon=True, name=function.__qualname__)
+        job = threading.Thread(target=work, daemon=True, name=_name(function))
         job.start()
         self._jobs.append(job)
 
@@ -142,6 +155,16 @@ class Events:
             time.sleep(hang)
         client.kill()
         self.counts["kills of clients"] += 1
+        self.site.start_client(number, self.written)
+
+    def tear(self) -> None:
+        """A client that dies amid a commit: one half commit at least, for sure."""
+        number = self.chance.randrange(CLIENTS)
+        self.site.clients[number].kill()
+        self.site.start_client(number, self.written, dies=True)
+        dying = self.site.clients[number]
+        wait_until(lambda: not dying.runs(), "a client dies amid a commit", PATIENCE)
+        self.counts["deaths between two finishes"] += 1
         self.site.start_client(number, self.written)
 
     def stop_client(self) -> None:
@@ -325,34 +348,32 @@ class Events:
             time.sleep(self.chance.uniform(0, pause) if pause else 0)
         return folder
 
+    # What an operator does
+
     def back_up(self) -> None:
         self._job(self._back_up)
 
     def _back_up(self) -> None:
         if self._whole.acquire(timeout=5):
             try:
-                self.backed_up(0.1)
+                self.operator.back_up(0.1)
             finally:
                 self._whole.release()
 
-    def backed_up(self, killed: float = 0) -> bool:
-        """Run bin/cluster backup; killed: with this chance, amid its work."""
-        process = subprocess.Popen(
-            [self.site.cluster.bin_directory / "cluster", "backup"],
-            cwd=self.site.folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        if self.chance.random() < killed:
-            time.sleep(self.chance.uniform(0.3, 1.5))
-            process.kill()
-            self.counts["kills of backups"] += 1
-        _, said = process.communicate(timeout=PATIENCE)
-        if process.returncode == 0:
-            self.counts["backups"] += 1
-        elif process.returncode > 0:
-            self.counts[f"refused backups ({process.returncode})"] += 1
-            if "Traceback" in said or process.returncode in (1, 2):
-                self.faults.append(f"backup: {said[-800:]}")
-        return process.returncode == 0
+    def acknowledge(self) -> None:
+        self._operate(self.operator.acknowledge)
+
+    def undo(self) -> None:
+        self._operate(self.operator.undo)
+
+    def rebase(self) -> None:
+        self._operate(self.operator.rebase)
+
+    def _operate(self, verb: Callable[[float], object]) -> None:
+        self._job(functools.partial(verb, 0.15))
+
+
+def _name(function: Callable[..., object]) -> str:
+    if isinstance(function, functools.partial):
+        function = function.func
+    return function.__qualname__

@@ -6,8 +6,9 @@ the 16 bytes of the commit id, since that is how our tools name what is torn.
 
 import ast
 import contextlib
+import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ from torture import bank
 from torture.bank import Key, Seen
 
 Vector = Mapping[str, int]
+#: {(storage, transaction): TID of the record that undid it there}.
+Undone = Mapping[tuple[str, Key], int]
+#: What our tool calls an undo, see `tidstorage.undoing`.
+_UNDO = re.compile("undo half commit ([0-9a-f]{32})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +41,13 @@ class Record:
 class History:
     """All records of a timeline, those that packs removed too.
 
-    records: {storage: {key: record}}.  ends: {storage: last TID}.
+    records: {storage: {key: record}}.  ends: {storage: last TID}.  An undo is a
+    transaction like others, and is said in ``undone`` besides.
     """
 
     records: dict[str, dict[Key, Record]]
     ends: dict[str, int]
+    undone: dict[tuple[str, Key], int] = field(default_factory=dict)
 
     def torn(self) -> dict[Key, frozenset[str]]:
         """{key: storages that lack it}; nobody may be writing any more."""
@@ -48,7 +55,9 @@ class History:
         for held in self.records.values():
             for key, record in held.items():
                 missing = [
-                    each for each in record.storages if key not in self.records[each]
+                    each
+                    for each in record.storages
+                    if key not in self.records[each] and (each, key) not in self.undone
                 ]
                 if missing:
                     found[key] = frozenset(missing)
@@ -65,6 +74,7 @@ class History:
 def read_history(files: Mapping[str, Iterable[Path]]) -> History:
     """files: for each storage those before its packs, and the present one last."""
     history = History({each: {} for each in files}, dict.fromkeys(files, 0))
+    undos: list[tuple[str, str, Record]] = []
     for storage, paths in files.items():
         for path in paths:
             iterator = FileIterator(str(path))
@@ -72,6 +82,10 @@ def read_history(files: Mapping[str, Iterable[Path]]) -> History:
                 for each in iterator:
                     tid = int.from_bytes(each.tid, "big")
                     history.ends[storage] = tid
+                    commit = each.extension.get("tids", b"")[1:17].hex()
+                    if undo := _UNDO.fullmatch(each.description.decode()):
+                        record = Record(tid, (f"undo {commit}", 0), (), (), commit)
+                        undos.append((storage, undo[1], record))
                     said = each.extension.get(bank.EXTENSION)
                     if said is None:
                         continue
@@ -81,9 +95,25 @@ def read_history(files: Mapping[str, Iterable[Path]]) -> History:
                         (worker, number),
                         tuple(storages),
                         tuple(tuple(one) for one in seen),
-                        each.extension.get("tids", b"")[1:17].hex(),
+                        commit,
                     )
+    _add_undos(history, undos)
     return history
+
+
+def _add_undos(history: History, undos: list[tuple[str, str, Record]]) -> None:
+    """An undo belongs to all storages that hold what it undoes."""
+    keys = history.commits()
+    for storage, commit, record in undos:
+        key = keys.get(commit)
+        if key is None:
+            # Packed away since: nothing is left to see of it.
+            continue
+        held = tuple(
+            each for each, records in history.records.items() if key in records
+        )
+        history.records[storage][record.key] = replace(record, storages=held)
+        history.undone[storage, key] = record.tid
 
 
 def faults_of_vector(
@@ -120,21 +150,29 @@ def faults_of_vector(
 
 @dataclass(slots=True)
 class State:
-    """What the objects of a set of files say; ``unreadable``: in words."""
+    """What the objects of a set of files say; ``unreadable``: in words.
+
+    ends: {storage: last TID}.
+    """
 
     entries: dict[str, dict[Key, "Entry"]] = field(default_factory=dict)
     balances: dict[str, int] = field(default_factory=dict)
     unreadable: dict[Key, str] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
+    ends: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a ledger, as it was read; citation: "", or what is wrong."""
+    """One entry of a ledger, as it was read.
+
+    cited: where what it refers to was made.  wrong: what is wrong with it, or "".
+    """
 
     storages: tuple[str, ...]
     seen: tuple[Seen, ...]
     delta: int
+    cited: tuple[str, Key] | None = None
     wrong: str = ""
 
 
@@ -150,6 +188,7 @@ def read_state(
             opened = FileStorage(
                 str(path), read_only=True, blob_dir=folder and str(folder)
             )
+            state.ends[storage] = int.from_bytes(opened.lastTransaction(), "big")
             database = DB(opened, database_name=storage, databases=databases)
             stack.callback(database.close)
         connection = databases[next(iter(files))].open()
@@ -178,10 +217,18 @@ def _read_storage(state: State, storage: str, root: Any, with_blobs: bool) -> No
                     tuple(entry.storages),
                     tuple(entry.seen),
                     entry.delta,
+                    _cited_by(entry),
                     _fault_of(entry, with_blobs),
                 )
             except POSKeyError as error:
                 state.unreadable[key] = f"{key} on {storage}: {error!r}"
+
+
+def _cited_by(entry: Any) -> tuple[str, Key] | None:
+    if entry.cited is None:
+        return None
+    worker, number, storage = entry.cited[1].split()
+    return storage, (worker, int(number))
 
 
 def _fault_of(entry: Any, with_blobs: bool) -> str:
@@ -205,10 +252,24 @@ def _fault_of(entry: Any, with_blobs: bool) -> str:
     return ""
 
 
-def faults_of_state(state: State, torn: Mapping[Key, frozenset[str]]) -> list[str]:
-    """What is broken in a restored set; torn: half commits it may hold, and lack."""
+def faults_of_state(
+    state: State,
+    torn: Mapping[Key, frozenset[str]],
+    undone: Undone,
+    taken_back: Undone,
+) -> list[str]:
+    """What is broken in a restored set.
+
+    torn: half commits it may hold, and lack.  undone: what may be missing, since
+    it was undone.  taken_back: what is, where the set reaches so far.
+    """
     found = list(state.broken)
     found += [text for key, text in state.unreadable.items() if key not in torn]
+    found += [
+        f"{key} on {storage}: undone by {tid:#x}, and is there"
+        for (storage, key), tid in taken_back.items()
+        if tid <= state.ends[storage] and key in state.entries[storage]
+    ]
     missing_money = 0
     for storage, entries in state.entries.items():
         expected = bank.ACCOUNTS * bank.OPENING_BALANCE + sum(
@@ -232,18 +293,29 @@ def faults_of_state(state: State, torn: Mapping[Key, frozenset[str]]) -> list[st
                 for other in entry.storages
                 if key not in state.entries[other]
                 and other not in torn.get(key, frozenset())
+                and (other, key) not in undone
             ]
             found += [
                 f"{key} on {storage}: saw {other} {worker} {number}, not there"
                 for other, worker, number in entry.seen
                 if (worker, number) not in state.entries[other]
+                and (other, (worker, number)) not in undone
             ]
-            if entry.wrong and key not in torn:
+            if entry.wrong and key not in torn and entry.cited not in undone:
                 found.append(f"{key} on {storage}: {entry.wrong}")
     total = sum(state.balances.values()) - missing_money
     if total != len(state.entries) * bank.ACCOUNTS * bank.OPENING_BALANCE:
         found.append(f"the total balance is {total}")
     return found
+
+
+def dangling_after_undo(state: State, undone: Undone) -> int:
+    """Number of references to what was taken back after it had been read."""
+    return sum(
+        bool(entry.wrong) and entry.cited in undone
+        for entries in state.entries.values()
+        for entry in entries.values()
+    )
 
 
 def size(state: State) -> int:

@@ -1,10 +1,11 @@
 """One round: a bank on a new site, tortured, then cut and restored, and judged."""
 
-import json
+import logging
 import random
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from real import wait_until
 from tidstorage import barrier, point
 from tidstorage.commands import restore_files
 from tidstorage.point import Point
-from torture import judge
+from torture import judge, published
 from torture.events import Events
+from torture.operator import Operator
 from torture.report import Report
 from torture.site import PATIENCE, Site
 from torture.tools import Cutter, cut_by_our_tool, run_cluster, run_tool
@@ -44,6 +46,10 @@ class Round:
         self.chance = random.Random(self.report.seed)
         self.cut = cut
         self.known = Known()
+        self.asked: set[str] = set()
+        self.timeline = 0
+        self.said: set[str] = set()
+        self.rebased = False
         self.others = others
         self.restored = restored
         self.counts = self.report.counts
@@ -89,26 +95,40 @@ class Round:
     def _stretch(self, site: Site) -> Verdict:
         """Load and events, then standstill, and everything is judged."""
         self.counts["timelines"] += 1
-        events = Events(site, self.chance, self.counts)
-        length = len(_journal(site))
+        operator = Operator(site, self.chance, self.counts)
+        events = Events(site, self.chance, self.counts, operator)
+        length = len(published.journal(site))
+        timeline = _timeline(site)
+        # Where there was nothing to cut the daemon goes on, and begins nothing.
+        if timeline != self.timeline:
+            self.timeline, self.said = timeline, set()
         told = _told(site)
         log = site.cluster.daemon.tid_log
         logged = (log.stat().st_ino, log.stat().st_size) if log.exists() else (0, 0)
         site.daemon.start()
-        copy = self._load(site, events)
+        copy = self._load(site, events, length)
         self._end_site(site)
-        self.report.violate("harness or tool", events.faults)
-        for each in site.files.values():
-            events.keep_packed(each)
+        self.report.violate("harness or tool", events.faults + operator.faults)
         history = judge.read_history(_all_files(site))
         self.counts["half commits"] += len(history.torn().keys() - self.known.torn)
-        self.known.add(history)
+        self.counts["half commits undone"] += len(
+            {key for _, key in history.undone} - {key for _, key in self.known.undone}
+        )
+        lines = published.journal(site)
+        self.asked |= operator.asked
+        self.rebased |= operator.rebased
+        self.known.add(history, published.accepted(lines))
         verdict = Verdict(self.report, site, history, self.known, self.cut)
-        verdict.points(_journal(site)[length:], self.counts["timelines"] > 1)
+        self.said = verdict.journal(
+            lines[length:],
+            self.asked,
+            said=self.said,
+            restored=self.counts["timelines"] > 1,
+            rebased=self.rebased,
+        )
         same = log.stat().st_ino == logged[0]
         verdict.vectors("TID log", judge.read_tid_log(log, logged[1] if same else 0))
         verdict.vectors("barrier", events.barriers)
-        verdict.floor()
         verdict.outcomes(_told(site) - told)
         for each in (*events.copies, copy):
             verdict.copy(each)
@@ -116,7 +136,7 @@ class Round:
         verdict.sets()
         return verdict
 
-    def _load(self, site: Site, events: Events) -> Path:
+    def _load(self, site: Site, events: Events, length: int) -> Path:
         """From the first client's start to standstill; the last copies."""
         events.start_load()
         wait_until(lambda: _is_under_way(site), "every client commits", PATIENCE)
@@ -125,31 +145,44 @@ class Round:
         events.run(self.others)
         copy = events.copy_files("last-copy", pause=0.1)
         events.stop_load(kill=self.chance.random() < 0.7)
-        self._settle(site)
-        if not self.counts["backups"] and not events.backed_up():
+        for each in site.files.values():
+            events.keep_packed(each)
+        events.operator.tidy_up()
+        self._settle(site, length)
+        if not self.counts["backups"] and not events.operator.back_up():
             self.report.violate("backup", ["none succeeded"])
         return copy
 
-    def _settle(self, site: Site) -> None:
-        """The daemon has to cover all that is there, and to say so."""
+    def _settle(self, site: Site, length: int) -> None:
+        """The daemon has to cover all that is there, and to write down what is torn.
+
+        length: of the journal, when the stretch began.
+        """
         for server in site.servers.values():
             with server.lock:
                 assert server.runs(), f"{server.name} does not run"
         assert site.daemon.runs(), "the daemon does not run"
-        ends: dict[str, int] = {}
+        lacking = ""
+        size = -1
+        history: judge.History | None = None
 
         def covered() -> bool:
-            ends.clear()
-            ends.update(judge.read_history(_present_files(site)).ends)
-            return site.dump() == ends
+            nonlocal lacking, size, history
+            # The last words of a killed client may be under way still.
+            now = sum(each.stat().st_size for each in site.files.values())
+            if history is None or now != size:
+                size, history = now, judge.read_history(_all_files(site))
+            lines = published.journal(site)
+            lacking = _lacking(
+                history, site, lines[length:], published.accepted(lines), self.said
+            )
+            return not lacking
 
         began = time.monotonic()
         try:
             wait_until(covered, "the point covers all", SETTLING)
         except AssertionError:
-            self.report.violate(
-                "daemon", [f"its point {site.dump()} stays below {ends}"]
-            )
+            self.report.violate("daemon", [f"once nobody writes: {lacking}"])
         self.counts["settling, in ms"] += round(1000 * (time.monotonic() - began))
 
     def _end_site(self, site: Site) -> None:
@@ -174,7 +207,9 @@ class Round:
                 restore_files.main, ["--cluster-file", str(site.file), f"--{policy}"]
             )
             self.counts["restores by cuts in place"] += 1
-        verdict.state("in place", policy, site.files, site.blobs)
+        verdict.state(
+            "in place", policy, site.files, verdict.may_hold(policy), site.blobs
+        )
         for path in site.files.values():
             for each in path.parent.glob("*.packed-*"):
                 each.unlink()
@@ -185,14 +220,21 @@ class Round:
             self.counts[f"client: {outcome}"] += 1
 
 
+def run_round(number: int, seed: int) -> dict[str, Any]:
+    """One, as a line of the results; in a process that does nothing else."""
+    # What the broken files of a judge's control look like is no news.
+    logging.disable(logging.CRITICAL)
+    return Round(number, seed).run().to_json()
+
+
 def _is_under_way(site: Site) -> bool:
     """Whether each client has had its first answer."""
     begun = {worker.partition(".")[0] for worker, *_ in site.outcomes()}
     return all(each.name in begun for each in site.clients.values())
 
 
-def _present_files(site: Site) -> dict[str, list[Path]]:
-    return {storage: [path] for storage, path in site.files.items()}
+def _timeline(site: Site) -> int:
+    return max(point.read(point.beside(each)).timeline for each in site.files.values())
 
 
 def _all_files(site: Site) -> dict[str, list[Path]]:
@@ -209,11 +251,20 @@ def _told(site: Site) -> set[tuple[judge.Key, str]]:
     }
 
 
-def _journal(site: Site) -> list[dict[str, Any]]:
-    if not site.journal.exists():
-        return []
-    return [
-        json.loads(line)
-        for line in site.journal.read_bytes().splitlines(keepends=True)
-        if line.endswith(b"\n")
-    ]
+def _lacking(
+    history: judge.History,
+    site: Site,
+    lines: Sequence[published.Line],
+    accepted: set[str],
+    said: set[str],
+) -> str:
+    """What the daemon has not said yet of what is there; "" where it has said all."""
+    present = published.of_present_timeline(lines)
+    if unnamed := published.unnamed(history, present, accepted | said):
+        return f"half commits {unnamed} are not named"
+    points = [each for each in present if each["kind"] == "point"]
+    named = {half["commit"] for each in points[-1:] for half in each["damage"]}
+    if named & accepted:
+        return f"half commits {named & accepted} are named, and were accepted"
+    point = site.dump()
+    return "" if point == history.ends else f"{point} stays below {history.ends}"

@@ -90,6 +90,9 @@ class Client:
         assert self._process.pid is not None
         os.kill(self._process.pid, number)
 
+    def runs(self) -> bool:
+        return self._process.is_alive()
+
     def kill(self) -> None:
         self._process.kill()
         self._process.join(30)
@@ -215,6 +218,8 @@ class Site:
     def _configure_daemon(self) -> None:
         """It reaches the servers through links, and logs every point."""
         path = self.cluster.daemon.configuration
+        #: Whether it can read any file, and the point beside it.
+        self.daemon_sees_files = False
         lines = []
         for line in path.read_text().splitlines():
             if line.startswith("burst-period"):
@@ -223,8 +228,11 @@ class Site:
                 if line.strip() == f"server 127.0.0.1:{server.address[1]}":
                     line = f"  server 127.0.0.1:{self.daemon_links[name].address[1]}"
             # What it can read from the files it does not have to ask for.
-            if not (line.strip().startswith("path ") and self.chance.random() < 0.5):
-                lines.append(line)
+            names_file = line.strip().startswith("path ")
+            if names_file and self.chance.random() < 0.5:
+                continue
+            self.daemon_sees_files |= names_file
+            lines.append(line)
         path.write_text("\n".join(lines) + "\n")
 
     def start_servers(self) -> None:
@@ -233,12 +241,17 @@ class Site:
         for server in self.servers.values():
             server.wait()
 
-    def start_client(self, number: int, written: list[str]) -> None:
-        """A new process, under a name that none had before."""
+    def start_client(
+        self, number: int, written: list[str], *, dies: bool = False
+    ) -> None:
+        """A new process, under a name that none had before.
+
+        dies: in its first transaction over two storages, between them.
+        """
         self._generations[number] += 1
         name = f"c{number}-{self._generations[number]}"
         opened = self.storages
-        if self.chance.random() < 0.25:
+        if not dies and self.chance.random() < 0.25:
             opened = self.chance.sample(opened, len(opened) - 1)
         request = {
             "name": name,
@@ -251,7 +264,8 @@ class Site:
             },
             "written": [each for each in written if each in opened],
             "blobs": [each for each in BLOBS if each in opened],
-            "threads": self.chance.randrange(1, 3),
+            "threads": 1 if dies else self.chance.randrange(1, 3),
+            "dies": dies,
         }
         self.clients[number] = Client(request)
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ from tidstorage import point
 from tidstorage.commands import cut as cut_command
 from tidstorage.commands import restore_files
 from tidstorage.errors import Damaged
-from torture import judge
-from torture.judge import History, Key
+from torture import judge, published
+from torture.judge import History, Key, State
+from torture.published import JournalVerdict, Line
 from torture.report import Report
 from torture.site import Site
 from torture.tools import Cutter, ToolFailed, named, run_cluster, run_tool
@@ -23,10 +24,22 @@ class Known:
     def __init__(self) -> None:
         self.torn: dict[Key, frozenset[str]] = {}
         self.commits: dict[Key, str] = {}
+        self.accepted: set[str] = set()
+        self.undone: dict[tuple[str, Key], int] = {}
 
-    def add(self, history: History) -> None:
+    def add(self, history: History, accepted: set[str]) -> None:
         self.torn.update(history.torn())
         self.commits.update({key: each for each, key in history.commits().items()})
+        self.accepted |= accepted
+        self.undone.update(history.undone)
+
+    def accepted_ones(self) -> dict[Key, frozenset[str]]:
+        """Half commits that count as whole."""
+        return {
+            key: missing
+            for key, missing in self.torn.items()
+            if self.commits[key] in self.accepted
+        }
 
 
 class Verdict:
@@ -45,71 +58,27 @@ class Verdict:
 
     # What was published, and told
 
-    def points(self, lines: list[dict[str, Any]], restored: bool) -> None:
-        """Points in these lines of the journal are coherent, and name all damage.
-
-        restored: whether the files were.  A daemon that cannot see the files goes
-        on from its last point before it finds out from the servers: counted.
-        """
-        begun = [at for at, line in enumerate(lines) if line["kind"] == "timeline"]
-        if begun and not restored:
-            self.report.violate("daemon", ["a new timeline, and nobody restored"])
-        lost = lines[: begun[-1]] if begun else []
-        self.counts["points of a lost timeline"] += sum(
-            line["kind"] == "point" for line in lost
-        )
-        said: set[str] = set()
-        previous: dict[str, int] = {}
-        for line in lines[len(lost) :]:
-            if line["kind"] == "damage":
-                said.add(line["commit"])
-                self._half_commit("journal", line)
-            if line["kind"] != "point":
-                continue
-            self.counts["points"] += 1
-            vector = judge.named_vector(line["vector"])
-            for half in line["damage"]:
-                said.add(half["commit"])
-                self._half_commit("point", half)
-            if line["source"] == "barrier":
-                below = self._torn_in(vector) - said
-                said |= below
-                self.counts["bootstraps"] += 1
-                self.counts["half commits below a bootstrap, not named"] += len(below)
-            faults = judge.faults_of_vector(self.history, vector, said, {})
-            if any(vector[each] < tid for each, tid in previous.items()):
-                faults.append(f"went back from {previous}")
-            previous = vector
-            ends = self.history.ends
-            above = [each for each, tid in vector.items() if tid > ends[each]]
-            if above and self.site.deployed:
-                faults.append(f"above the end of {above}")
-            self.counts["points above the end"] += bool(above)
-            self.report.violate(f"point {line['id']}", faults)
-        self.report.violate(
-            "daemon",
-            [
-                f"half commit {key} ({self.known.commits[key]}) is not named"
-                for key in self.torn
-                if self.known.commits[key] not in said
-            ],
-        )
-
-    def _torn_in(self, vector: Mapping[str, int]) -> set[str]:
-        """Commits that a vector holds a part of, and that are torn."""
-        return {
-            held[key].commit
-            for key in self.torn
-            for storage, held in self.history.records.items()
-            if key in held and held[key].tid <= vector.get(storage, 0)
-        }
-
-    def floor(self) -> None:
-        """The point beside the files is one to build on: nothing in it is torn."""
-        for storage, path in self.site.files.items():
-            below = self._torn_in(point.read(point.beside(path)).vector)
-            if below:
-                self.report.violate(f"floor of {storage}", [f"holds {sorted(below)}"])
+    def journal(
+        self,
+        lines: Sequence[Line],
+        asked: set[str],
+        *,
+        said: Set[str],
+        restored: bool,
+        rebased: bool,
+    ) -> set[str]:
+        """See `JournalVerdict`; what has been said of this timeline now."""
+        verdict = JournalVerdict(self.report, self.site, self.history, lines)
+        verdict.judge(restored, said)
+        verdict.beside()
+        verdict.acceptances(asked, rebased)
+        try:
+            damage = json.loads(run_cluster(self.site.file, "damage", "--json"))
+        except ToolFailed as error:
+            self.report.violate("damage", [str(error)])
+        else:
+            verdict.damage(damage)
+        return verdict.said
 
     def vectors(self, where: str, vectors: list[dict[str, int]]) -> None:
         """Coherent, whatever half commits they hold."""
@@ -132,23 +101,13 @@ class Verdict:
             if outcome not in ("committed", "unknown") and key in there:
                 self.report.violate("client", [f"{key} was {outcome}, and is there"])
 
-    def _half_commit(self, where: str, half: Mapping[str, Any]) -> None:
-        """What is called one has a record somewhere, and none where it lacks it."""
-        key = self.history.commits().get(half["commit"])
-        if key is None:
-            self.report.violate(where, [f"half commit {half['commit']} is nowhere"])
-            return
-        came = [each for each in half["missing"] if key in self.history.records[each]]
-        if came:
-            self.report.violate(where, [f"half commit {key} came after all: {came}"])
-        self.counts["half commits judged"] += 1
-
     # Cuts of copies, and of what is left
 
     def copy(self, copy: Path) -> None:
         """A set of copies, taken one after another while the load ran."""
         files = {each: copy / f"{each}.fs" for each in self.site.storages}
-        if judge.faults_of_state(judge.read_state(files), {}):
+        uncut = judge.read_state(files)
+        if judge.faults_of_state(uncut, {}, self.known.undone, {}):
             self.counts["copies torn without a cut"] += 1
         self._cuts("copy", files)
         self.counts["cut copies"] += 1
@@ -165,7 +124,8 @@ class Verdict:
 
     def _cuts(self, where: str, files: Mapping[str, Path]) -> None:
         """Both cuts of a set of files, each on copies of its own."""
-        floor = point.read(point.beside(next(iter(files.values())))).vector
+        beside = [point.read(point.beside(each)) for each in files.values()]
+        floor = min(beside, key=lambda each: (each.timeline, each.time)).vector
         try:
             said = json.loads(run_tool(cut_command.main, [*named(files), "--json"]))
         except ToolFailed as error:
@@ -173,7 +133,9 @@ class Verdict:
             return
         self._refusal(where, files, bool(said["half_commits"]))
         for half in said["half_commits"]:
-            self._half_commit(where, half)
+            JournalVerdict(self.report, self.site, self.history, ()).half_commit(
+                where, half
+            )
         for policy in ("strict", "tolerant"):
             self._cut(where, files, policy, said, floor)
 
@@ -206,7 +168,14 @@ class Verdict:
         except ToolFailed as error:
             self.report.violate(where, [str(error)])
             return
-        self.state(where, policy, copies)
+        # What is at or below the floor is taken as it is.
+        taken = published.torn_in(self.history, floor)
+        torn = self.torn if policy == "tolerant" else self._keys(taken)
+        self.state(where, policy, copies, torn)
+
+    def _keys(self, commits: Set[str]) -> dict[Key, frozenset[str]]:
+        keys = self.history.commits()
+        return {keys[each]: self.torn[keys[each]] for each in commits}
 
     def _refusal(self, where: str, files: Mapping[str, Path], damaged: bool) -> None:
         """Without being told how, our tool cuts just what holds no half commit."""
@@ -239,32 +208,47 @@ class Verdict:
                 return
             files = {each: folder / each / "Data.fs" for each in self.site.storages}
             blobs = {each: folder / each / "blobs" for each in self.site.blobs}
-            held = self.state("set", policy, files, blobs)
+            state = self.state("set", policy, files, self.may_hold(policy), blobs)
+            held = {key for entries in state.entries.values() for key in entries}
             unsaid = {
                 key
-                for key in held
-                if key in self.known.torn and self.known.commits[key] not in said
+                for key in held & self.known.torn.keys()
+                if self.known.commits[key] not in said | self.known.accepted
             }
             if unsaid:
                 self.report.violate(f"set, {policy}", [f"holds {unsaid}, not named"])
             self.counts["restored sets"] += 1
+
+    def may_hold(self, policy: str) -> Mapping[Key, frozenset[str]]:
+        """Half commits that may be in what the cluster restores."""
+        if policy == "tolerant":
+            return self.known.torn
+        return self.known.accepted_ones()
 
     def state(
         self,
         where: str,
         policy: str,
         files: Mapping[str, Path],
+        torn: Mapping[Key, frozenset[str]],
         blobs: Mapping[str, Path] | None = None,
-    ) -> set[Key]:
-        """A restored set of files; the transactions in it."""
+    ) -> State:
+        """A restored set of files; torn: what it may hold of half commits."""
         state = judge.read_state(files, blobs)
-        torn = self.known.torn if policy == "tolerant" else {}
-        self.report.violate(f"{where}, {policy}", judge.faults_of_state(state, torn))
+        # A set may be of a former timeline, in which that was not undone.
+        taken_back = {} if where == "set" else self.history.undone
+        self.report.violate(
+            f"{where}, {policy}",
+            judge.faults_of_state(state, torn, self.known.undone, taken_back),
+        )
+        self.counts["references to what was undone"] += judge.dangling_after_undo(
+            state, self.known.undone
+        )
         self.counts[f"kept: {where}, {policy}"] += judge.size(state)
         self.counts[f"out of: {where}, {policy}"] += sum(
             len(each) for each in self.history.records.values()
         )
-        return {key for entries in state.entries.values() for key in entries}
+        return state
 
 
 def _copy(path: Path, other: Path) -> None:
