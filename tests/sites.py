@@ -13,7 +13,7 @@ from daemons import DaemonProcess
 from real import PATIENCE, ZeoServer, wait_until
 from ZODB.Connection import TransactionMetaData
 
-from tidstorage import journal, stamp, tid, tidlog
+from tidstorage import journal, stamp, tid, tidlog, wire_client
 from tidstorage.cut import Record, coherent_cut
 from tidstorage.engines.filestorage import last_tid, read_records
 from tidstorage.engines.filestorage.abandoned import abandoned_votes
@@ -88,6 +88,10 @@ class Site:
             return peer.dump()
         finally:
             peer.close()
+
+    def observed(self) -> Any:
+        """What the daemon says of its observation, for people."""
+        return wire_client.state("127.0.0.1", self.daemon.port, 30)["observed"]
 
     def ends(self) -> dict[str, int]:
         """The last TID of each file."""

@@ -7,14 +7,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from daemons import running_daemon
 from real import wait_until, zeo_server
 from sites import TESTS, Committer, Site
 
-from tidstorage import journal, tid, tidlog, wire_client
+from tidstorage import journal, tid, tidlog
 from tidstorage.engines.filestorage import last_tid
 from tidstorage.point import Point, now, write_beside
 
@@ -273,7 +272,7 @@ def test_a_point_that_a_restore_has_ended_is_not_said_again(site):
     site.two.signal(signal.SIGSTOP)
     site.daemon.start()
     wait_until(
-        lambda: observed(site).get("not confirmed") == ["c", "d"],
+        lambda: site.observed().get("not confirmed") == ["c", "d"],
         "the storages that can be asked hold it",
     )
     assert site.dump() == {} and site.daemon.peer().bootstraped() == b"0\n"
@@ -286,10 +285,6 @@ def test_a_point_that_a_restore_has_ended_is_not_said_again(site):
     aside = site.daemon.tid_log.with_name("tidlog.before-2")
     wait_until(aside.exists, "the TID log of the old timeline is set aside")
     assert aside.read_bytes() == logged
-
-
-def observed(site: Site) -> dict[str, Any]:
-    return wire_client.state("127.0.0.1", site.daemon.port, 30)["observed"]
 
 
 def test_a_restart_after_a_restore_where_much_was_written_since(site):

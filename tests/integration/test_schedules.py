@@ -23,6 +23,8 @@ pytestmark = pytest.mark.integration
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     made = Site(Path(tmp_path_factory.mktemp("site")))
+    # S2 starts it where a server is stopped.
+    made.describe(also="resume-timeout 1\n")
     try:
         made.daemon.start()
         made.bootstrapped()
@@ -34,8 +36,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture
 def site(running: Site) -> Iterator[Site]:
     """The same for all; each test starts where everything is published."""
-    if running.daemon.process is None:
-        running.daemon.start()
+    restart(running).close()
     running.wait_for_all()
     yield running
     for each in (running.one, running.two):
@@ -55,6 +56,14 @@ def peer(site: Site) -> Iterator[Peer]:
     made = site.daemon.peer()
     yield made
     made.close()
+
+
+def restart(site: Site) -> Peer:
+    """A daemon that publishes; one that answers nothing yet has nothing wrong."""
+    if site.daemon.process is None:
+        site.daemon.start()
+    site.bootstrapped()
+    return site.daemon.peer()
 
 
 def never(
@@ -93,18 +102,14 @@ def test_S2_a_read_dependency_between_transactions_of_one_storage_each(site, com
     wait_until(
         lambda: committer.vector()["a"] > first["a"], "the client knows its own TID"
     )
-    second = {}
     knowing = committer.vector()
     # What was read is not to be seen by the daemon, what was written is.
     site.one.signal(signal.SIGSTOP)
     second = committer.commit("c", vector=knowing)
-    site.daemon.start()
-    peer = site.daemon.peer()
+    peer = restart(site)
     peer.write("second", **second)
-    wait_until(
-        lambda: "storage c: observed" in site.daemon.log.read_text(), "it sees c"
-    )
-    never(peer, lambda vector: vector["c"] >= second["c"], 2)
+    wait_until(lambda: site.observed()["waiting"] == 1, "it sees what was written")
+    never(peer, lambda vector: vector["c"] >= second["c"])
     site.one.signal(signal.SIGCONT)
     covers(site, {**first, **second})
     peer.close()
@@ -176,15 +181,16 @@ def test_S6_messages_lost_while_the_daemon_was_away(site, committer):
     voted = committer.vote("a", "c")
     tids = {"a": voted.finish("a")}
     site.daemon.kill()
-    site.daemon.start()
-    peer = site.daemon.peer()
+    peer = restart(site)
+    wait_until(lambda: site.observed()["waiting"] == 1, "it sees the one part")
     never(peer, lambda vector: vector["a"] >= tids["a"])
     tids["c"] = voted.finish("c")
     covers(site, tids)
+    peer.close()
     # Neither its COMMIT nor anything of this one was ever told.
     site.daemon.kill()
     tids = committer.commit("b", "d")
-    site.daemon.start()
+    restart(site).close()
     covers(site, tids)
 
 
