@@ -208,3 +208,9 @@ class PackUnsafe(TidstorageError):
     """A pack could destroy objects, or nobody can tell that it does not."""
 
     exit_status = 30
+
+
+class VerificationFailed(TidstorageError):
+    """A backup set is not what was written, or its data lack something."""
+
+    exit_status = 31
