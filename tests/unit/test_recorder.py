@@ -87,6 +87,24 @@ def test_other_entries_follow_the_point_that_was_in_force(settings):
     assert journaled(settings) == [1, 2, Damage, 3, Timeline, 1]
 
 
+def test_a_point_does_not_get_behind_the_timeline_that_ended_it(settings):
+    async def work() -> None:
+        going_on = recorder(settings)
+        going_on.publish(at(1))
+        await going_on.flush()
+        # Neither of the two is on disk yet.
+        going_on.publish(at(2))
+        going_on.note(Damage(now(), HALF, "proof"))
+        going_on.note(Timeline(now(), 2, {}, "restored"))
+        await going_on.flush()
+        going_on.set_aside(2)
+        going_on.publish(at(1, timeline=2))
+        await going_on.flush()
+
+    asyncio.run(work())
+    assert journaled(settings) == [1, 2, Damage, Timeline, 1]
+
+
 def test_the_last_point_is_in_the_journal_at_the_end(settings):
     async def work() -> None:
         ending = recorder(settings)
@@ -138,7 +156,9 @@ def test_a_tid_log_of_another_timeline_moves_nothing(settings):
 def test_a_tid_log_from_before_a_floor_moves_nothing(settings):
     log = tidlog.Writer(settings.tid_log)
     Journal(settings.journal).append(
-        Published(at(5)), Timeline(now(), 2, {}, "restored"), journal.Floor(at(3), "x")
+        Published(at(5)),
+        Timeline(now(), 2, {}, "restored"),
+        journal.Floor(at(3, timeline=2), "x"),
     )
     log.write({"a": 9, "b": 9}, now().timestamp() + 100)
     assert resuming.read(settings).point.vector == {"a": 3, "b": 3}

@@ -61,6 +61,16 @@ def test_a_timeline_that_has_no_point_yet(settings):
     assert written(settings, Published(at(1, 1, 2))).point == at(1, 1, 2)
 
 
+def test_a_point_of_a_timeline_that_has_ended(settings):
+    """Former daemons wrote it behind the line that begins the new one."""
+    former = written(
+        settings,
+        *(Published(at(5, 5)), Timeline(TIME, 2, {}, "restore"), Published(at(6, 6))),
+        Floor(at(7, 7), "x"),
+    )
+    assert former.point is None and former.timeline == 2
+
+
 def test_a_floor_counts_unless_it_is_a_step_back(settings):
     assert written(settings, Published(at(5, 5)), Floor(at(4, 6), "x")).point == at(
         5, 5

@@ -46,6 +46,7 @@ class Recorder:
         self._journaled: Point | None = None
         self._left_out: Point | None = None
         self._point: Point | None = None
+        self._queued: Point | None = None
         self._entries: list[journal.Entry] = []
         self._wake = asyncio.Event()
         self._failing = False
@@ -69,6 +70,10 @@ class Recorder:
         if len(self._entries) >= LONGEST_QUEUE:
             logger.error("the journal cannot be written; lost: %r", entry)
             return
+        if self._point is not None and self._point is not self._queued:
+            # It was published before: behind a new timeline it would count as of that.
+            self._queued = self._point
+            self._entries.append(journal.Published(self._point))
         self._entries.append(entry)
         self._wake.set()
 
@@ -135,11 +140,15 @@ class Recorder:
         if former is not None and entries:
             written.insert(0, journal.Published(former))
             former = None
-        if point is not None and (entries or self._is_news(point)):
-            written.append(journal.Published(point))
-            former, last = None, point
-        elif point is not None:
-            former = point
+        for entry in entries:
+            if isinstance(entry, journal.Published):
+                last = entry.point
+        if point is not None and point is not last:
+            if entries or self._is_news(point):
+                written.append(journal.Published(point))
+                former, last = None, point
+            else:
+                former = point
         if written:
             log.append(*written)
             entries.clear()

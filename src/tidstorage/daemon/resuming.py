@@ -41,17 +41,19 @@ def read(settings: Settings) -> Former:
     if settings.journal is not None and settings.journal.exists():
         for entry in journal.read_but_old_points(settings.journal):
             match entry:
-                case Published(found):
+                case Published(found) if found.timeline >= timeline:
                     last = published = found
-                    timeline = max(timeline, found.timeline)
+                    timeline = found.timeline
                 case Timeline(number=number):
                     last = None
                     timeline = max(timeline, number)
                 case Acknowledgement(commit_id=commit_id):
                     acknowledged.add(commit_id)
-                case Floor(point=found) if last is None or _is_above(found, last):
+                case Floor(point=found) if found.timeline >= timeline and (
+                    last is None or _is_above(found, last)
+                ):
                     last = found
-                    timeline = max(timeline, found.timeline)
+                    timeline = found.timeline
         if last is not None and last is published:
             last = _newest(last, settings)
     elif settings.tid_log is not None and settings.tid_log.exists():
