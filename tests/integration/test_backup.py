@@ -343,15 +343,15 @@ def pack(small):
 def test_a_pack_amid_the_copy_makes_it_begin_anew(small, monkeypatch):
     cluster = small.cluster()
     back_up(cluster)
-    real, packed = copying._run_repozo, []
+    real, packed = copying._copy_one, []
 
-    def pack_first(cluster, storage, *rest):
-        if storage.id == "catalog" and not packed:
-            packed.append(storage)
+    def pack_first(cluster, source, *rest):
+        if source.storage.id == "catalog" and not packed:
+            packed.append(source)
             pack(small)
-        real(cluster, storage, *rest)
+        return real(cluster, source, *rest)
 
-    monkeypatch.setattr(copying, "_run_repozo", pack_first)
+    monkeypatch.setattr(copying, "_copy_one", pack_first)
     made = back_up(cluster)
     assert packed
     assert made.kind == "full"
@@ -362,21 +362,23 @@ def test_a_pack_amid_the_copy_makes_it_begin_anew(small, monkeypatch):
 
 
 def test_a_file_replaced_amid_the_copy_is_copied_anew(small, monkeypatch):
-    """By whatever: repozo opens it twice, and may have copied from both."""
+    """By whatever: what is examined may be another file than what was copied."""
     cluster = small.cluster()
     back_up(cluster)
     small.write(2, 5, group=["catalog"])
-    real, replaced = copying._run_repozo, []
+    real, replaced = copying._copy_one, []
 
-    def copy_and_replace(cluster, storage, *rest):
-        real(cluster, storage, *rest)
-        if storage.id == "catalog" and not replaced:
-            replaced.append(storage)
-            other = storage.data_file.with_name("other")
-            other.write_bytes(storage.data_file.read_bytes())
-            other.rename(storage.data_file)
+    def copy_and_replace(cluster, source, *rest):
+        copied = real(cluster, source, *rest)
+        if source.storage.id == "catalog" and not replaced:
+            replaced.append(source)
+            path = source.storage.data_file
+            other = path.with_name("other")
+            other.write_bytes(path.read_bytes())
+            other.rename(path)
+        return copied
 
-    monkeypatch.setattr(copying, "_run_repozo", copy_and_replace)
+    monkeypatch.setattr(copying, "_copy_one", copy_and_replace)
     assert back_up(cluster).kind == "full"
 
 
@@ -506,22 +508,20 @@ def test_killed_at_any_step_the_next_backup_is_good(small, module, function, tmp
 
 
 DIE_BEFORE_THE_RECORD = """
-import os, pickle, pathlib, sys
-from tidstorage.backup import copying, layout, perform
-original = copying._run_repozo
-def run_and_die(cluster, storage, folder, *rest):
-    original(cluster, storage, folder, *rest)
-    if storage.id == "root":
-        (record,) = folder.glob("*.dat")
-        record.write_text("".join(record.read_text().splitlines(keepends=True)[:-1]))
+import os, pickle, sys
+from tidstorage.backup import perform, writing
+original = writing._record
+def die_or_record(folder, *rest):
+    if folder.name == "root":
         os._exit(9)
-copying._run_repozo = run_and_die
+    original(folder, *rest)
+writing._record = die_or_record
 perform.back_up(pickle.load(sys.stdin.buffer))
 """
 
 
-def test_killed_before_repozo_wrote_down_what_it_copied(small, tmp_path):
-    """Its next increment would be laid upon the one it does not know of."""
+def test_killed_before_what_was_copied_was_noted(small, tmp_path):
+    """repozo's next increment would be laid upon the one it does not know of."""
     cluster = small.cluster()
     back_up(cluster)
     small.write(2, 5, group=["root"])

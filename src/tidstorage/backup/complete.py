@@ -159,6 +159,8 @@ def _stored_storage(
     folder = layout.repository(directory, storage.id)
     durable.sync_folder(folder)
     known = digests.named(preparation.previous)
+    if copied.written is not None:
+        known[copied.written.path] = copied.written
     lists, held = stored if stored is not None else (None, ())
     return StoredStorage(
         id=storage.id,

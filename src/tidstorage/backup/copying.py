@@ -1,128 +1,193 @@
-"""Second phase of a backup: repozo copies every storage, several at a time.
+"""Second phase of a backup: every storage is copied, several at a time.
 
-repozo runs with ``--quick``: it compares only the last increment with its
-source.  Without, it reads the whole repository once and the source twice, each
-time; and what that would find is found elsewhere.  A pack or a cut shifts every
-byte behind it, also the last increment; a byte that rots in the repository is
-found by the manifest's digests.
+What is written is a repozo repository, and what decides what to copy are repozo's
+rules of ``--quick``: where the bytes of the last increment are still in the Data.fs,
+all bytes before them are.  A pack or a cut shifts every byte behind it, also the
+last increment; a byte that rots in the repository is found by the manifest's
+digests.  Of two storages neither waits for the other.
 """
 
-import errno
+import contextlib
+import dataclasses
+import hashlib
+import logging
 import os
-import subprocess
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidstorage import child
-from tidstorage.backup import layout, repository
+from tidstorage import parallel
+from tidstorage.backup import layout, repository, writing
 from tidstorage.backup.moved import SourceMoved
 from tidstorage.backup.prepare import Preparation
+from tidstorage.backup.repository import Part
 from tidstorage.cluster import Cluster, Storage
-from tidstorage.errors import EngineFailed, NoSpace
-from tidstorage.manifest import Kind
+from tidstorage.engines.filestorage import DataFile
+from tidstorage.engines.filestorage.copying import read_range
+from tidstorage.errors import EngineFailed
+from tidstorage.manifest import Kind, StoredFile
+from tidstorage.parallel import Check
+from tidstorage.progress import Advance, Operation
 
-_NO_SPACE = tuple(
-    os.strerror(number) for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """A storage's copy: bytes 0 up to ``end`` of the Data.fs of that inode."""
+    """A storage's copy: bytes 0 up to ``end`` of the Data.fs of that inode.
+
+    written: the last of its files, where it is new.
+    """
 
     kind: Kind
     inode: int
-    parts: Sequence[repository.Part]
+    parts: Sequence[Part]
+    written: StoredFile | None
 
     @property
     def end(self) -> int:
         return self.parts[-1].end
 
 
-def copy_all(
-    cluster: Cluster, preparation: Preparation, start_over: bool, lock: int
-) -> dict[str, Copied]:
-    """{storage id: its copy}, made by ``cluster.backup.jobs`` repozos at a time.
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What is to be copied, up to the boundary ``end``, and what was before.
 
-    start_over: full copies, whatever the repositories hold.  lock: descriptor
-    that the children keep open.  SourceMoved, EngineFailed or NoSpace.
+    Read through one descriptor from first to last, whatever takes its place.
     """
 
-    def copy(storage: Storage) -> Copied:
-        existing = preparation.existing[storage.id]
-        return _copy(cluster, storage, existing, start_over, lock)
+    storage: Storage
+    folder: Path
+    data_file: DataFile
+    end: int
+    parts: Sequence[Part]
 
-    with ThreadPoolExecutor(cluster.backup.jobs) as pool:
-        copies = pool.map(copy, cluster.storages)
-        return dict(zip((each.id for each in cluster.storages), copies, strict=True))
+    @property
+    def start(self) -> int:
+        return self.parts[-1].end if self.parts else 0
+
+
+def copy_all(
+    cluster: Cluster,
+    preparation: Preparation,
+    start_over: bool,
+    operation: Operation,
+) -> dict[str, Copied]:
+    """{storage id: its copy}, made ``cluster.backup.jobs`` at a time.
+
+    start_over: full copies, whatever the repositories hold.  SourceMoved,
+    FileUnreadable, EngineFailed or OSError.
+    """
+    with contextlib.ExitStack() as stack:
+        sources = [_open(cluster, each, start_over, stack) for each in cluster.storages]
+        sources = _compare(cluster, sources, operation)
+        copies = _copy(cluster, sources, operation)
+        return {
+            each.storage.id: copied
+            for each, copied in zip(sources, copies, strict=True)
+        }
+
+
+def _open(
+    cluster: Cluster, storage: Storage, start_over: bool, stack: contextlib.ExitStack
+) -> _Source:
+    folder = layout.repository(cluster.backup.directory, storage.id)
+    data_file = stack.enter_context(DataFile(storage.data_file))
+    # A file without a byte yet is copied as that.
+    end = min(data_file.last_boundary(), data_file.size())
+    parts: Sequence[Part] = ()
+    if not start_over:
+        try:
+            parts = repository.newest_chain(folder)
+        except EngineFailed as error:
+            logger.warning("a full copy is made, since %s", error)
+    if parts and parts[-1].end > end:
+        logger.info("storage %s became shorter: a full copy is made", storage.id)
+        parts = ()
+    return _Source(storage, folder, data_file, end, parts)
+
+
+def _compare(
+    cluster: Cluster, sources: Sequence[_Source], operation: Operation
+) -> list[_Source]:
+    """The same, without former parts where the Data.fs does not go on from them."""
+    total = sum(
+        each.parts[-1].end - each.parts[-1].start for each in sources if each.parts
+    )
+    with operation.phase("compare", total) as phase:
+
+        def compare(source: _Source, check: Check) -> _Source:
+            if not source.parts:
+                return source
+            last = source.parts[-1]
+            md5 = hashlib.md5(usedforsecurity=False)
+            with phase.item(source.storage.id), _shrinking(source):
+                descriptor = source.data_file.descriptor
+                for block in read_range(descriptor, last.start, last.end - last.start):
+                    check()
+                    md5.update(block)
+                    phase.advance(len(block))
+            if md5.hexdigest() == last.md5:
+                return source
+            logger.info("storage %s was packed: a full copy is made", source.storage.id)
+            return dataclasses.replace(source, parts=())
+
+        return parallel.run(cluster.backup.jobs, compare, sources)
 
 
 def _copy(
-    cluster: Cluster,
-    storage: Storage,
-    existing: Sequence[str],
-    start_over: bool,
-    lock: int,
+    cluster: Cluster, sources: Sequence[_Source], operation: Operation
+) -> list[Copied]:
+    total = sum(
+        each.end - (each.parts[-1].end if each.parts else 0) for each in sources
+    )
+    with operation.phase("copy", total) as phase:
+
+        def copy(source: _Source, check: Check) -> Copied:
+            with phase.item(source.storage.id), _shrinking(source):
+                return _copy_one(cluster, source, phase.advance, check)
+
+        return parallel.run(cluster.backup.jobs, copy, sources)
+
+
+def _copy_one(
+    cluster: Cluster, source: _Source, advance: Advance, check: Check
 ) -> Copied:
-    folder = layout.repository(cluster.backup.directory, storage.id)
-    inode = storage.data_file.stat().st_ino
-    _run_repozo(cluster, storage, folder, start_over, lock)
-    parts = repository.newest_chain(folder)
-    if not parts:
-        raise EngineFailed(f"repozo left no copy of storage {storage.id} in {folder}")
-    return Copied(_kind(parts, existing), inode, parts)
+    inode = os.fstat(source.data_file.descriptor).st_ino
+    if source.parts and source.start == source.end:
+        return Copied("unchanged", inode, source.parts, None)
+    part, stored = writing.add(
+        source.data_file,
+        cluster.backup.directory,
+        source.folder,
+        source.parts,
+        source.end,
+        cluster.backup.compress,
+        advance,
+        check,
+    )
+    kind: Kind = "incremental" if source.parts else "full"
+    return Copied(kind, inode, (*source.parts, part), stored)
+
+
+@contextlib.contextmanager
+def _shrinking(source: _Source) -> Iterator[None]:
+    """SourceMoved where reading fails since the file has become shorter."""
+    try:
+        yield
+    except OSError as error:
+        if source.data_file.size() < source.end:
+            raise SourceMoved(
+                f"{source.storage.data_file} became shorter while it was copied"
+            ) from error
+        raise
 
 
 def refuse_replaced(cluster: Cluster, copies: Mapping[str, Copied]) -> None:
     """SourceMoved where a Data.fs is not the one any more that was to be copied.
 
-    repozo opens it twice, and what is examined is read anew: all of that has to
-    be one and the same file.
+    What is examined is read anew: all of that has to be one and the same file.
     """
     for storage in cluster.storages:
         if storage.data_file.stat().st_ino != copies[storage.id].inode:
             raise SourceMoved(f"{storage.data_file} was replaced during the backup")
-
-
-def _kind(parts: Sequence[repository.Part], existing: Sequence[str]) -> Kind:
-    if parts[-1].name in existing:
-        return "unchanged"
-    return "full" if parts[-1].is_full else "incremental"
-
-
-def _run_repozo(
-    cluster: Cluster, storage: Storage, folder: Path, start_over: bool, lock: int
-) -> None:
-    # In the repository itself: what repozo notes is then free of our path, and
-    # the whole directory can be moved.
-    command = [*child.python("ZODB.scripts.repozo"), "-B", "-Q", "-r", "."]
-    command += ["-f", str(storage.data_file)]
-    command += ["-z"] if cluster.backup.compress else []
-    command += ["-F"] if start_over else []
-    finished = subprocess.run(
-        command,
-        cwd=folder,
-        env=child.environment(),
-        umask=layout.CHILD_UMASK,
-        pass_fds=[lock],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if finished.returncode == 0:
-        return
-    lines = finished.stderr.strip().splitlines() or ["(it said nothing)"]
-    what = (
-        f"repozo failed for storage {storage.id} with status"
-        f" {finished.returncode}: {lines[-1]}"
-    )
-    if any(text in finished.stderr for text in _NO_SPACE):
-        raise NoSpace(
-            what,
-            "Make room in the backup directory and run the backup again; earlier"
-            " sets are as good as before.",
-        )
-    raise EngineFailed(what, "Earlier sets are as good as before.")

@@ -1,8 +1,9 @@
 """Files as a manifest names them: their digests are never of bytes that rotted.
 
-What a former manifest names has the digest it had then, and is not read again.
-What is new is read once, and compared with the MD5 of the source's bytes, which
-repozo took while it wrote them and keeps beside.
+What a former manifest names has the digest it had then, and is not read again;
+nor is what was written this moment.  What plain repozo left is read once, and
+compared with the MD5 of the source's bytes, which it took while it wrote them and
+keeps beside.
 """
 
 import hashlib

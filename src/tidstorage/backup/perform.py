@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 
-from tidstorage import barrier, lock, manifest, point, runs
+from tidstorage import barrier, lock, manifest, point, progress, runs
 from tidstorage.backup import (
     complete,
     copying,
@@ -20,6 +20,7 @@ from tidstorage.backup.prepare import Preparation
 from tidstorage.cluster import Cluster
 from tidstorage.errors import BarrierFailed, EngineFailed, InterruptedRestore
 from tidstorage.manifest import Manifest
+from tidstorage.progress import Operation, Show, show_nothing
 from tidstorage.restore import swap
 
 logger = logging.getLogger(__name__)
@@ -29,25 +30,28 @@ ATTEMPTS = 3
 _NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
-def back_up(cluster: Cluster) -> Manifest:
+def back_up(cluster: Cluster, show: Show = show_nothing) -> Manifest:
     """Make one coherent set of all storages and blobs, and return its manifest.
 
     K is taken first, the copies after it: each then holds at least what K
     covers.  Any TidstorageError leaves the earlier sets as they were, and
-    nothing of the new one.
+    nothing of the new one.  show: told how far it is (`tidstorage.progress`).
     """
     with lock.hold(cluster, "backup") as descriptor:
-        return back_up_while_locked(cluster, descriptor)
+        return back_up_while_locked(cluster, descriptor, show=show)
 
 
 def back_up_while_locked(
-    cluster: Cluster, descriptor: int, full: bool = False
+    cluster: Cluster, descriptor: int, full: bool = False, show: Show = show_nothing
 ) -> Manifest:
     """The same, where the lock is held already.
 
     descriptor: of the lock (`lock.hold`).  full: build on no copy that is there.
     """
-    with runs.recorded(cluster, "backup") as run:
+    with (
+        runs.recorded(cluster, "backup") as run,
+        progress.operation(cluster, "backup", show) as operation,
+    ):
         if journal := swap.interrupted(cluster):
             raise InterruptedRestore(f"a restore was interrupted: {journal}")
         commands = cluster.backup
@@ -58,7 +62,7 @@ def back_up_while_locked(
             surroundings.variables(cluster),
         )
         try:
-            made = _prepare_and_make(cluster, descriptor, full)
+            made = _prepare_and_make(cluster, operation, full)
         except BaseException as error:
             told = surroundings.variables(cluster, error=error)
             try:
@@ -84,12 +88,12 @@ def back_up_while_locked(
         return made
 
 
-def _prepare_and_make(cluster: Cluster, descriptor: int, full: bool) -> Manifest:
+def _prepare_and_make(cluster: Cluster, operation: Operation, full: bool) -> Manifest:
     with _reporting_lack_of_space(cluster):
         preparation = prepare.prepare(cluster, full)
     try:
         with _reporting_lack_of_space(cluster):
-            made = _make_set(cluster, preparation, descriptor)
+            made = _make_set(cluster, preparation, operation)
     except BaseException:
         _discard(cluster, preparation)
         raise
@@ -134,12 +138,14 @@ def _reporting_lack_of_space(cluster: Cluster) -> Iterator[None]:
         raise EngineFailed(f"{error}", "Earlier sets are as good as before.") from error
 
 
-def _make_set(cluster: Cluster, preparation: Preparation, descriptor: int) -> Manifest:
+def _make_set(
+    cluster: Cluster, preparation: Preparation, operation: Operation
+) -> Manifest:
     reason = ""
     for attempt in range(ATTEMPTS):
         try:
             start_over = preparation.start_over or bool(attempt)
-            return _attempt(cluster, preparation, start_over, descriptor)
+            return _attempt(cluster, preparation, start_over, operation)
         except SourceMoved as error:
             reason = str(error)
             logger.warning("copying anew: %s", error)
@@ -152,14 +158,17 @@ def _make_set(cluster: Cluster, preparation: Preparation, descriptor: int) -> Ma
 
 
 def _attempt(
-    cluster: Cluster, preparation: Preparation, start_over: bool, descriptor: int
+    cluster: Cluster,
+    preparation: Preparation,
+    start_over: bool,
+    operation: Operation,
 ) -> Manifest:
     seconds: dict[str, float] = {}
     with _timed(seconds, "point"):
         vector = _take_barrier(cluster)
         moment = point.now()
     with _timed(seconds, "copy"):
-        copies = copying.copy_all(cluster, preparation, start_over, descriptor)
+        copies = copying.copy_all(cluster, preparation, start_over, operation)
     with _timed(seconds, "examine"):
         examination = examine.examine(
             cluster, vector, moment, copies, preparation.floor

@@ -17,6 +17,10 @@ from tidstorage.errors import EngineFailed, NoSpace
 
 _CHUNK = 64 * 1024 * 1024
 _CHUNK_IN_MEMORY = 1024 * 1024
+_ZEROS = bytes(_CHUNK_IN_MEMORY)
+#: A stretch of zeros as long is worth a hole.
+_HOLE = 64 * 1024
+_SHORTER = "the file became shorter while it was copied"
 #: What kernels answer where they cannot copy between these two files.
 _NOT_BY_KERNEL = (
     errno.EXDEV,
@@ -104,6 +108,73 @@ def copy_range(source: int, target: int, start: int, length: int) -> None:
     os.ftruncate(target, length)
 
 
+def read_range(source: int, start: int, length: int) -> Iterator[bytes]:
+    """A stretch of an open file in blocks; what is a hole in it is not read.
+
+    OSError where the file has fewer bytes, or as the system says.
+    """
+    end = start + length
+    position = start
+    for data_start, data_end in _data_between(source, start, end):
+        yield from _zeros(data_start - position)
+        position = data_start
+        while position < data_end:
+            count = min(data_end - position, _CHUNK_IN_MEMORY)
+            block = os.pread(source, count, position)
+            if not block:
+                raise OSError(errno.EIO, _SHORTER)
+            yield block
+            position += len(block)
+    if os.fstat(source).st_size < end:
+        raise OSError(errno.EIO, _SHORTER)
+    yield from _zeros(end - position)
+
+
+def _zeros(count: int) -> Iterator[bytes]:
+    while count >= len(_ZEROS):
+        yield _ZEROS
+        count -= len(_ZEROS)
+    if count:
+        yield bytes(count)
+
+
+class SparseWriter:
+    """Writes a new file from its start to its end, and leaves holes for zeros."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._position = 0
+
+    def tell(self) -> int:
+        """How many bytes were written so far, those in holes too."""
+        return self._position
+
+    def write(self, data: bytes) -> int:
+        """Append some bytes; OSError."""
+        if data != _ZEROS:
+            start = 0
+            for offset in range(0, len(data), _HOLE):
+                # The first byte tells nearly always, without a copy.
+                piece = b"" if data[offset] else data[offset : offset + _HOLE]
+                if piece and piece == _ZEROS[: len(piece)]:
+                    self._write_at(data, start, offset)
+                    start = offset + len(piece)
+            self._write_at(data, start, len(data))
+        self._position += len(data)
+        return len(data)
+
+    def _write_at(self, data: bytes, start: int, end: int) -> None:
+        left = memoryview(data)[start:end]
+        while left:
+            written = os.pwrite(self._descriptor, left, self._position + start)
+            left = left[written:]
+            start += written
+
+    def finish(self) -> None:
+        """Give the file its length, also where it ends with a hole; OSError."""
+        os.ftruncate(self._descriptor, self._position)
+
+
 def _data_between(source: int, start: int, end: int) -> Iterator[tuple[int, int]]:
     position = start
     while position < end:
@@ -135,5 +206,5 @@ def _copy_some(
         return copied
     found = os.pread(source, min(count, _CHUNK_IN_MEMORY), position)
     if not found:
-        raise OSError(errno.EIO, "the file became shorter while it was copied")
+        raise OSError(errno.EIO, _SHORTER)
     return os.pwrite(target, found, target_position)

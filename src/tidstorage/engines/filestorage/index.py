@@ -5,7 +5,7 @@ ignores its own ``stop``.  So none may ever reach beyond the end of its file.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ZODB.fsIndex import fsIndex
@@ -26,6 +26,8 @@ from tidstorage.errors import FileUnreadable
 #: FileStorage takes no index that ends before this byte.
 _SHORTEST = 100
 _BACK_POINTER = 8
+#: Transactions between two calls of ``check``.
+_CHECKED = 10_000
 
 
 def path_of(data_file: Path) -> Path:
@@ -58,12 +60,10 @@ def wound_back(data_file: DataFile, end: int) -> tuple[fsIndex, int] | None:
     None where there is none, or none that fits the file: FileStorage will build
     one.
     """
-    loaded = _load(path_of(data_file.path))
+    loaded = _load_fitting(data_file, path_of(data_file.path))
     if loaded is None:
         return None
     index, position = loaded
-    if not START <= position <= data_file.size() or not data_file.is_boundary(position):
-        return None
     if position > end:
         try:
             if not _forget_between(data_file, index, end, position):
@@ -73,6 +73,50 @@ def wound_back(data_file: DataFile, end: int) -> tuple[fsIndex, int] | None:
         position = end
     if position < _SHORTEST or not index:
         return None
+    return index, position
+
+
+def complete(
+    data_file: DataFile, end: int, former: Path | None, check: Callable[[], None]
+) -> fsIndex:
+    """The index of a Data.fs up to the boundary ``end``.
+
+    former: where there is one of an earlier boundary, to go on from; else, and
+    where that does not fit, it is the file's own, wound back, or one made by a scan
+    of the whole.  check: called now and then; may raise.  FileUnreadable.
+    """
+    found = former and _load_fitting(data_file, former)
+    if not found or found[1] > end:
+        found = wound_back(data_file, end)
+    index, position = found or (fsIndex(), START)
+    for number, transaction in enumerate(data_file.forward(position)):
+        if transaction.position >= end:
+            break
+        if number % _CHECKED == 0:
+            check()
+        if transaction.status != UNDONE:
+            for oid, record, _ in _data_records(data_file, transaction):
+                index[oid] = record
+    return index
+
+
+def _load_fitting(data_file: DataFile, path: Path) -> tuple[fsIndex, int] | None:
+    """An index and its position; None where it is not of this file."""
+    loaded = _load(path)
+    if loaded is None:
+        return None
+    index, position = loaded
+    if not START <= position <= data_file.size() or not data_file.is_boundary(position):
+        return None
+    try:
+        last = next(data_file.backward(position), None)
+    except FileUnreadable:
+        return None
+    if last is not None and last.status != UNDONE:
+        # After a pack another transaction may end at the same byte.
+        held = {oid: record for oid, record, _ in _data_records(data_file, last)}
+        if any(index.get(oid) != record for oid, record in held.items()):
+            return None
     return index, position
 
 
