@@ -405,6 +405,18 @@ def test_a_half_commit_of_before_the_first_start_is_named(site):
     (half,) = wait_until(lambda: site.points()[-1].damage, "the damage is named")
     assert half.missing == ("d",) and set(half.present) == {"a"}
     site.check_all_points()
+    # Once somebody has accepted it, it is none wherever a daemon begins.
+    site.daemon.kill()
+    site.daemon.tid_log.unlink()
+    site.daemon.journal.unlink()
+    journal.append(
+        site.daemon.journal, journal.Acknowledgement(now(), half.commit_id, "test")
+    )
+    site.daemon.start()
+    ends = site.wait_for_all()
+    wait_until(lambda: site.points()[-1].vector == ends, "the journal")
+    assert not any(isinstance(each, journal.Damage) for each in entries_of(site))
+    assert not any(each.damage for each in site.points())
 
 
 def test_a_writer_from_a_lost_timeline_is_an_alarm(site):

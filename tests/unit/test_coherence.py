@@ -124,6 +124,21 @@ def test_damage_of_a_former_run_is_kept():
     assert coherence.advance().damage == (HALF,)
 
 
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_half_commit_that_was_accepted_before_it_is_proven_is_no_damage(when):
+    # As after a restore to before the floor that accepted it.
+    coherence = started(
+        damage=[HALF], acknowledged=[HALF.commit_id] if when == "before" else []
+    )
+    half(coherence)
+    if when == "meanwhile":
+        assert coherence.acknowledge(HALF.commit_id)
+    assert coherence.answer(probe(None))
+    advance = coherence.advance()
+    assert vector_of(advance)["A"] == 11
+    assert advance.damage == advance.new_damage == ()
+
+
 def test_unstamped_records_make_points_unverified_until_a_barrier():
     coherence = started()
     coherence.add("A", [Record(11)], 0)

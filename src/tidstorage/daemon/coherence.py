@@ -89,7 +89,8 @@ class Coherence:
     """Follows one timeline from a coherent vector on.
 
     vector: that vector, for all observed storages.  verified: see `Advance`.
-    damage: half commits in it that nobody has acknowledged yet.
+    damage: half commits in it.  acknowledged: commit ids of those that somebody has
+    accepted, which are damage no more, wherever they turn up.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Coherence:
         *,
         verified: bool = True,
         damage: Collection[HalfCommit] = (),
+        acknowledged: Collection[bytes] = (),
         retired: Collection[str] = (),
     ) -> None:
         self.vector: dict[str, int] = dict(vector)
@@ -109,7 +111,12 @@ class Coherence:
         #: Storages that stamps name, and that nobody observes.
         self.unknown = ""
         self.lost_timeline: dict[bytes, LostTimeline] = {}
-        self._damage = {each.commit_id: each for each in damage}
+        self._acknowledged = set(acknowledged)
+        self._damage = {
+            each.commit_id: each
+            for each in damage
+            if each.commit_id not in self._acknowledged
+        }
         self._retired = frozenset(retired)
         self._seen = {each: _Seen(last=tid) for each, tid in self.vector.items()}
         self._undecided: dict[bytes, HalfCommit] = {}
@@ -172,7 +179,10 @@ class Coherence:
         tolerant = self._of_records(result.tolerant)
         self._undecided = {each.commit_id: each for each in result.undecided}
         new_damage = tuple(
-            each for each in result.half_commits if each.commit_id not in self._damage
+            each
+            for each in result.half_commits
+            if each.commit_id not in self._damage
+            and each.commit_id not in self._acknowledged
         )
         self._damage.update((each.commit_id, each) for each in new_damage)
         self._locks = {
@@ -292,7 +302,8 @@ class Coherence:
             )
 
     def acknowledge(self, commit_id: bytes) -> bool:
-        """Someone accepted a half commit; is it one of ours?"""
+        """Someone accepted a half commit; does the present point name it?"""
+        self._acknowledged.add(commit_id)
         return self._damage.pop(commit_id, None) is not None
 
     def standing(self) -> Advance:

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar, cast
 
 from tidstorage import barrier, journal, point, tid
@@ -108,8 +109,9 @@ class Observation:
                 first = await self._first_point()
                 self._start(first)
                 await self._confirm()
-                if self._changed is None:
-                    self._on_point(first)
+                if self._changed is None and self._coherence is not None:
+                    damage = self._coherence.standing().damage
+                    self._on_point(replace(first, damage=damage))
                 await self._follow()
         finally:
             self._stop_observers()
@@ -157,11 +159,8 @@ class Observation:
         self._coherence = coherence = Coherence(
             first.vector,
             verified=first.verified,
-            damage=[
-                each
-                for each in first.damage
-                if each.commit_id not in self._acknowledged
-            ],
+            damage=first.damage,
+            acknowledged=self._acknowledged,
             retired=self._settings.retired,
         )
 
