@@ -4,13 +4,14 @@ import datetime
 from dataclasses import dataclass
 from typing import Any
 
-from tidstorage import occupants, supervisor, wire_client
+from tidstorage import occupants, progress, supervisor, wire_client
 from tidstorage.backup import directory as backup_directory
 from tidstorage.backup import sets
 from tidstorage.cluster import Cluster, Daemon
 from tidstorage.errors import NotConnected, TidstorageError
 from tidstorage.manifest import Manifest
 from tidstorage.parts import Part, parts_of
+from tidstorage.progress import Snapshot
 from tidstorage.readiness import ANSWER_SECONDS, not_ready
 from tidstorage.running import processes_of
 
@@ -39,6 +40,7 @@ class Status:
 
     coverage: what the daemon knows of who stamps (`daemon.coverage`); None where it
     does not say.  no_sets: why nobody can tell which sets there are, and what to do.
+    operations: the backups, restores... under way, and how far they are.
     """
 
     parts: tuple[PartStatus, ...]
@@ -46,6 +48,7 @@ class Status:
     dump: dict[str, int] | None
     coverage: dict[str, Any] | None
     no_sets: str | None
+    operations: tuple[Snapshot, ...]
 
 
 def status(cluster: Cluster) -> Status:
@@ -59,7 +62,9 @@ def status(cluster: Cluster) -> Status:
         for part in parts
     )
     newest, no_sets = _newest_set(cluster)
-    return Status(found, newest, *_of_daemon(cluster.daemon), no_sets)
+    dump, coverage = _of_daemon(cluster.daemon)
+    operations = tuple(progress.running(cluster))
+    return Status(found, newest, dump, coverage, no_sets, operations)
 
 
 def _newest_set(cluster: Cluster) -> tuple[Manifest | None, str | None]:

@@ -175,6 +175,18 @@ def test_numbers_are_said_as_far_as_they_are_known():
     assert "12 objects/s" in progress_display.numbers(snapshot(unit="objects", rate=12))
 
 
+def test_one_sentence_tells_it_to_another_shell():
+    said = progress_display.sentence(snapshot(pid=7))
+    assert said.startswith(
+        "backup: copy catalog, root; 1.2 GB of 5.0 GB, 25%, 310.0 MB/s, 1 min 12 s"
+        " left; process 7 since 20"
+    )
+    assert "nothing was heard" not in said
+    long_ago = point.now() - datetime.timedelta(minutes=5)
+    said = progress_display.sentence(snapshot(at=long_ago))
+    assert said.endswith("; nothing was heard of it for 5 min 0 s")
+
+
 def shown(arguments):
     parser = argparse.ArgumentParser()
     progress_display.add_option(parser)

@@ -6,7 +6,7 @@ from tidstorage.backup import directory as backup_directory
 from tidstorage.backup import prepare, sets
 from tidstorage.backup.perform import back_up
 from tidstorage.cluster import Cluster
-from tidstorage.commands import console
+from tidstorage.commands import console, progress_display
 from tidstorage.local_time import local
 from tidstorage.manifest import Manifest
 
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be copied, and where"
     )
+    progress_display.add_option(parser)
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
@@ -26,12 +27,12 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     if options.dry_run:
         _say_what_would_be_done(cluster, options.json)
         return 0
+    with progress_display.shown(options) as show:
+        made = back_up(cluster, show)
     if options.json:
-        console.print_json(back_up(cluster).to_json())
-        return 0
-    with console.step(f"back up {len(cluster.storages)} storages"):
-        made = back_up(cluster)
-    describe(made)
+        console.print_json(made.to_json())
+    else:
+        describe(made)
     return 0
 
 

@@ -13,9 +13,13 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
+from tidstorage import point
 from tidstorage.commands import console
-from tidstorage.local_time import span
+from tidstorage.local_time import local, span
 from tidstorage.progress import INTERVAL, Show, Snapshot, show_nothing
+
+#: A process that has said nothing for so long is stopped, or its machine too busy.
+_SILENCE = datetime.timedelta(seconds=10)
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
@@ -78,6 +82,16 @@ def what(snapshot: Snapshot) -> str:
     """What goes on: ``backup: copy catalog, root``."""
     doing = f"{snapshot.phase} {', '.join(snapshot.items)}".strip()
     return f"{snapshot.verb}: {doing}" if doing else snapshot.verb
+
+
+def sentence(snapshot: Snapshot) -> str:
+    """For somebody who looks at it from another process."""
+    said = [what(snapshot), numbers(snapshot)]
+    said.append(f"process {snapshot.pid} since {local(snapshot.since)}")
+    silent = point.now() - snapshot.at
+    if silent > _SILENCE:
+        said.append(f"nothing was heard of it for {span(silent)}")
+    return "; ".join(filter(None, said))
 
 
 def numbers(snapshot: Snapshot) -> str:

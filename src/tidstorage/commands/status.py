@@ -6,7 +6,7 @@ from typing import Any
 
 from tidstorage import point, tid
 from tidstorage.cluster import Cluster
-from tidstorage.commands import console
+from tidstorage.commands import console, progress_display
 from tidstorage.errors import NotReady
 from tidstorage.local_time import local, span
 from tidstorage.status import PartStatus, Status, status
@@ -48,6 +48,8 @@ def _describe(cluster: Cluster, found: Status) -> None:
         ],
     )
     console.print_line()
+    for operation in found.operations:
+        console.print_line(progress_display.sentence(operation))
     if found.no_sets is not None:
         console.print_line(found.no_sets, "red")
     elif found.newest_set is None:
@@ -123,6 +125,7 @@ def _as_json(found: Status) -> dict[str, Any]:
             }
         ),
         "no_sets": found.no_sets,
+        "operations": [each.to_json() for each in found.operations],
         "dump": None if found.dump is None else tid.vector_to_text(found.dump),
         "coverage": found.coverage,
     }
