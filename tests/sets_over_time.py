@@ -33,6 +33,7 @@ class SetsOverTime:
             cluster,
             directory=folder,
             run_directory=folder / "run",
+            daemon=dataclasses.replace(cluster.daemon, tid_log=folder / "tidlog"),
             backup=dataclasses.replace(cluster.backup, directory=folder / name),
             verify=dataclasses.replace(cluster.verify, scratch=folder / "scratch"),
         )

@@ -50,7 +50,9 @@ def test_a_file_that_is_good_again_is_no_fault_of_any_set(directory):
         verified.note(directory, set_id, Outcome("digests", EARLY, [ROTTEN]))
     known = verified.read_all(directory)
     assert verified.bad_files(known.values()) == {ROTTEN.path: ROTTEN.what}
-    verified.forget(directory, ROTTEN.path)
+    verified.forget(directory, ROTTEN.path, "sizes")
+    assert verified.bad_files(verified.read_all(directory).values())
+    verified.forget(directory, ROTTEN.path, "objects")
     assert verified.bad_files(verified.read_all(directory).values()) == {}
 
 

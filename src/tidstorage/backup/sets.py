@@ -59,10 +59,14 @@ def _manifest_paths(directory: Path) -> list[Path]:
     return sorted((each for each in paths if each.exists()), reverse=True)
 
 
+def ids(directory: Path) -> list[str]:
+    """Ids of all sets, be they sound or broken, newest first."""
+    return [each.parent.name for each in _manifest_paths(directory)]
+
+
 def newest_id(directory: Path) -> str | None:
     """Id of the newest set, be it sound or broken; None without one."""
-    paths = _manifest_paths(directory)
-    return paths[0].parent.name if paths else None
+    return next(iter(ids(directory)), None)
 
 
 def every(directory: Path) -> list[BackupSet]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tidstorage import durable, json_file
+from tidstorage import durable, json_file, point
 from tidstorage.backup import layout
 from tidstorage.errors import FileUnreadable
 from tidstorage.json_file import Shape
@@ -121,10 +121,26 @@ def read_all(directory: Path) -> dict[str, Verified]:
     return {set_id: each for set_id, each in found.items() if each is not None}
 
 
-def forget(directory: Path, path: str) -> None:
-    """A file that was bad is good again: no set has that fault any more."""
+def add(directory: Path, set_ids: Iterable[str], fault: Fault) -> None:
+    """Something was found that all these sets need, whichever was looked at."""
+    for set_id in set_ids:
+        known = read(directory, set_id) or Verified()
+        if fault not in known.faults:
+            at = point.now()
+            others = [each for each in known.faults if each.path != fault.path]
+            note(directory, set_id, Outcome(fault.depth, at, (*others, fault)))
+
+
+def forget(directory: Path, path: str, depth: Depth) -> None:
+    """A file that was bad is good again: no set has that fault any more.
+
+    depth: how deeply it was looked at; what a deeper look found stays.
+    """
+    deeper = DEPTHS[DEPTHS.index(depth) + 1 :]
     for set_id, known in read_all(directory).items():
-        left = tuple(each for each in known.faults if each.path != path)
+        left = tuple(
+            each for each in known.faults if each.path != path or each.depth in deeper
+        )
         if left != known.faults:
             changed = known.model_copy(update={"faults": left})
             _write(directory, set_id, changed)

@@ -1,12 +1,15 @@
 """``bin/cluster backups``: the sets there are, newest first."""
 
 import argparse
+import datetime
+from pathlib import Path
 from typing import Any
 
 from tidstorage import point
 from tidstorage.backup import directory as backup_directory
-from tidstorage.backup import sets
+from tidstorage.backup import repository, sets
 from tidstorage.backup.sets import BackupSet
+from tidstorage.backup.verified import Verified
 from tidstorage.cluster import Cluster
 from tidstorage.commands import console
 from tidstorage.local_time import local, span
@@ -33,7 +36,17 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
         return 0
     now = point.now()
     console.print_table(
-        ("set", "kind", "point", "age", "bytes", "whole", "half commits"),
+        (
+            "set",
+            "kind",
+            "point",
+            "age",
+            "bytes",
+            "needs",
+            "whole",
+            "half commits",
+            "verified",
+        ),
         [
             (
                 each.manifest.id,
@@ -41,8 +54,10 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
                 local(each.manifest.point.time),
                 span(now - each.manifest.point.time),
                 f"{_size(each):,}",
+                _needs(each),
                 "yes" if each.is_whole else f"NO: {each.faults[0]}",
                 str(len(each.manifest.point.damage)),
+                _verified(each, now),
             )
             for each in found
         ],
@@ -55,6 +70,36 @@ def _size(found: BackupSet) -> int:
     return sum(each.size + each.blob_bytes for each in found.manifest.storages)
 
 
+def _increments(found: BackupSet) -> int:
+    """How many increments are to be laid upon the full copies."""
+    return max((len(each.files) - 1 for each in found.manifest.storages), default=0)
+
+
+def _oldest_copy(found: BackupSet) -> datetime.datetime | None:
+    """When the oldest of the full copies was made that the set needs."""
+    names = [Path(each.files[0].path).name for each in found.manifest.storages]
+    moments = (repository.newest_full([each]) for each in names)
+    return min((each for each in moments if each is not None), default=None)
+
+
+def _needs(found: BackupSet) -> str:
+    """What a restore lays together."""
+    oldest, number = _oldest_copy(found), _increments(found)
+    if not number or oldest is None:
+        return "itself"
+    increments = "1 increment" if number == 1 else f"{number} increments"
+    return f"full of {local(oldest)}, {increments}"
+
+
+def _verified(found: BackupSet, now: datetime.datetime) -> str:
+    """How deeply nothing wrong was found, and how long ago."""
+    known = found.verified
+    if known is None or known.depth is None:
+        return "never"
+    said = f"{known.depth}, {span(now - known.good[known.depth])} ago"
+    return f"{said}; {known.lost} lost" if known.lost else said
+
+
 def _as_json(found: BackupSet) -> dict[str, Any]:
     manifest = found.manifest
     return {
@@ -64,4 +109,18 @@ def _as_json(found: BackupSet) -> dict[str, Any]:
         "bytes": _size(found),
         "whole": found.is_whole,
         "faults": list(found.faults),
+        "needs": {
+            "files": [each.path for each in manifest.files()],
+            "stored_bytes": sum(each.size for each in manifest.files()),
+            "increments": _increments(found),
+        },
+        "verified": found.verified and _verification(found.verified),
+    }
+
+
+def _verification(known: Verified) -> dict[str, Any]:
+    return {
+        "depth": known.depth,
+        "good": {depth: at.isoformat() for depth, at in known.good.items()},
+        "lost": known.lost,
     }

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidstorage import durable, lock, manifest
+from tidstorage import durable, lock, manifest, runs
 from tidstorage.backup import directory as backup_directory
 from tidstorage.backup import layout, repository, sets
 from tidstorage.backup.sets import BackupSet
@@ -56,7 +56,7 @@ def prune(
     zone = zoneinfo.ZoneInfo(cluster.time_zone) if cluster.time_zone else None
     if dry_run:
         return _prune(directory, retention, zone, dry_run=True)
-    with lock.hold(cluster, "prune"):
+    with lock.hold(cluster, "prune"), runs.recorded(cluster, "prune"):
         try:
             return _prune(directory, retention, zone, dry_run=False)
         except OSError as error:

@@ -1,0 +1,133 @@
+"""``bin/cluster verify``: are the backup sets still what was written?"""
+
+import argparse
+import datetime
+import math
+from typing import Any
+
+from tidstorage import tid
+from tidstorage.backup.verified import DEPTHS
+from tidstorage.cluster import Cluster
+from tidstorage.commands import console, progress_display
+from tidstorage.errors import VerificationFailed
+from tidstorage.local_time import local
+from tidstorage.verify.costs import Cost
+from tidstorage.verify.perform import Report, Request, verify
+
+HELP = "Verify backup sets: sizes, digests, or a restore with every object read."
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    parser.add_argument(
+        "sets",
+        nargs="*",
+        metavar="SET",
+        help='ids of sets, or "latest" (default: what [verify] says)',
+    )
+    parser.add_argument("--all", action="store_true", help="all sets, newest first")
+    parser.add_argument(
+        "--depth",
+        choices=DEPTHS,
+        help="sizes of files; digests of files and blobs; or objects, by a restore to"
+        " scratch (default: what [verify] says)",
+    )
+    parser.add_argument(
+        "--budget",
+        type=_duration,
+        metavar="TIME",
+        help="end after this time, as 90m or 4h; the same command goes on there",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    progress_display.add_option(parser)
+
+
+def _duration(text: str) -> datetime.timedelta:
+    try:
+        seconds = float(text[:-1]) * _SECONDS[text[-1:]]
+        if not 0 <= seconds < math.inf:
+            raise ValueError
+        return datetime.timedelta(seconds=seconds)
+    except (KeyError, ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no length of time: a number with s, m, h or d"
+        ) from None
+
+
+def run(options: argparse.Namespace, cluster: Cluster) -> int:
+    """Verify and say what was found; VerificationFailed's status if anything was."""
+    with progress_display.shown(options) as show:
+        report = verify(cluster, _request(options, cluster), show)
+    if options.json:
+        console.print_json(_as_json(report))
+    else:
+        _describe(report)
+    for each in report.costs:
+        console.print_error(f"{each.path} {each.what}", _explain(each))
+    return 0 if report.is_good else VerificationFailed.exit_status
+
+
+def _request(options: argparse.Namespace, cluster: Cluster) -> Request:
+    configured = cluster.verify
+    if options.all:
+        which: Any = "all"
+    elif options.sets == ["latest"]:
+        which = "latest"
+    else:
+        which = tuple(sorted(options.sets)) or configured.sets
+    return Request(
+        which,
+        options.depth or configured.depth,
+        configured.time_budget if options.budget is None else options.budget,
+    )
+
+
+def _describe(report: Report) -> None:
+    console.print_table(
+        ("set", report.depth, "as of"),
+        [
+            (each.set_id, each.state, local(each.at) if each.at else "")
+            for each in report.results
+        ],
+    )
+    if not report.is_finished:
+        console.print_line("The time is over: the same command goes on from here.")
+
+
+def _explain(cost: Cost) -> str:
+    """What is lost with a file, and what to do."""
+    lines = []
+    if cost.storage is not None:
+        lines.append(f"It is a {cost.kind} file of storage {cost.storage}.")
+    if cost.after is not None and cost.last is not None:
+        count = "" if cost.transactions is None else f", {cost.transactions:,} in all"
+        lines.append(
+            f"It holds the transactions from {local(tid.to_time(cost.after + 1))}"
+            f" to {local(tid.to_time(cost.last))}{count}"
+            f" ({tid.to_text(cost.after)} < TID <= {tid.to_text(cost.last)})."
+        )
+    lines.append(f"Not whole without it: {', '.join(cost.sets)}.")
+    if cost.instead is None:
+        lines.append("No other set is whole: back up at once (bin/cluster backup).")
+    else:
+        lines.append(f"The newest whole set is {cost.instead}.")
+        lines.append("The next backup builds on nothing that is broken.")
+    return " ".join(lines)
+
+
+def _as_json(report: Report) -> dict[str, Any]:
+    return {
+        "depth": report.depth,
+        "finished": report.is_finished,
+        "good": report.is_good,
+        "sets": [
+            {
+                "id": each.set_id,
+                "state": each.state,
+                "at": each.at and each.at.isoformat(),
+            }
+            for each in report.results
+        ],
+        "faults": [each.to_json() for each in report.costs],
+    }

@@ -1,0 +1,113 @@
+"""Reads the files of sets, each once a round, until the time is over."""
+
+import datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidstorage import point
+from tidstorage.backup import sets, verified
+from tidstorage.backup.verified import Depth, Fault
+from tidstorage.cluster import Cluster
+from tidstorage.manifest import Manifest
+from tidstorage.progress import Phase
+from tidstorage.verify import files
+from tidstorage.verify.budget import Budget, OutOfTime
+from tidstorage.verify.costs import Cost, cost
+from tidstorage.verify.files import Item
+from tidstorage.verify.memory import Memory
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """at: when the first file was read.  bad: (path, what is wrong) of each."""
+
+    at: datetime.datetime
+    bad: Sequence[tuple[str, str]]
+
+
+class Checker:
+    """One run over some sets.  costs: of every file found bad so far."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        directory: Path,
+        depth: Depth,
+        memory: Memory,
+        budget: Budget,
+        phase: Phase,
+    ) -> None:
+        self.costs: list[Cost] = []
+        self._cluster = cluster
+        self._directory = directory
+        self._depth = depth
+        self._memory = memory
+        self._budget = budget
+        self._phase = phase
+        self._bad: dict[str, str] = {}
+        #: {path of a list of blobs: what was found of the blobs in it}
+        self._lists: dict[str, Found] = {}
+        self._bad_before = verified.bad_files(verified.read_all(directory).values())
+
+    def check(self, made: Manifest) -> Found:
+        """What a set is made of; OutOfTime where not all of it could be read."""
+        named = [*files.named(made)]
+        found = [self._check(named)]
+        for each in named:
+            if each.kind == "blob list":
+                path = each.stored.path
+                if path not in self._lists:
+                    held = files.stored_blobs(self._directory, [each])
+                    self._lists[path] = self._check(held)
+                found.append(self._lists[path])
+        return Found(
+            min(each.at for each in found), [one for each in found for one in each.bad]
+        )
+
+    def _check(self, items: Iterable[Item]) -> Found:
+        first, bad = point.now(), []
+        for item in items:
+            at = self._good_since(item)
+            if at is None:
+                path = item.stored.path
+                bad.append((path, self._bad[path]))
+            else:
+                first = min(first, at)
+        return Found(first, bad)
+
+    def _good_since(self, item: Item) -> datetime.datetime | None:
+        """When a file was found good; None where it is bad."""
+        path = item.stored.path
+        if path in self._bad:
+            return None
+        at = self._memory.good_since(item.stored)
+        if at is not None:
+            return at
+        if self._budget.is_over():
+            raise OutOfTime
+        at = point.now()
+        with self._phase.item(path):
+            what = files.fault(
+                self._directory, item.stored, self._depth, self._phase.advance
+            )
+        self._budget.spend()
+        if what is not None:
+            self._tell(item, what)
+            return None
+        self._memory.note(item.stored, at)
+        if path in self._bad_before:
+            verified.forget(self._directory, path, self._depth)
+        return at
+
+    def _tell(self, item: Item, what: str) -> None:
+        """Let all sets know that need it; whoever is killed now has told it."""
+        path = item.stored.path
+        self._bad[path] = what
+        found = sets.every(self._directory)
+        costs = cost(self._cluster, self._directory, found, item, what)
+        if costs.sets:
+            # Else the set was pruned meanwhile, and the file with it.
+            self.costs.append(costs)
+            fault = Fault(path=path, what=what, depth=self._depth)
+            verified.add(self._directory, costs.sets, fault)

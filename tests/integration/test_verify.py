@@ -1,0 +1,342 @@
+"""Sets that rot in every way, and what a verification says of it."""
+
+import datetime
+import json
+import sqlite3
+
+import pytest
+import records
+from sets_over_time import sets_over_time
+
+from tidstorage import lock, manifest, runs, tid
+from tidstorage.backup import blobs, layout, sets, verified
+from tidstorage.commands import cluster as front
+from tidstorage.errors import Locked, NoSuchSet, NotCoherent, VerificationFailed
+from tidstorage.restore import perform as restore
+from tidstorage.restore.plan import Request as Restore
+from tidstorage.verify import files, memory
+from tidstorage.verify import perform as verifying
+from tidstorage.verify.perform import Request, verify
+
+pytestmark = pytest.mark.integration
+
+ALL = Request("all", "digests")
+NO_TIME = datetime.timedelta(0)
+
+
+@pytest.fixture(scope="module")
+def over_time(tmp_path_factory):
+    with sets_over_time(tmp_path_factory.mktemp("over-time")) as made:
+        yield made
+
+
+@pytest.fixture
+def cluster(over_time, tmp_path):
+    return over_time.cluster(tmp_path)
+
+
+def states(report):
+    """What became of the sets, oldest first."""
+    return [each.state for each in report.results[::-1]]
+
+
+def flip_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def is_whole(cluster, made):
+    return sets.by_id(cluster.backup.directory, made.id).is_whole
+
+
+@pytest.mark.parametrize("depth", ["sizes", "digests"])
+def test_sound_sets_are_good_and_are_known_to_be(over_time, cluster, depth):
+    report = verify(cluster, Request("all", depth))
+    assert states(report) == ["good"] * 6
+    assert (report.costs, report.is_finished) == ([], True)
+    for each in sets.every(cluster.backup.directory):
+        assert each.is_whole
+        assert each.verified.depth == depth
+        assert each.verified.good[depth] >= over_time.made[-1].finished
+    assert runs.read(cluster, "verify").last.state == "good"
+
+
+def rot_data(cluster, made):
+    """A file of the second set, an increment: the third needs it too."""
+    path = cluster.backup.directory / made[1].storage("root").files[-1].path
+    flip_a_byte(path)
+    return path, "data", (2, 1), "root"
+
+
+def shorten_data(cluster, made):
+    path, *rest = rot_data(cluster, made)
+    path.write_bytes(path.read_bytes()[:-1])
+    return path, *rest
+
+
+def remove_data(cluster, made):
+    path, *rest = rot_data(cluster, made)
+    path.unlink()
+    return path, *rest
+
+
+def rot_full(cluster, made):
+    path = cluster.backup.directory / made[3].storage("catalog").files[0].path
+    flip_a_byte(path)
+    return path, "data", (5, 4, 3), "catalog"
+
+
+def rot_list(cluster, made):
+    path = cluster.backup.directory / made[4].storage("documents").blob_lists[-1].path
+    flip_a_byte(path)
+    return path, "blob list", (5, 4), "documents"
+
+
+def blob_of(cluster, made):
+    """The path of a blob that came with a set, and the sets that need it."""
+    directory = cluster.backup.directory
+    lists = made.storage("documents").blob_lists
+    blob = blobs.read_lists(directory, lists[-1:]).blobs[0]
+    return blobs.pool_path(layout.pool(directory, "documents"), blob.sha256), blob
+
+
+def rot_blob(cluster, made):
+    path, blob = blob_of(cluster, made[0])
+    flip_a_byte(path)
+    needing = [
+        number
+        for number, each in enumerate(made)
+        if blob.path
+        in {
+            one.path
+            for one in blobs.read_lists(
+                cluster.backup.directory, each.storage("documents").blob_lists
+            ).blobs
+        }
+    ]
+    return path, "blob", needing[::-1], "documents"
+
+
+def rot_manifest(cluster, made):
+    path = layout.sets(cluster.backup.directory) / made[5].id / manifest.FILE_NAME
+    path.write_text(path.read_text().replace('"kind"', '"kinb"', 1))
+    return path, "manifest", (5,), None
+
+
+ROTS = [
+    rot_data,
+    shorten_data,
+    remove_data,
+    rot_full,
+    rot_list,
+    rot_blob,
+    rot_manifest,
+]
+
+
+@pytest.mark.parametrize("rot", ROTS)
+def test_what_rots_is_named_with_what_it_costs(over_time, cluster, rot):
+    made = over_time.made
+    path, kind, needing, storage = rot(cluster, made)
+    report = verify(cluster, ALL)
+    (cost,) = report.costs
+    assert cost.path == str(path.relative_to(cluster.backup.directory))
+    assert (cost.kind, cost.storage) == (kind, storage)
+    assert cost.sets == tuple(made[number].id for number in needing)
+    others = [number for number in range(6) if number not in needing]
+    assert cost.instead == (made[others[-1]].id if others else None)
+    assert states(report) == ["bad" if n in needing else "good" for n in range(6)]
+    assert runs.read(cluster, "verify").last.status == VerificationFailed.exit_status
+    if kind != "manifest":
+        for number, each in enumerate(made):
+            assert is_whole(cluster, each) == (number not in needing)
+        set_id = made[needing[0]].id
+        with pytest.raises(NotCoherent, match="is not whole"):
+            restore.elsewhere(cluster, Restore(set_id=set_id), cluster.directory / "x")
+
+
+def test_the_transactions_are_those_of_the_file(over_time, cluster):
+    """As the application sees them: their TIDs, and how many they are."""
+    second = over_time.made[1].storage("root")
+    rot_data(cluster, over_time.made)
+    (cost,) = verify(cluster, ALL).costs
+    first_end = over_time.made[0].storage("root").ranges[-1].last
+    assert (cost.after, cost.last) == (first_end, second.ranges[-1].last)
+    live = [number for number, _ in records.read(cluster.storage("root").data_file)]
+    held = [each for each in live if cost.after < each <= cost.last]
+    assert cost.transactions == len(held) > 0
+
+
+def test_a_blob_costs_the_transaction_that_wrote_it(over_time, cluster):
+    path, blob = blob_of(cluster, over_time.made[0])
+    path.unlink()
+    (cost,) = verify(cluster, ALL).costs
+    assert (cost.after, cost.last, cost.transactions) == (blob.tid - 1, blob.tid, 1)
+
+
+def test_sizes_alone_do_not_see_a_flipped_byte(over_time, cluster):
+    rot_data(cluster, over_time.made)
+    assert verify(cluster, Request("all", "sizes")).is_good
+    assert not verify(cluster, ALL).is_good
+    # What is known stays known.
+    assert verify(cluster, Request("all", "sizes")).is_good
+    assert not is_whole(cluster, over_time.made[1])
+
+
+def test_only_what_is_asked_for_is_read(over_time, cluster):
+    rot_data(cluster, over_time.made)
+    made = over_time.made
+    report = verify(cluster, Request("latest", "digests"))
+    assert [(each.set_id, each.state) for each in report.results] == [
+        (made[5].id, "good")
+    ]
+    report = verify(cluster, Request((made[2].id, made[0].id), "digests"))
+    assert states(report) == ["good", "bad"]
+    # The second needs the file as well, and was not looked at.
+    assert not is_whole(cluster, made[1])
+    with pytest.raises(NoSuchSet, match="there is no set 2020"):
+        verify(cluster, Request(("2020",), "digests"))
+
+
+def test_the_latest_that_can_be_read_is_verified_where_the_newest_is_broken(
+    over_time, cluster
+):
+    rot_manifest(cluster, over_time.made)
+    report = verify(cluster, Request("latest", "digests"))
+    assert states(report) == ["good", "bad"]
+    assert report.results[1].set_id == over_time.made[4].id
+
+
+def test_a_file_that_is_put_back_is_good_again(over_time, cluster):
+    path = rot_data(cluster, over_time.made)[0]
+    verify(cluster, ALL)
+    flip_a_byte(path)
+    assert not is_whole(cluster, over_time.made[1]), "nobody has looked yet"
+    # At one set: what it needs is no fault of the others either.
+    assert verify(cluster, Request((over_time.made[2].id,), "digests")).is_good
+    assert [is_whole(cluster, each) for each in over_time.made] == [True] * 6
+
+
+def test_a_budget_ends_a_run_and_the_next_one_goes_on(over_time, cluster, monkeypatch):
+    """Every file is read just once, however many runs that takes."""
+    read = []
+    original = files.fault
+
+    def counted(directory, stored, *rest):
+        read.append(stored.path)
+        return original(directory, stored, *rest)
+
+    monkeypatch.setattr(files, "fault", counted)
+    request = Request("all", "digests", NO_TIME)
+    unfinished = 0
+    while not (report := verify(cluster, request)).is_finished:
+        unfinished += 1
+        assert len(read) == unfinished, "a run with no time at all reads one file"
+        if unfinished == 1:
+            assert read[0] == over_time.made[5].files()[0].path, "newest first"
+            assert states(report)[5] == "unfinished"
+    assert states(report) == ["good"] * 6
+    assert len(read) == len(set(read)) == unfinished + 1 > 24
+    first_read = min(
+        each.verified.good["digests"] for each in sets.every(cluster.backup.directory)
+    )
+    read.clear()
+    verify(cluster, request)
+    assert len(read) == 1, "what was finished is begun anew"
+    assert first_read < runs.read(cluster, "verify").last.begun
+
+
+def test_what_was_found_before_the_time_was_over_is_not_forgotten(over_time, cluster):
+    path = rot_full(cluster, over_time.made)[0]
+    request = Request("all", "digests", NO_TIME)
+    found = []
+    while True:
+        report = verify(cluster, request)
+        found.append(bool(report.costs))
+        if report.costs:
+            break
+    assert not report.is_finished
+    assert not is_whole(cluster, over_time.made[5])
+    assert sum(found) == 1
+    assert path.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no database at all" * 100])
+def test_a_broken_memory_is_begun_anew(cluster, content, caplog):
+    path = cluster.backup.directory / memory.FILE_NAME
+    path.write_bytes(content)
+    assert verify(cluster, ALL).is_good
+    assert bool(content) == ("is begun anew" in caplog.text)
+    sqlite3.connect(path).execute("select * from good").close()
+
+
+def test_a_set_that_is_pruned_meanwhile_is_no_fault(over_time, cluster, monkeypatch):
+    first = over_time.made[0]
+    original = files.fault
+    folder = layout.sets(cluster.backup.directory) / first.id
+
+    def prune_then_look(directory, stored, *rest):
+        if stored.path == over_time.made[1].storage("root").files[0].path:
+            for each in over_time.made[:3]:
+                folder = layout.sets(directory) / each.id
+                (folder / manifest.FILE_NAME).unlink(missing_ok=True)
+                for one in each.files():
+                    (directory / one.path).unlink(missing_ok=True)
+        return original(directory, stored, *rest)
+
+    monkeypatch.setattr(files, "fault", prune_then_look)
+    report = verify(cluster, ALL)
+    assert states(report) == ["gone"] * 3 + ["good"] * 3
+    assert report.is_good
+    assert not (folder / verified.FILE_NAME).exists()
+
+
+def test_one_at_a_time_but_beside_a_backup(cluster):
+    with lock.hold(cluster, "backup"):
+        assert verify(cluster, Request("latest", "sizes")).is_good
+    cluster.run_directory.mkdir(exist_ok=True)
+    path = cluster.run_directory / verifying.LOCK
+    with lock.hold_file(path, "verify"), pytest.raises(Locked, match="verify"):
+        verify(cluster, ALL)
+
+
+def command(cluster, monkeypatch, *arguments):
+    monkeypatch.setattr(front, "load_cluster", lambda _: cluster)
+    return front.main([*arguments])
+
+
+def test_on_the_command_line(over_time, cluster, monkeypatch, capsys):
+    made = over_time.made
+    assert command(cluster, monkeypatch, "verify", "--all", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["finished"], said["good"], said["faults"]) == (True, True, [])
+    path = rot_data(cluster, made)[0]
+    status = command(cluster, monkeypatch, "verify", "--all", "--depth", "digests")
+    assert status == VerificationFailed.exit_status
+    out, err = capsys.readouterr()
+    assert f"{made[1].id}  bad" in out and f"{made[5].id}  good" in out
+    name = str(path.relative_to(cluster.backup.directory))
+    assert f"error: {name} is not what was written" in err
+    last = tid.to_text(made[1].storage("root").ranges[-1].last)
+    assert f"TID <= {last}" in err
+    assert f"Not whole without it: {made[2].id}, {made[1].id}." in err
+    assert f"The newest whole set is {made[5].id}." in err
+    arguments = ["verify", made[1].id, "--json", "--budget", "0s", "--depth", "sizes"]
+    assert command(cluster, monkeypatch, *arguments) == 0
+    assert json.loads(capsys.readouterr().out)["finished"] is False
+    backups_said = backups_of(cluster, monkeypatch, capsys)
+    assert backups_said[made[1].id]["whole"] is False
+    assert backups_said[made[5].id]["verified"]["depth"] == "digests"
+
+
+def backups_of(cluster, monkeypatch, capsys):
+    assert command(cluster, monkeypatch, "backups", "--json") == 0
+    return {each["id"]: each for each in json.loads(capsys.readouterr().out)}
+
+
+@pytest.mark.parametrize("text", ["", "h", "4", "-1h", "4y", "1e999d", "nand"])
+def test_what_is_no_length_of_time(cluster, monkeypatch, capsys, text):
+    with pytest.raises(SystemExit):
+        command(cluster, monkeypatch, "verify", f"--budget={text}")
+    assert "is no length of time" in capsys.readouterr().err
