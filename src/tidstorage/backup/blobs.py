@@ -10,6 +10,7 @@ Which file is which blob stands in lists: one that a full copy begins, and one
 more for each copy after, with only what is new; ``<pool>/lists/<set id>``.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,13 +22,15 @@ from tidstorage import durable
 from tidstorage.backup import layout
 from tidstorage.backup.moved import SourceMoved
 from tidstorage.engines.filestorage.blob_files import blob_files, tid_of
+from tidstorage.engines.filestorage.copying import SparseWriter, read_range
 from tidstorage.errors import NotCoherent
 from tidstorage.manifest import StoredFile
+from tidstorage.parallel import Check
+from tidstorage.progress import Advance
 
 FORMAT_VERSION = 1
 #: ZODB writes it into every blob directory that it opens.
 MARKER = ".layout"
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,43 +63,76 @@ def pool_path(pool: Path, sha256: str) -> Path:
     return pool / sha256[:2] / sha256[2:]
 
 
-def copy_covered(
-    blob_directory: Path, pool: Path, last_tid: int, known: Sequence[StoredBlob]
-) -> Iterator[StoredBlob]:
-    """Copy the blobs up to ``last_tid`` that are not ``known``, and yield them.
+@dataclass(frozen=True, slots=True)
+class NewBlob:
+    """A blob that is to be copied: its file, and its path in the blob directory."""
+
+    file: Path
+    path: str
+    size: int
+
+
+def not_known(
+    blob_directory: Path, last_tid: int, known: Sequence[StoredBlob]
+) -> list[NewBlob]:
+    """The blobs up to ``last_tid`` that are not ``known``.
 
     SourceMoved where one disappears meanwhile: then a pack is under way.
     """
     have = {each.path for each in known}
+    found = []
+    for file, number in blob_files(blob_directory):
+        path = str(file.relative_to(blob_directory))
+        if number <= last_tid and path not in have:
+            with _refusing_disappearance(file):
+                found.append(NewBlob(file, path, file.stat().st_size))
+    return found
+
+
+def copy(
+    new: Sequence[NewBlob], pool: Path, advance: Advance, check: Check
+) -> list[StoredBlob]:
+    """Copy blobs into a pool; each is read once.
+
+    advance: told the bytes.  SourceMoved as above, OSError, what ``check`` raises.
+    """
     layout.make_folder(pool)
-    for path, number in blob_files(blob_directory):
-        relative = str(path.relative_to(blob_directory))
-        if number <= last_tid and relative not in have:
-            try:
-                yield _copy(path, relative, pool)
-            except FileNotFoundError as error:
-                raise SourceMoved(f"{path} disappeared: {error}") from error
+    stored = []
+    for each in new:
+        check()
+        with _refusing_disappearance(each.file):
+            stored.append(_copy(each, pool, advance, check))
+    return stored
 
 
-def _copy(source: Path, relative: str, pool: Path) -> StoredBlob:
+@contextlib.contextmanager
+def _refusing_disappearance(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise SourceMoved(f"{file} disappeared: {error}") from error
+
+
+def _copy(new: NewBlob, pool: Path, advance: Advance, check: Check) -> StoredBlob:
     digest = hashlib.sha256()
-    size = 0
     beside = pool / ".new"
     with (
-        source.open("rb") as original,
-        os.fdopen(layout.create_private(beside), "wb") as copy,
+        new.file.open("rb") as original,
+        os.fdopen(layout.create_private(beside), "wb") as opened,
     ):
-        while block := original.read(_BLOCK):
+        copied = SparseWriter(opened.fileno())
+        for block in read_range(original.fileno(), 0, new.size):
+            check()
             digest.update(block)
-            copy.write(block)
-            size += len(block)
-        copy.flush()
-        os.fsync(copy.fileno())
+            copied.write(block)
+            advance(len(block))
+        copied.finish()
+        os.fsync(opened.fileno())
     target = pool_path(pool, digest.hexdigest())
     layout.make_folder(target.parent)
     beside.replace(target)
     durable.sync_folder(target.parent)
-    return StoredBlob(relative, size, digest.hexdigest())
+    return StoredBlob(new.path, new.size, digest.hexdigest())
 
 
 def list_path(pool: Path, set_id: str) -> Path:

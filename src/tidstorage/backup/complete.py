@@ -6,11 +6,12 @@ import os
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from tidstorage import durable, journal, manifest, point
+from tidstorage import durable, journal, manifest, parallel, point, tid
 from tidstorage.backup import blobs, digests, layout, ranges
-from tidstorage.backup.blobs import StoredBlob
+from tidstorage.backup.blobs import NewBlob, StoredBlob
 from tidstorage.backup.copying import Copied
 from tidstorage.backup.examine import Examination
 from tidstorage.backup.moved import SourceMoved
@@ -20,28 +21,59 @@ from tidstorage.engines.filestorage import floors
 from tidstorage.errors import FileUnreadable, NotCoherent
 from tidstorage.journal import Damage
 from tidstorage.manifest import Manifest, StoredFile, StoredStorage
+from tidstorage.parallel import Check
+from tidstorage.progress import Operation
 
 logger = logging.getLogger(__name__)
 
 _DISTRIBUTIONS = ("Products.TIDStorage", "ZODB", "ZEO", "transaction")
 
 
+#: The lists that name a storage's blobs, and the blobs.
+StoredBlobs = tuple[tuple[StoredFile, ...], Sequence[StoredBlob]]
+
+
+@dataclass(frozen=True, slots=True)
+class _BlobsOf:
+    """A storage, its blob directory, what is stored already and what is to be."""
+
+    storage: Storage
+    blob_directory: Path
+    known: Sequence[StoredBlob]
+    lists: tuple[StoredFile, ...]
+    new: Sequence[NewBlob]
+
+
 def copy_blobs(
     cluster: Cluster,
     preparation: Preparation,
-    storage: Storage,
-    copied: Copied,
-    last_tid: int,
-) -> tuple[tuple[StoredFile, ...], Sequence[StoredBlob]] | None:
-    """The lists of a storage's blobs, and the blobs; None where it has none."""
-    if storage.blob_directory is None:
-        return None
+    copies: Mapping[str, Copied],
+    vector: tid.Vector,
+    operation: Operation,
+) -> dict[str, StoredBlobs]:
+    """{storage id: its blobs up to the vector}, of the storages that have any."""
     directory = cluster.backup.directory
-    pool = layout.pool(directory, storage.id)
-    known, lists = _known_blobs(directory, preparation, storage, copied)
-    new = list(blobs.copy_covered(storage.blob_directory, pool, last_tid, known))
-    path = blobs.write_list(pool, preparation.set_id, storage.blob_directory, new)
-    return (*lists, digests.stored_file(directory, path)), [*known, *new]
+    found = []
+    for storage in cluster.storages:
+        if storage.blob_directory is not None:
+            known, lists = _known_blobs(
+                directory, preparation, storage, copies[storage.id]
+            )
+            new = blobs.not_known(storage.blob_directory, vector[storage.id], known)
+            found.append(_BlobsOf(storage, storage.blob_directory, known, lists, new))
+    total = sum(each.size for of in found for each in of.new)
+    with operation.phase("copy blobs", total) as phase:
+
+        def copy(of: _BlobsOf, check: Check) -> StoredBlobs:
+            pool = layout.pool(directory, of.storage.id)
+            with phase.item(of.storage.id):
+                new = blobs.copy(of.new, pool, phase.advance, check)
+            path = blobs.write_list(pool, preparation.set_id, of.blob_directory, new)
+            lists = (*of.lists, digests.stored_file(directory, path))
+            return lists, [*of.known, *new]
+
+        stored = parallel.run(cluster.backup.jobs, copy, found)
+    return {of.storage.id: each for of, each in zip(found, stored, strict=True)}
 
 
 def _known_blobs(
@@ -75,9 +107,7 @@ def complete(
     preparation: Preparation,
     examination: Examination,
     copies: Mapping[str, Copied],
-    stored_blobs: Mapping[
-        str, tuple[tuple[StoredFile, ...], Sequence[StoredBlob]] | None
-    ],
+    stored_blobs: Mapping[str, StoredBlobs],
     seconds: dict[str, float],
 ) -> Manifest:
     """Write the manifest: from then on the set exists."""
@@ -96,7 +126,7 @@ def complete(
                 preparation,
                 each,
                 copies[each.id],
-                stored_blobs[each.id],
+                stored_blobs.get(each.id),
             )
             for each in cluster.storages
         ),
@@ -154,7 +184,7 @@ def _stored_storage(
     preparation: Preparation,
     storage: Storage,
     copied: Copied,
-    stored: tuple[tuple[StoredFile, ...], Sequence[StoredBlob]] | None,
+    stored: StoredBlobs | None,
 ) -> StoredStorage:
     folder = layout.repository(directory, storage.id)
     durable.sync_folder(folder)

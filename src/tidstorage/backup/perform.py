@@ -165,25 +165,17 @@ def _attempt(
 ) -> Manifest:
     seconds: dict[str, float] = {}
     with _timed(seconds, "point"):
-        vector = _take_barrier(cluster)
+        barrier_vector = _take_barrier(cluster)
         moment = point.now()
     with _timed(seconds, "copy"):
         copies = copying.copy_all(cluster, preparation, start_over, operation)
     with _timed(seconds, "examine"):
         examination = examine.examine(
-            cluster, vector, moment, copies, preparation.floor
+            cluster, barrier_vector, moment, copies, preparation.floor
         )
     with _timed(seconds, "blobs"):
-        stored = {
-            each.id: complete.copy_blobs(
-                cluster,
-                preparation,
-                each,
-                copies[each.id],
-                examination.point.vector[each.id],
-            )
-            for each in cluster.storages
-        }
+        vector = examination.point.vector
+        stored = complete.copy_blobs(cluster, preparation, copies, vector, operation)
     copying.refuse_replaced(cluster, copies)
     return complete.complete(cluster, preparation, examination, copies, stored, seconds)
 

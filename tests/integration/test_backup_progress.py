@@ -1,0 +1,97 @@
+"""How far a backup and a restore are, for those who wait for them."""
+
+import argparse
+
+import pytest
+from real import wait_until
+from small_cluster import small_cluster
+
+from tidstorage import parallel, status
+from tidstorage.backup import copying
+from tidstorage.backup.perform import back_up
+from tidstorage.commands import status as status_command
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def small(tmp_path):
+    with small_cluster(tmp_path) as running:
+        running.write(1, 6)
+        yield running
+
+
+def phases(seen):
+    """{phase: the last that was told of it}, in their order."""
+    return {each.phase: each for each in seen if each.phase}
+
+
+def test_every_byte_of_a_backup_is_counted(small):
+    cluster = small.cluster(compress=True)
+    seen = []
+    back_up(cluster, seen.append)
+    found = phases(seen)
+    sizes = sum(each.data_file.stat().st_size for each in cluster.storages)
+    assert (found["copy"].done, found["copy"].total) == (sizes, sizes)
+    assert found["compare"].total == 0
+    blobs = small.beta.blob_directory("documents").rglob("*.blob")
+    size = sum(each.stat().st_size for each in blobs)
+    assert size
+    assert (found["copy blobs"].done, found["copy blobs"].total) == (size, size)
+    assert {each.verb for each in seen} == {"backup"}
+    # The next one compares what the last one copied, and copies what is new.
+    small.write(2, 5, group=["catalog", "documents", "root"])
+    again = []
+    back_up(cluster, again.append)
+    found = phases(again)
+    assert (found["compare"].done, found["compare"].total) == (sizes, sizes)
+    more = sum(each.data_file.stat().st_size for each in cluster.storages) - sizes
+    assert (found["copy"].done, found["copy"].total) == (more, more)
+
+
+def test_a_second_shell_sees_how_far_it_is(small, monkeypatch, capsys):
+    cluster = small.cluster(jobs=1)
+    real, said = copying._copy_one, []
+
+    def copy_and_look(cluster, source, *rest):
+        copied = real(cluster, source, *rest)
+        if source is not None and source.storage.id == "catalog":
+            size = source.end
+
+            def seen():
+                found = status.status(cluster).operations
+                return [each for each in found if each.done == size]
+
+            (operation,) = wait_until(seen, "status sees it")
+            assert (operation.verb, operation.phase) == ("backup", "copy")
+            assert operation.items == ("catalog",)
+            status_command.run(argparse.Namespace(json=False), cluster)
+            said.append(capsys.readouterr().out)
+        return copied
+
+    monkeypatch.setattr(copying, "_copy_one", copy_and_look)
+    back_up(cluster)
+    assert "backup: copy catalog; " in said[0]
+    assert status.status(cluster).operations == ()
+
+
+def test_one_that_fails_ends_the_others(small, monkeypatch):
+    cluster = small.cluster(jobs=3)
+    real, abandoned = copying._copy_one, []
+
+    def fail_or_go_on(cluster, source, advance, check):
+        if source.storage.id == "catalog":
+            raise OSError(5, "Input/output error")
+        try:
+            while True:
+                check()
+        except parallel.Abandoned:
+            abandoned.append(source.storage.id)
+            raise
+
+    monkeypatch.setattr(copying, "_copy_one", fail_or_go_on)
+    with pytest.raises(Exception, match="Input/output error"):
+        back_up(cluster)
+    assert set(abandoned) <= {"documents", "root"}
+    monkeypatch.setattr(copying, "_copy_one", real)
+    assert back_up(cluster).kind == "full"
