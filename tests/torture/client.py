@@ -85,7 +85,7 @@ class Worker(threading.Thread):
         self.tm = transaction.TransactionManager(explicit=self.chance.random() < 0.3)
         self.connection: Any = None
         # Some as fast as they can; all so would only measure the machine.
-        self.pause = self.chance.choice((0.0, 0.01, 0.03))
+        self.pause = self.chance.choice((0.0, 0.02, 0.05, 0.05))
 
     #: What any thread of this process has read, and others may write down.
     known: dict[tuple[str, str], int] = {}

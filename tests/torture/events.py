@@ -19,7 +19,8 @@ from ZODB.TimeStamp import TimeStamp
 from tidstorage import barrier, point
 from tidstorage.errors import BarrierFailed
 from torture.operator import Operator
-from torture.site import PATIENCE, Process, Server, Site
+from torture.processes import Process
+from torture.site import PATIENCE, Server, Site
 
 CLIENTS = 3
 #: What happens in every stretch, each at its moment.
@@ -106,7 +107,7 @@ class Events:
         """End all clients: by a kill amid their work, or standing still first."""
         for client in self.site.clients.values():
             if not kill:
-                client.signal(signal.SIGSTOP)
+                client.send_signal(signal.SIGSTOP)
             client.kill()
         self.site.clients.clear()
 
@@ -151,7 +152,7 @@ class Events:
         number = self.chance.randrange(CLIENTS)
         client = self.site.clients[number]
         if hang:
-            client.signal(signal.SIGSTOP)
+            client.send_signal(signal.SIGSTOP)
             time.sleep(hang)
         client.kill()
         self.counts["kills of clients"] += 1
@@ -173,9 +174,9 @@ class Events:
             self.kill_client(pause)
             return
         client = self.site.clients[self.chance.randrange(CLIENTS)]
-        client.signal(signal.SIGSTOP)
+        client.send_signal(signal.SIGSTOP)
         time.sleep(pause)
-        client.signal(signal.SIGCONT)
+        client.send_signal(signal.SIGCONT)
         self.counts["stops of clients"] += 1
 
     def _server(self) -> Server:

@@ -1,7 +1,8 @@
 """What an operator does to a site: backups, and what becomes of half commits."""
 
+import itertools
 import random
-import subprocess
+import signal
 import time
 from collections import Counter
 
@@ -19,6 +20,8 @@ class Operator:
     asked: commits that were to be accepted, or undone.  rebased: whether all was.
     """
 
+    _numbers = itertools.count(1)
+
     def __init__(self, site: Site, chance: random.Random, counts: Counter[str]) -> None:
         self.site = site
         self.chance = chance
@@ -26,6 +29,8 @@ class Operator:
         self.faults: list[str] = []
         self.asked: set[str] = set()
         self.rebased = False
+        #: Of the journal: what stands before may be of files that were replaced.
+        self._length = len(published.journal(site))
         self._tried: set[str] = set()
 
     def back_up(self, killed: float = 0) -> bool:
@@ -68,7 +73,9 @@ class Operator:
 
     def _open_one(self, but: set[str]) -> str | None:
         """The newest half commit that the daemon has named, and nobody accepted."""
-        lines = published.of_present_timeline(published.journal(self.site))
+        lines = published.of_present_timeline(
+            published.journal(self.site)[self._length :]
+        )
         named = [each["commit"] for each in lines if each["kind"] == "damage"]
         open_ones = [
             each for each in named if each not in but | published.accepted(lines)
@@ -77,19 +84,14 @@ class Operator:
 
     def _run(self, what: str, *arguments: str, killed: float) -> int:
         """killed: with this chance, amid its work."""
-        process = subprocess.Popen(
-            [self.site.cluster.bin_directory / "cluster", *arguments],
-            cwd=self.site.folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        output = self.site.folder / f"operator-{next(self._numbers)}.output"
+        process = self.site.run_cluster(arguments, output)
         if self.chance.random() < killed:
             time.sleep(self.chance.uniform(0.3, 1.5))
-            process.kill()
+            process.send_signal(signal.SIGKILL)
             self.counts[f"kills of {what}"] += 1
-        _, said = process.communicate(timeout=PATIENCE)
-        status = process.returncode
+        status: int = process.wait(PATIENCE)
+        said = output.read_text() if output.exists() else ""
         if status == 0:
             self.counts[what] += 1
         elif status > 0:

@@ -1,13 +1,11 @@
 """The servers, the daemon and the clients of one round, and their links."""
 
 import contextlib
-import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import threading
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from tidstorage.cluster import Zeo
 from tidstorage.clusterfile import load_cluster
 from torture import bank, client
 from torture.network import Link, Network
+from torture.processes import Forked, Process, execute, fork
 
 SERVERS = {"alpha": ("catalog", "root"), "beta": ("documents", "media")}
 BLOBS = ("media",)
@@ -26,91 +25,25 @@ BLOBS = ("media",)
 PATIENCE = 120
 
 
-class Process:
-    """A program that is killed, stopped and started again; ``lock``: one at a time."""
-
-    def __init__(self, name: str, arguments: list[str], folder: Path) -> None:
-        self.name = name
-        self.arguments = arguments
-        self.lock = threading.Lock()
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def pid(self) -> int | None:
-        return None if self._process is None else self._process.pid
-
-    def start(self) -> None:
-        with (self._folder / f"{self.name}.output").open("ab") as output:
-            self._process = subprocess.Popen(
-                self.arguments,
-                cwd=self._folder,
-                env=child.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
-
-    def runs(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    def signal(self, number: int) -> None:
-        if self._process is not None:
-            self._process.send_signal(number)
-
-    def kill(self) -> None:
-        self.signal(signal.SIGKILL)
-        self._wait()
-
-    def end(self) -> None:
-        """TERM, as an operator would."""
-        self.signal(signal.SIGCONT)
-        self.signal(signal.SIGTERM)
-        self._wait()
-
-    def _wait(self) -> None:
-        if self._process is not None:
-            self._process.wait(30)
-            self._process = None
-
-
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["torture.client"])
-
-
-class Client:
-    """A process of load, forked from one that has imported everything already."""
+class Client(Forked):
+    """A process of load."""
 
     def __init__(self, request: dict[str, Any]) -> None:
         self.name = request["name"]
-        self._process = _forks.Process(target=client.run, args=(request,), daemon=True)
-        self._process.start()
-
-    def signal(self, number: int) -> None:
-        assert self._process.pid is not None
-        os.kill(self._process.pid, number)
-
-    def runs(self) -> bool:
-        return self._process.is_alive()
+        super().__init__(client.run, request)
 
     def kill(self) -> None:
-        self._process.kill()
-        self._process.join(30)
+        self.send_signal(signal.SIGKILL)
+        self.wait(30)
 
 
 class Server(Process):
     """One ZEO server."""
 
-    def __init__(self, zeo: Zeo, deployed: Path | None, folder: Path) -> None:
-        """deployed: its script; None: plain runzeo."""
+    def __init__(self, zeo: Zeo, program: Callable[[Path], Any], folder: Path) -> None:
         assert isinstance(zeo.address, tuple)
         self.address = zeo.address
-        arguments = (
-            [*child.python("ZEO.runzeo"), "-C", str(zeo.configuration)]
-            if deployed is None
-            else [str(deployed)]
-        )
-        super().__init__(zeo.name, arguments, folder)
+        super().__init__(zeo.name, program, folder)
 
     def start(self) -> None:
         super().start()
@@ -143,14 +76,10 @@ class Site:
         self.cluster = load_cluster(self.file)
         deploy.write_files(self.cluster)
         self.deployed = chance.random() < 0.5
+        #: Whether programs are executed, as in the field, or forked.
+        self.executed = chance.random() < 0.2
         self.servers = {
-            each.name: Server(
-                each,
-                self.cluster.bin_directory / f"zeo-{each.name}"
-                if self.deployed
-                else None,
-                folder,
-            )
+            each.name: Server(each, self._program_of(each), folder)
             for each in self.cluster.zeos
         }
         addresses = {each: self.servers[each].address for each in self.servers}
@@ -163,11 +92,10 @@ class Site:
         self._configure_daemon()
         self.daemon = Process(
             "daemon",
-            [
-                *child.python("tidstorage.daemon.main"),
-                *("-c", str(self.cluster.daemon.configuration)),
-                "-n",
-            ],
+            self._program(
+                "tidstorage.daemon.main",
+                ["-c", str(self.cluster.daemon.configuration), "-n"],
+            ),
             folder,
         )
         self.clients: dict[int, Client] = {}
@@ -200,6 +128,37 @@ class Site:
 
     def server_of(self, storage: str) -> Server:
         return self.servers[self.cluster.storage(storage).zeo]
+
+    def _program_of(self, zeo: Zeo) -> Callable[[Path], Any]:
+        """A server as bin/zeo-NAME starts it, or plain runzeo."""
+        if not self.deployed:
+            return self._program("ZEO.runzeo", ["-C", str(zeo.configuration)])
+        return self._program(
+            "tidstorage.commands.serve",
+            ["--cluster-file", str(self.file), zeo.name],
+            [str(self.cluster.bin_directory / f"zeo-{zeo.name}")],
+        )
+
+    def _program(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        deployed: Sequence[str] | None = None,
+    ) -> Callable[[Path], Any]:
+        """deployed: the command line that does the same."""
+        if not self.executed:
+            return lambda output: fork(module, arguments, self.folder, output)
+        command = deployed or [*child.python(module), *arguments]
+        return lambda output: execute(command, self.folder, output)
+
+    def run_cluster(self, arguments: Sequence[str], output: Path) -> Any:
+        """``bin/cluster`` with these arguments, under way."""
+        program = self._program(
+            "tidstorage.commands.cluster",
+            ["--cluster-file", str(self.file), *arguments],
+            [str(self.cluster.bin_directory / "cluster"), *arguments],
+        )
+        return program(output)
 
     def _describe(self) -> None:
         text = '[cluster]\nname = "torture"\n'
