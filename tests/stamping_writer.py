@@ -92,6 +92,14 @@ def commit_half(connections, present, missing):
     transaction.commit()
 
 
+def commit_bare(connections, storage):
+    """A transaction of a process without our hook."""
+    transaction.begin()
+    root = connections[storage].root()
+    root["bare"] = root.get("bare", 0) + 1
+    transaction.commit()
+
+
 def commit_with(connections, storage, participants, known):
     """A transaction on one storage, stamped with what it should not know."""
     transaction.begin()
@@ -110,6 +118,9 @@ def main():
     ready = False
     if "half" in options:
         commit_half(connections, *options["half"])
+    if "bare" in options:
+        commit_bare(connections, options["bare"])
+        print("ready", flush=True)
     if "odd" in options:
         commit_with(connections, **options["odd"])
     while options.get("count", 1):

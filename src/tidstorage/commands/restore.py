@@ -1,22 +1,25 @@
 """``bin/cluster restore``: put the storages and blobs of one set back."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tidstorage import barrier, point, processes, tid
+from tidstorage import barrier, local_time, point, processes, tid
 from tidstorage.backup import sets
 from tidstorage.cluster import Cluster
 from tidstorage.commands import console
 from tidstorage.errors import NotCoherent, TidstorageError
-from tidstorage.local_time import local, span
+from tidstorage.local_time import in_both, local, span
 from tidstorage.restore import perform, swap
+from tidstorage.restore.goal import Goal
 from tidstorage.restore.perform import Report
 from tidstorage.restore.plan import LATEST, Policy, Request
 from tidstorage.stopping import Tell
 
-HELP = "Restore all storages and blobs from one backup set."
+_POINT_ID = re.compile(r"\d+-\d{8}T\d{6}\.\d{6}Z")
+HELP = "Restore all storages and blobs as they were at a time, from backup sets."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,11 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_request(parser: argparse.ArgumentParser) -> None:
     """The options that say what to restore, and how."""
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--set", metavar="ID", help="the set (default: the newest)")
-    which.add_argument(
-        "--to", metavar="POINT_ID", default=LATEST, help="the set of this point"
-    )
+    add_moment(parser)
     damage = parser.add_mutually_exclusive_group()
     damage.add_argument(
         "--strict",
@@ -57,6 +56,32 @@ def add_request(parser: argparse.ArgumentParser) -> None:
     )
     where.add_argument(
         "--into", metavar="DIR", type=Path, help="restore into this empty folder"
+    )
+    parser.add_argument(
+        "--storage",
+        metavar="ID",
+        action="append",
+        dest="storages",
+        help="with --into: this storage only; may be given again",
+    )
+
+
+def add_moment(parser: argparse.ArgumentParser) -> None:
+    """The options that say which state is wanted."""
+    parser.add_argument("--set", metavar="ID", help="the set (default: the newest)")
+    parser.add_argument(
+        "--to",
+        metavar="WHEN",
+        default=LATEST,
+        help="a time, as '2026-11-22 14:05' (local without an offset), the id of a"
+        " point, or latest",
+    )
+    parser.add_argument(
+        "--timeline",
+        metavar="N",
+        type=int,
+        help="which history, where restores have left several (default: the one that"
+        " was lived then)",
     )
 
 
@@ -81,7 +106,27 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
 def request(options: argparse.Namespace) -> Request:
     """What the options ask for."""
     policy: Policy = options.policy
-    return Request(options.set, options.to, policy)
+    if options.storages and options.into is None:
+        raise NotCoherent(
+            "some storages alone would not fit the others",
+            "Restore them elsewhere: --into DIR.",
+        )
+    return Request(
+        **moment(options),
+        policy=policy,
+        storages=frozenset(options.storages) if options.storages else None,
+    )
+
+
+def moment(options: argparse.Namespace) -> dict[str, Any]:
+    """The state that `add_moment`'s options ask for, as parts of a request.
+
+    WrongTime where it is no time, nor the id of a point.
+    """
+    asked: dict[str, Any] = {"set_id": options.set, "timeline": options.timeline}
+    if options.to == LATEST or _POINT_ID.fullmatch(options.to):
+        return {**asked, "point_id": options.to}
+    return {**asked, "moment": local_time.parse(options.to)}
 
 
 def restore(
@@ -186,6 +231,8 @@ def describe(
         console.print_line(f"storage {then} of the set is {now} now")
     if rows:
         console.print_table(("storage", "bytes in the set", "cut off"), rows)
+    if report.goal is not None:
+        _describe_goal(report, report.goal)
     if report.as_of is not None:
         age = span(point.now() - report.as_of)
         console.print_line(
@@ -197,8 +244,35 @@ def describe(
         console.print_line(f"the old files are kept as *{report.kept}")
 
 
+def _describe_goal(report: Report, goal: Goal) -> None:
+    """What was asked for, what was reached, and what is between the two."""
+    console.print_line(f"asked for: {in_both(goal.moment)}")
+    floor = "the start of the files"
+    if goal.floor is not None:
+        floor = f"point {goal.floor.id} of {local(goal.floor.time)}"
+    found = report.cut
+    if found is None:
+        console.print_line(
+            f"reached: at least {floor}; how much more, the restore itself finds out:"
+            " the live files do not hold what the set holds"
+        )
+        return
+    newest = "" if found.newest is None else f"; the last one of {local(found.newest)}"
+    console.print_line(
+        f"reached: {found.transactions} transaction(s) after {floor}{newest}"
+    )
+    if found.left_out is not None:
+        console.print_line(
+            f"left out: {found.left_out.transactions} transaction(s) committed by"
+            f" then, since {local(found.left_out.since)}: they do not stand without"
+            " later ones"
+        )
+
+
 def warn_of_newer(cluster: Cluster, report: Report) -> None:
     """Tell, however quiet the rest, that the newest data were not to be had."""
+    if report.goal is not None:
+        return
     for newer in passed_over(cluster, report.set_id):
         console.print_warning(newer)
 
@@ -226,4 +300,23 @@ def _as_json(report: Report) -> dict[str, Any]:
         "resumed": report.resumed,
         "renamed": dict(report.renamed),
         "as_of": report.as_of and report.as_of.isoformat(),
+        **_goal_as_json(report),
+    }
+
+
+def _goal_as_json(report: Report) -> dict[str, Any]:
+    """Nothing where a set's own point was asked for."""
+    goal, found = report.goal, report.cut
+    if goal is None:
+        return {}
+    return {
+        "asked": goal.moment.isoformat(),
+        "floor": goal.floor and goal.floor.id,
+        "reached": found
+        and {
+            "vector": tid.vector_to_text(found.vector),
+            "transactions": found.transactions,
+            "newest": found.newest and found.newest.isoformat(),
+            "left_out": found.left_out and found.left_out.to_json(),
+        },
     }

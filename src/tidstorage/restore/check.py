@@ -14,6 +14,7 @@ from tidstorage.engines.filestorage import index
 from tidstorage.errors import NotCoherent
 from tidstorage.manifest import Manifest
 from tidstorage.record import accepting
+from tidstorage.restore.cutting import Cut
 from tidstorage.restore.plan import Policy
 from tidstorage.restore.target import Target
 from tidstorage.tid import Vector
@@ -24,13 +25,19 @@ def check(
     manifest: Manifest,
     policy: Policy,
     targets: Mapping[str, Target],
-    vector: Vector,
+    cut: Cut,
+    ends: Vector,
 ) -> None:
-    """NotCoherent where ZODB cannot open a file, or the files do not fit together."""
+    """NotCoherent where ZODB cannot open a file, or the files do not fit together.
+
+    ends: as `cutting.cut` gives them.
+    """
     for storage, target in targets.items():
         refuse_unsound(storage, target)
-    if not _is_blind(manifest, targets):
-        _refuse_incoherence(cluster, manifest, policy, targets, vector)
+    if not _is_blind(cut, targets):
+        # What a process saw of an unfinished vote was between the two.
+        until = {each: max(cut.vector[each], ends.get(each, 0)) for each in targets}
+        _refuse_incoherence(cluster, manifest, policy, targets, cut, until)
 
 
 def refuse_unsound(storage: str, target: Target) -> None:
@@ -71,17 +78,10 @@ def _flush(target: Target) -> None:
         os.close(descriptor)
 
 
-def _floor(manifest: Manifest, targets: Mapping[str, Target]) -> dict[str, int]:
-    """The set's floor, for the storages that are restored."""
-    given = manifest.floor.vector if manifest.floor else {}
-    return {storage: last for storage, last in given.items() if storage in targets}
-
-
-def _is_blind(manifest: Manifest, targets: Mapping[str, Target]) -> bool:
+def _is_blind(cut: Cut, targets: Mapping[str, Target]) -> bool:
     """Whether a pack has removed what the judgement would need."""
-    floor = _floor(manifest, targets)
     return any(
-        filestorage.packed_above(target.staged_data_file, floor.get(storage, 0))
+        filestorage.packed_above(target.staged_data_file, cut.floor.get(storage, 0))
         for storage, target in targets.items()
     )
 
@@ -91,34 +91,36 @@ def _refuse_incoherence(
     manifest: Manifest,
     policy: Policy,
     targets: Mapping[str, Target],
-    vector: Vector,
+    cut: Cut,
+    until: Vector,
 ) -> None:
     """The coherent cut of the staged files has to be the files themselves."""
-    floor = _floor(manifest, targets)
+    floor = {each: last for each, last in cut.floor.items() if each in targets}
     held_records = {
         storage: records_up_to(
             target.staged_data_file,
             floor.get(storage, 0),
-            vector[storage],
+            until[storage],
             cluster.aliases,
         )
         for storage, target in targets.items()
     }
-    records = accepting(held_records, manifest.acknowledged)
-    # The set's own damage was proven when it was made, by barrier or by stamps.
+    records = accepting(held_records, cut.accepted)
+    # The set's own damage was proven when it was made, by barrier or by stamps;
+    # more by what has been cut off.
     dead = [
         (half.commit_id, missing)
-        for half in manifest.point.damage
+        for half in (*manifest.point.damage, *cut.damage)
         for missing in half.missing
     ]
     # A storage that was unknown then was named then; now is no time to refuse.
     result = coherent_cut(
         records, floor, retired=cluster.retired, partial=True, dead=dead
     )
-    cut = result.tolerant if policy == "tolerant" else result.strict
+    kept = result.tolerant if policy == "tolerant" else result.strict
     for storage, held in records.items():
-        if held and cut[storage] < held[-1].tid:
+        if held and kept[storage] < held[-1].tid:
             raise NotCoherent(
                 f"the files do not fit together: storage {storage} goes on after"
-                f" {tid.to_text(cut[storage])}"
+                f" {tid.to_text(kept[storage])}"
             )

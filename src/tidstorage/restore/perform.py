@@ -13,6 +13,7 @@ from tidstorage import durable, lock, point
 from tidstorage.backup import layout
 from tidstorage.cluster import Cluster
 from tidstorage.engines import filestorage
+from tidstorage.engines.filestorage import floors
 from tidstorage.engines.filestorage import in_place as cut_plan
 from tidstorage.engines.filestorage import lock as file_lock
 from tidstorage.errors import (
@@ -21,6 +22,7 @@ from tidstorage.errors import (
     InterruptedRestore,
     NoSpace,
     NotCoherent,
+    UnknownStorage,
 )
 from tidstorage.manifest import Manifest
 from tidstorage.point import Point
@@ -29,16 +31,17 @@ from tidstorage.restore import (
     cutting,
     plan,
     recover,
-    renaming,
+    rehearsal,
     swap,
     target,
     timelines,
 )
-from tidstorage.restore.plan import Policy, Request
+from tidstorage.restore.cutting import Cut
+from tidstorage.restore.goal import Goal
+from tidstorage.restore.plan import Choice, Request
 from tidstorage.restore.swap import Action, Swap
 from tidstorage.restore.target import Target
 from tidstorage.running import running_parts
-from tidstorage.tid import Vector
 
 _NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _GO_ON = (
@@ -56,7 +59,9 @@ class Report:
     kept: what is appended to the names of the old files; None where there was
     nothing to keep.  resumed: an interrupted swap was brought to its end.
     renamed: {id in the set: present id} of storages that had another name then.
-    as_of: the moment whose state it is, in UTC; None for a resumed one.
+    as_of: the moment whose state it is, in UTC; None for a resumed one.  goal: what
+    was asked for instead of the set's own point.  cut: None where only the restore
+    itself can find it.
     """
 
     set_id: str
@@ -67,33 +72,8 @@ class Report:
     resumed: bool = False
     as_of: datetime.datetime | None = None
     renamed: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Chosen:
-    """The set to restore, in the ids of now, and what of it."""
-
-    manifest: Manifest
-    policy: Policy
-    renamed: Mapping[str, str]
-
-    def report(
-        self,
-        new: Point,
-        sizes: Mapping[str, tuple[int, int | None]] | None = None,
-        kept: str | None = None,
-        last_tids: Mapping[str, int] | None = None,
-    ) -> Report:
-        stored = {each.id: (each.size, None) for each in self.manifest.storages}
-        return Report(
-            self.manifest.id,
-            new,
-            sizes or stored,
-            kept,
-            last_tids or {},
-            as_of=plan.as_of(self.manifest, self.policy),
-            renamed=self.renamed,
-        )
+    goal: Goal | None = None
+    cut: Cut | None = None
 
 
 def in_place(cluster: Cluster, request: Request) -> Report:
@@ -112,13 +92,14 @@ def in_place(cluster: Cluster, request: Request) -> Report:
 
 
 def _in_place(cluster: Cluster, request: Request) -> Report:
-    chosen = _choose(cluster, request)
+    chosen = plan.choose(cluster, request)
     manifest = chosen.manifest
     targets = _targets(cluster, manifest)
-    vector = cutting.choose_cut(manifest, request.policy)
     target.remove_staging(targets.values())
-    sizes = _stage(cluster, manifest, request, targets, vector)
-    new = _new_point(manifest, request, vector, _next_timeline(cluster, manifest))
+    staged = _stage(cluster, chosen, targets)
+    new = _of_staged(
+        _new_point(chosen, staged.cut, _next_timeline(cluster, manifest)), targets
+    )
     moment = target.unused_moment(targets.values())
     actions = [act for each in targets.values() for act in each.actions(moment)]
     keeps = any(act.kind == "keep" for act in actions)
@@ -132,19 +113,19 @@ def _in_place(cluster: Cluster, request: Request) -> Report:
         swap.write(done, journal)
     _finish(done, journal)
     kept = f"{target.KEPT}{moment}" if keeps else None
-    return chosen.report(new, sizes, kept, _last_tids(targets))
+    return _report(chosen, new, staged.sizes, staged.cut, kept, _last_tids(targets))
 
 
 def elsewhere(cluster: Cluster, request: Request, directory: Path) -> Report:
     """Restore into an empty folder: ``<id>/Data.fs`` and ``<id>/blobs`` each."""
     with lock.hold(cluster, "restore"):
-        chosen = _choose(cluster, request)
+        chosen = plan.choose(cluster, request)
         manifest = chosen.manifest
-        targets = _targets_elsewhere(manifest, directory)
-        vector = cutting.choose_cut(manifest, request.policy)
-        new = _new_point(manifest, request, vector, manifest.point.timeline)
+        targets = _targets_elsewhere(chosen, directory)
         try:
-            sizes = _stage(cluster, manifest, request, targets, vector)
+            staged = _stage(cluster, chosen, targets)
+            timeline = manifest.point.timeline
+            new = _of_staged(_new_point(chosen, staged.cut, timeline), targets)
             actions = [act for each in targets.values() for act in each.actions("")]
             files = [each.data_file for each in targets.values()]
             swap.execute(Swap(manifest.id, actions, new, files))
@@ -154,7 +135,8 @@ def elsewhere(cluster: Cluster, request: Request, directory: Path) -> Report:
                 if each.data_file.parent.exists():
                     shutil.rmtree(each.data_file.parent)
             raise
-        return chosen.report(new, sizes, last_tids=_last_tids(targets))
+        last_tids = _last_tids(targets)
+        return _report(chosen, new, staged.sizes, staged.cut, None, last_tids)
 
 
 def rehearse(cluster: Cluster, request: Request) -> Report:
@@ -162,31 +144,60 @@ def rehearse(cluster: Cluster, request: Request) -> Report:
     if journal := swap.interrupted(cluster):
         found = swap.read(journal)
         return Report(found.set_id, found.point, {}, None, resumed=True)
-    chosen = _choose(cluster, request)
-    manifest = chosen.manifest
-    recover.refuse_lack_of_space(manifest, _targets(cluster, manifest))
-    vector = cutting.choose_cut(manifest, request.policy)
-    timeline = _next_timeline(cluster, manifest)
-    return chosen.report(_new_point(manifest, request, vector, timeline))
+    chosen = plan.choose(cluster, request)
+    targets = _targets(cluster, chosen.manifest)
+    timeline = _next_timeline(cluster, chosen.manifest)
+    return _rehearsed(cluster, chosen, targets, timeline)
 
 
 def rehearse_elsewhere(cluster: Cluster, request: Request, directory: Path) -> Report:
     """What `elsewhere` would do; nothing is changed."""
-    chosen = _choose(cluster, request)
-    manifest = chosen.manifest
-    targets = _targets_elsewhere(manifest, directory)
-    recover.refuse_lack_of_space(manifest, targets)
-    vector = cutting.choose_cut(manifest, request.policy)
-    timeline = manifest.point.timeline
-    return chosen.report(_new_point(manifest, request, vector, timeline))
+    chosen = plan.choose(cluster, request)
+    targets = _targets_elsewhere(chosen, directory)
+    return _rehearsed(cluster, chosen, targets, chosen.manifest.point.timeline)
 
 
-def _choose(cluster: Cluster, request: Request) -> _Chosen:
-    manifest = plan.choose(cluster, request)
-    return _Chosen(
-        renaming.renamed(manifest, cluster.aliases),
-        request.policy,
-        renaming.renamings(manifest, cluster.aliases),
+def _rehearsed(
+    cluster: Cluster, chosen: Choice, targets: Mapping[str, Target], timeline: int
+) -> Report:
+    recover.refuse_lack_of_space(chosen.manifest, targets)
+    stored = {each: (chosen.manifest.storage(each).size, None) for each in targets}
+    found = rehearsal.find_cut(cluster, chosen, targets)
+    if found is None:
+        # Only the copies themselves tell more: here is the least that they hold.
+        assert chosen.goal is not None
+        least = chosen.goal.floor.vector if chosen.goal.floor else {}
+        new = _new_point(chosen, Cut(least, least), timeline)
+    else:
+        new = _new_point(chosen, found, timeline)
+    return _report(chosen, new, stored, found)
+
+
+def _report(
+    chosen: Choice,
+    new: Point,
+    sizes: Mapping[str, tuple[int, int | None]],
+    found: Cut | None,
+    kept: str | None = None,
+    last_tids: Mapping[str, int] | None = None,
+) -> Report:
+    goal = chosen.goal
+    if goal is None:
+        as_of: datetime.datetime | None = plan.as_of(chosen.manifest, chosen.policy)
+    elif found is None:
+        as_of = None
+    else:
+        as_of = found.left_out.since if found.left_out else goal.moment
+    return Report(
+        chosen.manifest.id,
+        new,
+        sizes,
+        kept,
+        last_tids or {},
+        as_of=as_of,
+        renamed=chosen.renamed,
+        goal=goal,
+        cut=found,
     )
 
 
@@ -231,20 +242,30 @@ def _targets(cluster: Cluster, manifest: Manifest) -> dict[str, Target]:
     return target.in_place(cluster)
 
 
-def _targets_elsewhere(manifest: Manifest, directory: Path) -> dict[str, Target]:
-    has_blobs = {each.id: each.blob_lists is not None for each in manifest.storages}
-    return target.elsewhere(directory, has_blobs)
+def _targets_elsewhere(chosen: Choice, directory: Path) -> dict[str, Target]:
+    has_blobs = {
+        each.id: each.blob_lists is not None for each in chosen.manifest.storages
+    }
+    wanted = has_blobs.keys() if chosen.storages is None else chosen.storages
+    if unknown := wanted - has_blobs.keys():
+        raise UnknownStorage(
+            f"set {chosen.manifest.id} has no storage {', '.join(sorted(unknown))}",
+            f"It has {', '.join(sorted(has_blobs))}.",
+        )
+    return target.elsewhere(directory, {each: has_blobs[each] for each in wanted})
 
 
-def _stage(
-    cluster: Cluster,
-    manifest: Manifest,
-    request: Request,
-    targets: Mapping[str, Target],
-    vector: Vector,
-) -> dict[str, tuple[int, int | None]]:
-    """All phases before the swap: {storage id: (bytes in the set, bytes kept)}."""
-    directory = cluster.backup.directory
+@dataclass(frozen=True, slots=True)
+class _Staged:
+    """sizes: {storage id: (bytes in the set, bytes kept)}."""
+
+    sizes: Mapping[str, tuple[int, int | None]]
+    cut: Cut
+
+
+def _stage(cluster: Cluster, chosen: Choice, targets: Mapping[str, Target]) -> _Staged:
+    """All phases before the swap."""
+    directory, manifest = cluster.backup.directory, chosen.manifest
 
     def stage(storage: str) -> None:
         recover.data_file(directory, manifest.storage(storage), targets[storage])
@@ -253,18 +274,23 @@ def _stage(
     with _nothing_left_of_a_failure(targets):
         with ThreadPoolExecutor(cluster.backup.jobs) as pool:
             [*pool.map(stage, targets)]
-        cutting.cut(targets, vector)
-        check.check(cluster, manifest, request.policy, targets, vector)
+        files = {storage: each.staged_data_file for storage, each in targets.items()}
+        found = cutting.find(cluster, chosen, files)
+        ends = cutting.cut(targets, found.vector)
+        check.check(cluster, manifest, chosen.policy, targets, found, ends)
         for storage, where in targets.items():
             stored = manifest.storage(storage)
-            recover.blob_directory(directory, stored, where, vector[storage])
-        return {
-            storage: (
-                manifest.storage(storage).size,
-                where.staged_data_file.stat().st_size,
-            )
-            for storage, where in targets.items()
-        }
+            recover.blob_directory(directory, stored, where, found.vector[storage])
+        return _Staged(
+            {
+                storage: (
+                    manifest.storage(storage).size,
+                    where.staged_data_file.stat().st_size,
+                )
+                for storage, where in targets.items()
+            },
+            found,
+        )
 
 
 @contextlib.contextmanager
@@ -293,24 +319,25 @@ def _next_timeline(cluster: Cluster, manifest: Manifest) -> int:
     return max(known, manifest.point.timeline) + 1
 
 
-def _new_point(
-    manifest: Manifest, request: Request, vector: Vector, timeline: int
-) -> Point:
+def _new_point(chosen: Choice, found: Cut, timeline: int) -> Point:
     """The point to leave beside the restored files.
 
     It becomes the floor of what follows: with half commits inside, that has to
     stay the last point without, so that they are not forgotten.
     """
-    damage = manifest.point.damage if request.policy == "tolerant" else ()
-    if damage:
-        vector = manifest.floor.vector if manifest.floor else {}
     return Point(
-        vector=vector,
+        vector=found.floor if found.damage else found.vector,
         time=point.now(),
         source="restore",
         timeline=timeline,
-        verified=manifest.point.verified,
+        # What is between known points is judged by stamps alone: all have one.
+        verified=chosen.goal is not None or chosen.manifest.point.verified,
     )
+
+
+def _of_staged(new: Point, targets: Mapping[str, Target]) -> Point:
+    staged = {storage: each.staged_data_file for storage, each in targets.items()}
+    return floors.within(new, staged)
 
 
 def _plan_removals(cluster: Cluster) -> list[Action]:

@@ -6,19 +6,25 @@ somebody accepted, before the set was made or since, do not count.
 """
 
 import datetime
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from tidstorage import acceptance
+from tidstorage import acceptance, point
 from tidstorage.backup import directory as backup_directory
 from tidstorage.backup import sets
 from tidstorage.backup.sets import BackupSet
 from tidstorage.cluster import Cluster
-from tidstorage.errors import Damaged, NoSuchSet, NotCoherent
-from tidstorage.local_time import local, span
+from tidstorage.errors import Damaged, NoSuchSet, NotCoherent, WrongTime
+from tidstorage.local_time import in_both, local, span
 from tidstorage.manifest import Manifest
+from tidstorage.restore import renaming
+from tidstorage.restore.goal import Goal, of_moment, of_point
+from tidstorage.restore.known import KnownPoints, known_points
+
+logger = logging.getLogger(__name__)
 
 Policy = Literal["clean", "strict", "tolerant"]
 LATEST = "latest"
@@ -28,45 +34,106 @@ LATEST = "latest"
 class Request:
     """What the operator asks for.
 
-    set_id: a set by its id.  point_id: a set by its point's id, or "latest".
-    policy: "strict" leaves out half commits and all that follows them,
-    "tolerant" keeps them, "clean" refuses where there are any.
+    set_id: a set by its id.  point_id: a point by its id, or "latest".  moment:
+    a time in UTC instead; with a set, that set cut there.  timeline: which one the
+    moment is of; None: the one that was lived then.  policy: "strict" leaves out
+    half commits and all that follows them, "tolerant" keeps them, "clean" refuses
+    where there are any.  storages: ids of those to restore; None: all.
     """
 
     set_id: str | None = None
     point_id: str = LATEST
     policy: Policy = "clean"
+    moment: datetime.datetime | None = None
+    timeline: int | None = None
+    storages: frozenset[str] | None = None
 
 
-def choose(cluster: Cluster, request: Request) -> Manifest:
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The set to restore, in the ids of now, and how to cut it.
+
+    goal: None: at its own point.  accepted: half commits that somebody accepted.
+    renamed: {id in the set: present id} of storages that had another name then.
+    storages: ids of those to restore; None: all.
+    """
+
+    manifest: Manifest
+    goal: Goal | None
+    policy: Policy
+    accepted: Collection[bytes]
+    renamed: Mapping[str, str]
+    storages: frozenset[str] | None = None
+
+
+def choose(cluster: Cluster, request: Request) -> Choice:
     """The set to restore, as it is to be taken since half commits were accepted.
 
-    NoSuchSet, NotCoherent, Damaged or BackupDirectoryLost.
+    NoSuchSet, NotCoherent, NotReachable, Damaged or BackupDirectoryLost.
     """
     directory = backup_directory.known(cluster)
     accepted = acceptance.commit_ids(cluster)
-    if request.set_id is not None:
-        chosen = _accepting(sets.by_id(directory, request.set_id), accepted)
+    found = [_accepting(each, accepted) for each in _possible(directory, request)]
+    exact = [each for each in found if each.manifest.point.id == request.point_id]
+    is_of_set = request.set_id is not None or request.point_id == LATEST
+    goal = None
+    if request.moment is None and (is_of_set or exact):
+        chosen = exact[0] if exact else _newest(found, request, directory)
+        then = _sound(chosen).manifest
+        manifest = renaming.renamed(then, cluster.aliases)
+        if manifest.point.damage and request.policy == "clean":
+            every = [_accepting(each, accepted) for each in sets.every(directory)]
+            raise Damaged(_explain(manifest, every), _CHOICE)
     else:
-        chosen = _newest(_every(directory, accepted), request.point_id, directory)
-    if not chosen.is_whole:
+        known = known_points(cluster, directory, accepted)
+        manifest, goal = _aim(known, [*_of_now(found, cluster.aliases)], request)
+        if request.storages is not None:
+            goal = goal.of_known_point()
+        (then,) = (each.manifest for each in found if each.manifest.id == manifest.id)
+    renamed = renaming.renamings(then, cluster.aliases)
+    return Choice(manifest, goal, request.policy, accepted, renamed, request.storages)
+
+
+def _aim(
+    known: KnownPoints, found: Sequence[BackupSet], request: Request
+) -> tuple[Manifest, Goal]:
+    if request.moment is None:
+        return of_point(known, found, request.point_id)
+    if request.moment > point.now():
+        raise WrongTime(f"{in_both(request.moment)} is yet to come")
+    return of_moment(known, found, request.moment, request.timeline)
+
+
+def _of_now(
+    found: Sequence[BackupSet], aliases: Mapping[str, str]
+) -> Iterator[BackupSet]:
+    """The sets in the ids of now; those that have none are passed over."""
+    for each in found:
+        try:
+            yield replace(each, manifest=renaming.renamed(each.manifest, aliases))
+        except NotCoherent as error:
+            logger.warning("%s", error)
+
+
+def _possible(directory: Path, request: Request) -> list[BackupSet]:
+    if request.set_id is not None:
+        return [sets.by_id(directory, request.set_id)]
+    return sets.every(directory)
+
+
+def _sound(found: BackupSet) -> BackupSet:
+    if not found.is_whole:
         raise NotCoherent(
-            f"set {chosen.manifest.id} is not whole: {'; '.join(chosen.faults)}",
+            f"set {found.manifest.id} is not whole: {'; '.join(found.faults)}",
             "Choose another one (bin/cluster backups).",
         )
-    if chosen.manifest.point.damage and request.policy == "clean":
-        raise Damaged(_explain(chosen.manifest, _every(directory, accepted)), _CHOICE)
-    return chosen.manifest
+    return found
 
 
 _CHOICE = (
     "Give --strict, --tolerant, or the id of another set with --set; or accept the"
     " half commits (bin/cluster damage)."
 )
-
-
-def _every(directory: Path, accepted: Collection[bytes]) -> list[BackupSet]:
-    return [_accepting(each, accepted) for each in sets.every(directory)]
 
 
 def _accepting(found: BackupSet, accepted: Collection[bytes]) -> BackupSet:
@@ -89,35 +156,38 @@ def _accepting(found: BackupSet, accepted: Collection[bytes]) -> BackupSet:
     return replace(found, manifest=manifest)
 
 
-def _newest(found: Sequence[BackupSet], point_id: str, directory: Path) -> BackupSet:
-    if point_id != LATEST:
-        found = [each for each in found if each.manifest.point.id == point_id]
-        if not found:
-            raise NoSuchSet(f"no set in {directory} has the point {point_id}")
+def _newest(found: Sequence[BackupSet], request: Request, directory: Path) -> BackupSet:
+    """The set that is asked for by its id, else the newest one that is whole."""
+    if request.set_id is not None:
         return found[0]
-    whole = [each for each in found if each.is_whole]
-    if not whole:
-        raise NoSuchSet(f"there is no whole backup set in {directory}")
-    return whole[0]
+    of_timeline = [
+        each
+        for each in found
+        if each.is_whole and request.timeline in (None, each.manifest.point.timeline)
+    ]
+    if not of_timeline:
+        of = "" if request.timeline is None else f" of timeline {request.timeline}"
+        raise NoSuchSet(f"there is no whole backup set{of} in {directory}")
+    return of_timeline[0]
 
 
 def _explain(damaged: Manifest, found: Sequence[BackupSet]) -> str:
     """What each choice loses."""
-    point = damaged.point
+    made = damaged.point
     lines = [
-        f"set {damaged.id} holds {len(point.damage)} half commit(s):"
+        f"set {damaged.id} holds {len(made.damage)} half commit(s):"
         " transactions that some storages hold and others never will",
         *(
             f"  {half.commit_id.hex()}: in {', '.join(sorted(half.present))};"
             f" not in {', '.join(sorted(half.missing))}"
-            for half in point.damage
+            for half in made.damage
         ),
-        f"--tolerant keeps everything up to {local(point.time)}, half commits too",
+        f"--tolerant keeps everything up to {local(made.time)}, half commits too",
     ]
     loss = damaged.strict_loss
     lines.append(
         f"--strict loses {loss.transactions} transaction(s) since"
-        f" {local(loss.since)}, {span(point.time - loss.since)}"
+        f" {local(loss.since)}, {span(made.time - loss.since)}"
         if loss
         else "--strict loses nothing else"
     )
@@ -132,7 +202,7 @@ def _explain(damaged: Manifest, found: Sequence[BackupSet]) -> str:
     if clean is not None:
         lines.append(
             f"--set {clean.id} loses all since {local(clean.point.time)},"
-            f" {span(point.time - clean.point.time)}"
+            f" {span(made.time - clean.point.time)}"
         )
     return "\n".join(lines)
 
