@@ -12,13 +12,13 @@ import transaction
 import ZEO
 import ZODB
 from listener import Listener
-from real import wait_until, zeo_server
+from real import PATIENCE, wait_until, zeo_server
 from records import read, violations
 from ZODB.blob import Blob
 from ZODB.POSException import ConflictError
 
 import tidstorage
-from tidstorage import hook, protocol, stamp, tid
+from tidstorage import hook, protocol, sender, stamp, tid
 
 pytestmark = pytest.mark.integration
 
@@ -136,13 +136,11 @@ def test_reading_the_last_tid_asks_no_server(site):
     known = [database.storage.lastTransaction() for database in site.databases.values()]
     for server in site.servers.values():
         server.signal(signal.SIGSTOP)
-    start = time.monotonic()
+    # A question would be answered by nobody.
     again = [database.storage.lastTransaction() for database in site.databases.values()]
-    waited = time.monotonic() - start
     for server in site.servers.values():
         server.signal(signal.SIGCONT)
     assert again == known
-    assert waited < 1
     main.close()
 
 
@@ -231,31 +229,27 @@ def test_the_messages_hold_the_tids_of_the_records(open_site, tmp_path):
 
 
 @pytest.mark.parametrize("state", ["stopped", "killed"])
-def test_commits_do_not_wait_for_the_daemon(open_site, tmp_path, state):
+def test_commits_do_not_wait_for_the_daemon(open_site, tmp_path, state, monkeypatch):
+    # Whoever waits for it in any way, waits at least that long.
+    for name in ("TIMEOUT", "FIRST_PAUSE", "LONGEST_PAUSE"):
+        monkeypatch.setattr(sender, name, 2 * PATIENCE)
     listener = Listener(tmp_path).start()
     tidstorage.install(listener.address)
     site = open_site()
     main, pictures = site.open()
-    healthy = _commit_times(main, pictures)
+    add_one(main, pictures)
+    wait_until(lambda: len(listener.heard()) == 6, "it hears")
     if state == "stopped":
         listener.signal(signal.SIGSTOP)
     else:
         listener.kill()
-    sick = _commit_times(main, pictures)
+    for _ in range(60):
+        start = time.monotonic()
+        add_one(main, pictures)
+        assert time.monotonic() - start < PATIENCE
     listener.kill()
-    assert statistics.median(sick) < 3 * statistics.median(healthy) + 0.005
-    assert max(sick) < 2
     assert tidstorage.statistics()["errors"] == 0
     main.close()
-
-
-def _commit_times(*connections, count=60):
-    times = []
-    for _ in range(count):
-        start = time.perf_counter()
-        add_one(*connections)
-        times.append(time.perf_counter() - start)
-    return times
 
 
 def test_stamping_costs_little_beside_a_commit(site):
@@ -288,7 +282,9 @@ def test_a_short_process_sends_what_it_has_to_say_before_it_ends(servers, tmp_pa
         database.close()
     """
     addresses = [str(part) for part in (*listener.address, *servers["root"].address)]
-    subprocess.run([sys.executable, "-c", program, *addresses], check=True, timeout=60)
+    subprocess.run(
+        [sys.executable, "-c", program, *addresses], check=True, timeout=PATIENCE
+    )
     wait_until(lambda: len(listener.heard()) == 4, "it has told all")
     listener.kill()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from listener import Listener
-from real import ZeoServer, free_port, wait_until, zeo_server
+from real import PATIENCE, ZeoServer, free_port, wait_until, zeo_server
 from records import read
 
 from Products.TIDStorage.configuration import Options
@@ -80,7 +80,7 @@ class Zope:
         """(status, text)."""
         url = f"http://127.0.0.1:{self.port}/{path}"
         try:
-            with urllib.request.urlopen(url, timeout=60) as response:
+            with urllib.request.urlopen(url, timeout=PATIENCE) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -94,7 +94,7 @@ class Zope:
 
     def kill(self):
         self.process.kill()
-        self.process.wait(30)
+        self.process.wait(PATIENCE)
 
 
 @contextlib.contextmanager
@@ -102,7 +102,7 @@ def zope(*arguments, **options):
     """A Zope that serves."""
     process = Zope(*arguments, **options)
     try:
-        wait_until(process._serves, "Zope serves", 60)
+        wait_until(process._serves, "Zope serves")
         yield process
     finally:
         process.kill()
@@ -155,7 +155,7 @@ def test_without_its_section_nothing_is_stamped_and_the_log_says_so(servers, tmp
 def test_a_mistake_in_its_section_stops_zope_and_is_named(servers, tmp_path):
     section = SECTION.format(port="many", more="")
     process = Zope(tmp_path, servers, section)
-    assert process.process.wait(60) != 0
+    assert process.process.wait(PATIENCE) != 0
     assert "backend-port is a number, not 'many'" in process.log.read_text()
 
 

@@ -13,7 +13,7 @@ import transaction
 import ZEO
 import ZODB
 from persistent.mapping import PersistentMapping
-from real import wait_until, zeo_server
+from real import PATIENCE, wait_until, zeo_server
 from records import read
 from transaction.interfaces import TransientError
 from ZEO.Exceptions import ClientDisconnected
@@ -90,7 +90,7 @@ def site(servers):
     """Both connections, under one manager, with a counter in each."""
     databases = {}
     for storage, server in servers.items():
-        client = ZEO.client(server.address, storage=storage, wait_timeout=1)
+        client = ZEO.client(server.address, storage=storage, wait_timeout=PATIENCE)
         ZODB.DB(client, database_name=storage, databases=databases)
     connection = databases["a"].open()
     pair = connection, connection.get_connection("c")
@@ -98,10 +98,17 @@ def site(servers):
         each.root()["count"] = 0
         each.root()["mapping"] = PersistentMapping()
     transaction.commit()
+    wait_for_servers(pair, 1)
     yield pair
     transaction.abort()
     for database in list(databases.values()):
         database.close()
+
+
+def wait_for_servers(pair, seconds):
+    """How long calls wait for a server that is away."""
+    for each in pair:
+        each.db().storage._server.timeout = seconds
 
 
 def count_up(pair):
@@ -341,6 +348,7 @@ def reserved_twice(servers, site):
     """
 
     def make():
+        wait_for_servers(site, PATIENCE)
         connection = site[0]
         reserve = connection.db().storage._oids
         mine = connection.new_oid()  # fills the reserve
@@ -353,7 +361,7 @@ def reserved_twice(servers, site):
             [sys.executable, "-c", OTHER_CLIENT, host, str(port)],
             check=True,
             capture_output=True,
-            timeout=60,
+            timeout=PATIENCE,
         )
         child, parent = json.loads(answer.stdout)
         wait_until(

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import transaction
-from real import free_port, wait_until
+from real import PATIENCE, free_port, wait_until
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
 from ZODB.DB import DB
@@ -41,7 +41,9 @@ def test_a_vote_that_was_cut_off_is_not_reported_as_the_last_transaction(tmp_pat
         server = start(cluster, log)
         try:
             database = DB(
-                ClientStorage(("127.0.0.1", zeo_port), storage="root", wait_timeout=30)
+                ClientStorage(
+                    ("127.0.0.1", zeo_port), storage="root", wait_timeout=PATIENCE
+                )
             )
             with database.transaction() as connection:
                 connection.root()["x"] = 1
@@ -49,7 +51,7 @@ def test_a_vote_that_was_cut_off_is_not_reported_as_the_last_transaction(tmp_pat
             database.close()
 
             voter = ClientStorage(
-                ("127.0.0.1", zeo_port), storage="root", wait_timeout=30
+                ("127.0.0.1", zeo_port), storage="root", wait_timeout=PATIENCE
             )
             metadata = TransactionMetaData()
             voter.tpc_begin(metadata)
@@ -62,7 +64,7 @@ def test_a_vote_that_was_cut_off_is_not_reported_as_the_last_transaction(tmp_pat
 
             server = start(cluster, log)
             reader = ClientStorage(
-                ("127.0.0.1", zeo_port), storage="root", wait_timeout=30
+                ("127.0.0.1", zeo_port), storage="root", wait_timeout=PATIENCE
             )
             reported = int.from_bytes(reader._call("lastTransaction"), "big")
             reader.close()
