@@ -44,6 +44,7 @@ def test_the_point_follows_what_is_written(site):
     assert last.source == "stamps" and last.verified and not last.damage
     assert tidlog.read_last(site.daemon.tid_log) == ends
     site.check_all_points()
+    assert "this ZEO is not as we know it" not in site.daemon.log.read_text()
 
 
 def test_years_of_unstamped_history_need_no_stamps(site, tmp_path):

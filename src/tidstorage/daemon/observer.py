@@ -22,6 +22,7 @@ from tidstorage import tid
 from tidstorage.daemon.coherence import Probe
 from tidstorage.daemon.configuration import ObservedStorage
 from tidstorage.daemon.fetching import Fetched, HistoryChanged, fetch
+from tidstorage.daemon.reading import Reading
 from tidstorage.record import Record
 
 logger = logging.getLogger(__name__)
@@ -55,50 +56,11 @@ class Reports:
     room: Callable[[str], int]
 
 
-class _Reading:
-    """Lets announcements wait in the socket, so that one wake-up reads many.
-
-    Of a ClientStorage no more is asked than when to read; where it is built
-    otherwise than we know, every announcement is read as it comes.
-    """
-
-    def __init__(self, client: ClientStorage) -> None:
-        self._server = client._server
-        self._allowed = True
-
-    def pause(self) -> None:
-        """In ZEO's thread; nothing, while somebody waits for an answer."""
-        transport = self._transport()
-        if transport is not None and not self._allowed and transport.is_reading():
-            transport.pause_reading()
-
-    def allow(self) -> None:
-        """From the observer's thread, before it asks anything."""
-        # In ZEO's thread, or a pause could come after.
-        loop = self._server.loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._resume)
-
-    def disallow(self) -> None:
-        """From the observer's thread, when it has its answers."""
-        self._allowed = False
-
-    def _resume(self) -> None:
-        self._allowed = True
-        transport = self._transport()
-        if transport is not None:
-            transport.resume_reading()
-
-    def _transport(self) -> Any:
-        protocol = self._server.client.protocol
-        return getattr(getattr(protocol, "sm_protocol", None), "transport", None)
-
-
 class _Listener:
     """What a ClientStorage takes for its database; called in ZEO's own thread."""
 
     def __init__(self, wake: threading.Event) -> None:
-        self.reading: _Reading | None = None
+        self.reading: Reading | None = None
         self.seen = bytes(8)
         self._wake = wake
         self._lock = threading.Lock()
@@ -212,7 +174,7 @@ class StorageObserver:
             wait=False,
             wait_timeout=_CONNECT_TIMEOUT,
         )
-        reading = self._listener.reading = _Reading(client)
+        reading = self._listener.reading = Reading(client)
         try:
             client.registerDB(self._listener)
             while not self._closing.is_set():
@@ -221,7 +183,7 @@ class StorageObserver:
             self.connected = False
             client.close()
 
-    def _look(self, client: ClientStorage, reading: _Reading) -> None:
+    def _look(self, client: ClientStorage, reading: Reading) -> None:
         """Wait for something to happen, and see all of it."""
         due = self._wake.wait(LOOK_PERIOD)
         if due:
