@@ -127,9 +127,13 @@ def _stretches(
     accepted: Collection[bytes],
 ) -> list[Stretch]:
     timeline = damages.timeline(cluster)
-    sources = [*_live(cluster, found, others, timeline), *_chains(made)]
+    points = [*others, *(each.floor for each in made if each.floor is not None)]
+    sources = [
+        *_live(cluster, found, others, timeline),
+        *_chains(cluster, found, points, made),
+    ]
     known = [*_of_runs(found.runs, accepted)]
-    known += _of_sets(made, known, accepted)
+    known += _of_sets(made, points, known, accepted)
     pieces = [
         _sourced(piece, sources, timeline)
         for stretch in known
@@ -189,16 +193,51 @@ def _live(
         )
 
 
-def _chains(made: Sequence[Manifest]) -> list[_Source]:
-    """Sets that each go on from the one before, oldest first."""
+def _chains(
+    cluster: Cluster,
+    found: PublishedPoints,
+    points: Sequence[Point],
+    made: Sequence[Manifest],
+) -> list[_Source]:
+    """Sets that each go on from the one before, oldest first.
+
+    The first one of them holds all since its last pack.
+    """
     chains: list[_Source] = []
     for before, each in zip([None, *made], made, strict=False):
         at, timeline = each.point.time, each.point.timeline
-        begin = at
         if before is not None and _goes_on(before, each):
             begin = chains.pop().begin
+        else:
+            begin = min(at, *_held_since(cluster, found, points, each))
         chains.append(_Source(f"set {each.id}", timeline, begin, at))
     return chains
+
+
+def _held_since(
+    cluster: Cluster,
+    found: PublishedPoints,
+    points: Sequence[Point],
+    made: Manifest,
+) -> Iterator[datetime.datetime]:
+    """Times of points from which on a set's copies hold everything."""
+    yield made.point.time
+    if any(stored.packed is None for stored in made.storages):
+        return
+    packed = cluster.present_ids(
+        {stored.id: stored.packed or 0 for stored in made.storages}
+    )
+
+    def is_above(point: Point) -> bool:
+        vector = cluster.present_ids(point.vector)
+        return all(vector.get(each, 0) >= last for each, last in packed.items())
+
+    timeline = made.point.timeline
+    if (of_journal := found.first(timeline, is_above)) is not None:
+        yield of_journal.time
+    for each in points:
+        if each.timeline == timeline and is_above(each):
+            yield each.time
 
 
 def _goes_on(before: Manifest, made: Manifest) -> bool:
@@ -236,22 +275,34 @@ def _of_runs(runs: Sequence[Run], accepted: Collection[bytes]) -> Iterator[Stret
 
 
 def _of_sets(
-    made: Sequence[Manifest], known: Sequence[Stretch], accepted: Collection[bytes]
+    made: Sequence[Manifest],
+    points: Sequence[Point],
+    known: Sequence[Stretch],
+    accepted: Collection[bytes],
 ) -> Iterator[Stretch]:
-    """What lies between sets, as far as no journal tells of it (any more)."""
-    for before, each in pairwise(made):
-        between = Stretch(
-            each.point.timeline,
-            before.point.time,
-            each.point.time,
-            (),
-            UNVERIFIED if any(each.unstamped.values()) else "",
-            bool(_open_damage(each.point, accepted)),
+    """What lies between points, as far as no journal tells of it (any more)."""
+    moments = {(each.timeline, each.time) for each in points}
+    moments |= {(each.timeline, at) for each in known for at in (each.begin, each.end)}
+    for (timeline, begin), (same, end) in pairwise(sorted(moments)):
+        between = Stretch(timeline, begin, end, (), "", False)
+        if timeline != same or any(_is_in(between, one) for one in known):
+            continue
+        # What the first set after it knows of it is all there is to know.
+        of_set = next(
+            (
+                each
+                for each in made
+                if each.point.timeline == timeline and each.point.time >= end
+            ),
+            None,
         )
-        if _goes_on(before, each):
-            for piece in _split(between, known):
-                if not any(_is_in(piece, one) for one in known):
-                    yield piece
+        if of_set is not None:
+            unstamped = any(of_set.unstamped.values())
+            yield replace(
+                between,
+                reason=UNVERIFIED if unstamped else "",
+                damaged=bool(_open_damage(of_set.point, accepted)),
+            )
 
 
 def _split(

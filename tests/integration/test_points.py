@@ -1,6 +1,7 @@
 """Points and reachable ranges: of real sets and files, and of long journals."""
 
 import contextlib
+import dataclasses
 import datetime
 import json
 import time
@@ -12,6 +13,7 @@ from small_cluster import small_cluster
 from tidstorage import journal, point, published, reachable
 from tidstorage.backup.perform import back_up
 from tidstorage.commands import cluster as front
+from tidstorage.engines.filestorage import last_tid
 from tidstorage.journal import Acknowledgement, Published
 from tidstorage.point import HalfCommit, Point
 from tidstorage.restore import perform
@@ -182,3 +184,26 @@ def test_a_long_journal_is_read_fast(tmp_path):
     assert found.newest[-1] == last and found.runs[0].last == last
     assert seconds < 5, seconds
     assert published.read(path, None).number == 200_001
+
+
+def test_a_set_holds_all_since_its_last_pack(small):
+    """Also what the journal knows of before the first set, and up to its point."""
+    cluster = small.cluster()
+    small.write(1, 6, group=["catalog", "documents", "root"])
+    old = at(point.now(), last=1)
+    pack(small)
+    small.write(2, 3)
+    since = dataclasses.replace(at(point.now()), vector=ends(cluster))
+    small.write(3, 3)
+    last = dataclasses.replace(at(point.now()), vector=ends(cluster))
+    write_journal(cluster, old, since, last)
+    made = back_up(cluster)
+    for storage in cluster.storages:
+        storage.data_file.rename(storage.data_file.with_suffix(".lost"))
+    held, gap = told(cluster)
+    assert held == (1, since.time, made.point.time, f"set {made.id}")
+    assert gap == (1, old.time, since.time, reachable.GONE)
+
+
+def ends(cluster):
+    return {each.id: last_tid(each.data_file) for each in cluster.storages}
