@@ -8,11 +8,17 @@ import gzip
 import zlib
 from typing import BinaryIO, cast
 
-from isal import igzip, igzip_threaded, isal_zlib
+from isal import igzip_threaded, isal_zlib
 
 _LEVEL = 2
 #: What reading raises where the file is not what was written.
-DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error, isal_zlib.error)
+DAMAGED: tuple[type[Exception], ...] = (
+    gzip.BadGzipFile,
+    EOFError,
+    zlib.error,
+    # Its type hint takes the class for one of its instances.
+    cast(type[Exception], isal_zlib.error),
+)
 
 
 def compressing(target: BinaryIO) -> BinaryIO:
@@ -26,5 +32,9 @@ def compressing(target: BinaryIO) -> BinaryIO:
 
 
 def decompressing(source: BinaryIO) -> BinaryIO:
-    """A file that reads what ``source`` holds compressed; one of `DAMAGED`."""
-    return cast(BinaryIO, igzip.IGzipFile(fileobj=source, mode="rb"))
+    """A file that holds what ``source`` holds compressed, read by a thread of its own.
+
+    Closing it leaves ``source`` open.  Reading raises what reading ``source`` does,
+    or one of `DAMAGED`.
+    """
+    return cast(BinaryIO, igzip_threaded.open(source, "rb"))

@@ -4,11 +4,10 @@ Exactly the files that the manifest names are put together, and each is compared
 with its digest on the way; repozo itself goes by dates alone.
 """
 
-import gzip
+import contextlib
 import hashlib
 import os
 import shutil
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -16,8 +15,11 @@ from typing import BinaryIO, cast
 from tidstorage import durable
 from tidstorage.backup import blobs, layout
 from tidstorage.backup.blobs import StoredBlob
+from tidstorage.backup.compression import DAMAGED, decompressing
+from tidstorage.engines.filestorage.copying import SparseWriter
 from tidstorage.errors import NoSpace, NotCoherent
 from tidstorage.manifest import Manifest, StoredFile, StoredStorage
+from tidstorage.progress import Advance, count_nothing
 from tidstorage.restore.target import Target
 
 _BLOCK = 1 << 20
@@ -84,12 +86,22 @@ def _space_taken(path: Path) -> int:
     )
 
 
-def data_file(directory: Path, stored: StoredStorage, target: Target) -> None:
-    """Put a storage's Data.fs together in staging; NotCoherent if damaged."""
+def data_file(
+    directory: Path,
+    stored: StoredStorage,
+    target: Target,
+    advance: Advance = count_nothing,
+) -> None:
+    """Put a storage's Data.fs together in staging; NotCoherent if damaged.
+
+    What is zeros in it becomes holes.  advance: told the bytes written; may raise.
+    """
     layout.make_folder(target.data_file.parent)
-    with os.fdopen(layout.create_private(target.staged_data_file), "wb") as output:
+    with os.fdopen(layout.create_private(target.staged_data_file), "wb") as opened:
+        output = SparseWriter(opened.fileno())
         for each in stored.files:
-            _append(directory, each, output)
+            _append(directory, each, output, advance)
+        output.finish()
         size = output.tell()
         if size != stored.size:
             raise NotCoherent(
@@ -99,31 +111,40 @@ def data_file(directory: Path, stored: StoredStorage, target: Target) -> None:
             )
 
 
-def _append(directory: Path, stored: StoredFile, output: BinaryIO) -> None:
+def _append(
+    directory: Path, stored: StoredFile, output: SparseWriter, advance: Advance
+) -> None:
     path = directory / stored.path
     try:
         with path.open("rb") as stream:
             source = _Digesting(stream)
-            plain: BinaryIO
-            if path.suffix.endswith("z"):
-                plain = cast(BinaryIO, gzip.GzipFile(fileobj=cast(BinaryIO, source)))
-            else:
-                plain = cast(BinaryIO, source)
-            while block := plain.read(_BLOCK):
-                output.write(block)
+            raw = cast(BinaryIO, source)
+            is_compressed = path.suffix.endswith("z")
+            plain = decompressing(raw) if is_compressed else contextlib.nullcontext(raw)
+            with plain as opened:
+                while block := opened.read(_BLOCK):
+                    output.write(block)
+                    advance(len(block))
             digest = source.digest_of_all()
     except FileNotFoundError as error:
         raise NotCoherent(f"{path} is missing", _CHOOSE_ANOTHER) from error
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except DAMAGED as error:
         raise NotCoherent(f"{path} is damaged: {error}", _CHOOSE_ANOTHER) from error
     if digest != stored.sha256:
         raise NotCoherent(f"{path} is not what was written", _CHOOSE_ANOTHER)
 
 
 def blob_directory(
-    directory: Path, stored: StoredStorage, target: Target, last_tid: int
+    directory: Path,
+    stored: StoredStorage,
+    target: Target,
+    last_tid: int,
+    advance: Advance = count_nothing,
 ) -> int:
-    """Stage the blobs up to ``last_tid``; how many. NotCoherent if damaged."""
+    """Stage the blobs up to ``last_tid``; how many. NotCoherent if damaged.
+
+    advance: as for `data_file`.
+    """
     staged = target.staged_blob_directory
     if staged is None:
         return 0
@@ -132,7 +153,7 @@ def blob_directory(
     durable.replace_text(staged / ".layout", found.layout)
     wanted = [each for each in found.blobs if each.tid <= last_tid]
     for blob in wanted:
-        _stage_blob(_pool(directory, stored), blob, staged)
+        _stage_blob(_pool(directory, stored), blob, staged, advance)
     for folder in {(staged / each.path).parent for each in wanted}:
         durable.sync_folder(folder)
     return len(wanted)
@@ -143,7 +164,7 @@ def _pool(directory: Path, stored: StoredStorage) -> Path:
     return blobs.pool_of_list(directory / (stored.blob_lists or ())[0].path)
 
 
-def _stage_blob(pool: Path, blob: StoredBlob, staged: Path) -> None:
+def _stage_blob(pool: Path, blob: StoredBlob, staged: Path, advance: Advance) -> None:
     target = staged / blob.path
     layout.make_folder(target.parent)
     path = blobs.pool_path(pool, blob.sha256)
@@ -151,12 +172,14 @@ def _stage_blob(pool: Path, blob: StoredBlob, staged: Path) -> None:
         stream = path.open("rb")
     except FileNotFoundError as error:
         raise NotCoherent(f"blob {path} is missing", _CHOOSE_ANOTHER) from error
-    with stream, os.fdopen(layout.create_private(target), "wb") as output:
+    with stream, os.fdopen(layout.create_private(target), "wb") as opened:
         source = _Digesting(stream)
+        output = SparseWriter(opened.fileno())
         while block := source.read(_BLOCK):
             output.write(block)
-        output.flush()
-        os.fsync(output.fileno())
+            advance(len(block))
+        output.finish()
+        os.fsync(opened.fileno())
         digest = source.digest_of_all()
     if digest != blob.sha256:
         raise NotCoherent(f"blob {path} is not what was written", _CHOOSE_ANOTHER)

@@ -1,0 +1,85 @@
+"""Holes are not read, are not written, and come back as holes."""
+
+import os
+
+import pytest
+
+from tidstorage.engines.filestorage import copying
+from tidstorage.engines.filestorage.copying import SparseWriter, read_range
+
+MIB = 1 << 20
+
+
+def written(path, blocks):
+    with path.open("wb") as opened:
+        target = SparseWriter(opened.fileno())
+        for block in blocks:
+            assert target.write(block) == len(block)
+        target.finish()
+        assert target.tell() == sum(map(len, blocks))
+    return path
+
+
+def taken(path):
+    return path.stat().st_blocks * 512
+
+
+BLOCKS = {
+    "nothing": [],
+    "data": [os.urandom(300_000)],
+    "zeros": [bytes(MIB)] * 40,
+    "zeros of odd length": [bytes(MIB)] * 40 + [bytes(12_345)],
+    "data before": [os.urandom(MIB), *[bytes(MIB)] * 40],
+    "data behind": [*[bytes(MIB)] * 40, b"end"],
+    "within a block": [os.urandom(70_000) + bytes(900_000) + os.urandom(70_000)] * 20,
+    "single bytes": [bytes(500_000) + b"x" + bytes(548_575)] * 20,
+    "few zeros": [(b"x" + bytes(1_000)) * 500],
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_what_is_written_is_what_is_there(tmp_path, name):
+    path = written(tmp_path / "file", BLOCKS[name])
+    assert path.read_bytes() == b"".join(BLOCKS[name])
+
+
+@pytest.mark.parametrize("name", [*BLOCKS][2:8])
+def test_zeros_take_no_room(tmp_path, name):
+    path = written(tmp_path / "file", BLOCKS[name])
+    data = sum(len(each) - each.count(0) for each in BLOCKS[name])
+    assert taken(path) < data + 20 * 3 * 64 * 1024 < path.stat().st_size
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("start", [0, 777_777])
+def test_a_stretch_is_read_as_it_is(tmp_path, name, start):
+    path = written(tmp_path / "file", BLOCKS[name])
+    content = path.read_bytes()
+    start = min(start, len(content))
+    for length in {len(content) - start, (len(content) - start) // 2}:
+        with path.open("rb") as opened:
+            found = b"".join(read_range(opened.fileno(), start, length))
+        assert found == content[start : start + length]
+
+
+def test_holes_are_not_read(tmp_path, monkeypatch):
+    path = written(tmp_path / "file", [*[bytes(MIB)] * 200, b"end"])
+    real, read = os.pread, []
+
+    def counting(descriptor, count, position):
+        found = real(descriptor, count, position)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(copying.os, "pread", counting)
+    with path.open("rb") as opened:
+        assert sum(map(len, read_range(opened.fileno(), 0, 200 * MIB + 3)))
+    assert sum(read) <= 64 * 1024
+
+
+@pytest.mark.parametrize("holes", [0, 50])
+def test_a_file_that_is_too_short_is_an_error(tmp_path, holes):
+    path = written(tmp_path / "file", [b"x" * 1000, *[bytes(MIB)] * holes])
+    size = path.stat().st_size
+    with path.open("rb") as opened, pytest.raises(OSError, match="became shorter"):
+        list(read_range(opened.fileno(), 0, size + 1))
