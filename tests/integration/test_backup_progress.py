@@ -1,6 +1,7 @@
 """How far a backup and a restore are, for those who wait for them."""
 
 import argparse
+import json
 
 import pytest
 from real import wait_until
@@ -9,7 +10,10 @@ from small_cluster import small_cluster
 from tidstorage import parallel, status
 from tidstorage.backup import copying
 from tidstorage.backup.perform import back_up
+from tidstorage.commands import backup, restore
 from tidstorage.commands import status as status_command
+from tidstorage.restore import perform
+from tidstorage.restore.plan import Request
 
 pytestmark = pytest.mark.integration
 
@@ -95,3 +99,36 @@ def test_one_that_fails_ends_the_others(small, monkeypatch):
     assert set(abandoned) <= {"documents", "root"}
     monkeypatch.setattr(copying, "_copy_one", real)
     assert back_up(cluster).kind == "full"
+
+
+def test_every_byte_of_a_restore_is_counted(small):
+    cluster = small.cluster(compress=True)
+    made = back_up(cluster)
+    seen = []
+    perform.elsewhere(cluster, Request(), small.folder / "restored", seen.append)
+    found = phases(seen)
+    size = sum(each.size for each in made.storages)
+    assert (found["copy"].done, found["copy"].total) == (size, size)
+    size = sum(each.blob_bytes for each in made.storages)
+    assert (found["copy blobs"].done, found["copy blobs"].total) == (size, size)
+    assert {each.verb for each in seen} == {"restore"}
+
+
+def test_each_verb_tells_it_in_lines_of_json(small, capsys):
+    cluster = small.cluster()
+    parser = argparse.ArgumentParser()
+    backup.add_arguments(parser)
+    backup.run(parser.parse_args(["--json", "--progress", "json"]), cluster)
+    said = capsys.readouterr()
+    assert json.loads(said.out)["cluster"] == "small"
+    lines = [json.loads(line) for line in said.err.splitlines()]
+    assert {each["phase"] for each in lines} >= {"compare", "copy", "copy blobs"}
+    parser = argparse.ArgumentParser()
+    restore.add_arguments(parser)
+    into = ["--into", str(small.folder / "restored")]
+    restore.run(parser.parse_args(["--json", "--progress", "json", *into]), cluster)
+    said = capsys.readouterr()
+    assert json.loads(said.out)["storages"]
+    lines = [json.loads(line) for line in said.err.splitlines()]
+    assert {each["phase"] for each in lines} >= {"copy", "copy blobs"}
+    assert {each["verb"] for each in lines} == {"restore"}

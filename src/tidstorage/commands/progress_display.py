@@ -7,7 +7,8 @@ import argparse
 import contextlib
 import datetime
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 from rich.filesize import decimal
 from rich.markup import escape
@@ -20,6 +21,8 @@ from tidstorage.progress import INTERVAL, Show, Snapshot, show_nothing
 
 #: A process that has said nothing for so long is stopped, or its machine too busy.
 _SILENCE = datetime.timedelta(seconds=10)
+
+Shown = Callable[[], AbstractContextManager[Show]]
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +46,12 @@ def shown(options: argparse.Namespace) -> Iterator[Show]:
             yield show
     else:
         yield show_nothing
+
+
+@contextlib.contextmanager
+def nobody_looks() -> Iterator[Show]:
+    """For what has no options of its own."""
+    yield show_nothing
 
 
 def _print_line(snapshot: Snapshot) -> None:

@@ -1,6 +1,7 @@
 """``bin/cluster restore``: put the storages and blobs of one set back."""
 
 import argparse
+import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 from tidstorage import barrier, local_time, point, processes, tid
 from tidstorage.backup import sets
 from tidstorage.cluster import Cluster
-from tidstorage.commands import console
+from tidstorage.commands import console, progress_display
+from tidstorage.commands.progress_display import Shown, nobody_looks
 from tidstorage.errors import NotCoherent, TidstorageError
 from tidstorage.local_time import in_both, local, span
 from tidstorage.restore import perform, swap
@@ -29,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be restored"
     )
+    progress_display.add_option(parser)
 
 
 def add_request(parser: argparse.ArgumentParser) -> None:
@@ -94,10 +97,11 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
         report = perform.rehearse(cluster, asked)
     else:
         tell = console.print_progress
-        report = restore(cluster, asked, options.into, options.stop, tell)
+        shown = functools.partial(progress_display.shown, options)
+        report = restore(cluster, asked, options.into, options.stop, tell, shown)
     warn_of_newer(cluster, report)
     if options.json:
-        console.print_json(_as_json(report))
+        console.print_json(as_json(report))
     else:
         describe(cluster, report, options.dry_run, options.into)
     return 0
@@ -130,22 +134,31 @@ def moment(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def restore(
-    cluster: Cluster, asked: Request, into: Path | None, stop: bool, tell: Tell
+    cluster: Cluster,
+    asked: Request,
+    into: Path | None,
+    stop: bool,
+    tell: Tell,
+    shown: Shown = nobody_looks,
 ) -> Report:
     """As the options say: elsewhere, over a stopped cluster, or stopping it.
 
-    tell: called with a line for each step of stopping and starting.
+    tell: called with a line for each step of stopping and starting.  shown: for the
+    length of the restore itself.
     """
     if into is not None:
-        return perform.elsewhere(cluster, asked, into)
+        with shown() as show:
+            return perform.elsewhere(cluster, asked, into, show)
     if not stop:
-        return perform.in_place(cluster, asked)
+        with shown() as show:
+            return perform.in_place(cluster, asked, show)
     # What cannot be restored is no reason to stop anything.
     perform.rehearse(cluster, asked)
     before = processes.up(cluster)
     try:
         processes.stop(cluster, tell=tell)
-        report = perform.in_place(cluster, asked)
+        with shown() as show:
+            report = perform.in_place(cluster, asked, show)
     except BaseException as error:
         # A part that cannot be stopped is for the operator to deal with first.
         if before and not processes.up(cluster):
@@ -231,6 +244,15 @@ def describe(
         console.print_line(f"storage {then} of the set is {now} now")
     if rows:
         console.print_table(("storage", "bytes in the set", "cut off"), rows)
+    describe_state(report)
+    if into is not None:
+        console.print_line(f"in {into}")
+    if report.kept:
+        console.print_line(f"the old files are kept as *{report.kept}")
+
+
+def describe_state(report: Report) -> None:
+    """Of which moment the state is that was restored."""
     if report.goal is not None:
         _describe_goal(report, report.goal)
     if report.as_of is not None:
@@ -238,10 +260,6 @@ def describe(
         console.print_line(
             f"the state of {local(report.as_of)}, {age} ago; nothing after it"
         )
-    if into is not None:
-        console.print_line(f"in {into}")
-    if report.kept:
-        console.print_line(f"the old files are kept as *{report.kept}")
 
 
 def _describe_goal(report: Report, goal: Goal) -> None:
@@ -288,7 +306,8 @@ def passed_over(cluster: Cluster, set_id: str) -> list[str]:
     return found + [str(error) for error in sets.manifests(directory)[1]]
 
 
-def _as_json(report: Report) -> dict[str, Any]:
+def as_json(report: Report) -> dict[str, Any]:
+    """The report of a restore, for programs."""
     return {
         "set": report.set_id,
         "point": report.point.to_json(),

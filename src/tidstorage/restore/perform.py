@@ -5,11 +5,10 @@ import datetime
 import errno
 import shutil
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tidstorage import durable, lock, point
+from tidstorage import durable, lock, parallel, point, progress
 from tidstorage.backup import layout
 from tidstorage.cluster import Cluster
 from tidstorage.engines import filestorage
@@ -25,7 +24,9 @@ from tidstorage.errors import (
     UnknownStorage,
 )
 from tidstorage.manifest import Manifest
+from tidstorage.parallel import Check
 from tidstorage.point import Point
+from tidstorage.progress import Operation, Show, show_nothing
 from tidstorage.restore import (
     check,
     cutting,
@@ -76,27 +77,30 @@ class Report:
     cut: Cut | None = None
 
 
-def in_place(cluster: Cluster, request: Request) -> Report:
+def in_place(cluster: Cluster, request: Request, show: Show = show_nothing) -> Report:
     """Restore over the cluster's own files, which are kept under other names.
 
     ClusterRunning while any part of it is up.  Any error before the swap leaves
     everything as it was; a swap that was interrupted is brought to its end
     instead, whatever is asked for.
     """
-    with lock.hold(cluster, "restore"):
+    with (
+        lock.hold(cluster, "restore"),
+        progress.operation(cluster, "restore", show) as operation,
+    ):
         refuse_running(cluster)
         with _data_files_locked(cluster):
             if journal := swap.interrupted(cluster):
                 return _resume(journal)
-            return _in_place(cluster, request)
+            return _in_place(cluster, request, operation)
 
 
-def _in_place(cluster: Cluster, request: Request) -> Report:
+def _in_place(cluster: Cluster, request: Request, operation: Operation) -> Report:
     chosen = plan.choose(cluster, request)
     manifest = chosen.manifest
     targets = _targets(cluster, manifest)
     target.remove_staging(targets.values())
-    staged = _stage(cluster, chosen, targets)
+    staged = _stage(cluster, chosen, targets, operation)
     new = _of_staged(
         _new_point(chosen, staged.cut, _next_timeline(cluster, manifest)), targets
     )
@@ -116,14 +120,22 @@ def _in_place(cluster: Cluster, request: Request) -> Report:
     return _report(chosen, new, staged.sizes, staged.cut, kept, _last_tids(targets))
 
 
-def elsewhere(cluster: Cluster, request: Request, directory: Path) -> Report:
-    """Restore into an empty folder: ``<id>/Data.fs`` and ``<id>/blobs`` each."""
-    with lock.hold(cluster, "restore"):
+def elsewhere(
+    cluster: Cluster, request: Request, directory: Path, show: Show = show_nothing
+) -> Report:
+    """Restore into an empty folder: ``<id>/Data.fs`` and ``<id>/blobs`` each.
+
+    show: told how far it is (`tidstorage.progress`).
+    """
+    with (
+        lock.hold(cluster, "restore"),
+        progress.operation(cluster, "restore", show) as operation,
+    ):
         chosen = plan.choose(cluster, request)
         manifest = chosen.manifest
         targets = _targets_elsewhere(chosen, directory)
         try:
-            staged = _stage(cluster, chosen, targets)
+            staged = _stage(cluster, chosen, targets, operation)
             timeline = manifest.point.timeline
             new = _of_staged(_new_point(chosen, staged.cut, timeline), targets)
             actions = [act for each in targets.values() for act in each.actions("")]
@@ -263,24 +275,30 @@ class _Staged:
     cut: Cut
 
 
-def _stage(cluster: Cluster, chosen: Choice, targets: Mapping[str, Target]) -> _Staged:
+def _stage(
+    cluster: Cluster,
+    chosen: Choice,
+    targets: Mapping[str, Target],
+    operation: Operation,
+) -> _Staged:
     """All phases before the swap."""
     directory, manifest = cluster.backup.directory, chosen.manifest
 
-    def stage(storage: str) -> None:
-        recover.data_file(directory, manifest.storage(storage), targets[storage])
-
     recover.refuse_lack_of_space(manifest, targets)
     with _nothing_left_of_a_failure(targets):
-        with ThreadPoolExecutor(cluster.backup.jobs) as pool:
-            [*pool.map(stage, targets)]
+        _stage_data_files(cluster, manifest, targets, operation)
         files = {storage: each.staged_data_file for storage, each in targets.items()}
         found = cutting.find(cluster, chosen, files)
         ends = cutting.cut(targets, found.vector)
         check.check(cluster, manifest, chosen.policy, targets, found, ends)
-        for storage, where in targets.items():
-            stored = manifest.storage(storage)
-            recover.blob_directory(directory, stored, where, found.vector[storage])
+        blob_bytes = sum(manifest.storage(each).blob_bytes for each in targets)
+        with operation.phase("copy blobs", blob_bytes) as phase:
+            for storage, where in targets.items():
+                stored, last = manifest.storage(storage), found.vector[storage]
+                with phase.item(storage):
+                    recover.blob_directory(
+                        directory, stored, where, last, phase.advance
+                    )
         return _Staged(
             {
                 storage: (
@@ -291,6 +309,28 @@ def _stage(cluster: Cluster, chosen: Choice, targets: Mapping[str, Target]) -> _
             },
             found,
         )
+
+
+def _stage_data_files(
+    cluster: Cluster,
+    manifest: Manifest,
+    targets: Mapping[str, Target],
+    operation: Operation,
+) -> None:
+    directory = cluster.backup.directory
+    size = sum(manifest.storage(each).size for each in targets)
+    with operation.phase("copy", size) as phase:
+
+        def stage(storage: str, check: Check) -> None:
+            def advance(count: int) -> None:
+                check()
+                phase.advance(count)
+
+            stored, where = manifest.storage(storage), targets[storage]
+            with phase.item(storage):
+                recover.data_file(directory, stored, where, advance)
+
+        parallel.run(cluster.backup.jobs, stage, targets)
 
 
 @contextlib.contextmanager

@@ -6,11 +6,12 @@ with its digest on the way; repozo itself goes by dates alone.
 
 import contextlib
 import hashlib
+import io
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from tidstorage import durable
 from tidstorage.backup import blobs, layout
@@ -29,17 +30,21 @@ _BLOB_MODE = 0o400
 _CHOOSE_ANOTHER = "The set is damaged; choose another one (bin/cluster backups)."
 
 
-class _Digesting:
+class _Digesting(io.RawIOBase):
     """A file that is read once, from its start to its end, for its digest."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: io.BufferedReader) -> None:
         self._stream = stream
         self._digest = hashlib.sha256()
 
-    def read(self, size: int = -1) -> bytes:
-        block = self._stream.read(size)
-        self._digest.update(block)
-        return block
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)
+        count = self._stream.readinto(view)
+        self._digest.update(view[:count])
+        return count
 
     def digest_of_all(self) -> str:
         """The digest, with whatever was left to be read."""
