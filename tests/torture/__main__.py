@@ -26,11 +26,16 @@ def main() -> int:
         "--results", type=Path, metavar="FILE", help="append a JSON line a round here"
     )
     parser.add_argument(
-        "--summary", type=Path, metavar="FILE", help="only print the table of results"
+        "--summary",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="only print the table of results",
     )
     options = parser.parse_args()
     if options.summary:
-        reports = [*map(json.loads, options.summary.read_text().splitlines())]
+        lines = (each.read_text().splitlines() for each in options.summary)
+        reports = [json.loads(line) for each in lines for line in each]
     else:
         reports = torture(options)
     print_summary(reports)

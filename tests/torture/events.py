@@ -296,7 +296,8 @@ class Events:
         server = self.site.server_of(storage)
         try:
             data_file = self.site.files[storage]
-            last = point.read(point.beside(data_file)).vector[storage]
+            beside = point.beside(data_file)
+            last = point.read(beside).vector[storage] if beside.exists() else 0
             if not last:
                 return
             client = ClientStorage(
@@ -340,12 +341,14 @@ class Events:
         folder = self.site.folder / f"{name}-{self.counts['timelines']}"
         folder.mkdir()
         order = self.chance.sample(self.site.storages, len(self.site.storages))
+        beside = {each: point.beside(self.site.files[each]) for each in order}
         points = {
-            each: point.beside(self.site.files[each]).read_bytes() for each in order
+            each: path.read_bytes() for each, path in beside.items() if path.exists()
         }
         for each in order:
-            shutil.copyfile(self.site.files[each], folder / f"{each}.fs")
-            (folder / f"{each}.fs{point.SUFFIX}").write_bytes(points[each])
+            _copy_live(self.site.files[each], folder / f"{each}.fs")
+            if each in points:
+                (folder / f"{each}.fs{point.SUFFIX}").write_bytes(points[each])
             time.sleep(self.chance.uniform(0, pause) if pause else 0)
         return folder
 
@@ -372,6 +375,15 @@ class Events:
 
     def _operate(self, verb: Callable[[float], object]) -> None:
         self._job(functools.partial(verb, 0.15))
+
+
+def _copy_live(path: Path, other: Path) -> None:
+    """Read, then write: what the kernel copies by itself may be of two times.
+
+    Zeros then stand where a vote was cut off meanwhile, before bytes of that vote.
+    """
+    with path.open("rb") as source, other.open("wb") as target:
+        shutil.copyfileobj(source, target)
 
 
 def _name(function: Callable[..., object]) -> str:

@@ -126,7 +126,7 @@ def faults_of_vector(
     found = []
     for storage, held in history.records.items():
         for key, record in held.items():
-            if record.tid > vector[storage]:
+            if record.tid > vector.get(storage, 0):
                 continue
             for other in record.storages:
                 partner = history.records[other].get(key)
@@ -135,7 +135,7 @@ def faults_of_vector(
                         storage, 0
                     ):
                         found.append(f"{key} on {storage}: torn, not named ({other})")
-                elif partner.tid > vector[other]:
+                elif partner.tid > vector.get(other, 0):
                     found.append(f"{key} on {storage}: split from {other}")
             for other, worker, number in record.seen:
                 read = history.records[other].get((worker, number))
@@ -143,7 +143,7 @@ def faults_of_vector(
                     found.append(
                         f"{key} on {storage}: saw {other} {worker} {number}: gone"
                     )
-                elif read.tid > vector[other]:
+                elif read.tid > vector.get(other, 0):
                     found.append(f"{key} on {storage}: saw {other} {worker} {number}")
     return found
 

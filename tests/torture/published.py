@@ -147,7 +147,8 @@ class JournalVerdict:
             said |= below
             self.counts["barriers published"] += 1
             self.counts["half commits below a bootstrap, not named"] += len(below)
-            if below and self.site.daemon_sees_files:
+            # Of a storage that was added nobody has a point to begin from.
+            if below and self.site.daemon_sees_files and not self.site.grown:
                 faults.append(f"hides {sorted(below)}")
         faults += judge.faults_of_vector(self.history, vector, said | self.accepted, {})
         ends = self.history.ends
@@ -189,6 +190,8 @@ class JournalVerdict:
     def beside(self) -> None:
         """The point beside a file is one to build on: what it holds was accepted."""
         for storage, path in self.site.files.items():
+            if not point.beside(path).exists():
+                continue
             vector = point.read(point.beside(path)).vector
             below = torn_in(self.history, vector) - self.accepted
             if below:

@@ -89,6 +89,10 @@ class Round:
         verdict = self._stretch(site)
         if self.restored:
             self._restore_in_place(site, verdict)
+            if self.chance.random() < 0.25:
+                site.add_storage()
+                self.counts["storages added"] += 1
+            site.start_servers()
             self._stretch(site)
         self._count_outcomes(site)
 
@@ -149,7 +153,8 @@ class Round:
             events.keep_packed(each)
         events.operator.tidy_up()
         self._settle(site, length)
-        if not self.counts["backups"] and not events.operator.back_up():
+        wanted = site.grown or not self.counts["backups"]
+        if wanted and not events.operator.back_up():
             self.report.violate("backup", ["none succeeded"])
         return copy
 
@@ -213,7 +218,6 @@ class Round:
         for path in site.files.values():
             for each in path.parent.glob("*.packed-*"):
                 each.unlink()
-        site.start_servers()
 
     def _count_outcomes(self, site: Site) -> None:
         for _, _, outcome in site.outcomes():
@@ -234,7 +238,9 @@ def _is_under_way(site: Site) -> bool:
 
 
 def _timeline(site: Site) -> int:
-    return max(point.read(point.beside(each)).timeline for each in site.files.values())
+    beside = [point.beside(each) for each in site.files.values()]
+    # One that was just added has none.
+    return max(point.read(each).timeline for each in beside if each.exists())
 
 
 def _all_files(site: Site) -> dict[str, list[Path]]:

@@ -21,6 +21,7 @@ from torture.processes import Forked, Process, execute, fork
 
 SERVERS = {"alpha": ("catalog", "root"), "beta": ("documents", "media")}
 BLOBS = ("media",)
+ADDED = "archive"
 #: Seconds that whatever starts may take, on a machine that has much else to do.
 PATIENCE = 120
 
@@ -71,6 +72,9 @@ class Site:
         self.served = dict(SERVERS)
         if chance.random() < 0.5:
             self.served["beta"] = BLOBS
+        #: Whether a storage was added since the round began.
+        self.grown = False
+        self._ports = {each: free_port() for each in (*SERVERS, "daemon")}
         self.file = folder / "cluster.toml"
         self._describe()
         self.cluster = load_cluster(self.file)
@@ -163,14 +167,16 @@ class Site:
     def _describe(self) -> None:
         text = '[cluster]\nname = "torture"\n'
         for name, storages in self.served.items():
-            text += f'[[zeo]]\nname = "{name}"\naddress = "127.0.0.1:{free_port()}"\n'
+            text += (
+                f'[[zeo]]\nname = "{name}"\naddress = "127.0.0.1:{self._ports[name]}"\n'
+            )
             for each in storages:
                 text += f'[[storage]]\nid = "{each}"\nzeo = "{name}"\n'
                 if each == "root":
                     text += 'mount-point = "/"\n'
                 if each in BLOBS:
                     text += "blobs = true\n"
-        text += f'[tidstorage]\naddress = "127.0.0.1:{free_port()}"\n'
+        text += f'[tidstorage]\naddress = "127.0.0.1:{self._ports["daemon"]}"\n'
         text += '[backup]\nschedule = "never"\n'
         self.file.write_text(text)
 
@@ -193,6 +199,16 @@ class Site:
             self.daemon_sees_files |= names_file
             lines.append(line)
         path.write_text("\n".join(lines) + "\n")
+
+    def add_storage(self) -> None:
+        """One more, as an operator adds it while everything is down."""
+        self.grown = True
+        self.served["beta"] += (ADDED,)
+        self._describe()
+        self.cluster = load_cluster(self.file)
+        deploy.write_files(self.cluster)
+        self._configure_daemon()
+        bank.open_accounts({ADDED: self.files[ADDED]})
 
     def start_servers(self) -> None:
         for server in self.servers.values():

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+from ZODB.FileStorage.FileStorage import CorruptedError
+
 from tidstorage import point
 from tidstorage.commands import cut as cut_command
 from tidstorage.commands import restore_files
@@ -106,9 +108,13 @@ class Verdict:
     def copy(self, copy: Path) -> None:
         """A set of copies, taken one after another while the load ran."""
         files = {each: copy / f"{each}.fs" for each in self.site.storages}
-        uncut = judge.read_state(files)
-        if judge.faults_of_state(uncut, {}, self.known.undone, {}):
-            self.counts["copies torn without a cut"] += 1
+        try:
+            uncut = judge.read_state(files)
+            torn = bool(judge.faults_of_state(uncut, {}, self.known.undone, {}))
+        except CorruptedError:
+            # ZODB itself does without no more than the end of a vote.
+            torn = True
+        self.counts["copies torn without a cut"] += torn
         self._cuts("copy", files)
         self.counts["cut copies"] += 1
 
@@ -124,7 +130,8 @@ class Verdict:
 
     def _cuts(self, where: str, files: Mapping[str, Path]) -> None:
         """Both cuts of a set of files, each on copies of its own."""
-        beside = [point.read(point.beside(each)) for each in files.values()]
+        paths = [point.beside(each) for each in files.values()]
+        beside = [point.read(each) for each in paths if each.exists()]
         floor = min(beside, key=lambda each: (each.timeline, each.time)).vector
         try:
             said = json.loads(run_tool(cut_command.main, [*named(files), "--json"]))
@@ -253,4 +260,5 @@ class Verdict:
 
 def _copy(path: Path, other: Path) -> None:
     shutil.copyfile(path, other)
-    shutil.copyfile(point.beside(path), point.beside(other))
+    if point.beside(path).exists():
+        shutil.copyfile(point.beside(path), point.beside(other))
