@@ -19,7 +19,6 @@ from pathlib import Path
 from tidstorage import parallel
 from tidstorage.backup import layout, repository, writing
 from tidstorage.backup.moved import SourceMoved
-from tidstorage.backup.prepare import Preparation
 from tidstorage.backup.repository import Part
 from tidstorage.cluster import Cluster, Storage
 from tidstorage.engines.filestorage import DataFile
@@ -68,10 +67,7 @@ class _Source:
 
 
 def copy_all(
-    cluster: Cluster,
-    preparation: Preparation,
-    start_over: bool,
-    operation: Operation,
+    cluster: Cluster, start_over: bool, operation: Operation
 ) -> dict[str, Copied]:
     """{storage id: its copy}, made ``cluster.backup.jobs`` at a time.
 

@@ -168,7 +168,7 @@ def _attempt(
         barrier_vector = _take_barrier(cluster)
         moment = point.now()
     with _timed(seconds, "copy"):
-        copies = copying.copy_all(cluster, preparation, start_over, operation)
+        copies = copying.copy_all(cluster, start_over, operation)
     with _timed(seconds, "examine"):
         examination = examine.examine(
             cluster, barrier_vector, moment, copies, preparation.floor
