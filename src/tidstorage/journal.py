@@ -10,7 +10,7 @@ import datetime
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -77,11 +77,64 @@ class Timeline:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Stamping:
+    """A Zope that told of a stamped commit, ``last`` at that time."""
+
+    name: str
+    host: str
+    pid: int
+    last: datetime.datetime
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "host": self.host,
+            "pid": self.pid,
+            "last": self.last.isoformat(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Unstamped:
+    """What was written into a storage without stamps.
+
+    tid: of the last such record.  user, description: what it said of its writer,
+    as far as anybody asked.
+    """
+
+    count: int
+    tid: int
+    user: str = ""
+    description: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "count": self.count,
+            "tid": tid.to_text(self.tid),
+            "user": self.user,
+            "description": self.description,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Who stamped, and what was written without stamps, since a moment.
+
+    stamping: Zopes of the description.  unstamped: {storage id: ...}.
+    """
+
+    time: datetime.datetime
+    since: datetime.datetime
+    stamping: tuple[Stamping, ...]
+    unstamped: Mapping[str, Unstamped]
+
+
 #: How the line of a point begins.
 POINT = b'{"kind": "point"'
 _WIRE = b'"source": "wire"'
 
-Entry = Published | Damage | WireDamage | Acknowledgement | Floor | Timeline
+Entry = Published | Damage | WireDamage | Acknowledgement | Floor | Timeline | Coverage
 
 
 def to_json(entry: Entry) -> dict[str, Any]:
@@ -122,10 +175,41 @@ def to_json(entry: Entry) -> dict[str, Any]:
                 "vector": tid.vector_to_text(vector),
                 "reason": reason,
             }
+        case Coverage(time, since, stamping, unstamped):
+            return {
+                "kind": "coverage",
+                "time": time.isoformat(),
+                "since": since.isoformat(),
+                "stamping": [each.to_json() for each in stamping],
+                "unstamped": {
+                    storage: each.to_json() for storage, each in unstamped.items()
+                },
+            }
 
 
 def _time(data: dict[str, Any]) -> datetime.datetime:
     return datetime.datetime.fromisoformat(data["time"])
+
+
+def _coverage(data: dict[str, Any]) -> Coverage:
+    moment = datetime.datetime.fromisoformat
+    return Coverage(
+        _time(data),
+        moment(data["since"]),
+        tuple(
+            Stamping(each["name"], each["host"], each["pid"], moment(each["last"]))
+            for each in data["stamping"]
+        ),
+        {
+            storage: Unstamped(
+                each["count"],
+                tid.from_text(each["tid"]),
+                each["user"],
+                each["description"],
+            )
+            for storage, each in data["unstamped"].items()
+        },
+    )
 
 
 _READERS: dict[str, Callable[[dict[str, Any]], Entry]] = {
@@ -150,6 +234,7 @@ _READERS: dict[str, Callable[[dict[str, Any]], Entry]] = {
         tid.vector_from_text(data["vector"]),
         data["reason"],
     ),
+    "coverage": _coverage,
 }
 
 

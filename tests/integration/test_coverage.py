@@ -7,11 +7,13 @@ import sys
 import pytest
 from daemons import running_daemon
 from real import wait_until
-from sites import Site
+from sites import Committer, Site
 
-from tidstorage import protocol, wire_client
+from tidstorage import journal, protocol, wire_client
 from tidstorage.daemon import coverage
+from tidstorage.daemon.configuration import ObservedStorage
 from tidstorage.daemon.coverage import Coverage
+from tidstorage.point import now
 from tidstorage.protocol import Hello
 
 pytestmark = pytest.mark.integration
@@ -98,6 +100,63 @@ def test_a_server_that_is_down_leaves_the_count(site):
     assert counted(site) == 2
 
 
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_a_restart_forgets_neither_who_stamps_nor_what_was_unstamped(site, how):
+    since = covered(site)["since"]
+    run(site, STAMPING, site.daemon.port, "web-1")
+    run(site, UNSTAMPED)
+    wait_until(lambda: "nightly import" in str(unstamped(site)), "the writer is named")
+    before = covered(site)
+    ends = site.wait_for_all()
+    wait_until(lambda: site.points()[-1].vector == ends, "the point is on disk")
+    if how == "killed":
+        # Who is new is written down at once, more of the same at times.
+        wait_until(
+            lambda: (
+                journaled(site)[-1]["stamping"] and journaled(site)[-1]["unstamped"]
+            ),
+            "both are in the journal",
+        )
+        site.daemon.kill()
+    else:
+        assert site.daemon.stop() == 0
+    site.daemon.start()
+    after = covered(site)
+    assert after["since"] == since
+    assert after["never_seen_stamping"] == before["never_seen_stamping"] == ["web-2"]
+    assert [each["pid"] for each in after["stamping"]] == [
+        each["pid"] for each in before["stamping"]
+    ]
+    if how == "stopped":
+        assert after == before
+    counted_before = counted(site)
+    run(site, UNSTAMPED)
+    wait_until(lambda: counted(site) == counted_before + 2, "it goes on counting")
+
+
+def test_what_a_restart_reads_again_counts_once(site):
+    """Records above the last point are fetched by every daemon that starts."""
+    committer = Committer(site)
+    voted = committer.vote("a", "c")
+    voted.finish("a")
+    run(site, UNSTAMPED)
+    wait_until(lambda: counted(site) == 2, "both are counted, and wait")
+    assert site.daemon.stop() == 0
+    site.daemon.start()
+    site.bootstrapped()
+    wait_until(lambda: site.observed()["waiting"] == 3, "all are fetched again")
+    assert counted(site) == 2
+    voted.finish("c")
+    site.wait_for_all()
+    assert counted(site) == 2
+    committer.close()
+
+
+def journaled(site):
+    lines = map(json.loads, site.daemon.journal.read_text().splitlines())
+    return [each for each in lines if each["kind"] == "coverage"]
+
+
 def test_saying_hello_is_no_sign_of_stamps(tmp_path):
     with running_daemon(tmp_path) as daemon:
         peer = daemon.peer()
@@ -127,3 +186,43 @@ def test_nameless_processes_are_remembered_within_bounds(monkeypatch):
     processes = json.loads(json.dumps(seen.state))["stamping"]
     assert [each["pid"] for each in processes if not each["name"]] == [3, 1, 4]
     assert seen.state["never_seen_stamping"] == []
+
+
+def test_the_journal_grows_within_bounds():
+    """An entry for who is new, and else one in each period while something changes."""
+    seen = Coverage(["web-1", "web-2"], [ObservedStorage("a", ("localhost", 1), "a")])
+    assert seen.news(0) is not None, "since when it is known"
+    assert seen.news(10_000) is None
+    seen.heard(Hello("stranger", "here", 1))
+    assert seen.news(20_000) is None
+    for number, name in enumerate(("web-1", "web-2")):
+        seen.heard(Hello(name, "here", 1))
+        entry = seen.news(30_000)
+        assert len(entry.stamping) == number + 1 and not entry.unstamped
+        seen.heard(Hello(name, "here", 2))
+        assert seen.news(90_000) is None
+    seen.unstamped.seen("a", [5])
+    assert seen.news(100_000).unstamped["a"].count == 1
+    seen.unstamped.seen("a", [5, 6, 7])
+    assert seen.news(100_000 + coverage.NOTE_PERIOD - 1) is None
+    entry = seen.news(100_000 + coverage.NOTE_PERIOD)
+    assert entry.unstamped["a"].count == 3 and entry.unstamped["a"].tid == 7
+    assert seen.news(1_000_000) is None
+    seen.heard(Hello("web-1", "here", 2))
+    assert seen.news(1_000_000, ending=True).stamping[-1].name == "web-1"
+    assert seen.news(1_000_000, ending=True) is None
+    seen.forget_notes()
+    assert seen.news(1_000_000) is not None
+
+
+def test_what_the_description_lacks_is_forgotten():
+    former = journal.Coverage(
+        *(now(), now(), (journal.Stamping("gone", "here", 1, now()),)),
+        {"gone": journal.Unstamped(3, 5), "a": journal.Unstamped(2, 7)},
+    )
+    storages = [ObservedStorage("a", ("localhost", 1), "a")]
+    seen = Coverage(["web-1"], storages, former)
+    assert seen.state["since"] == former.since.isoformat()
+    assert set(seen.state["unstamped"]) == {"a"}
+    entry = seen.news(0, ending=True)
+    assert entry.stamping == () and set(entry.unstamped) == {"a"}

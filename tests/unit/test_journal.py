@@ -12,11 +12,14 @@ from tidstorage import journal
 from tidstorage.errors import FileUnreadable
 from tidstorage.journal import (
     Acknowledgement,
+    Coverage,
     Damage,
     Floor,
     Journal,
     Published,
+    Stamping,
     Timeline,
+    Unstamped,
     WireDamage,
 )
 from tidstorage.point import HalfCommit, Point
@@ -31,6 +34,10 @@ ENTRIES = [
     Acknowledgement(TIME, HALF.commit_id, "operator"),
     Floor(POINT, "acknowledged"),
     Timeline(TIME, 3, {"a": 1}, "restore"),
+    Coverage(
+        *(TIME, TIME, (Stamping("web-1", "here", 7, TIME),)),
+        {"a": Unstamped(3, 5, "importer", "nightly"), "b": Unstamped(1, 2)},
+    ),
 ]
 
 

@@ -104,10 +104,6 @@ class Coherence:
     ) -> None:
         self.vector: dict[str, int] = dict(vector)
         self.verified = verified
-        #: {storage id: number of records without a stamp, ever seen}.
-        self.unstamped = dict.fromkeys(self.vector, 0)
-        #: {storage id: TID of the last of them}, where there is one.
-        self.last_unstamped: dict[str, int] = {}
         #: Storages that stamps name, and that nobody observes.
         self.unknown = ""
         self.lost_timeline: dict[bytes, LostTimeline] = {}
@@ -135,10 +131,6 @@ class Coherence:
         seen.records += new
         seen.last = new[-1].tid
         seen.arrivals.append((seen.last, now))
-        unstamped = [each.tid for each in new if each.stamp is None]
-        if unstamped:
-            self.unstamped[storage] += len(unstamped)
-            self.last_unstamped[storage] = unstamped[-1]
 
     def add_end(self, storage: str, tid: int) -> None:
         """No other record of the storage will ever have a TID up to this one."""

@@ -8,14 +8,14 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tidstorage import journal, point, tidlog
 from tidstorage.daemon import resuming
 from tidstorage.daemon.configuration import Settings
-from tidstorage.daemon.coverage import Coverage, UnstampedWriters
+from tidstorage.daemon.coverage import Coverage
 from tidstorage.daemon.recorder import Recorder
 from tidstorage.daemon.resuming import Former
 from tidstorage.daemon.server import Answers, Connection
@@ -52,10 +52,15 @@ class Daemon:
         self._recorder = Recorder(tid_log, log, _JOURNAL_BURSTS * settings.burst_period)
         self._observed: Point | None = None
         self._observation: Observation | None = None
+        self._coverage = Coverage(settings.zopes, settings.storages, former.coverage)
         observed = {each.id for each in settings.storages}
         if observed:
             self._observation = _observation(
-                settings, former, self._on_point, self._recorder.note
+                settings,
+                former,
+                self._on_point,
+                self._recorder.note,
+                self._coverage.unstamped.seen,
             )
         self._published = published
         self._recorded_timeline = former.recorded
@@ -70,8 +75,6 @@ class Daemon:
             self._on_torn,
             settings.names,
         )
-        self._coverage = Coverage(settings.zopes)
-        self._unstamped_writers = UnstampedWriters(settings.storages)
         self._answers = Answers(
             self._wire, self._vector, self._on_messages, self._coverage, self._state
         )
@@ -112,6 +115,7 @@ class Daemon:
             if task.done():
                 task.result()
             task.cancel()
+        self._note_coverage(ending=True)
         await self._recorder.close()
         logger.info("ended")
 
@@ -171,29 +175,32 @@ class Daemon:
             await asyncio.sleep(_EXPIRY_SECONDS)
             self._wire.expire(time.monotonic())
             self._on_messages()
-            self._unstamped_writers.look(self._unstamped()[1])
+            self._coverage.unstamped.look()
+            self._note_coverage()
+
+    def _note_coverage(self, *, ending: bool = False) -> None:
+        entry = self._coverage.news(time.monotonic(), ending=ending)
+        if entry is not None:
+            self._recorder.note(entry)
 
     def _reopen(self) -> None:
         # The server log's handler follows the file at its path by itself.
         logger.info("reopening")
-        task = asyncio.get_running_loop().create_task(
-            self._recorder.reopen(self._point())
-        )
+
+        async def reopen() -> None:
+            await self._recorder.reopen(self._point())
+            self._coverage.forget_notes()
+
+        task = asyncio.get_running_loop().create_task(reopen())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def _unstamped(self) -> tuple[dict[str, int], dict[str, int]]:
-        return ({}, {}) if self._observation is None else self._observation.unstamped
 
     def _state(self) -> dict[str, Any]:
         return {
             "connections": len(self._answers.connections),
             "observed": self._observation and self._observation.state,
             "wire": self._wire.state,
-            "coverage": {
-                **self._coverage.state,
-                "unstamped": self._unstamped_writers.state(*self._unstamped()),
-            },
+            "coverage": self._coverage.state,
         }
 
     def _log_state(self) -> None:
@@ -205,11 +212,12 @@ def _observation(
     former: Former,
     on_point: Callable[[Point], None],
     note: Callable[[journal.Entry], None],
+    on_unstamped: Callable[[str, Sequence[int]], None],
 ) -> "Observation":
     # A daemon that observes nothing needs no ZEO.
     from tidstorage.daemon.observation import Observation
 
-    return Observation(settings, former, on_point, note)
+    return Observation(settings, former, on_point, note, on_unstamped)
 
 
 def _allow_many_connections() -> None:

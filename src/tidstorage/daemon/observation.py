@@ -43,7 +43,10 @@ _VERIFY_PERIOD = 300.0
 
 
 class Observation:
-    """on_point: gets each point; note: gets everything else for the journal."""
+    """on_point: gets each point; note: gets everything else for the journal.
+
+    on_unstamped: gets a storage's id and the TIDs of records without a stamp.
+    """
 
     def __init__(
         self,
@@ -51,10 +54,12 @@ class Observation:
         former: Former,
         on_point: Callable[[Point], None],
         note: Callable[[journal.Entry], None],
+        on_unstamped: Callable[[str, Sequence[int]], None],
     ) -> None:
         self._settings = settings
         self._on_point = on_point
         self._note = note
+        self._on_unstamped = on_unstamped
         self._ids = {each.name: each.id for each in settings.storages}
         self._aliases = settings.names
         self._timeline = former.timeline
@@ -83,7 +88,6 @@ class Observation:
             "verified": coherence.verified,
             "age": round(coherence.age(time.monotonic()), 3),
             "waiting": coherence.waiting(),
-            "unstamped": coherence.unstamped,
             "lost timeline": [str(each) for each in coherence.lost_timeline.values()],
             "storages": {
                 each.storage.id: {
@@ -93,14 +97,6 @@ class Observation:
                 for each in self._observers.values()
             },
         }
-
-    @property
-    def unstamped(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Number of records without a stamp, and the TID of the last, by storage."""
-        coherence = self._coherence
-        if coherence is None:
-            return {}, {}
-        return coherence.unstamped, coherence.last_unstamped
 
     async def run(self) -> None:
         """Observe until cancelled."""
@@ -231,6 +227,9 @@ class Observation:
     ) -> None:
         if coherence is self._coherence:
             coherence.add(storage, seen, time.monotonic())
+            unstamped = [each.tid for each in seen if each.stamp is None]
+            if unstamped:
+                self._on_unstamped(storage, unstamped)
             self._wake.set()
 
     def _on_end(self, coherence: Coherence, storage: str, last: int) -> None:

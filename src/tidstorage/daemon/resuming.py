@@ -10,7 +10,7 @@ from tidstorage import journal, point, tidlog
 from tidstorage.daemon.configuration import ObservedStorage, Settings
 from tidstorage.engines.filestorage import floors
 from tidstorage.errors import FileUnreadable
-from tidstorage.journal import Acknowledgement, Floor, Published, Timeline
+from tidstorage.journal import Acknowledgement, Coverage, Floor, Published, Timeline
 from tidstorage.point import Point
 
 logger = logging.getLogger(__name__)
@@ -23,13 +23,14 @@ class Former:
     """point: the last one published for just these storages; None: a new start.
 
     timeline: the highest number known.  recorded: that of the points on disk, 0
-    where there are none.  acknowledged: commit ids.
+    where there are none.  acknowledged: commit ids.  coverage: the newest entry.
     """
 
     timeline: int = 1
     recorded: int = 0
     point: Point | None = None
     acknowledged: frozenset[bytes] = field(default=frozenset())
+    coverage: Coverage | None = None
 
 
 def read(settings: Settings) -> Former:
@@ -38,6 +39,7 @@ def read(settings: Settings) -> Former:
     published: Point | None = None
     timeline = 1
     acknowledged: set[bytes] = set()
+    coverage: Coverage | None = None
     if settings.journal is not None and settings.journal.exists():
         for entry in journal.read_but_old_points(settings.journal):
             match entry:
@@ -49,6 +51,8 @@ def read(settings: Settings) -> Former:
                     timeline = max(timeline, number)
                 case Acknowledgement(commit_id=commit_id):
                     acknowledged.add(commit_id)
+                case Coverage():
+                    coverage = entry
                 case Floor(point=found) if found.timeline >= timeline and (
                     last is None or _is_above(found, last)
                 ):
@@ -68,6 +72,7 @@ def read(settings: Settings) -> Former:
         0 if published is None else published.timeline,
         of_storages(last, settings.storages) or point_beside(settings, timeline),
         frozenset(acknowledged),
+        coverage,
     )
 
 
