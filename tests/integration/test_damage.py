@@ -42,11 +42,12 @@ def cluster(small, monkeypatch):
 
 
 @contextlib.contextmanager
-def daemon_of(small):
+def daemon_of(small, also=""):
     """A daemon that observes the small cluster, its files where the verbs look."""
     configuration = small.folder / "tidstorage.conf"
     configuration.write_text(
-        "".join(
+        also
+        + "".join(
             f"<storage {storage}>\nserver {server.address[0]}:{server.address[1]}\n"
             f"path {server.data_file(storage)}\n</storage>\n"
             for server in small.servers
@@ -361,3 +362,47 @@ def test_rebase_names_what_only_its_barrier_proves(small, cluster):
     (found,) = damages.find(cluster).found
     assert found.acknowledgement is not None
     assert back_up(cluster).point.damage == ()
+
+
+def test_wire_only_transactions_that_may_be_torn(small, cluster, capsys):
+    """Nobody observes their storages: told is what their messages said."""
+    small.write(1, 2)
+    with daemon_of(small, also="transaction-timeout 0.5\n") as daemon:
+        peer = daemon.peer()
+        # An id is any bytes; storages that are observed are not believed.
+        peer.begin("no end \udcff", "archive", "catalog", "mail")
+        peer.write("blocked", archive=7)
+        assert "archive" not in peer.dump()
+        wait_until(lambda: peer.dump().get("archive") == 7, "it is given up")
+        peer.begin("no tid", "archive", "mail")
+        peer.commit("no tid", archive=9)
+        wait_until(lambda: len(wire_damage(daemon)) == 2, "both are in the journal")
+        first, second = damage_as_json(capsys)["wire"]
+        assert first["transaction"] == "no end \udcff" and first["tids"] == {}
+        assert first["storages"] == ["archive", "mail"]
+        assert "no end within 0.5 s" in first["reason"] and first["time"]
+        assert second["tids"] == {"archive": "0x0000000000000009"}
+        _, said = verb(capsys, "damage")
+        assert "No transaction is torn" not in said.out
+        assert "There is no half commit.\n\n2 transaction(s) of storages" in said.out
+        assert "no end within 0.5 s of its BEGIN; TIDs told: archive none," in said.out
+        assert "told: archive 0x0000000000000009, mail none" in said.out
+        # What was published stays, and nobody vouches for it.
+        point = wait_until(
+            lambda: [e for e in wire_points(daemon) if e.vector["archive"] == 9],
+            "the journal has the point",
+        )[-1]
+        assert not point.verified and "mail" not in point.vector
+        assert peer.dump()["archive"] == 9
+
+
+def wire_damage(daemon):
+    return [
+        each
+        for each in journal.read(daemon.journal)
+        if isinstance(each, journal.WireDamage)
+    ]
+
+
+def wire_points(daemon):
+    return [each for each in published(daemon) if "archive" in each.vector]

@@ -2,12 +2,14 @@
 
 import argparse
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from tidstorage import damages, point, tid
 from tidstorage.cluster import Cluster
 from tidstorage.commands import console
 from tidstorage.damages import Accepted, Finding, Findings
+from tidstorage.journal import WireDamage
 from tidstorage.local_time import local, span
 
 HELP = "Explain what half commits there are; accept or undo them."
@@ -81,7 +83,9 @@ def _describe(cluster: Cluster, found: Findings) -> None:
     open_ones = len(found.unacknowledged)
     accepted = len(found.found) - open_ones
     if not found.found:
-        console.print_line("No transaction is torn.")
+        console.print_line(
+            "There is no half commit." if found.wire else "No transaction is torn."
+        )
     else:
         console.print_line(
             f"{len(found.found)} half commit(s): transactions that some storages hold"
@@ -92,12 +96,10 @@ def _describe(cluster: Cluster, found: Findings) -> None:
         console.print_line()
         for line in explain(cluster, each):
             console.print_line(line)
-    for wire in found.wire:
+    if found.wire:
         console.print_line()
-        console.print_line(
-            f"wire-only transaction {wire.transaction_id}, on"
-            f" {', '.join(wire.storages)}: {wire.reason} ({local(wire.time)})"
-        )
+        for line in _of_wire(found.wire):
+            console.print_line(line)
     if open_ones:
         console.print_line()
         for line in _costs(found):
@@ -106,6 +108,23 @@ def _describe(cluster: Cluster, found: Findings) -> None:
         console.print_warning(
             f"only the daemon's journal was examined, not the files: {found.unexamined}"
         )
+
+
+def _of_wire(wire: Sequence[WireDamage]) -> list[str]:
+    lines = [
+        f"{len(wire)} transaction(s) of storages that nobody observes may be torn;"
+        " messages are all that is known of them:"
+    ]
+    for each in wire:
+        tids = {
+            storage: tid.to_text(each.tids[storage]) if storage in each.tids else "none"
+            for storage in each.storages
+        }
+        lines.append(
+            f"  {each.transaction_id}, {local(each.time)}: {each.reason}; TIDs told: "
+            + ", ".join(f"{storage} {told}" for storage, told in sorted(tids.items()))
+        )
+    return lines
 
 
 def explain(cluster: Cluster, finding: Finding) -> list[str]:
@@ -205,6 +224,7 @@ def _findings_as_json(found: Findings) -> dict[str, Any]:
             {
                 "transaction": each.transaction_id,
                 "storages": list(each.storages),
+                "tids": tid.vector_to_text(each.tids),
                 "reason": each.reason,
                 "time": each.time.isoformat(),
             }

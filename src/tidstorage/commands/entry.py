@@ -1,5 +1,7 @@
 """The frame of every command: errors become one message and an exit status."""
 
+import io
+import sys
 from collections.abc import Callable
 
 from tidstorage.commands import console
@@ -12,8 +14,11 @@ def run_reporting_errors(function: Callable[[], int]) -> int:
     """Call ``function`` and return its exit status, or that of its error.
 
     A TidstorageError is shown as ``error:`` and ``hint:`` on standard error.
-    Anything else that is raised is a defect and keeps its traceback.
+    Anything else that is raised is a defect and keeps its traceback.  What cannot be
+    encoded, as ids of any bytes, is escaped: in JSON it is the same then.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return function()
     except TidstorageError as error:
