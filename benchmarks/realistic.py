@@ -3,7 +3,8 @@
 Objects that ZODB itself stores: documents of text, dates, numbers, keywords and a
 history; folders (OOBTree) that hold them; a catalog (IOBTree, OOBTree of IITreeSet)
 that each transaction updates; and edits, which store a document again.  The words
-follow Zipf's law.  The same size and seed give the same objects.
+follow Zipf's law.  Every transaction is stamped.  The same size and seed give the
+same objects.
 """
 
 import argparse
@@ -20,6 +21,11 @@ from persistent import Persistent
 from persistent.mapping import PersistentMapping
 from ZODB import DB
 from ZODB.FileStorage import FileStorage
+
+import tidstorage
+
+#: The storage's id in the stamps.
+STORAGE = "main"
 
 _LETTERS = "eeeeeeetttttaaaaooooiiiinnnnsssshhhrrrddllccuummwwffggyyppbbvkjxqz"
 _WORDS = 20_000
@@ -99,8 +105,9 @@ class _Writer:
 def write(path: Path, size: int, seed: int = 0) -> None:
     """A new Data.fs of about ``size`` bytes (a transaction more)."""
     writer = _Writer(seed)
+    tidstorage.install(ids={STORAGE: STORAGE})
     storage = FileStorage(str(path), create=True, pack_gc=False)
-    database = DB(storage, cache_size=20_000)
+    database = DB(storage, database_name=STORAGE, cache_size=20_000)
     with database.transaction() as connection:
         root = connection.root()
         root["folders"], root["catalog"], root["words"] = (
