@@ -214,3 +214,10 @@ class VerificationFailed(TidstorageError):
     """A backup set is not what was written, or its data lack something."""
 
     exit_status = 31
+
+
+class NoSuchObject(TidstorageError):
+    """The site of that time has no such object."""
+
+    exit_status = 32
+    hint = "Give its path from the root, as in /site/folder/document."

@@ -26,6 +26,7 @@ VERBS = (
     "prune",
     "restore",
     "points",
+    "browse",
     "damage",
     "rebase",
     "pack",

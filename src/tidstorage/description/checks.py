@@ -18,6 +18,7 @@ TOOL_FOLDERS = (
     "bin",
     "etc",
     "parts",
+    "var/browse",
     "var/cache",
     "var/log",
     "var/run",

@@ -1,0 +1,1 @@
+"""Looking at the past: a scratch restore with a Zope that cannot write to it."""

@@ -1,0 +1,113 @@
+"""``bin/cluster browse``: look at the past with a read-only Zope; export from it."""
+
+import argparse
+import contextlib
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tidstorage.browsing import scratch, zope
+from tidstorage.browsing.zope import Served
+from tidstorage.cluster import Cluster
+from tidstorage.commands import console, restore
+from tidstorage.errors import EngineFailed, NotReady
+from tidstorage.restore import perform
+from tidstorage.restore.perform import Report
+from tidstorage.restore.plan import Request
+
+HELP = "Look at the site as it was, with a read-only Zope, and export from it."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    restore.add_moment(parser)
+    parser.add_argument(
+        "--strict",
+        action="store_const",
+        dest="policy",
+        const="strict",
+        default="tolerant",
+        help="leave out half commits and all that follows them",
+    )
+    parser.add_argument(
+        "--export", metavar="PATH", help="write this object to --output, and end"
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, help="a new file, as site.zexp"
+    )
+    parser.add_argument(
+        "--zope", metavar="NAME", help="whose products to use (default: the first)"
+    )
+    parser.add_argument(
+        "--port", type=int, help="port on 127.0.0.1 (default: a free one)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace, cluster: Cluster) -> int:
+    """Restore to a scratch folder; serve that until Ctrl-C, or export from it."""
+    target = _export_target(options)
+    chosen = zope.chosen(cluster, options.zope)
+    request = Request(**restore.moment(options), policy=options.policy)
+    with _ended_by_sigterm(), scratch.folder(cluster) as made:
+        with console.step("restoring to a scratch folder"):
+            report = perform.elsewhere(cluster, request, made.folder / "restored")
+        if target is not None:
+            size = zope.export(cluster, chosen, made, options.export, target)
+            _tell(options, report, {"exported": str(target), "bytes": size})
+            return 0
+        with zope.serving(cluster, chosen, made, options.port) as served:
+            _tell(options, report, _as_json(served))
+            _wait(served)
+    return 0
+
+
+def _export_target(options: argparse.Namespace) -> Path | None:
+    if (options.export is None) != (options.output is None):
+        raise EngineFailed("--export PATH and --output FILE go together")
+    target: Path | None = options.output
+    if target is not None and target.exists():
+        raise EngineFailed(f"{target} exists already", "Name a new file.")
+    return target and target.absolute()
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """A SIGTERM cleans up like Ctrl-C."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _wait(served: Served) -> None:
+    """Until Ctrl-C; NotReady where Zope ends by itself."""
+    try:
+        status = served.process.wait()
+    except KeyboardInterrupt:
+        return
+    raise NotReady(f"the Zope that showed the past ended with status {status}")
+
+
+def _tell(options: argparse.Namespace, report: Report, more: dict[str, Any]) -> None:
+    if options.json:
+        console.print_json({**restore.as_json(report), **more})
+        return
+    restore.describe_state(report)
+    if "url" in more:
+        console.print_line(f"open {more['url']}")
+        console.print_line(f"as user {more['user']} with password {more['password']}")
+        console.print_line("Nothing can be changed there. Ctrl-C ends it.")
+    else:
+        console.print_line(f"{more['bytes']:,} bytes in {more['exported']}")
+
+
+def _as_json(served: Served) -> dict[str, Any]:
+    return {"url": served.url, "user": served.user, "password": served.password}
