@@ -13,7 +13,7 @@ from ZODB.Connection import TransactionMetaData
 from ZODB.POSException import ConflictError, UndoError
 
 import tidstorage
-from tidstorage import damages, tid
+from tidstorage import damages, referrers, tid
 from tidstorage.cluster import Cluster
 from tidstorage.damages import Accepted, Finding
 from tidstorage.errors import CannotUndo, NotConnected
@@ -38,10 +38,12 @@ class Undone:
 def rehearse(cluster: Cluster, prefix: str) -> Undone:
     """Vote for the undo, then abort: CannotUndo where a server refuses it.
 
+    So it is where something refers to an object that would be gone.
     UnknownCommit; NotConnected unless every server is up.
     """
     finding = damages.by_prefix(damages.find(cluster).found, prefix)
     present = finding.half_commit.present
+    _refuse_references(cluster, finding)
     with _connected(cluster) as clients, _refusals(finding):
         metadata = TransactionMetaData()
         # In the order in which all clients lock.
@@ -70,6 +72,7 @@ def undo(cluster: Cluster, prefix: str) -> Undone:
     refuses.
     """
     finding = damages.by_prefix(damages.find(cluster).found, prefix)
+    _refuse_references(cluster, finding)
     with (
         _connected(cluster) as clients,
         _stamping(cluster, clients) as databases,
@@ -78,6 +81,18 @@ def undo(cluster: Cluster, prefix: str) -> Undone:
         _commit(databases, finding)
     commit = finding.half_commit.commit_id.hex()
     return Undone(finding, damages.acknowledge(cluster, commit))
+
+
+def _refuse_references(cluster: Cluster, finding: Finding) -> None:
+    for each in referrers.of_half_commit(cluster, finding.half_commit):
+        (storage, holder), (database, target) = each.holder, each.target
+        raise CannotUndo(
+            f"half commit {finding.half_commit.commit_id.hex()} cannot be undone:"
+            f" object 0x{holder.hex()} in {storage} refers to 0x{target.hex()} in"
+            f" {database}, which it made",
+            "Mend that by hand in the running site, then accept the half commit"
+            " (bin/cluster damage --acknowledge).",
+        )
 
 
 def _commit(databases: Mapping[str, ZODB.DB], finding: Finding) -> None:

@@ -5,27 +5,19 @@ ignores its own ``stop``.  So none may ever reach beyond the end of its file.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from ZODB.fsIndex import fsIndex
 
 from tidstorage import durable
-from tidstorage.engines.filestorage.layout import (
-    DATA_HEADER,
-    HEADER,
-    START,
-    TRAILER,
-    UNDONE,
-    Transaction,
-    Window,
-)
+from tidstorage.engines.filestorage.layout import START, UNDONE
+from tidstorage.engines.filestorage.objects import data_records
 from tidstorage.engines.filestorage.reading import DataFile
 from tidstorage.errors import FileUnreadable
 
 #: FileStorage takes no index that ends before this byte.
 _SHORTEST = 100
-_BACK_POINTER = 8
 #: Transactions between two calls of ``check``.
 _CHECKED = 10_000
 
@@ -95,7 +87,7 @@ def complete(
         if number % _CHECKED == 0:
             check()
         if transaction.status != UNDONE:
-            for oid, record, _ in _data_records(data_file, transaction):
+            for oid, record, *_ in data_records(data_file, transaction):
                 index[oid] = record
     return index
 
@@ -114,7 +106,7 @@ def _load_fitting(data_file: DataFile, path: Path) -> tuple[fsIndex, int] | None
         return None
     if last is not None and last.status != UNDONE:
         # After a pack another transaction may end at the same byte.
-        held = {oid: record for oid, record, _ in _data_records(data_file, last)}
+        held = {oid: record for oid, record, *_ in data_records(data_file, last)}
         if any(index.get(oid) != record for oid, record in held.items()):
             return None
     return index, position
@@ -147,9 +139,9 @@ def _forget_between(data_file: DataFile, index: fsIndex, start: int, end: int) -
         position = transaction.end
         if transaction.status == UNDONE:
             continue
-        for oid, record, previous in _data_records(data_file, transaction):
-            before.setdefault(oid, previous)
-            last[oid] = record
+        for each in data_records(data_file, transaction):
+            before.setdefault(each.oid, each.previous)
+            last[each.oid] = each.position
     if position != end or any(index.get(oid) != last[oid] for oid in last):
         return False
     for oid, previous in before.items():
@@ -160,21 +152,6 @@ def _forget_between(data_file: DataFile, index: fsIndex, start: int, end: int) -
         else:
             del index[oid]
     return True
-
-
-def _data_records(
-    data_file: DataFile, transaction: Transaction
-) -> Iterator[tuple[bytes, int, int]]:
-    """(oid, position, position of the oid's previous record or 0) of each."""
-    window = Window(data_file.descriptor)
-    header = HEADER.unpack(window.read(transaction.position, HEADER.size))
-    position = transaction.position + HEADER.size + sum(header[3:])
-    while position + DATA_HEADER.size <= transaction.end - TRAILER.size:
-        oid, _, previous, _, _, length = DATA_HEADER.unpack(
-            window.read(position, DATA_HEADER.size)
-        )
-        yield oid, position, previous
-        position += DATA_HEADER.size + (length or _BACK_POINTER)
 
 
 def save(data_file: Path, index: fsIndex, end: int) -> None:
