@@ -4,20 +4,17 @@ import contextlib
 import functools
 import os
 import random
-import shutil
 import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 from real import wait_until
-from ZEO.ClientStorage import ClientStorage
-from ZODB.TimeStamp import TimeStamp
 
-from tidstorage import barrier, point
+from tidstorage import barrier
 from tidstorage.errors import BarrierFailed
+from torture.files import Files
 from torture.operator import Operator
 from torture.processes import Process
 from torture.site import PATIENCE, Server, Site
@@ -71,7 +68,7 @@ class Events:
         self.chance = chance
         self.counts = counts
         self.faults: list[str] = []
-        self.copies: list[Path] = []
+        self.files = Files(site, chance, counts)
         #: What barriers said.
         self.barriers: list[dict[str, int]] = []
         self.written = list(site.storages)
@@ -80,8 +77,6 @@ class Events:
             self.written.remove(chance.choice(self.written))
             counts["idle storages"] += 1
         self._jobs: list[threading.Thread] = []
-        #: Held by what must not meet a pack.
-        self._whole = threading.Lock()
         self._ending = threading.Event()
 
     # The stretch
@@ -288,69 +283,10 @@ class Events:
 
     def pack(self) -> None:
         storage = self.chance.choice(self.site.storages)
-        self._job(lambda: self._pack(storage))
-
-    def _pack(self, storage: str) -> None:
-        if not self._whole.acquire(blocking=False):
-            return
-        server = self.site.server_of(storage)
-        try:
-            data_file = self.site.files[storage]
-            beside = point.beside(data_file)
-            last = point.read(beside).vector[storage] if beside.exists() else 0
-            if not last:
-                return
-            client = ClientStorage(
-                server.address, storage=storage, wait_timeout=2, cache_size=1 << 20
-            )
-            try:
-                # Through floats a time may come out above its TID.
-                client.pack(TimeStamp(last.to_bytes(8, "big")).timeTime() - 0.001)
-                self.counts["packs"] += 1
-            finally:
-                client.close()
-                self.keep_packed(data_file)
-        except Exception as error:
-            # The server is killed amid packs, too, and raises what it likes.
-            self.counts[f"failed packs ({type(error).__name__})"] += 1
-        finally:
-            self._whole.release()
-
-    @staticmethod
-    def keep_packed(data_file: Path) -> None:
-        """Keep what the file was before its pack, for the judge."""
-        old = data_file.with_name(f"{data_file.name}.old")
-        if old.exists():
-            number = len(list(data_file.parent.glob("*.packed-*")))
-            old.rename(data_file.with_name(f"{data_file.name}.packed-{number}"))
+        self._job(functools.partial(self.files.pack, storage))
 
     def copy(self) -> None:
-        self._job(self._copy)
-
-    def _copy(self) -> None:
-        if not self._whole.acquire(blocking=False):
-            return
-        try:
-            self.copies.append(self.copy_files(f"copy-{len(self.copies)}", pause=0.15))
-            self.counts["copies"] += 1
-        finally:
-            self._whole.release()
-
-    def copy_files(self, name: str, pause: float = 0) -> Path:
-        """Copies of all files, one after another, with the point from before."""
-        folder = self.site.folder / f"{name}-{self.counts['timelines']}"
-        folder.mkdir()
-        order = self.chance.sample(self.site.storages, len(self.site.storages))
-        beside = {each: point.beside(self.site.files[each]) for each in order}
-        points = {
-            each: path.read_bytes() for each, path in beside.items() if path.exists()
-        }
-        for each in order:
-            _copy_live(self.site.files[each], folder / f"{each}.fs")
-            if each in points:
-                (folder / f"{each}.fs{point.SUFFIX}").write_bytes(points[each])
-            time.sleep(self.chance.uniform(0, pause) if pause else 0)
-        return folder
+        self._job(self.files.copy)
 
     # What an operator does
 
@@ -358,11 +294,11 @@ class Events:
         self._job(self._back_up)
 
     def _back_up(self) -> None:
-        if self._whole.acquire(timeout=5):
+        if self.files.whole.acquire(timeout=5):
             try:
                 self.operator.back_up(0.1)
             finally:
-                self._whole.release()
+                self.files.whole.release()
 
     def acknowledge(self) -> None:
         self._operate(self.operator.acknowledge)
@@ -375,15 +311,6 @@ class Events:
 
     def _operate(self, verb: Callable[[float], object]) -> None:
         self._job(functools.partial(verb, 0.15))
-
-
-def _copy_live(path: Path, other: Path) -> None:
-    """Read, then write: what the kernel copies by itself may be of two times.
-
-    Zeros then stand where a vote was cut off meanwhile, before bytes of that vote.
-    """
-    with path.open("rb") as source, other.open("wb") as target:
-        shutil.copyfileobj(source, target)
 
 
 def _name(function: Callable[..., object]) -> str:

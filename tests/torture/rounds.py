@@ -134,7 +134,7 @@ class Round:
         verdict.vectors("TID log", judge.read_tid_log(log, logged[1] if same else 0))
         verdict.vectors("barrier", events.barriers)
         verdict.outcomes(_told(site) - told)
-        for each in (*events.copies, copy):
+        for each in (*events.files.copies, copy):
             verdict.copy(each)
         verdict.crash()
         verdict.sets()
@@ -147,10 +147,9 @@ class Round:
         if self.chance.random() < 0.7:
             wait_until(site.dump, "the daemon has its first point", PATIENCE)
         events.run(self.others)
-        copy = events.copy_files("last-copy", pause=0.1)
+        copy = events.files.copy_now("last-copy", 0.1)
         events.stop_load(kill=self.chance.random() < 0.7)
-        for each in site.files.values():
-            events.keep_packed(each)
+        events.files.keep_packed()
         events.operator.tidy_up()
         self._settle(site, length)
         wanted = site.grown or not self.counts["backups"]

@@ -12,8 +12,9 @@ from tidstorage import point
 from tidstorage.commands import cut as cut_command
 from tidstorage.commands import restore_files
 from tidstorage.errors import Damaged
-from torture import judge, published
-from torture.judge import History, Key, State
+from torture import bank_state, judge, published
+from torture.bank_state import State
+from torture.judge import History, Key
 from torture.published import JournalVerdict, Line
 from torture.report import Report
 from torture.site import Site
@@ -109,8 +110,8 @@ class Verdict:
         """A set of copies, taken one after another while the load ran."""
         files = {each: copy / f"{each}.fs" for each in self.site.storages}
         try:
-            uncut = judge.read_state(files)
-            torn = bool(judge.faults_of_state(uncut, {}, self.known.undone, {}))
+            uncut = bank_state.read_state(files)
+            torn = bool(bank_state.faults_of_state(uncut, {}, self.known.undone, {}))
         except CorruptedError:
             # ZODB itself does without no more than the end of a vote.
             torn = True
@@ -241,17 +242,17 @@ class Verdict:
         blobs: Mapping[str, Path] | None = None,
     ) -> State:
         """A restored set of files; torn: what it may hold of half commits."""
-        state = judge.read_state(files, blobs)
+        state = bank_state.read_state(files, blobs)
         # A set may be of a former timeline, in which that was not undone.
         taken_back = {} if where == "set" else self.history.undone
         self.report.violate(
             f"{where}, {policy}",
-            judge.faults_of_state(state, torn, self.known.undone, taken_back),
+            bank_state.faults_of_state(state, torn, self.known.undone, taken_back),
         )
-        self.counts["references to what was undone"] += judge.dangling_after_undo(
+        self.counts["references to what was undone"] += bank_state.dangling_after_undo(
             state, self.known.undone
         )
-        self.counts[f"kept: {where}, {policy}"] += judge.size(state)
+        self.counts[f"kept: {where}, {policy}"] += bank_state.size(state)
         self.counts[f"out of: {where}, {policy}"] += sum(
             len(each) for each in self.history.records.values()
         )
