@@ -73,6 +73,7 @@ class StoredStorage:
     the Data.fs they make; ranges: what each of the files holds of it, none where
     that is not known; packed: TID of the last transaction that a pack left, below
     which the copies cannot be cut, 0 without a pack, None where that is not known;
+    holes: of the bytes, those that took no room in the Data.fs and will take none;
     blob_lists: None where the storage has no blobs, else the lists that together
     name them (`tidstorage.backup.blobs`).
     """
@@ -86,6 +87,7 @@ class StoredStorage:
     blob_bytes: int
     ranges: tuple[Range, ...] = ()
     packed: int | None = None
+    holes: int = 0
 
     def to_json(self) -> dict[str, Any]:
         lists = self.blob_lists
@@ -96,6 +98,7 @@ class StoredStorage:
             "ranges": [each.to_json() for each in self.ranges],
             "packed": None if self.packed is None else tid.to_text(self.packed),
             "size": self.size,
+            "holes": self.holes,
             "blob_lists": None if lists is None else [each.to_json() for each in lists],
             "blob_count": self.blob_count,
             "blob_bytes": self.blob_bytes,
@@ -116,6 +119,7 @@ class StoredStorage:
             int(data["blob_bytes"]),
             tuple(Range.from_json(each) for each in data.get("ranges", ())),
             tid.from_text(data["packed"]) if data.get("packed") else None,
+            int(data.get("holes", 0)),
         )
 
 

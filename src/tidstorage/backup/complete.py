@@ -204,6 +204,7 @@ def _stored_storage(
         blob_bytes=sum(each.size for each in held),
         ranges=ranges.of_copy(storage.data_file, copied),
         packed=ranges.packed(storage.data_file, copied),
+        holes=copied.holes,
     )
 
 

@@ -22,7 +22,7 @@ from tidstorage.backup.moved import SourceMoved
 from tidstorage.backup.repository import Part
 from tidstorage.cluster import Cluster, Storage
 from tidstorage.engines.filestorage import DataFile
-from tidstorage.engines.filestorage.copying import read_range
+from tidstorage.engines.filestorage.copying import read_range, room_spared
 from tidstorage.errors import EngineFailed
 from tidstorage.manifest import Kind, StoredFile
 from tidstorage.parallel import Check
@@ -35,13 +35,15 @@ logger = logging.getLogger(__name__)
 class Copied:
     """A storage's copy: bytes 0 up to ``end`` of the Data.fs of that inode.
 
-    written: the last of its files, where it is new.
+    written: the last of its files, where it is new.  holes: how many of the bytes
+    take no room.
     """
 
     kind: Kind
     inode: int
     parts: Sequence[Part]
     written: StoredFile | None
+    holes: int
 
     @property
     def end(self) -> int:
@@ -150,8 +152,9 @@ def _copy_one(
     cluster: Cluster, source: _Source, advance: Advance, check: Check
 ) -> Copied:
     inode = os.fstat(source.data_file.descriptor).st_ino
+    holes = room_spared(source.data_file.descriptor, source.end)
     if source.parts and source.start == source.end:
-        return Copied("unchanged", inode, source.parts, None)
+        return Copied("unchanged", inode, source.parts, None, holes)
     part, stored = writing.add(
         source.data_file,
         cluster.backup.directory,
@@ -163,7 +166,7 @@ def _copy_one(
         check,
     )
     kind: Kind = "incremental" if source.parts else "full"
-    return Copied(kind, inode, (*source.parts, part), stored)
+    return Copied(kind, inode, (*source.parts, part), stored, holes)
 
 
 @contextlib.contextmanager

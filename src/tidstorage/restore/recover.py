@@ -63,7 +63,7 @@ def refuse_lack_of_space(manifest: Manifest, targets: Mapping[str, Target]) -> N
     for storage_id, target in targets.items():
         storage = manifest.storage(storage_id)
         left = _space_taken(target.staged_data_file)
-        sizes = [(target.data_file, storage.size - left)]
+        sizes = [(target.data_file, storage.size - storage.holes - left)]
         if target.blob_directory is not None and target.staged_blob_directory:
             left = _space_taken(target.staged_blob_directory)
             sizes.append((target.blob_directory, storage.blob_bytes - left))

@@ -138,6 +138,19 @@ def _zeros(count: int) -> Iterator[bytes]:
         yield bytes(count)
 
 
+def room_spared(source: int, length: int) -> int:
+    """How many of the first bytes of an open file `SparseWriter` writes no data for.
+
+    At least so many: what are zeros, but no hole there, is not looked for.
+    """
+    spared = position = 0
+    for start, end in (*_data_between(source, 0, length), (length, length)):
+        # A hole need not begin or end where one of ours does.
+        spared += max(0, start - position - 2 * _HOLE)
+        position = end
+    return spared
+
+
 class SparseWriter:
     """Writes a new file from its start to its end, and leaves holes for zeros."""
 
