@@ -1,10 +1,12 @@
 """Backup sets of a real cluster over some days, made once, copied for each test."""
 
+import atexit
 import dataclasses
+import functools
 import itertools
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from small_cluster import SmallCluster, small_cluster
@@ -39,9 +41,14 @@ class SetsOverTime:
         )
 
 
-@contextmanager
-def sets_over_time(folder: Path) -> Iterator[SetsOverTime]:
-    """Make them; every set has new transactions in every storage, and new blobs."""
+@functools.cache
+def sets_over_time() -> SetsOverTime:
+    """The same for all tests of a process.
+
+    Every set has new transactions in every storage, and new blobs.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="sets-over-time-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     with small_cluster(folder) as small:
         cluster, made = small.cluster(compress=True), []
         for seed, full in zip(itertools.count(1), (True, False, False) * 2):
@@ -50,4 +57,4 @@ def sets_over_time(folder: Path) -> Iterator[SetsOverTime]:
             with lock.hold(cluster, "backup") as held:
                 made.append(back_up_while_locked(cluster, held, full))
         small.stop()
-        yield SetsOverTime(small, made)
+        return SetsOverTime(small, made)

@@ -4,16 +4,20 @@ Reads the pickles without loading a class, so it needs none of the site's code.
 """
 
 import io
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from ZODB._compat import PersistentUnpickler
+from ZODB.fsIndex import fsIndex
 from ZODB.POSException import POSKeyError
 from ZODB.utils import z64
 
 #: (database name, oid of 8 bytes)
 Place = tuple[str, bytes]
+_NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +51,19 @@ def _oid(oid: bytes | str) -> bytes:
     return oid.encode("latin-1") if isinstance(oid, str) else oid
 
 
-def dangling(storages: Mapping[str, Any]) -> Iterator[Dangling]:
+def dangling(
+    storages: Mapping[str, Any], names: Mapping[str, str] = _NO_NAMES
+) -> Iterator[Dangling]:
     """Every reference, reachable from a root, whose target is not there.
 
-    ``storages`` is {database name: opened storage}.  A database that is not
-    among them counts as missing.
+    ``storages`` is {database name: opened storage}; ``names`` are other names that
+    references have for them.  A database that is not among them counts as missing.
     """
     pending: list[tuple[Place, Place]] = [((name, z64),) * 2 for name in storages]
-    seen: set[Place] = {place for place, _ in pending}
+    # As FileStorage keeps its own index: some bytes an object, not hundreds.
+    seen: defaultdict[str, fsIndex] = defaultdict(fsIndex)
+    for (name, oid), _ in pending:
+        seen[name][oid] = 1
     while pending:
         place, holder = pending.pop()
         database, oid = place
@@ -63,7 +72,8 @@ def dangling(storages: Mapping[str, Any]) -> Iterator[Dangling]:
         except (KeyError, POSKeyError):
             yield Dangling(holder, place)
             continue
-        for target in outgoing(data, database):
-            if target not in seen:
-                seen.add(target)
-                pending.append((target, place))
+        for name, target in outgoing(data, database):
+            name = names.get(name, name)
+            if target not in seen[name]:
+                seen[name][target] = 1
+                pending.append(((name, target), place))

@@ -30,9 +30,8 @@ ONE = Retention(keep_full=1)
 
 
 @pytest.fixture(scope="module")
-def over_time(tmp_path_factory):
-    with sets_over_time(tmp_path_factory.mktemp("over-time")) as made:
-        yield made
+def over_time():
+    return sets_over_time()
 
 
 @pytest.fixture

@@ -25,9 +25,8 @@ NO_TIME = datetime.timedelta(0)
 
 
 @pytest.fixture(scope="module")
-def over_time(tmp_path_factory):
-    with sets_over_time(tmp_path_factory.mktemp("over-time")) as made:
-        yield made
+def over_time():
+    return sets_over_time()
 
 
 @pytest.fixture

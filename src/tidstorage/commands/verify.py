@@ -12,9 +12,11 @@ from tidstorage.commands import console, progress_display
 from tidstorage.errors import VerificationFailed
 from tidstorage.local_time import local
 from tidstorage.verify.costs import Cost
-from tidstorage.verify.perform import Report, Request, verify
+from tidstorage.verify.objects import MOST_TOLD
+from tidstorage.verify.perform import Report, Request, Result, verify
 
 HELP = "Verify backup sets: sizes, digests, or a restore with every object read."
+_MOST_PRINTED = 20
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -65,6 +67,8 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
         _describe(report)
     for each in report.costs:
         console.print_error(f"{each.path} {each.what}", _explain(each))
+    for result in report.results:
+        _tell_losses(result)
     return 0 if report.is_good else VerificationFailed.exit_status
 
 
@@ -85,14 +89,40 @@ def _request(options: argparse.Namespace, cluster: Cluster) -> Request:
 
 def _describe(report: Report) -> None:
     console.print_table(
-        ("set", report.depth, "as of"),
+        ("set", report.depth, "as of", "objects", "lost"),
         [
-            (each.set_id, each.state, local(each.at) if each.at else "")
+            (
+                each.set_id,
+                each.state,
+                local(each.at) if each.at else "",
+                f"{each.objects:,}" if each.objects else "",
+                str(len(each.lost) or ""),
+            )
             for each in report.results
         ],
     )
     if not report.is_finished:
         console.print_line("The time is over: the same command goes on from here.")
+
+
+def _tell_losses(result: Result) -> None:
+    for loss in result.lost[:_MOST_PRINTED]:
+        console.print_error(
+            f"set {result.set_id}: in storage {loss.storage} object 0x{loss.oid}"
+            f" {loss.what}"
+        )
+    if result.lost:
+        console.print_error(
+            f"set {result.set_id}: its data lack {_at_least(result)} in all",
+            "The copies are what was written: a restore gives just this. Look whether"
+            " the live data lack it, too (bin/cluster damage tells of half commits),"
+            " and for an older set that has it.",
+        )
+
+
+def _at_least(result: Result) -> str:
+    number = len(result.lost)
+    return f"{number:,}" if number < MOST_TOLD else f"{number:,} things or more"
 
 
 def _explain(cost: Cost) -> str:
@@ -126,6 +156,8 @@ def _as_json(report: Report) -> dict[str, Any]:
                 "id": each.set_id,
                 "state": each.state,
                 "at": each.at and each.at.isoformat(),
+                "objects": each.objects,
+                "lost": [loss.model_dump() for loss in each.lost],
             }
             for each in report.results
         ],

@@ -10,7 +10,7 @@ from tidstorage.backup import sets, verified
 from tidstorage.backup.verified import Depth, Fault
 from tidstorage.cluster import Cluster
 from tidstorage.manifest import Manifest
-from tidstorage.progress import Phase
+from tidstorage.progress import Operation, Phase
 from tidstorage.verify import files
 from tidstorage.verify.budget import Budget, OutOfTime
 from tidstorage.verify.costs import Cost, cost
@@ -20,10 +20,14 @@ from tidstorage.verify.memory import Memory
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """at: when the first file was read.  bad: (path, what is wrong) of each."""
+    """at: when the first file was read.  bad: (path, what is wrong) of each.
+
+    size: bytes of all.
+    """
 
     at: datetime.datetime
     bad: Sequence[tuple[str, str]]
+    size: int
 
 
 class Checker:
@@ -36,15 +40,15 @@ class Checker:
         depth: Depth,
         memory: Memory,
         budget: Budget,
-        phase: Phase,
+        operation: Operation,
     ) -> None:
         self.costs: list[Cost] = []
         self._cluster = cluster
         self._directory = directory
-        self._depth = depth
+        self.depth = depth
         self._memory = memory
         self._budget = budget
-        self._phase = phase
+        self._operation = operation
         self._bad: dict[str, str] = {}
         #: {path of a list of blobs: what was found of the blobs in it}
         self._lists: dict[str, Found] = {}
@@ -52,52 +56,60 @@ class Checker:
 
     def check(self, made: Manifest) -> Found:
         """What a set is made of; OutOfTime where not all of it could be read."""
-        named = [*files.named(made)]
-        found = [self._check(named)]
-        for each in named:
-            if each.kind == "blob list":
-                path = each.stored.path
-                if path not in self._lists:
-                    held = files.stored_blobs(self._directory, [each])
-                    self._lists[path] = self._check(held)
-                found.append(self._lists[path])
-        return Found(
-            min(each.at for each in found), [one for each in found for one in each.bad]
-        )
+        total = sum(each.size for each in made.files())
+        total += sum(each.blob_bytes for each in made.storages)
+        with self._operation.phase(f"read files of set {made.id}", total) as phase:
+            named = [*files.named(made)]
+            found = [self._check(named, phase)]
+            for each in named:
+                if each.kind == "blob list":
+                    found.append(self._check_list(each, phase))
+        bad = [one for each in found for one in each.bad]
+        return Found(min(each.at for each in found), bad, total)
 
-    def _check(self, items: Iterable[Item]) -> Found:
-        first, bad = point.now(), []
+    def _check_list(self, item: Item, phase: Phase) -> Found:
+        """The blobs that a list names; lists are shared, too."""
+        path = item.stored.path
+        if path in self._lists:
+            phase.advance(self._lists[path].size)
+        else:
+            held = files.stored_blobs(self._directory, [item])
+            self._lists[path] = self._check(held, phase)
+        return self._lists[path]
+
+    def _check(self, items: Iterable[Item], phase: Phase) -> Found:
+        first, bad, size = point.now(), [], 0
         for item in items:
-            at = self._good_since(item)
+            size += item.stored.size
+            at = self._good_since(item, phase)
             if at is None:
                 path = item.stored.path
                 bad.append((path, self._bad[path]))
             else:
                 first = min(first, at)
-        return Found(first, bad)
+        return Found(first, bad, size)
 
-    def _good_since(self, item: Item) -> datetime.datetime | None:
+    def _good_since(self, item: Item, phase: Phase) -> datetime.datetime | None:
         """When a file was found good; None where it is bad."""
         path = item.stored.path
         if path in self._bad:
             return None
         at = self._memory.good_since(item.stored)
         if at is not None:
+            phase.advance(item.stored.size)
             return at
         if self._budget.is_over():
             raise OutOfTime
         at = point.now()
-        with self._phase.item(path):
-            what = files.fault(
-                self._directory, item.stored, self._depth, self._phase.advance
-            )
+        with phase.item(path):
+            what = files.fault(self._directory, item.stored, self.depth, phase.advance)
         self._budget.spend()
         if what is not None:
             self._tell(item, what)
             return None
         self._memory.note(item.stored, at)
         if path in self._bad_before:
-            verified.forget(self._directory, path, self._depth)
+            verified.forget(self._directory, path, self.depth)
         return at
 
     def _tell(self, item: Item, what: str) -> None:
@@ -109,5 +121,5 @@ class Checker:
         if costs.sets:
             # Else the set was pruned meanwhile, and the file with it.
             self.costs.append(costs)
-            fault = Fault(path=path, what=what, depth=self._depth)
+            fault = Fault(path=path, what=what, depth=self.depth)
             verified.add(self._directory, costs.sets, fault)

@@ -92,6 +92,13 @@ def of_manifest(
     return Cost(relative, what, "manifest", None, (path.parent.name,), instead)
 
 
+def of_set(found: Sequence[BackupSet], set_id: str, what: str) -> Cost:
+    """What is lost with a set that cannot be restored, though its files are well."""
+    others = (each for each in found if each.manifest.id != set_id)
+    instead = next((each.manifest.id for each in others if each.is_whole), None)
+    return Cost(f"sets/{set_id}", what, "set", None, (set_id,), instead)
+
+
 def _needed(directory: Path, made: Manifest, item: Item) -> set[int] | None:
     """None where a set does without a file; of a blob, TIDs of its transactions."""
     path = item.stored.path

@@ -14,7 +14,7 @@ from tidstorage.manifest import Manifest, StoredFile
 _BLOCK = 1 << 20
 
 #: What a file of a set is to it.
-Kind = Literal["data", "blob list", "TID log", "blob", "manifest"]
+Kind = Literal["data", "blob list", "TID log", "blob", "manifest", "set"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,12 +33,12 @@ class Memory:
     """What a round has found good; a context manager.
 
     A round is all runs of one command until the first that comes to its end.
-    name: of the command.
+    depth: of what is found; name: of the command.
     """
 
     def __init__(self, directory: Path, depth: Depth, name: str) -> None:
         self._depth = depth
-        self._name = f"{depth} {name}"
+        self._name = name
         self._uncommitted = 0
         self._database = _open(directory / FILE_NAME)
         now = point.now().isoformat()
@@ -81,13 +81,10 @@ class Memory:
         """All is done: the next run of the command reads everything again."""
         with self._database:
             self._database.execute("delete from round where name = ?", (self._name,))
-            (first,) = self._database.execute(
-                "select min(began) from round where name like ?", (f"{self._depth} %",)
-            ).fetchone()
+            (first,) = self._database.execute("select min(began) from round").fetchone()
             # What no round under way can ask for any more.
             self._database.execute(
-                "delete from good where depth = ? and at < ?",
-                (self._depth, first or point.now().isoformat()),
+                "delete from good where at < ?", (first or point.now().isoformat(),)
             )
 
 

@@ -16,13 +16,15 @@ from tidstorage.backup import layout, sets, verified
 from tidstorage.backup.verified import Depth, Fault, Outcome
 from tidstorage.cluster import Cluster
 from tidstorage.errors import NoSuchSet, NotCoherent, VerificationFailed
-from tidstorage.manifest import Manifest
-from tidstorage.progress import Show
-from tidstorage.verify import costs
+from tidstorage.manifest import Manifest, StoredFile
+from tidstorage.progress import Operation, Show
+from tidstorage.verify import costs, restoring, scratch
 from tidstorage.verify.budget import Budget, OutOfTime
 from tidstorage.verify.checker import Checker
 from tidstorage.verify.costs import Cost
 from tidstorage.verify.memory import Memory
+from tidstorage.verify.restoring import Restored
+from tidstorage.verify.scratch import Loss
 
 LOCK = "verify.lock"
 #: What became of a set: nothing wrong was found, something was, the time was over
@@ -45,16 +47,23 @@ class Request:
     @property
     def name(self) -> str:
         """The same for each run that goes on with the one before."""
-        return self.which if isinstance(self.which, str) else " ".join(self.which)
+        which = self.which if isinstance(self.which, str) else " ".join(self.which)
+        return f"{self.depth} {which}"
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Of one set.  at: when the first of its files was read, where it is good."""
+    """Of one set.
+
+    at: when the first of its files was read, where it is good.  objects: how many
+    were read.  lost: what the data lack; a restore gives just what was there.
+    """
 
     set_id: str
     state: State
     at: datetime.datetime | None = None
+    objects: int = 0
+    lost: Sequence[Loss] = ()
 
 
 @dataclass(slots=True)
@@ -73,7 +82,7 @@ class Report:
     @property
     def is_good(self) -> bool:
         """Whether nothing wrong was found."""
-        return not self.costs
+        return not self.costs and not any(each.lost for each in self.results)
 
 
 def verify(
@@ -82,7 +91,8 @@ def verify(
     """Look at the sets and keep beside them what was found.
 
     NoSuchSet where there is none of those; Locked where another one is under way;
-    BackupDirectoryLost.  What is wrong with a set is no error: the report tells.
+    NoSpace where scratch has no room; BackupDirectoryLost.  What is wrong with a set
+    is no error: the report tells.
     """
     directory = backup_directory.known(cluster)
     layout.make_folder(cluster.run_directory)
@@ -92,20 +102,22 @@ def verify(
         progress.operation(cluster, "verify", show) as operation,
     ):
         chosen, broken = _choose(directory, request.which)
+        if request.depth == "objects":
+            scratch.remove_others(cluster, {each.id for each in chosen})
         report = Report(request.depth)
         for path, what in broken.items():
             found = sets.every(directory)
             report.costs.append(costs.of_manifest(directory, found, path, what))
             report.results.append(Result(path.parent.name, "bad"))
-        with (
-            Memory(directory, request.depth, request.name) as memory,
-            operation.phase("read files", total=_size(chosen)) as phase,
-        ):
+        # The deepest look begins with every byte, too.
+        depth: Depth = "digests" if request.depth == "objects" else request.depth
+        with Memory(directory, depth, request.name) as memory:
             budget = Budget(request.budget)
-            checker = Checker(cluster, directory, request.depth, memory, budget, phase)
+            checker = Checker(cluster, directory, depth, memory, budget, operation)
+            run = _Run(cluster, directory, request.depth, checker, budget, operation)
             for each in chosen:
-                report.results.append(_verify(checker, directory, each, request.depth))
-            report.costs += checker.costs
+                report.results.append(run.verify(each, memory))
+            report.costs += checker.costs + run.costs
             if report.is_finished:
                 memory.end_round()
         report.results.sort(key=lambda each: each.set_id, reverse=True)
@@ -114,19 +126,70 @@ def verify(
         return report
 
 
-def _verify(checker: Checker, directory: Path, made: Manifest, depth: Depth) -> Result:
-    """One set; what was found is kept beside it."""
-    try:
-        found = checker.check(made)
-    except OutOfTime:
-        return Result(made.id, "unfinished")
-    if made.id not in sets.ids(directory):
-        return Result(made.id, "gone")
-    faults = [Fault(path=each, what=what, depth=depth) for each, what in found.bad]
-    verified.note(directory, made.id, Outcome(depth, found.at, faults))
-    if faults:
-        return Result(made.id, "bad")
-    return Result(made.id, "good", found.at)
+class _Run:
+    """What goes on for each set of a run.  costs: of sets that cannot be restored."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        directory: Path,
+        depth: Depth,
+        checker: Checker,
+        budget: Budget,
+        operation: Operation,
+    ) -> None:
+        self.costs: list[Cost] = []
+        self._cluster = cluster
+        self._directory = directory
+        self._depth = depth
+        self._checker = checker
+        self._budget = budget
+        self._operation = operation
+
+    def verify(self, made: Manifest, memory: Memory) -> Result:
+        """One set; what was found is kept beside it."""
+        try:
+            found = self._checker.check(made)
+            if self._depth != "objects" or found.bad:
+                return self._note(made, self._checker.depth, found.at, found.bad)
+            return self._restore(made, memory, found.at)
+        except OutOfTime:
+            return Result(made.id, "unfinished")
+
+    def _restore(self, made: Manifest, memory: Memory, at: datetime.datetime) -> Result:
+        # Remembered like a file, so that the next run need not restore it again.
+        whole = StoredFile(f"sets/{made.id}", 0, self._depth)
+        if memory.good_since(whole) is not None:
+            return Result(made.id, "good", at, lost=())
+        restored = restoring.restore(self._cluster, made, self._budget, self._operation)
+        bad = []
+        if restored.fault is not None:
+            bad.append((whole.path, restored.fault))
+            self.costs.append(
+                costs.of_set(sets.every(self._directory), made.id, restored.fault)
+            )
+        elif not restored.lost:
+            memory.note(whole, at)
+        return self._note(made, "objects", at, bad, restored)
+
+    def _note(
+        self,
+        made: Manifest,
+        depth: Depth,
+        at: datetime.datetime,
+        bad: Sequence[tuple[str, str]],
+        restored: Restored | None = None,
+    ) -> Result:
+        if made.id not in sets.ids(self._directory):
+            return Result(made.id, "gone")
+        faults = [Fault(path=path, what=what, depth=depth) for path, what in bad]
+        lost = () if restored is None else restored.lost
+        number = None if restored is None or bad else len(lost)
+        verified.note(self._directory, made.id, Outcome(depth, at, faults, number))
+        if faults:
+            return Result(made.id, "bad")
+        objects = 0 if restored is None else restored.objects
+        return Result(made.id, "good", at, objects, lost)
 
 
 def _choose(
@@ -156,15 +219,3 @@ def _choose(
 def _ids(directory: Path, which: str) -> list[str]:
     ids = sets.ids(directory)
     return ids if which == "all" else ids[:1]
-
-
-def _size(chosen: Sequence[Manifest]) -> int:
-    """Bytes of the files, each once; blobs as many as the fullest list has."""
-    sizes = {each.path: each.size for one in chosen for each in one.files()}
-    pools: dict[str, int] = {}
-    for one in chosen:
-        for storage in one.storages:
-            if storage.blob_lists:
-                first = storage.blob_lists[0].path
-                pools[first] = max(pools.get(first, 0), storage.blob_bytes)
-    return sum(sizes.values()) + sum(pools.values())

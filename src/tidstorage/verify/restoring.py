@@ -1,0 +1,66 @@
+"""The deepest look at a set: restored to scratch, every object of it read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from tidstorage.cluster import Cluster
+from tidstorage.errors import NotCoherent
+from tidstorage.manifest import Manifest
+from tidstorage.progress import Operation
+from tidstorage.restore import renaming
+from tidstorage.verify import objects, scratch
+from tidstorage.verify.budget import Budget
+from tidstorage.verify.scratch import Loss
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What came of it.
+
+    fault: why the set cannot be restored, in words; None where it can.  objects: how
+    many were read.  lost: what the data lack, or the first so many of it.
+    """
+
+    fault: str | None = None
+    objects: int = 0
+    lost: Sequence[Loss] = ()
+
+
+def restore(
+    cluster: Cluster, made: Manifest, budget: Budget, operation: Operation
+) -> Restored:
+    """Restore a set to scratch, read it, and remove it again.
+
+    OutOfTime, with what is there kept for the next run; NoSpace.
+    """
+    folder = scratch.folder_of(cluster, made.id)
+    state = scratch.read_state(folder)
+    try:
+        size = sum(each.size for each in made.storages)
+        with operation.phase(f"restore set {made.id} to scratch", size) as phase:
+            state = scratch.stage(cluster, made, state, budget, phase)
+    except NotCoherent as error:
+        scratch.remove(folder)
+        return Restored(f"cannot be restored: {error}")
+    targets = scratch.targets_of(folder, renaming.renamed(made, cluster.aliases))
+    with objects.opened(targets) as storages:
+        total = objects.count(storages)
+        with operation.phase(f"read set {made.id}", total, "objects") as phase:
+            phase.advance(state.objects)
+            state = objects.read_all(
+                cluster,
+                made,
+                storages,
+                state,
+                budget,
+                phase.advance,
+                lambda found: scratch.write_state(folder, found),
+            )
+        lost = [*state.lost]
+        if state.unresolved:
+            with operation.phase(f"follow references of set {made.id}"):
+                found = objects.dangling(cluster, storages)
+                lost += islice(found, objects.MOST_TOLD)
+    scratch.remove(folder)
+    return Restored(None, state.objects, lost)

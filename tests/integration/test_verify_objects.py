@@ -1,0 +1,254 @@
+"""The deepest look: sets restored to scratch, objects read, references followed."""
+
+import dataclasses
+import datetime
+import itertools
+import os
+import shutil
+
+import pytest
+import transaction
+from dying import DIED, die_at_change, in_child
+from persistent.mapping import PersistentMapping
+from sets_over_time import sets_over_time
+from small_cluster import small_cluster
+from stamping_writer import add_stamp, open_connections
+from ZODB.blob import Blob
+from ZODB.FileStorage import FileStorage
+from ZODB.serialize import referencesf
+
+from tidstorage import runs
+from tidstorage.backup import sets
+from tidstorage.backup.perform import back_up
+from tidstorage.commands import cluster as front
+from tidstorage.errors import NoSpace, NotCoherent, VerificationFailed
+from tidstorage.restore import check
+from tidstorage.verify import objects, scratch
+from tidstorage.verify.perform import Request, verify
+
+pytestmark = pytest.mark.integration
+
+LATEST = Request("latest", "objects")
+NO_TIME = datetime.timedelta(0)
+
+
+@pytest.fixture(scope="module")
+def over_time():
+    return sets_over_time()
+
+
+@pytest.fixture
+def cluster(over_time, tmp_path):
+    return over_time.cluster(tmp_path)
+
+
+def nothing_left(cluster):
+    return not list(cluster.verify.scratch.glob("*"))
+
+
+def test_every_object_of_a_sound_set_is_read(over_time, cluster):
+    report = verify(cluster, Request("all", "objects"))
+    assert report.is_good and report.is_finished
+    assert [each.state for each in report.results] == ["good"] * 6
+    live = 0
+    for each in cluster.storages:
+        storage = FileStorage(str(each.data_file), read_only=True)
+        live += len(storage)
+        storage.close()
+    assert report.results[0].objects == live > 6
+    for each in sets.every(cluster.backup.directory):
+        assert (each.verified.depth, each.verified.lost) == ("objects", 0)
+    assert nothing_left(cluster)
+
+
+def test_a_rotten_file_is_found_before_anything_is_restored(
+    over_time, cluster, monkeypatch
+):
+    path = cluster.backup.directory / over_time.made[5].storage("root").files[0].path
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    monkeypatch.setattr(scratch, "stage", None)
+    report = verify(cluster, LATEST)
+    assert [each.kind for each in report.costs] == ["data"]
+    assert report.results[0].state == "bad"
+
+
+def test_a_set_that_does_not_fit_together_is_none(over_time, cluster, monkeypatch):
+    """As where a storage's file is that of another moment, though well in itself."""
+
+    def refuse(*_arguments):
+        raise NotCoherent("the files do not fit together")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(check, "check", refuse)
+        report = verify(cluster, LATEST)
+    (cost,) = report.costs
+    assert (cost.kind, cost.sets) == ("set", (over_time.made[5].id,))
+    assert "cannot be restored: the files do not fit together" in cost.what
+    assert cost.instead == over_time.made[4].id
+    newest = sets.every(cluster.backup.directory)[0]
+    assert not newest.is_whole
+    assert nothing_left(cluster)
+    assert verify(cluster, LATEST).is_good
+    assert sets.every(cluster.backup.directory)[0].is_whole
+
+
+def test_no_room_is_said_before_anything_is_written(cluster, monkeypatch):
+    usage = shutil.disk_usage(cluster.directory)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(NoSpace, match="has 1,000 bytes free") as caught:
+        verify(cluster, LATEST)
+    assert "scratch in [verify]" in caught.value.hint
+    assert not cluster.verify.scratch.exists()
+    assert runs.read(cluster, "verify").last.status == NoSpace.exit_status
+
+
+def test_a_budget_ends_between_storages_and_between_objects(
+    over_time, cluster, monkeypatch
+):
+    monkeypatch.setattr(objects, "_STRETCH", 2)
+    staged, read = [], []
+    original_stage, original_read = scratch.recover.data_file, objects._Reader.read
+
+    def stage(directory, stored, target):
+        staged.append(stored.id)
+        original_stage(directory, stored, target)
+
+    def read_one(reader, oid):
+        read.append((reader._id, oid))
+        original_read(reader, oid)
+
+    monkeypatch.setattr(scratch.recover, "data_file", stage)
+    monkeypatch.setattr(objects._Reader, "read", read_one)
+    request = dataclasses.replace(LATEST, budget=NO_TIME)
+    counts = []
+    while not (report := verify(cluster, request)).is_finished:
+        counts.append((len(staged), len(read)))
+    assert report.is_good
+    assert sorted(staged) == ["catalog", "documents", "root"], "each just once"
+    assert len(read) == len(set(read)) == report.results[0].objects
+    assert {1, 2, 3} <= {number for number, _ in counts}
+    between = {number for _, number in counts}
+    assert 0 in between and len(between) > 3, "ended amid the objects of a storage"
+    assert nothing_left(cluster)
+
+
+def test_what_is_left_of_other_sets_is_removed(over_time, cluster):
+    left = scratch.folder_of(cluster, over_time.made[0].id)
+    left.mkdir(parents=True)
+    (left / "Data.fs").touch()
+    other = cluster.verify.scratch / "of somebody else"
+    other.mkdir()
+    verify(cluster, LATEST)
+    assert [*cluster.verify.scratch.iterdir()] == [other]
+
+
+def test_killed_at_any_change_the_next_run_comes_to_its_end(over_time, tmp_path):
+    step = 7
+    for number in itertools.count(1, step):
+        cluster = over_time.cluster(tmp_path, f"backup-{number}")
+        status = in_child(lambda n=number, c=cluster: _dying(n, c))
+        if status == 0:
+            break
+        assert status == DIED
+        report = verify(cluster, LATEST)
+        assert report.is_good and report.is_finished, number
+        assert nothing_left(cluster)
+        assert sets.every(cluster.backup.directory)[0].verified.depth == "objects"
+    assert number > 5 * step
+
+
+def _dying(number, cluster):
+    os.chdir("/")
+    die_at_change(number)
+    verify(cluster, LATEST)
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory):
+    """A set of a cluster whose live data lack what is referred to.
+
+    Storage "root" refers to an object of "catalog" that is not there; only garbage
+    does to another; and a blob of "documents" has no file.
+    """
+    folder = tmp_path_factory.mktemp("damaged")
+    with small_cluster(folder) as small:
+        connections = open_connections(small.addresses, folder / "client")
+        blob = _commit_references(connections)
+        for each in connections.values():
+            each.close()
+            each.db().close()
+        cluster = small.cluster()
+        # What a pack with garbage collection does to a single storage.
+        small.stop()
+        storage = FileStorage(str(cluster.storage("catalog").data_file))
+        storage.pack(2**40, referencesf)
+        storage.close()
+        live = cluster.storage("documents").blob_directory
+        (path,) = live.glob(f"{blob}/*.blob")
+        path.unlink()
+        small.start()
+        back_up(cluster)
+        small.stop()
+        yield cluster
+
+
+def _commit_references(connections):
+    """Objects of the catalog, that only the others refer to; and a blob's folder."""
+    catalog, root = connections["catalog"], connections["root"]
+    documents = connections["documents"]
+    for number, name in enumerate(("kept", "lost")):
+        transaction.begin()
+        target, holder = PersistentMapping(), PersistentMapping({"number": number})
+        catalog.add(target)
+        root.root()[name] = holder
+        holder["target"] = target
+        if name == "kept":
+            catalog.root()[name] = target
+        add_stamp(connections, ["catalog", "root"])
+        transaction.commit()
+    transaction.begin()
+    target, garbage = PersistentMapping(), PersistentMapping()
+    catalog.add(target)
+    root.root()["garbage"] = garbage
+    garbage["target"] = target
+    add_stamp(connections, ["catalog", "root"])
+    transaction.commit()
+    transaction.begin()
+    del root.root()["garbage"]
+    documents.root()["blob"] = Blob(b"of some length")
+    add_stamp(connections, ["documents", "root"])
+    transaction.commit()
+    oid = documents.root()["blob"]._p_oid
+    return "/".join(f"0x{byte:02x}" for byte in oid)
+
+
+def test_what_the_data_lack_is_named(damaged, monkeypatch, capsys):
+    report = verify(damaged, LATEST)
+    assert not report.is_good
+    assert report.costs == [], "the copies are what was written"
+    (result,) = report.results
+    assert result.state == "good"
+    said = sorted(f"{each.storage}: {each.what}" for each in result.lost)
+    assert len(said) == 2
+    assert "documents: is a blob, and the set has no 0x00/" in said[0]
+    assert "root: refers to 0x" in said[1]
+    assert "in catalog, which is not there" in said[1]
+    found = sets.every(damaged.backup.directory)[0]
+    assert found.is_whole, "it restores what there was"
+    assert (found.verified.depth, found.verified.lost) == ("objects", 2)
+    monkeypatch.setattr(front, "load_cluster", lambda _: damaged)
+    status = front.main(["verify", "latest", "--depth", "objects"])
+    assert status == VerificationFailed.exit_status
+    errors = capsys.readouterr().err
+    assert "in catalog, which is not there" in errors
+    assert "its data lack 2 in all" in errors
+    assert front.main(["backups"]) == 0
+    assert "objects, 0 min" in capsys.readouterr().out
+
+
+def test_a_database_by_the_name_that_zope_gives_it(damaged):
+    names = objects._names(damaged)
+    assert names["main"] == "root"
+    assert names["catalog"] == "catalog"
