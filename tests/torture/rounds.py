@@ -14,7 +14,7 @@ from real import wait_until
 from tidstorage import barrier, point
 from tidstorage.commands import restore_files
 from tidstorage.point import Point
-from torture import judge, published
+from torture import judge, moments, published
 from torture.events import Events
 from torture.operator import Operator
 from torture.report import Report
@@ -24,6 +24,7 @@ from torture.verdicts import Known, Verdict
 
 #: Seconds in which the daemon has to cover all, once nobody writes any more.
 SETTLING = 30.0
+_REREAD = 0.2
 
 
 class Round:
@@ -138,6 +139,8 @@ class Round:
             verdict.copy(each)
         verdict.crash()
         verdict.sets()
+        present = published.of_present_timeline(lines[length:])
+        moments.bring_back(verdict, present, self.chance)
         return verdict
 
     def _load(self, site: Site, events: Events, length: int) -> Path:
@@ -167,15 +170,15 @@ class Round:
                 assert server.runs(), f"{server.name} does not run"
         assert site.daemon.runs(), "the daemon does not run"
         lacking = ""
-        size = -1
+        read = 0.0
         history: judge.History | None = None
 
         def covered() -> bool:
-            nonlocal lacking, size, history
-            # The last words of a killed client may be under way still.
-            now = sum(each.stat().st_size for each in site.files.values())
-            if history is None or now != size:
-                size, history = now, judge.read_history(_all_files(site))
+            nonlocal lacking, read, history
+            # The last words of a killed client may be under way still, and a finish
+            # changes a byte, no more.
+            if history is None or time.monotonic() > read + _REREAD:
+                history, read = judge.read_history(_all_files(site)), time.monotonic()
             lines = published.journal(site)
             lacking = _lacking(
                 history, site, lines[length:], published.accepted(lines), self.said

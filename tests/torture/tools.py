@@ -8,6 +8,7 @@ from pathlib import Path
 from tidstorage.commands import cluster as cluster_command
 from tidstorage.commands import restore_files
 
+_INTERRUPTED = 130
 #: Cuts {storage: copy} in place by a policy, "strict" or "tolerant"; its words.
 Cutter = Callable[[Mapping[str, Path], str], str]
 
@@ -40,6 +41,9 @@ def run_tool(main: Callable[[list[str]], int], arguments: list[str]) -> str:
         except Exception as error:
             # A traceback is never an answer of a tool.
             raise ToolFailed(arguments, "traceback", repr(error)) from error
+    if status == _INTERRUPTED:
+        # Not the tool was told to end: we were.
+        raise KeyboardInterrupt
     if status:
         raise ToolFailed(arguments, status, said.getvalue())
     return out.getvalue()

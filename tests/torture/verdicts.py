@@ -199,12 +199,16 @@ class Verdict:
 
     # What was restored
 
-    def sets(self) -> None:
-        """The newest backup set, restored elsewhere."""
+    def newest_set(self) -> Mapping[str, Any]:
+        """What the manifest of the newest backup set says."""
         folder = self.site.cluster.backup.directory / "sets"
         newest = max(folder.glob("*/manifest.json"))
-        damage = json.loads(newest.read_text())["manifest"]["point"]["damage"]
-        said = {each["commit"] for each in damage}
+        manifest: Mapping[str, Any] = json.loads(newest.read_text())["manifest"]
+        return manifest
+
+    def sets(self) -> None:
+        """The newest backup set, restored elsewhere."""
+        said = {each["commit"] for each in self.newest_set()["point"]["damage"]}
         for policy in ("strict", "tolerant"):
             folder = self.site.folder / f"set-{self.counts['timelines']}-{policy}"
             try:
