@@ -36,6 +36,22 @@ class SmallCluster:
         for server in self.servers:
             server.kill()
 
+    def description(self) -> str:
+        """Servers and storages as tables of a cluster.toml."""
+        lines = []
+        for server in self.servers:
+            host, port = server.address
+            lines += ["[[zeo]]", f'name = "{server.name}"']
+            lines.append(f'address = "{host}:{port}"')
+            for storage in server.storages:
+                lines += ["[[storage]]", f'id = "{storage}"', f'zeo = "{server.name}"']
+                lines.append(f'path = "{server.data_file(storage)}"')
+                if storage == "root":
+                    lines.append('mount-point = "/"')
+                if server is self.beta:
+                    lines.append(f'blob-dir = "{server.blob_directory(storage)}"')
+        return "\n".join(lines) + "\n"
+
     def running_parts(self, _cluster: Cluster) -> list[str]:
         """What `tidstorage.processes.running_parts` would tell of this cluster."""
         return [f"ZEO {each.name}" for each in self.servers if each.process]

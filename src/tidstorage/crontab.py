@@ -69,9 +69,29 @@ def has_entry(entries: str) -> bool:
     return any(line and not line.startswith("#") for line in lines)
 
 
+def schedules(cluster: Cluster) -> dict[str, str | None]:
+    """{verb: five crontab fields, or None where cron does not run it}"""
+    return {
+        "backup": cluster.backup.schedule,
+        "verify": cluster.verify.schedule,
+        "prune": cluster.retention.schedule,
+        "pack": cluster.pack.schedule,
+    }
+
+
+def rendered(cluster: Cluster) -> Path:
+    """Where the entries are, as they go into a user's crontab."""
+    return cluster.etc_directory / "crontab"
+
+
+def rendered_for_system(cluster: Cluster) -> Path:
+    """Where they are as a file for /etc/cron.d, which names the user."""
+    return cluster.etc_directory / "crontab.system"
+
+
 def entries_of(cluster: Cluster) -> str:
     """What is rendered for the cluster; DescriptionError where nothing is yet."""
-    path = cluster.etc_directory / "crontab"
+    path = rendered(cluster)
     try:
         return path.read_text()
     except OSError as error:
@@ -123,7 +143,7 @@ def write(cluster: Cluster, text: str) -> None:
     if result.returncode != 0:
         raise DescriptionError(
             f"cron refuses the crontab: {result.stderr.strip()}",
-            "Is backup.schedule in cluster.toml right? Nothing has been changed.",
+            "Is each schedule in cluster.toml right? Nothing has been changed.",
         )
 
 

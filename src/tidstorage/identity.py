@@ -27,6 +27,15 @@ def become(user: str | None) -> None:
     os.environ.update(HOME=entry.pw_dir, USER=user, LOGNAME=user)
 
 
+def owner(path: Path) -> str:
+    """Whom a file or folder belongs to: a name, or a number where it has none."""
+    number = path.stat().st_uid
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
 def hand_over(user: str | None, paths: Iterable[Path]) -> None:
     """Give paths to the user, when root made them; as `become` otherwise."""
     if user is None or os.geteuid() != 0:

@@ -51,6 +51,24 @@ def command_line(pid: int) -> list[str]:
         return []
 
 
+def environment(pid: int) -> dict[str, str]:
+    """What the process was started with; empty where we may not see it."""
+    try:
+        content = (_PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return {}
+    pairs = content.decode(errors="surrogateescape").split("\0")
+    return {name: value for name, _, value in (each.partition("=") for each in pairs)}
+
+
+def working_folder(pid: int) -> Path | None:
+    """The folder the process is in; None where we may not see it."""
+    try:
+        return (_PROC / str(pid) / "cwd").readlink()
+    except OSError:
+        return None
+
+
 def is_alive(pid: int) -> bool:
     """Whether the process exists and is no zombie."""
     try:
@@ -94,10 +112,7 @@ def names(pid: int, files: Collection[Path]) -> bool:
 def _is(pid: int, argument: str, file: Path) -> bool:
     if argument.rpartition("/")[2] != file.name:
         return False
-    try:
-        folder = (_PROC / str(pid) / "cwd").readlink()
-    except OSError:
-        folder = Path("/")
+    folder = working_folder(pid) or Path("/")
     return (folder / argument).resolve() == file.resolve()
 
 

@@ -5,6 +5,7 @@ buildout writes them through its recipes; anything else can write
 """
 
 import hashlib
+import re
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,13 +14,17 @@ from typing import Any
 
 import jinja2
 
+from tidstorage import crontab, identity
 from tidstorage.cluster import Cluster, Storage, Zeo, Zope, address_text
 from tidstorage.errors import TemplateBroken
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 #: What Zope calls the database that is mounted at "/".
 MAIN_DATABASE = "main"
-_DIGEST_LENGTH = 16
+#: Hex digits of the SHA-256 of what a program was configured with, and the
+#: variable in which supervisor hands them to it (templates/supervisord.conf.in).
+DIGEST_LENGTH = 16
+DIGEST_VARIABLE = "TIDSTORAGE_CONFIGURATION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ def generated_files(cluster: Cluster) -> list[GeneratedFile]:
     files = [_zeo(cluster, zeo) for zeo in cluster.zeos]
     for zope in cluster.zopes:
         files += [_zope(cluster, zope), _console(cluster, zope), _wsgi(zope)]
-    files += [_daemon(cluster), _crontab(cluster), _logrotate(cluster)]
+    files += [_daemon(cluster), *_crontabs(cluster), _logrotate(cluster)]
     return [*files, _supervisor(cluster, files)]
 
 
@@ -101,6 +106,15 @@ def scripts(cluster: Cluster) -> list[Script]:
             "tidstorage.commands.restore_files:main",
             ours,
             description,
+        ),
+        *(
+            Script(
+                f"tidstorage-{verb}",
+                f"tidstorage.commands.scheduled:{verb}",
+                ours,
+                description,
+            )
+            for verb in ("verify", "prune", "pack")
         ),
         Script("tidstorage-cut", "tidstorage.commands.cut:main", ours),
         Script("tidstorage-dump", "tidstorage.commands.dump:main", ours),
@@ -278,18 +292,48 @@ def _daemon(cluster: Cluster) -> GeneratedFile:
     )
 
 
-def _crontab(cluster: Cluster) -> GeneratedFile:
-    return GeneratedFile(
-        "crontab",
-        "crontab.in",
-        cluster.etc_directory / "crontab",
-        {
-            "name": cluster.name,
-            "schedule": cluster.backup.schedule,
-            "bin_directory": str(cluster.bin_directory),
-            "log_directory": str(cluster.log_directory),
-        },
-    )
+def _crontabs(cluster: Cluster) -> list[GeneratedFile]:
+    """The entries for a user's crontab, and the same for /etc/cron.d."""
+    commands = {
+        "backup": "tidstorage-repozo --backup --scheduled",
+        "verify": "tidstorage-verify",
+        "prune": "tidstorage-prune",
+        "pack": "tidstorage-pack",
+    }
+    data = {
+        "name": cluster.name,
+        "entries": [
+            {"schedule": schedule, "command": commands[verb], "log": f"{verb}.log"}
+            for verb, schedule in crontab.schedules(cluster).items()
+            if schedule is not None
+        ],
+        "bin_directory": str(cluster.bin_directory),
+        "log_directory": str(cluster.log_directory),
+    }
+    name = re.sub("[^A-Za-z0-9_-]", "-", cluster.name)
+    own, system = crontab.rendered(cluster), crontab.rendered_for_system(cluster)
+    return [
+        GeneratedFile(
+            "crontab",
+            "crontab.in",
+            own,
+            {
+                **data,
+                "user": None,
+                "use": "bin/cluster cron --install puts this into your crontab.",
+            },
+        ),
+        GeneratedFile(
+            "crontab-system",
+            "crontab.in",
+            system,
+            {
+                **data,
+                "user": cluster.user or identity.owner(cluster.directory),
+                "use": f"instead of that: install -m 644 {system} /etc/cron.d/{name}",
+            },
+        ),
+    ]
 
 
 def _logrotate(cluster: Cluster) -> GeneratedFile:
@@ -313,7 +357,7 @@ def _supervisor(cluster: Cluster, files: Iterable[GeneratedFile]) -> GeneratedFi
         name: str, priority: int, configurations: list[Path], arguments: str = ""
     ) -> dict[str, Any]:
         text = "".join(texts[each] for each in configurations)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
+        digest = hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
         return {
             "name": name,
             "command": f"{cluster.bin_directory}/{name}{arguments}",

@@ -4,16 +4,25 @@ import datetime
 from dataclasses import dataclass
 from typing import Any
 
-from tidstorage import occupants, progress, supervisor, wire_client
+from tidstorage import (
+    alarms,
+    occupants,
+    point,
+    progress,
+    runs,
+    supervisor,
+    wire_client,
+)
 from tidstorage.backup import directory as backup_directory
 from tidstorage.backup import sets
 from tidstorage.cluster import Cluster, Daemon
-from tidstorage.errors import NotConnected, TidstorageError
+from tidstorage.errors import FileUnreadable, NotConnected, TidstorageError
 from tidstorage.manifest import Manifest
 from tidstorage.parts import Part, parts_of
 from tidstorage.progress import Snapshot
 from tidstorage.readiness import ANSWER_SECONDS, not_ready
 from tidstorage.running import processes_of
+from tidstorage.runs import Results
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,7 @@ class Status:
 
     coverage: what the daemon knows of who stamps (`daemon.coverage`); None where it
     does not say.  no_sets: why nobody can tell which sets there are, and what to do.
+    runs: {verb: its last runs}.  alarms: what is wrong with them, in words.
     operations: the backups, restores... under way, and how far they are.
     """
 
@@ -49,6 +59,8 @@ class Status:
     coverage: dict[str, Any] | None
     no_sets: str | None
     operations: tuple[Snapshot, ...]
+    runs: dict[str, Results | None]
+    alarms: tuple[str, ...]
 
 
 def status(cluster: Cluster) -> Status:
@@ -64,7 +76,24 @@ def status(cluster: Cluster) -> Status:
     newest, no_sets = _newest_set(cluster)
     dump, coverage = _of_daemon(cluster.daemon)
     operations = tuple(progress.running(cluster))
-    return Status(found, newest, dump, coverage, no_sets, operations)
+    last_runs, said = _runs(cluster, newest)
+    return Status(found, newest, dump, coverage, no_sets, operations, last_runs, said)
+
+
+def _runs(
+    cluster: Cluster, newest: Manifest | None
+) -> tuple[dict[str, Results | None], tuple[str, ...]]:
+    found: dict[str, Results | None] = {}
+    said: list[str] = []
+    for verb in runs.VERBS:
+        try:
+            found[verb] = runs.read(cluster, verb)
+        except FileUnreadable as error:
+            found[verb] = None
+            said.append(str(error))
+    begun = None if newest is None else newest.point.time
+    said += alarms.alarms(cluster, found, begun, point.now())
+    return found, tuple(said)
 
 
 def _newest_set(cluster: Cluster) -> tuple[Manifest | None, str | None]:

@@ -712,23 +712,8 @@ def test_the_set_stands_where_its_point_cannot_be_kept(small, monkeypatch):
 
 def describe(small, path):
     """The cluster as a cluster.toml."""
-    lines = [
-        "[backup]",
-        f'directory = "{small.folder}/backup"',
-        "schedule = '5 4 * * *'",
-    ]
-    for server in small.servers:
-        host, port = server.address
-        lines += ["[[zeo]]", f'name = "{server.name}"', f'address = "{host}:{port}"']
-        for storage in server.storages:
-            lines += ["[[storage]]", f'id = "{storage}"', f'zeo = "{server.name}"']
-            lines.append(f'path = "{server.data_file(storage)}"')
-            if storage == "root":
-                lines.append('mount-point = "/"')
-            if storage == "documents":
-                lines += ["blobs = true"]
-                lines.append(f'blob-dir = "{server.blob_directory(storage)}"')
-    path.write_text("\n".join(lines) + "\n")
+    backup = f'[backup]\ndirectory = "{small.folder}/backup"\n'
+    path.write_text(f"{backup}schedule = '5 4 * * *'\n{small.description()}")
 
 
 def tidstorage_repozo(*arguments):

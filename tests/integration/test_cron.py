@@ -3,21 +3,25 @@
 The user is one made for the test: the crontab of whoever runs it stays as it is.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from real import PATIENCE, wait_until
-from small_cluster import SmallCluster
+from real import PATIENCE, free_port, wait_until
+from small_cluster import SmallCluster, small_cluster
 
-from tidstorage import crontab
+from tidstorage import crontab, deploy, lock, point, runs
+from tidstorage.backup.perform import back_up
 from tidstorage.cluster import Cluster
-from tidstorage.errors import DescriptionError, PartMissing
+from tidstorage.clusterfile import load_cluster
+from tidstorage.commands import repozo, scheduled
+from tidstorage.errors import DescriptionError, Locked, NotConnected, PartMissing
 
 #: Of this run alone: others may test on the same machine.
 USER = f"tidstorage-cron-{os.getpid()}"
@@ -100,24 +104,152 @@ def test_missing_crontab_program_says_what_to_install(
     assert caught.value.hint == "apt-get install cron"
 
 
-def test_cron_runs_what_was_installed(cluster: Cluster) -> None:
-    # Not below a folder of ours, which its user may not enter.
-    written = Path("/tmp", USER)
-    render(cluster, f"* * * * * /bin/echo run > {written}")
-    install(cluster)
+@contextlib.contextmanager
+def cron_running() -> Iterator[Callable[[], bool]]:
+    """The system's cron, or one of ours; what is given is to be asked at times."""
     crons: list[subprocess.Popen[bytes]] = []
 
-    def has_run() -> bool:
+    def is_running() -> bool:
         # A second cron ends at once, and the first one may be another test's.
         if not crons or crons[-1].poll() is not None:
             crons.append(subprocess.Popen(["cron", "-f"], stderr=subprocess.DEVNULL))
             time.sleep(1)  # not too many of them
-        return written.exists() and written.read_text() == "run\n"
+        return True
 
     try:
-        # It looks for new entries once a minute, and runs them once a minute.
-        wait_until(has_run, "cron ran the entry", 2 * PATIENCE)
+        yield is_running
     finally:
-        crons[-1].terminate()
-        crons[-1].wait(PATIENCE)
+        if crons:
+            crons[-1].terminate()
+            crons[-1].wait(PATIENCE)
+
+
+SCHEDULES = """
+[backup]
+directory = "{folder}/backup"
+schedule = "* * * * *"
+[verify]
+schedule = "* * * * *"
+[retention]
+schedule = "* * * * *"
+[pack]
+schedule = "* * * * *"
+keep-days = 0
+"""
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster of real servers, with its files and scripts, and a first set."""
+    with small_cluster(tmp_path) as small:
+        small.write(1, 4, group=["catalog", "documents", "root"])
+        file = tmp_path / "site" / "cluster.toml"
+        file.parent.mkdir()
+        file.write_text(small.description() + SCHEDULES.format(folder=tmp_path))
+        described = load_cluster(file)
+        deploy.write_files(described)
+        back_up(described)
+        yield described
+
+
+def test_cron_runs_what_was_installed(cluster: Cluster, running: Cluster) -> None:
+    """Of one cluster from a user's crontab, of another from a file in /etc/cron.d.
+
+    There all verbs begin at once, and wait for each other.
+    """
+    # Not below a folder of ours, which its user may not enter.
+    written = Path("/tmp", USER)
+    render(cluster, f"* * * * * /bin/echo run > {written}")
+    install(cluster)
+    system = crontab.rendered_for_system(running)
+    installed = Path("/etc/cron.d", USER)
+    before = point.now()
+    subprocess.run(["install", "-m", "644", str(system), str(installed)], check=True)
+
+    def have_run() -> bool:
+        results = [runs.read(running, verb) for verb in runs.VERBS]
+        return (
+            written.exists()
+            and all(
+                each is not None and each.good is not None and each.good.begun > before
+                for each in results
+            )
+            and all(f" {verb} ends\n" in logged(verb) for verb in runs.VERBS)
+        )
+
+    def logged(verb: str) -> str:
+        log = running.log_directory / f"{verb}.log"
+        return log.read_text() if log.exists() else ""
+
+    try:
+        with cron_running() as is_running:
+            # It looks for new entries once a minute, and runs them once a minute.
+            wait_until(
+                lambda: is_running() and have_run(), "cron ran them all", 4 * PATIENCE
+            )
+    finally:
+        installed.unlink()
+        written_text = written.read_text() if written.exists() else ""
         written.unlink(missing_ok=True)
+    assert written_text == "run\n"
+    for verb in runs.VERBS:
+        assert f" {verb} begins\n" in logged(verb)
+    assert "packing catalog up to" in logged("pack")
+    # What the next minute began has to end before its files go away.
+    with lock.waiting(PATIENCE):
+        for verb in runs.VERBS:
+            path = running.run_directory / f"cron-{verb}.lock"
+            with lock.hold_file(path, "the end of the test"):
+                pass
+
+
+def test_a_run_finds_the_former_one_going(
+    running: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--cluster-file", str(running.file), "--backup", "--scheduled"]
+    before = runs.read(running, "backup")
+    with scheduled.turn(running, "backup"):
+        capsys.readouterr()
+        assert repozo.main(command) == Locked.exit_status
+    output = capsys.readouterr()
+    assert "the former backup (process" in output.err
+    # It changes nothing: what is known of the former one is what counts.
+    assert runs.read(running, "backup") == before
+    assert repozo.main(command) == 0
+    output = capsys.readouterr()
+    assert "backup begins\n" in output.out and "set " in output.out
+    assert output.err == ""
+
+
+def test_a_run_waits_for_another_verb_and_not_for_ever(
+    running: Cluster,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scheduled, "PATIENCE", 0.2)
+    with lock.hold(running, "restore"):
+        status = scheduled.pack(["--cluster-file", str(running.file)])
+    assert status == Locked.exit_status
+    output = capsys.readouterr()
+    assert "restore (process" in output.err and "We waited 0.2 s" in output.err
+    assert " pack failed: restore (process" in output.out
+
+
+def test_a_failure_is_for_the_mail_and_the_log(
+    running: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = running.file.read_text()
+    (port,) = {each.address[1] for each in running.zeos if each.name == "beta"}
+    running.file.write_text(text.replace(f":{port}", f":{free_port()}"))
+    for command, verb in (
+        (repozo.main, "backup"),
+        (scheduled.pack, "pack"),
+    ):
+        options = ["--scheduled"] if verb == "backup" else []
+        status = command(["--cluster-file", str(running.file), *options])
+        assert status == NotConnected.exit_status
+        output = capsys.readouterr()
+        assert output.err.startswith("error: ZEO server beta")
+        assert f" {verb} failed: ZEO server beta" in output.out
+        last = runs.read(running, verb)
+        assert last is not None and last.last.status == status

@@ -19,6 +19,9 @@ OUR_SCRIPTS = {
     "bin/tidstorage",
     "bin/tidstorage-repozo",
     "bin/tidstorage-restore",
+    "bin/tidstorage-verify",
+    "bin/tidstorage-prune",
+    "bin/tidstorage-pack",
     "bin/tidstorage-cut",
     "bin/tidstorage-dump",
     "bin/tidstorage-check-log",
@@ -26,6 +29,7 @@ OUR_SCRIPTS = {
 }
 OUR_FILES = {
     "etc/crontab",
+    "etc/crontab.system",
     "etc/logrotate.conf",
     "etc/supervisord.conf",
     "etc/tidstorage.conf",

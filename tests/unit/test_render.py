@@ -103,8 +103,40 @@ def test_a_site_brings_its_own_products_environment_and_lines(description):
 
 def test_no_schedule_no_cron_entry(description):
     assert "tidstorage-repozo" in texts(description)["crontab"]
+    text = description.read_text()
+    assert text.count("schedule = ") == 1
+    description.write_text(
+        text.replace('schedule = "15 2 * * *"', 'schedule = "never"')
+        + '[verify]\nschedule = "never"\n'
+    )
     text = description.read_text().replace(
-        'schedule = "15 2 * * *"', 'schedule = "never"'
+        "[retention]\n", '[retention]\nschedule = "never"\n'
     )
     description.write_text(text)
-    assert "tidstorage-repozo" not in texts(description)["crontab"]
+    assert texts(description)["crontab"].count("\n") == 1
+
+
+def test_each_schedule_has_its_entry_and_log(description):
+    text = description.read_text().replace(
+        "[retention]\n", '[retention]\nschedule = "0 5 * * *"\n'
+    )
+    text += '[verify]\nschedule = "0 6 * * 0"\n[pack]\nschedule = "0 3 1 * *"\n'
+    description.write_text(text)
+    folder = description.parent
+    found = texts(description)
+    entries = [each for each in found["crontab"].splitlines() if each[0] != "#"]
+    assert entries == [
+        f"{schedule} {folder}/bin/tidstorage-{script} >> {folder}/var/log/{log}"
+        for schedule, script, log in [
+            ("15 2 * * *", "repozo --backup --scheduled", "backup.log"),
+            ("0 6 * * 0", "verify", "verify.log"),
+            ("0 5 * * *", "prune", "prune.log"),
+            ("0 3 1 * *", "pack", "pack.log"),
+        ]
+    ]
+    # A file for /etc/cron.d names the user too.
+    description.write_text(text.replace("[cluster]\n", '[cluster]\nuser = "zope"\n'))
+    system = texts(description)["crontab.system"]
+    assert system.splitlines()[1:] == [
+        each.replace(f" {folder}/bin", f" zope {folder}/bin", 1) for each in entries
+    ]

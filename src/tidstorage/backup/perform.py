@@ -20,6 +20,7 @@ from tidstorage.backup.prepare import Preparation
 from tidstorage.cluster import Cluster
 from tidstorage.errors import BarrierFailed, EngineFailed, InterruptedRestore
 from tidstorage.manifest import Manifest
+from tidstorage.packing import outside, unfinished
 from tidstorage.progress import Operation, Show, show_nothing
 from tidstorage.restore import swap
 
@@ -98,6 +99,14 @@ def _prepare_and_make(cluster: Cluster, operation: Operation, full: bool) -> Man
         _discard(cluster, preparation)
         raise
     _finish(cluster, preparation, made)
+    if not unfinished.note_path(cluster).exists():
+        # Else it was ours.
+        for words in outside.noticed(
+            preparation.previous, made, preparation.start_over
+        ):
+            logger.warning("%s", words)
+    elif preparation.start_over:
+        unfinished.settle(cluster)
     return made
 
 

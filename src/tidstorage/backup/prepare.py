@@ -24,6 +24,7 @@ from tidstorage.errors import (
 )
 from tidstorage.json_file import Shape
 from tidstorage.manifest import Manifest
+from tidstorage.packing import unfinished
 from tidstorage.point import Point
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def prepare(cluster: Cluster, full: bool = False) -> Preparation:
         storage.id: repository.data_files(layout.repository(directory, storage.id))
         for storage in cluster.storages
     }
-    full = full or _is_full_due(cluster, existing)
+    full = full or _is_full_due(cluster, existing) or _follows_a_pack(cluster)
     set_id = _new_id(cluster)
     folder = layout.sets(directory) / set_id
     folder.mkdir(mode=layout.FOLDER_MODE)
@@ -106,6 +107,14 @@ def _is_full_due(cluster: Cluster, existing: Mapping[str, Sequence[str]]) -> boo
     due = point.now() - every + min(every / 24, datetime.timedelta(hours=1))
     begun = [repository.newest_full(names) for names in existing.values()]
     return any(moment is not None and moment <= due for moment in begun)
+
+
+def _follows_a_pack(cluster: Cluster) -> bool:
+    """Whether a pack of ours was cut off, said aloud."""
+    words = unfinished.in_words(cluster)
+    if words is not None:
+        logger.warning("full copies are made, since %s", words)
+    return words is not None
 
 
 def _must_start_over(

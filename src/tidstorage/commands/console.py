@@ -19,6 +19,7 @@ from rich.table import Table
 
 #: Text that is piped or logged is not folded at 80 columns.
 _UNFOLDED = 10_000
+_is_progress_output = False
 
 
 class _Console(Console):
@@ -74,9 +75,23 @@ def print_warning(text: str) -> None:
     _console(stderr=True).print(f"[bold yellow]warning:[/] {escape(text)}")
 
 
+@contextlib.contextmanager
+def progress_in_output() -> Iterator[None]:
+    """Let progress go to standard output for a while: for runs of cron.
+
+    That is their log; cron mails what is on standard error.
+    """
+    global _is_progress_output
+    _is_progress_output = True
+    try:
+        yield
+    finally:
+        _is_progress_output = False
+
+
 def print_progress(text: str) -> None:
     """One step that was taken, on standard error, as it is."""
-    _console(stderr=True).print(escape(text))
+    _console(stderr=not _is_progress_output).print(escape(text))
 
 
 def print_json(data: Any) -> None:
@@ -105,7 +120,7 @@ def step(text: str) -> Iterator[None]:
 
     On a terminal with a spinner; elsewhere one line when it ends.
     """
-    console = _console(stderr=True)
+    console = _console(stderr=not _is_progress_output)
     with console.status(escape(text)):
         yield
     console.print(f"[green]done[/]  {escape(text)}")

@@ -6,7 +6,7 @@ from tidstorage import crontab
 from tidstorage.cluster import Cluster
 from tidstorage.commands import console
 
-HELP = "Put the scheduled backups into the user's crontab, or take them out."
+HELP = "Put what is scheduled into the user's crontab, or take it out."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     else:
         console.print_line(f"The entries of {cluster.file} are {_done(options)}.")
     if options.install and not crontab.has_entry(entries):
-        console.print_warning("no backup is scheduled: backup.schedule is never")
+        console.print_warning("nothing is scheduled: every schedule is never")
     return 0
 
 

@@ -14,7 +14,7 @@ from tidstorage import identity, local_time, lock
 from tidstorage.backup.perform import back_up
 from tidstorage.cluster import Cluster
 from tidstorage.clusterfile import load_cluster
-from tidstorage.commands import backup, console, original_repozo, restore
+from tidstorage.commands import backup, console, original_repozo, restore, scheduled
 from tidstorage.commands.cluster import add_wait
 from tidstorage.commands.entry import run_reporting_errors
 
@@ -32,6 +32,10 @@ def _run(given: Sequence[str] | None) -> int:
     cluster = load_cluster(options.cluster_file)
     identity.become(cluster.user)
     local_time.use(cluster.time_zone)
+    if options.scheduled:
+        with scheduled.turn(cluster, "backup"):
+            backup.describe(back_up(cluster))
+        return 0
     with lock.waiting(options.wait):
         if options.recover:
             _recover(options, cluster)
@@ -72,6 +76,11 @@ def _parser() -> argparse.ArgumentParser:
         "-B", "--backup", action="store_true", help="back up (the default)"
     )
     action.add_argument("-R", "--recover", action="store_true", help="restore")
+    parser.add_argument(
+        "--scheduled",
+        action="store_true",
+        help="back up as cron does: with times, and not beside a former run",
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="say what is done")
     restore.add_request(parser)
     add_wait(parser)

@@ -18,6 +18,7 @@ from tidstorage.commands import console
 from tidstorage.commands.entry import run_reporting_errors
 from tidstorage.engines import filestorage
 from tidstorage.errors import UnknownPart
+from tidstorage.packing import unfinished as packs
 from tidstorage.restore import unfinished
 
 UNFINISHED = ".unfinished-"
@@ -37,6 +38,12 @@ def _serve(options: argparse.Namespace) -> int:
     if options.name not in {each.name for each in cluster.zeos}:
         raise UnknownPart(f"{cluster.file} has no ZEO server {options.name}")
     unfinished.refuse(cluster)
+    for storage in cluster.storages_of(options.name):
+        if packs.put_back(storage):
+            console.print_warning(
+                f"{storage.data_file} is the file of before a pack again: that was cut"
+                " off while it gave files their names"
+            )
     for path in cut_unfinished_ends(cluster, options.name):
         console.print_warning(f"an unfinished vote was cut off and kept: {path}")
     from ZEO import runzeo

@@ -61,12 +61,26 @@ def _describe(cluster: Cluster, found: Status) -> None:
             f"newest backup set: {newest.id}, point of {local(newest.point.time)}"
             f" ({age} ago)"
         )
+    _describe_runs(found)
     if found.dump is not None:
         console.print_line("the daemon's point:")
         for storage, last in sorted(found.dump.items()):
             console.print_line(f"  {storage}  {tid.to_text(last)}")
     if found.coverage is not None:
         _describe_coverage(found.coverage)
+
+
+def _describe_runs(found: Status) -> None:
+    """The last run of each verb that ever ran, and what is wrong with them."""
+    for verb, results in found.runs.items():
+        if results is not None:
+            last = results.last
+            took = "" if last.ended is None else f", {span(last.ended - last.begun)}"
+            console.print_line(f"last {verb}: {last.state}, {local(last.begun)}{took}")
+            for warning in last.warnings:
+                console.print_line(f"  it warned: {warning}", "yellow")
+    for alarm in found.alarms:
+        console.print_line(alarm, "red")
 
 
 def _describe_coverage(coverage: dict[str, Any]) -> None:
@@ -125,6 +139,16 @@ def _as_json(found: Status) -> dict[str, Any]:
             }
         ),
         "no_sets": found.no_sets,
+        "runs": {
+            verb: None
+            if each is None
+            else {
+                "last": each.last.to_json(),
+                "good": None if each.good is None else each.good.to_json(),
+            }
+            for verb, each in found.runs.items()
+        },
+        "alarms": list(found.alarms),
         "operations": [each.to_json() for each in found.operations],
         "dump": None if found.dump is None else tid.vector_to_text(found.dump),
         "coverage": found.coverage,

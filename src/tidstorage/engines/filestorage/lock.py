@@ -51,10 +51,22 @@ def held(data_file: Path) -> Iterator[None]:
         lock.close()
 
 
+def holder(data_file: Path) -> int | None:
+    """The id of the process that has the file open for writing; None without one.
+
+    As it has written it down itself: it may be of another machine, or container.
+    """
+    return _written_id(path_of(data_file)) if is_held(data_file) else None
+
+
 def _holder(path: Path) -> str:
+    pid = _written_id(path)
+    return "unknown" if pid is None else f"process {pid}"
+
+
+def _written_id(path: Path) -> int | None:
     """Who the lock file says has it: an id the holder wrote when it began."""
-    with contextlib.suppress(OSError):
-        words = path.read_text(errors="replace").split()
-        if words:
-            return f"process {words[-1]}"
-    return "unknown"
+    try:
+        return int(path.read_text(errors="replace").split()[-1])
+    except (OSError, ValueError, IndexError):
+        return None

@@ -1,0 +1,135 @@
+"""``bin/cluster pack``: back up, pack every storage below its point, back up."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from tidstorage import local_time, tid
+from tidstorage.cluster import Cluster
+from tidstorage.commands import console, progress_display
+from tidstorage.packing import perform
+from tidstorage.packing.perform import Packed, PlannedStorage
+from tidstorage.point import Point
+
+HELP = "Remove old history from all storages, with a backup before and after."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the verb."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--days",
+        type=_days,
+        metavar="N",
+        help="leave the history of the last N days (default: keep-days of [pack])",
+    )
+    parser.add_argument(
+        "--gc-is-off",
+        action="store_true",
+        help="take it that servers collect no garbage (pack-gc false) where that"
+        " cannot be seen; without it they would destroy what only other databases"
+        " refer to",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say to which times it would be packed"
+    )
+    progress_display.add_option(parser)
+
+
+def _days(text: str) -> float:
+    days = float(text)
+    if not 0 <= days <= 36_500:
+        raise ValueError(text)
+    return days
+
+
+def run(options: argparse.Namespace, cluster: Cluster) -> int:
+    """Pack, and say what that has freed."""
+    days = cluster.pack.keep_days if options.days is None else options.days
+    if options.dry_run:
+        floor, plans = perform.rehearse(cluster, days, options.gc_is_off)
+        _say_what_would_be_done(floor, plans, options.json)
+        return 0
+    tell = _say_nothing if options.json else console.print_progress
+    with progress_display.shown(options) as show:
+        packed = perform.pack(cluster, days, options.gc_is_off, tell, show)
+    if options.json:
+        console.print_json(_as_json(packed))
+    else:
+        _describe(packed)
+    return 0
+
+
+def _say_nothing(_text: str) -> None:
+    pass
+
+
+def _describe(packed: Packed) -> None:
+    console.print_line(
+        f"set {packed.first.id} was made before; point {packed.floor.id}"
+    )
+    console.print_table(
+        ("storage", "packed up to", "bytes before", "bytes after"),
+        [
+            (
+                each.plan.id,
+                _time(each.plan) if each.changed else "nothing to pack",
+                f"{each.plan.size:,}",
+                f"{each.size:,}",
+            )
+            for each in packed.storages
+        ],
+    )
+    if packed.last is not None:
+        console.print_line(f"set {packed.last.id} was made after; it is full")
+
+
+def _time(planned: PlannedStorage) -> str:
+    return "" if planned.time is None else local_time.local(planned.time)
+
+
+def _say_what_would_be_done(
+    floor: Point, plans: Sequence[PlannedStorage], as_json: bool
+) -> None:
+    if as_json:
+        console.print_json(
+            {
+                "floor": floor.to_json(),
+                "storages": [_planned_as_json(each) for each in plans],
+            }
+        )
+        return
+    console.print_line(
+        f"would be backed up, then packed below point {floor.id} or the new one"
+        f" ({local_time.local(floor.time)}):"
+    )
+    console.print_table(
+        ("storage", "would be packed up to", "bytes"),
+        [(each.id, _time(each), f"{each.size:,}") for each in plans],
+    )
+
+
+def _planned_as_json(planned: PlannedStorage) -> dict[str, Any]:
+    return {
+        "id": planned.id,
+        "until": None if planned.time is None else planned.time.isoformat(),
+        "below": tid.to_text(planned.below),
+        "size": planned.size,
+    }
+
+
+def _as_json(packed: Packed) -> dict[str, Any]:
+    return {
+        "floor": packed.floor.to_json(),
+        "set_before": packed.first.id,
+        "set_after": None if packed.last is None else packed.last.id,
+        "storages": [
+            {
+                **_planned_as_json(each.plan),
+                "changed": each.changed,
+                "size_after": each.size,
+                "last_packed": tid.to_text(each.last),
+            }
+            for each in packed.storages
+        ],
+    }

@@ -1,0 +1,420 @@
+"""Packs with real servers, under load, cut off, and made by others."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import threading
+from types import SimpleNamespace
+
+import pytest
+import records
+from dying import in_child
+from real import ZeoServer, wait_until
+from small_cluster import small_cluster
+from ZEO.ClientStorage import ClientStorage
+from ZODB.Connection import TransactionMetaData
+
+from tidstorage import lock, point, runs, space
+from tidstorage.backup import complete, sets
+from tidstorage.backup.perform import back_up
+from tidstorage.commands import pack as pack_verb
+from tidstorage.engines import filestorage
+from tidstorage.errors import (
+    EngineFailed,
+    FloorNeeded,
+    Locked,
+    NoSpace,
+    NotCoherent,
+    PackUnsafe,
+)
+from tidstorage.packing import collection, outside, perform, server, times, unfinished
+from tidstorage.packing.perform import pack
+from tidstorage.restore import perform as restore
+from tidstorage.restore.plan import Request
+
+pytestmark = pytest.mark.integration
+ALL = ["catalog", "documents", "root"]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    with small_cluster(tmp_path_factory.mktemp("small")) as running:
+        yield running
+
+
+@pytest.fixture
+def cluster(small, tmp_path):
+    """Of which each storage has something that can be packed."""
+    small.write(1, 6, group=ALL)
+    found = small.cluster()
+    daemon = dataclasses.replace(found.daemon, tid_log=tmp_path / "tidlog")
+    backup = dataclasses.replace(found.backup, directory=tmp_path / "backup")
+    for storage in found.storages:
+        point.beside(storage.data_file).unlink(missing_ok=True)
+    return dataclasses.replace(found, daemon=daemon, backup=backup)
+
+
+def whole(cluster):
+    found = sets.every(cluster.backup.directory)
+    assert all(each.is_whole for each in found)
+    return [each.manifest for each in found]
+
+
+def last_packed(storage):
+    return filestorage.packed_above(storage.data_file, 0)
+
+
+def pack_from_outside(small, storage_id):
+    """As zeopack does."""
+    address = small.addresses[storage_id]
+    with contextlib.closing(ClientStorage(address, storage=storage_id)) as client:
+        client.pack(wait=True)
+
+
+def test_under_load_every_storage_stays_below_its_own_point(
+    small, cluster, tmp_path, caplog
+):
+    told = []
+    with small.writer(2, blobs_of=["documents"]), small.writer(3):
+        packed = pack(cluster, 0, tell=told.append)
+    assert whole(cluster) == [packed.last, packed.first]
+    assert packed.last.kind == "full"
+    assert "by somebody else" not in caplog.text
+    for each in packed.storages:
+        assert each.changed
+        assert each.plan.below == packed.first.point.vector[each.plan.id]
+        assert 0 < each.last < each.plan.below
+        assert each.last == last_packed(cluster.storage(each.plan.id))
+    assert [each.split()[:2] for each in told[1:-1]] == [
+        ["packing", each.id] for each in cluster.storages
+    ]
+    assert not unfinished.note_path(cluster).exists()
+    assert runs.read(cluster, "pack").good.set == packed.last.id
+    for made, after in ((packed.first, {}), (packed.last, packed.first.point.vector)):
+        into = tmp_path / made.id
+        restore.elsewhere(cluster, Request(set_id=made.id), into)
+        # Below the first point partners are gone after the pack.
+        content = {
+            each: [
+                record
+                for record in records.read(into / each / "Data.fs")
+                if record[0] > after.get(each, 0)
+            ]
+            for each in ALL
+        }
+        assert all(content.values())
+        assert records.violations(content, dict.fromkeys(ALL, 1 << 63)) == []
+    # The live files can be cut at the point of before the pack, and above it.
+    small.write(4, 4)
+    later = back_up(cluster)
+    assert (later.kind, later.point.verified) == ("incremental", True)
+    again = pack(cluster, 9)
+    assert (again.last, [each.changed for each in again.storages]) == (
+        None,
+        [False] * 3,
+    )
+
+
+def test_what_is_newer_than_the_days_that_are_kept_stays(small, cluster):
+    packed = pack(cluster, 1)
+    assert packed.last is None
+    assert not any(each.changed for each in packed.storages)
+
+
+def test_a_half_commit_stays_where_it_can_be_examined(small, cluster):
+    clean = back_up(cluster)
+    small.write(4, 1, half=["catalog", "root"])
+    small.write(5, 4, group=ALL)
+    told = []
+    packed = pack(cluster, 0, tell=told.append)
+    assert packed.floor == clean.point
+    (half,) = packed.first.point.damage
+    for each in packed.storages:
+        assert each.last < clean.point.vector[each.plan.id]
+    assert packed.last.point.damage == (half,)
+    assert any(f"below point {clean.point.id}" in each for each in told)
+    # For the tests that follow: accept it.
+    for storage in cluster.storages:
+        point.beside(storage.data_file).unlink()
+
+
+def test_without_any_point_nothing_is_packed(small, cluster, monkeypatch):
+    monkeypatch.setattr(complete, "leave_floor", lambda *_arguments: None)
+    before = [each.data_file.stat().st_ino for each in cluster.storages]
+    with pytest.raises(FloorNeeded):
+        pack(cluster, 0)
+    assert before == [each.data_file.stat().st_ino for each in cluster.storages]
+
+
+def test_a_server_that_packs_too_far_is_found_out(small, cluster, monkeypatch):
+    """What counts is what the file says, not what was asked for."""
+    real = times.seconds_below
+
+    def beyond(kept, not_after):
+        return real(kept, not_after) + 5
+
+    monkeypatch.setattr(times, "seconds_below", beyond)
+    back_up(cluster)
+    with pytest.raises(NotCoherent, match="packed too far: catalog to 0x"):
+        pack(cluster, 0)
+    assert whole(cluster)[0].kind == "full"
+    assert runs.read(cluster, "pack").last.status == NotCoherent.exit_status
+
+
+def test_no_room_for_a_second_file_is_said_before(small, cluster, monkeypatch):
+    back_up(cluster)
+    inodes = [each.data_file.stat().st_ino for each in cluster.storages]
+    for storage in cluster.storages:
+        server.kept_as(storage.data_file).unlink(missing_ok=True)
+    sizes = sum(each.data_file.stat().st_size for each in cluster.storages)
+    monkeypatch.setattr(
+        space.shutil, "disk_usage", lambda _path: SimpleNamespace(free=sizes - 1)
+    )
+    with pytest.raises(NoSpace, match=f"needs {sizes:,}"):
+        pack(cluster, 0)
+    with pytest.raises(NoSpace):
+        perform.rehearse(cluster, 0)
+    assert inodes == [each.data_file.stat().st_ino for each in cluster.storages]
+
+
+def test_backup_and_pack_exclude_each_other(cluster):
+    with lock.hold(cluster, "backup"), pytest.raises(Locked, match="backup \\(process"):
+        pack(cluster, 0)
+
+
+def test_a_pack_from_outside_is_said_once_and_ours_never(small, cluster, caplog):
+    made = back_up(cluster)
+    small.write(6, 3, group=["root"])
+    pack_from_outside(small, "root")
+    assert back_up(cluster).storage("root").kind == "full"
+    assert f"storage root was packed since set {made.id}" in caplog.text
+    assert "by somebody else" in runs.read(cluster, "backup").last.warnings[-1]
+    caplog.clear()
+    back_up(cluster)
+    small.write(7, 3, group=ALL)
+    pack(cluster, 0)
+    back_up(cluster)
+    assert "packed since" not in caplog.text
+    assert "does not go on" not in caplog.text
+
+
+def test_a_copy_that_had_to_begin_anew_is_said_too(cluster):
+    """Where the file was cut or replaced: no record in it tells of a pack."""
+    before, made = back_up(cluster), back_up(cluster)
+    assert list(outside.noticed(before, made, False)) == []
+    storages = [
+        dataclasses.replace(each, kind="full" if each.id == "root" else each.kind)
+        for each in made.storages
+    ]
+    anew = dataclasses.replace(made, storages=tuple(storages))
+    (words,) = outside.noticed(before, anew, False)
+    assert f"storage root does not go on from set {before.id}" in words
+    assert list(outside.noticed(before, anew, True)) == []
+    later = dataclasses.replace(made.point, timeline=2)
+    other = dataclasses.replace(anew, point=later)
+    assert list(outside.noticed(before, other, False)) == []
+
+
+def test_we_are_killed_amid_a_pack(small, cluster, caplog):
+    """The server goes on; whoever backs up next makes the full set."""
+
+    def die_after_the_first(*arguments):
+        real(*arguments)
+        os._exit(9)
+
+    real = server.pack
+
+    def child():
+        server.pack = die_after_the_first
+        pack(cluster, 0)
+
+    assert in_child(child) == 9
+    assert runs.read(cluster, "pack").last.state == "killed"
+    assert unfinished.read_note(cluster) is not None
+    small.write(2, 3, group=ALL)
+    made = back_up(cluster)
+    assert made.kind == "full"
+    assert "has not been followed by a full set" in caplog.text
+    assert "by somebody else" not in caplog.text
+    assert not unfinished.note_path(cluster).exists()
+    small.write(3, 6, group=ALL)
+    assert back_up(cluster).kind == "incremental"
+    packed = pack(cluster, 0)
+    assert [each.changed for each in packed.storages] == [True] * 3
+
+
+def test_the_note_of_a_pack_stays_as_long_as_the_server_packs(
+    cluster, monkeypatch, caplog
+):
+    unfinished.write_note(cluster, {"catalog": 1})
+    monkeypatch.setattr(unfinished, "is_packing", lambda _c, each: each.id == "catalog")
+    back_up(cluster)
+    assert "still being packed by its server: catalog" in caplog.text
+    assert unfinished.note_path(cluster).exists()
+    monkeypatch.undo()
+    unfinished.note_path(cluster).write_text("{")
+    assert back_up(cluster).kind == "full"
+    assert not unfinished.note_path(cluster).exists()
+
+
+@contextlib.contextmanager
+def vote(small, storage_id):
+    """Hold the storage, so that no pack of it comes to its end."""
+    client = ClientStorage(small.addresses[storage_id], storage=storage_id)
+    metadata = TransactionMetaData()
+    client.tpc_begin(metadata)
+    client.tpc_vote(metadata)
+    try:
+        yield
+    finally:
+        client.close()
+
+
+def test_the_server_is_killed_amid_a_pack(small, cluster, monkeypatch):
+    catalog = cluster.storage("catalog")
+    size = catalog.data_file.stat().st_size
+    held = contextlib.ExitStack()
+    real = perform._note
+
+    def note_and_vote(*arguments):
+        real(*arguments)
+        held.enter_context(vote(small, "catalog"))
+
+    monkeypatch.setattr(perform, "_note", note_and_vote)
+    failed = []
+
+    def run():
+        with pytest.raises(EngineFailed) as caught:
+            pack(cluster, 0)
+        failed.append(caught.value)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        wait_until(lambda: unfinished.leftover(catalog), "the pack has begun", 120)
+        assert wait_until(lambda: server.is_packing(cluster, catalog), "packs")
+        with pytest.raises(Locked, match="pack \\(process"):
+            back_up(cluster)
+        other = dataclasses.replace(
+            cluster, run_directory=cluster.backup.directory / "other"
+        )
+        with pytest.raises(Locked, match="is packing catalog already"):
+            perform.refuse_the_impossible(other, False)
+        small.alpha.kill()
+        thread.join(60)
+        held.close()
+    finally:
+        if small.alpha.process is None:
+            small.alpha.start()
+    assert "was lost while it packed catalog" in str(failed[0])
+    assert unfinished.leftover(catalog) is not None
+    assert not server.is_packing(cluster, catalog)
+    assert catalog.data_file.stat().st_size >= size
+    monkeypatch.undo()
+    told = []
+    packed = pack(cluster, 0, tell=told.append)
+    assert packed.first.kind == packed.last.kind == "full"
+    assert any(f"removing {catalog.data_file}.pack" in each for each in told)
+    assert unfinished.leftover(catalog) is None
+
+
+def test_a_server_that_died_between_two_renames_does_not_begin_empty(cluster, tmp_path):
+    data_file = tmp_path / "Data.fs"
+    storage = dataclasses.replace(cluster.storages[0], data_file=data_file)
+    assert not unfinished.put_back(storage)
+    server.written_to(data_file).write_bytes(b"new")
+    assert not unfinished.put_back(storage)
+    server.kept_as(data_file).write_bytes(b"old")
+    assert unfinished.put_back(storage)
+    assert data_file.read_bytes() == b"old"
+    assert not unfinished.put_back(storage)
+
+
+class TestGarbageCollection:
+    """What the running server has read decides, and not what stands there now."""
+
+    @pytest.fixture
+    def lone(self, cluster, tmp_path):
+        """A server of its own, and its storage as the cluster's."""
+        lone = ZeoServer(tmp_path / "lone", ["catalog"], "alpha")
+        storage = dataclasses.replace(
+            cluster.storage("catalog"), data_file=lone.data_file("catalog")
+        )
+        cluster = dataclasses.replace(cluster, storages=(storage,))
+        yield SimpleNamespace(server=lone, cluster=cluster, storage=storage)
+        if lone.process is not None:
+            lone.kill()
+
+    def test_collecting_is_refused_even_where_trusted(self, lone):
+        text = lone.server.configuration.read_text()
+        lone.server.configuration.write_text(text.replace(" pack-gc false\n", ""))
+        lone.server.start()
+        for trusted in (False, True):
+            with pytest.raises(PackUnsafe, match="would collect garbage"):
+                collection.refuse(lone.cluster, lone.storage, trusted)
+
+    def test_what_nobody_can_see_is_refused_unless_trusted(self, lone, monkeypatch):
+        def refused(match):
+            with pytest.raises(PackUnsafe, match=match) as caught:
+                collection.refuse(lone.cluster, lone.storage, False)
+            assert "--gc-is-off" in caught.value.hint
+            collection.refuse(lone.cluster, lone.storage, True)
+
+        refused("no process here has .* open")
+        text = lone.server.configuration.read_bytes()
+        monkeypatch.setenv("TIDSTORAGE_CONFIGURATION", collection.digest_of(text))
+        lone.server.start()
+        collection.refuse(lone.cluster, lone.storage, False)
+        # Written again since, by whomever: the same text is no harm.
+        monkeypatch.setattr(collection, "_SLACK", -1e9)
+        collection.refuse(lone.cluster, lone.storage, False)
+        with lone.server.configuration.open("a") as stream:
+            stream.write("# changed\n")
+        refused("has been written since process")
+        lone.server.configuration.unlink()
+        refused("No such file")
+
+    def test_nothing_is_packed_where_one_of_several_is_refused(self, small, cluster):
+        storages = [
+            dataclasses.replace(each, data_file=each.data_file.with_name("none.fs"))
+            if each.id == "root"
+            else each
+            for each in cluster.storages
+        ]
+        cluster.storage("root").data_file.with_name("none.fs").touch()
+        before = [each.data_file.stat().st_ino for each in cluster.storages]
+        with pytest.raises(PackUnsafe, match="packs root"):
+            pack(dataclasses.replace(cluster, storages=tuple(storages)), 0)
+        assert before == [each.data_file.stat().st_ino for each in cluster.storages]
+        assert not sets.every(cluster.backup.directory)
+
+
+def test_the_verb(small, cluster, capsys):
+    back_up(cluster)
+    options = SimpleNamespace(
+        json=True, days=0.0, gc_is_off=False, dry_run=True, progress="none"
+    )
+    inodes = [each.data_file.stat().st_ino for each in cluster.storages]
+    pack_verb.run(options, cluster)
+    data = json.loads(capsys.readouterr().out)
+    assert [each["id"] for each in data["storages"]] == ["catalog", "root", "documents"]
+    assert inodes == [each.data_file.stat().st_ino for each in cluster.storages]
+    assert len(whole(cluster)) == 1
+    options.json = False
+    pack_verb.run(options, cluster)
+    assert "would be packed up to" in capsys.readouterr().out
+    options.dry_run = False
+    options.days = None
+    pack_verb.run(options, cluster)
+    output = capsys.readouterr()
+    assert "nothing to pack" in output.out
+    assert "packing catalog up to" in output.err
+    options.json, options.days = True, 0.0
+    pack_verb.run(options, cluster)
+    output = capsys.readouterr()
+    data = json.loads(output.out)
+    assert output.err == ""
+    assert [each["changed"] for each in data["storages"]] == [True] * 3
+    for each in data["storages"]:
+        assert each["last_packed"] < each["below"]
