@@ -75,7 +75,8 @@ class StoredStorage:
     which the copies cannot be cut, 0 without a pack, None where that is not known;
     holes: of the bytes, those that took no room in the Data.fs and will take none;
     blob_lists: None where the storage has no blobs, else the lists that together
-    name them (`tidstorage.backup.blobs`).
+    name them (`tidstorage.backup.blobs`).  index: FileStorage's, which only stock
+    repozo restores; a set is whole without it.
     """
 
     id: str
@@ -88,6 +89,7 @@ class StoredStorage:
     ranges: tuple[Range, ...] = ()
     packed: int | None = None
     holes: int = 0
+    index: StoredFile | None = None
 
     def to_json(self) -> dict[str, Any]:
         lists = self.blob_lists
@@ -99,6 +101,7 @@ class StoredStorage:
             "packed": None if self.packed is None else tid.to_text(self.packed),
             "size": self.size,
             "holes": self.holes,
+            "index": self.index and self.index.to_json(),
             "blob_lists": None if lists is None else [each.to_json() for each in lists],
             "blob_count": self.blob_count,
             "blob_bytes": self.blob_bytes,
@@ -120,6 +123,7 @@ class StoredStorage:
             tuple(Range.from_json(each) for each in data.get("ranges", ())),
             tid.from_text(data["packed"]) if data.get("packed") else None,
             int(data.get("holes", 0)),
+            StoredFile.from_json(data["index"]) if data.get("index") else None,
         )
 
 

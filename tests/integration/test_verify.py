@@ -334,6 +334,26 @@ def backups_of(cluster, monkeypatch, capsys):
     return {each["id"]: each for each in json.loads(capsys.readouterr().out)}
 
 
+def test_a_rotten_index_is_named_and_no_set_is_lost_with_it(
+    over_time, cluster, monkeypatch, capsys
+):
+    """Only stock repozo, and the next backup, look at it."""
+    index = over_time.made[5].storage("root").index
+    path = cluster.backup.directory / index.path
+    flip_a_byte(path)
+    report = verify(cluster, ALL)
+    (cost,) = report.costs
+    assert (cost.kind, cost.sets) == ("index", (over_time.made[5].id,))
+    assert not report.is_good
+    assert states(report) == ["good"] * 6
+    assert all(is_whole(cluster, each) for each in over_time.made)
+    arguments = ("verify", "latest", "--depth", "digests")
+    assert command(cluster, monkeypatch, *arguments) == VerificationFailed.exit_status
+    assert "Remove it: every set is whole without" in capsys.readouterr().err
+    path.unlink()
+    assert command(cluster, monkeypatch, *arguments) == 0
+
+
 @pytest.mark.parametrize("text", ["", "h", "4", "-1h", "4y", "1e999d", "nand"])
 def test_what_is_no_length_of_time(cluster, monkeypatch, capsys, text):
     with pytest.raises(SystemExit):

@@ -16,7 +16,10 @@ POINT = Point({"a": 7, "b": 9}, TIME, "barrier", damage=(HALF,))
 def storage(storage_id, kind="full", blobs=None):
     file = StoredFile(f"storages/{storage_id}/x.fs", 10, "ab" * 32)
     ranges = (Range(0, 10, 0, 7),)
-    return StoredStorage(storage_id, kind, (file,), 10, blobs, 0, 0, ranges, 5)
+    index = StoredFile(f"storages/{storage_id}/x.index", 4, "cd" * 32)
+    return StoredStorage(
+        storage_id, kind, (file,), 10, blobs, 0, 0, ranges, 5, index=index
+    )
 
 
 def sample(**changes):
@@ -63,9 +66,11 @@ def test_read_as_written_before_half_commits_were_accepted():
 def test_read_as_written_before_files_had_ranges():
     data = sample().to_json()
     for each in data["storages"]:
-        del each["ranges"], each["packed"]
+        del each["ranges"], each["packed"], each["holes"], each["index"]
     found = Manifest.from_json(data).storages
-    assert [(each.ranges, each.packed) for each in found] == [((), None)] * 2
+    assert [(s.ranges, s.packed, s.holes, s.index) for s in found] == [
+        ((), None, 0, None)
+    ] * 2
 
 
 def test_names_every_file():

@@ -205,6 +205,9 @@ def _stored_storage(
         ranges=ranges.of_copy(storage.data_file, copied),
         packed=ranges.packed(storage.data_file, copied),
         holes=copied.holes,
+        index=digests.stored_index(
+            directory, folder / copied.parts[-1].name, preparation.previous
+        ),
     )
 
 

@@ -60,3 +60,18 @@ def stored_file(directory: Path, path: Path) -> StoredFile:
     with path.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     return StoredFile(str(path.relative_to(directory)), path.stat().st_size, sha256)
+
+
+def stored_index(
+    directory: Path, part: Path, previous: Manifest | None
+) -> StoredFile | None:
+    """The index that repozo keeps beside a file; None where there is none.
+
+    As a former manifest named it, where one did: it does not change any more.
+    """
+    path = part.with_suffix(".index")
+    relative = str(path.relative_to(directory))
+    for storage in previous.storages if previous else ():
+        if storage.index is not None and storage.index.path == relative:
+            return storage.index
+    return stored_file(directory, path) if path.exists() else None

@@ -127,6 +127,11 @@ def _at_least(result: Result) -> str:
 
 def _explain(cost: Cost) -> str:
     """What is lost with a file, and what to do."""
+    if cost.kind == "index":
+        return (
+            "Remove it: every set is whole without, and a restore by stock repozo, or"
+            " the next backup, would build on what is wrong in it."
+        )
     lines = []
     if cost.storage is not None:
         lines.append(f"It is a {cost.kind} file of storage {cost.storage}.")

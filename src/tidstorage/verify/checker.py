@@ -82,11 +82,12 @@ class Checker:
         for item in items:
             size += item.stored.size
             at = self._good_since(item, phase)
-            if at is None:
+            if at is not None:
+                first = min(first, at)
+            elif item.kind != "index":
+                # A set is whole without one.
                 path = item.stored.path
                 bad.append((path, self._bad[path]))
-            else:
-                first = min(first, at)
         return Found(first, bad, size)
 
     def _good_since(self, item: Item, phase: Phase) -> datetime.datetime | None:
@@ -103,6 +104,8 @@ class Checker:
         at = point.now()
         with phase.item(path):
             what = files.fault(self._directory, item.stored, self.depth, phase.advance)
+            if item.kind == "index" and what == files.MISSING:
+                what = None
         self._budget.spend()
         if what is not None:
             self._tell(item, what)
@@ -121,5 +124,6 @@ class Checker:
         if costs.sets:
             # Else the set was pruned meanwhile, and the file with it.
             self.costs.append(costs)
+        if costs.sets and item.kind != "index":
             fault = Fault(path=path, what=what, depth=self.depth)
             verified.add(self._directory, costs.sets, fault)

@@ -62,6 +62,8 @@ def cost(
         if needed is not None:
             sets.append(each.manifest.id)
             tids |= needed
+    if item.kind == "index":
+        return Cost(item.stored.path, what, item.kind, item.storage, (*sets,), None)
     others = (each for each in found if each.manifest.id not in sets)
     instead = next((each.manifest.id for each in others if each.is_whole), None)
     after, last, count = None, None, None

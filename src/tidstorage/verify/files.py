@@ -12,9 +12,10 @@ from tidstorage.errors import NotCoherent
 from tidstorage.manifest import Manifest, StoredFile
 
 _BLOCK = 1 << 20
+MISSING = "is missing"
 
 #: What a file of a set is to it.
-Kind = Literal["data", "blob list", "TID log", "blob", "manifest", "set"]
+Kind = Literal["data", "index", "blob list", "TID log", "blob", "manifest", "set"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ def named(made: Manifest) -> Iterator[Item]:
     for storage in made.storages:
         for each in storage.files:
             yield Item(each, "data", storage.id)
+        if storage.index is not None:
+            yield Item(storage.index, "index", storage.id)
         for each in storage.blob_lists or ():
             yield Item(each, "blob list", storage.id)
     if made.tid_log is not None:
@@ -72,7 +75,7 @@ def fault(
                 digest.update(block)
                 advance(len(block))
     except FileNotFoundError:
-        return "is missing"
+        return MISSING
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     return None if digest.hexdigest() == stored.sha256 else "is not what was written"
