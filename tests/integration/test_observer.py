@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import ZEO
 from daemons import running_daemon
 from real import wait_until, zeo_server
 from sites import TESTS, Committer, Site
+from ZODB.Connection import TransactionMetaData
 
 from tidstorage import journal, tid, tidlog
 from tidstorage.engines.filestorage import last_tid
@@ -241,6 +243,32 @@ def test_a_restart_after_much_was_written(site, local):
     site.daemon.start()
     site.wait_for_all()
     site.check_all_points()
+
+
+@pytest.mark.parametrize("daemon", ["observes", "is away"])
+def test_a_pack_that_takes_away_the_last_record_seen(site, daemon):
+    """Somebody packs to the present; of a record without objects nothing is left."""
+    site.daemon.start()
+    site.bootstrapped()
+    site.write(3)
+    client = ZEO.client(site.one.address, storage="a")
+    empty = TransactionMetaData()
+    client.tpc_begin(empty)
+    client.tpc_vote(empty)
+    gone = tid.from_bytes(client.tpc_finish(empty))
+    ends = site.wait_for_all()
+    assert ends["a"] == gone
+    wait_until(lambda: site.points()[-1].vector == ends, "the journal")
+    if daemon == "is away":
+        site.daemon.kill()
+    client.pack(time.time() + 1, wait=True)
+    client.close()
+    assert last_tid(site.files["a"]) < gone
+    site.write(3, group=["a", "b"])
+    if daemon == "is away":
+        site.daemon.start()
+    site.wait_for_all()
+    assert not any(isinstance(each, journal.Timeline) for each in entries_of(site))
 
 
 def put_back(site, old, *servers):

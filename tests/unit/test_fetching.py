@@ -1,5 +1,6 @@
 """How an observer gets what it has not seen, and how much at once."""
 
+from base64 import b64encode
 from types import SimpleNamespace
 
 import pytest
@@ -8,25 +9,39 @@ from ZODB.FileStorage import FileStorage
 from ZODB.POSException import UndoError
 
 from tidstorage import tid
+from tidstorage.daemon import fetching
 from tidstorage.daemon.fetching import HistoryChanged, fetch
 
 
-class Packing:
-    """A server that packs: undoLog is of no use."""
+class Server:
+    """What a server tells of a storage, from a list of TIDs; packed: of how many."""
 
-    def __init__(self, tids, status=" "):
+    def __init__(self, tids, packed=0):
         self.tids = tids
-        self.status = status
+        self.packed = packed
+
+    def _call(self, method, first, last):
+        assert (method, first) == ("undoLog", 0)
+        newest_first = self.tids[: self.packed - 1 if self.packed else None : -1]
+        return [{"id": b64encode(tid.to_bytes(each))} for each in newest_first[:-last]]
+
+    def iterator(self, start=bytes(8)):
+        return iter(
+            SimpleNamespace(
+                tid=tid.to_bytes(each),
+                extension={},
+                status="p" if number < self.packed else " ",
+            )
+            for number, each in enumerate(self.tids)
+            if each >= tid.from_bytes(start)
+        )
+
+
+class Packing(Server):
+    """A server that packs: undoLog is of no use."""
 
     def _call(self, method, *arguments):
         raise UndoError("packing")
-
-    def iterator(self, start):
-        return iter(
-            SimpleNamespace(tid=tid.to_bytes(each), extension={}, status=self.status)
-            for each in self.tids
-            if each >= tid.from_bytes(start)
-        )
 
 
 @pytest.fixture
@@ -65,19 +80,44 @@ def test_no_more_is_read_than_there_is_room_for(data_file, local):
     assert seen == tids[2:]
 
 
-@pytest.mark.parametrize("local", [False, True])
-def test_a_record_that_was_seen_and_is_not_there_ends_the_history(data_file, local):
+MANY = 2000
+
+
+@pytest.mark.parametrize("newer", [1, 20, MANY])
+def test_a_record_that_was_seen_and_is_not_there_ends_the_history(newer):
+    server = Server([1, 2, *range(11, 11 + newer)])
+    with pytest.raises(HistoryChanged):
+        fetch(server, 3, 3, 1, 5, {})
+    # Unless only the last TID is known, and that may be the TID of no record.
+    assert fetch(server, 3, None, 1, 5, {}).records[0].tid == 11
+    assert fetch(server, 2, 2, 1, 5, {}).records[0].tid == 11
+
+
+def test_nor_where_the_file_is_here_and_much_is_newer(data_file, monkeypatch):
+    monkeypatch.setattr(fetching, "_LARGEST_BATCH", 5)
     tids = tids_in(data_file)
     lost = tids[1] + 1
     with pytest.raises(HistoryChanged):
-        fetch(Packing(tids), lost, lost, 1, 3, {}, data_file if local else None)
-    # Unless only the last TID is known, and that may be the TID of no record.
-    assert fetch(Packing(tids), lost, None, 1, 3, {}).records[0].tid == tids[2]
+        fetch(Server(tids), lost, lost, 1, 9, {}, data_file)
+    assert fetch(Server(tids), tids[1], tids[1], 1, 9, {}, data_file).records
 
 
-def test_a_record_that_a_pack_has_taken_away_ends_nothing():
-    packed = Packing([1, 3], status="p")
-    assert [each.tid for each in fetch(packed, 2, 2, 1, 9, {}).records] == [3]
+def test_a_storage_that_begins_after_what_was_seen_is_another():
+    with pytest.raises(HistoryChanged):
+        fetch(Server([11, 12]), 3, 3, 9, 5, {})
+
+
+@pytest.mark.parametrize(
+    ("packed", "newer"), [(1, 1), (2, 1), (2, 9), (3, 9), (9, 9), (900, MANY)]
+)
+def test_a_record_that_a_pack_has_taken_away_ends_nothing(packed, newer):
+    tids = [2, *range(11, 11 + newer)]
+    fetched = fetch(Server(tids, packed), 3, 3, 1, 9999, {})
+    assert [each.tid for each in fetched.records] == tids[1:]
+
+
+def test_during_a_pack_nothing_is_known_of_it():
+    assert fetch(Packing([1, 5]), 3, 3, 1, 9, {}).records[0].tid == 5
 
 
 def test_an_iteration_that_ends_early_tells_nothing():

@@ -60,6 +60,7 @@ def fetch(
     where the server cannot be asked.
     """
     size = expected + 1
+    seen = None
     reached = after if anchor is None else anchor
     while size <= _LARGEST_BATCH:
         try:
@@ -77,19 +78,31 @@ def fetch(
             ]
             return Fetched(records, True)
         if len(newest_first) < size:
-            # Up to the start of the file, or to where a pack has been.
+            # Up to where a pack has been, which may have taken the anchor away, or
+            # to the start of the file.
+            if anchor is not None and _begins_after(client, anchor):
+                raise HistoryChanged(tid.to_text(anchor))
             break
         size *= _GROWTH
+    else:
+        seen = anchor
     if data_file is not None:
         with contextlib.suppress(FileUnreadable):
             # Moved, or of another machine: the server knows.
-            found = (
-                (each.status, each.record)
-                for each in read_records(data_file, max(reached - 1, 0), None, aliases)
-            )
-            return Fetched(_after(found, after, anchor, limit), False)
-    return Fetched(
-        _after(_iterate(client, reached, aliases), after, anchor, limit), False
+            held = read_records(data_file, max(reached - 1, 0), None, aliases)
+            found = ((each.status, each.record) for each in held)
+            return Fetched(_after(found, after, seen, limit), False)
+    iterated = _iterate(client, reached, aliases)
+    return Fetched(_after(iterated, after, seen, limit), False)
+
+
+def _begins_after(client: ClientStorage, anchor: int) -> bool:
+    """Whether the storage is another, and no pack has made it so."""
+    first = next(iter(client.iterator()), None)
+    return (
+        first is not None
+        and first.status != _PACKED
+        and tid.from_bytes(first.tid) > anchor
     )
 
 
@@ -107,9 +120,9 @@ def _after(
 ) -> list[Record]:
     """The records after a TID, of those that begin with the anchor.
 
-    found: (status, record).  A pack takes away what nobody needs any more, and
-    marks what it leaves; without that mark on the next one, an anchor that is not
-    there was never there.
+    found: (status, record), from the anchor on.  A pack takes away what nobody needs
+    any more, and marks what it leaves; without that mark on the next one, an anchor
+    that is not there was never there.
     """
     first = next(found, None)
     if first is None:
