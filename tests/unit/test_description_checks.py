@@ -174,7 +174,7 @@ def test_what_is_kept_and_how_it_is_verified(tmp_path):
     cluster = load_cluster(path)
     assert cluster.retention == Retention(3, 14, 8, 12)
     assert cluster.verify == Verify(
-        None,
+        "15 6 * * 0",
         "all",
         "objects",
         datetime.timedelta(minutes=90),
@@ -200,3 +200,9 @@ def test_a_time_zone_has_to_be_one(tmp_path):
     line = only_mistake(tmp_path, f'[cluster]\ntime-zone = "Europe/Berln"\n{ROOT}')
     assert 'did you mean "Europe/Berlin"' in line
     only_mistake(tmp_path, f'[cluster]\ntime-zone = "../etc/passwd"\n{ROOT}')
+
+
+@pytest.mark.parametrize("table", ["backup", "retention", "verify", "pack"])
+def test_a_schedule_that_never_comes(tmp_path, table):
+    line = only_mistake(tmp_path, ROOT + f'[{table}]\nschedule = "0 3 31 2 *"\n')
+    assert f"{table}.schedule" in line and "Bad day-of-month" in line

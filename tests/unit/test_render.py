@@ -103,24 +103,14 @@ def test_a_site_brings_its_own_products_environment_and_lines(description):
 
 def test_no_schedule_no_cron_entry(description):
     assert "tidstorage-repozo" in texts(description)["crontab"]
-    text = description.read_text()
-    assert text.count("schedule = ") == 1
-    description.write_text(
-        text.replace('schedule = "15 2 * * *"', 'schedule = "never"')
-        + '[verify]\nschedule = "never"\n'
-    )
-    text = description.read_text().replace(
-        "[retention]\n", '[retention]\nschedule = "never"\n'
-    )
+    text = re.sub(r"schedule = .*", 'schedule = "never"', description.read_text())
+    assert text.count('schedule = "never"') == 4
     description.write_text(text)
     assert texts(description)["crontab"].count("\n") == 1
 
 
 def test_each_schedule_has_its_entry_and_log(description):
-    text = description.read_text().replace(
-        "[retention]\n", '[retention]\nschedule = "0 5 * * *"\n'
-    )
-    text += '[verify]\nschedule = "0 6 * * 0"\n[pack]\nschedule = "0 3 1 * *"\n'
+    text = description.read_text().replace('"never"', '"0 3 1 * *"')
     description.write_text(text)
     folder = description.parent
     found = texts(description)
@@ -129,8 +119,8 @@ def test_each_schedule_has_its_entry_and_log(description):
         f"{schedule} {folder}/bin/tidstorage-{script} >> {folder}/var/log/{log}"
         for schedule, script, log in [
             ("15 2 * * *", "repozo --backup --scheduled", "backup.log"),
-            ("0 6 * * 0", "verify", "verify.log"),
-            ("0 5 * * *", "prune", "prune.log"),
+            ("15 6 * * 0", "verify", "verify.log"),
+            ("15 5 * * *", "prune", "prune.log"),
             ("0 3 1 * *", "pack", "pack.log"),
         ]
     ]

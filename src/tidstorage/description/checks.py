@@ -5,10 +5,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tidstorage import schedule
 from tidstorage.description import resolve
 from tidstorage.description.mistakes import Mistake, did_you_mean, shown
 from tidstorage.description.model import Description
-from tidstorage.description.values import split_address
+from tidstorage.description.values import NEVER, split_address
 
 Place = tuple[str | int, ...]
 #: What Zope calls the root database, and so nothing else.
@@ -51,6 +52,7 @@ def check(description: Description, directory: Path, wrong: Wrong) -> Iterator[M
     yield from _addresses(description, wrong)
     yield from _paths(description, directory)
     yield from _ping(description)
+    yield from _schedules(description)
 
 
 def _time_zone(description: Description) -> Iterator[Mistake]:
@@ -183,6 +185,16 @@ def _meet(one: tuple[str, int] | str, other: tuple[str, int] | str) -> bool:
         "127.0.0.1" if host == "localhost" else host for host in (one[0], other[0])
     }
     return one[1] == other[1] and (len(hosts) == 1 or bool(hosts & _ALL_HOSTS))
+
+
+def _schedules(description: Description) -> Iterator[Mistake]:
+    """The form is right; whether cron knows such a day is another question."""
+    for name in ("backup", "retention", "verify", "pack"):
+        text: str = getattr(description, name).schedule
+        if text != NEVER and (wrong := schedule.mistake(text)) is not None:
+            yield Mistake(
+                (name, "schedule"), "a schedule that cron takes", shown(text), wrong
+            )
 
 
 def _ping(description: Description) -> Iterator[Mistake]:

@@ -255,7 +255,7 @@ class VerifySection(Section):
     """[verify]: how and when sets are read back."""
 
     schedule: Schedule = Field(
-        values.NEVER,
+        "15 6 * * 0",
         description='When cron verifies: five crontab fields, or "never".',
     )
     sets: Literal["latest", "all"] = Field(
