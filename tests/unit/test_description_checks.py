@@ -181,7 +181,8 @@ def test_what_is_kept_and_how_it_is_verified(tmp_path):
         Path("/srv/scratch"),
     )
     path.write_text(ROOT)
-    assert load_cluster(path).verify == Verify(scratch=tmp_path / "var/verify")
+    weekly = Verify("15 6 * * 0", scratch=tmp_path / "var/verify")
+    assert load_cluster(path).verify == weekly
 
 
 @pytest.mark.parametrize(
