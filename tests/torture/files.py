@@ -58,7 +58,8 @@ class Files:
         """Keep what files were before their packs, for the judge."""
         for data_file in self.site.files.values():
             old = data_file.with_name(f"{data_file.name}.old")
-            if old.exists():
+            # A server that was killed amid the renames needs it.
+            if old.exists() and data_file.exists():
                 number = len(list(data_file.parent.glob("*.packed-*")))
                 old.rename(data_file.with_name(f"{data_file.name}.packed-{number}"))
 
