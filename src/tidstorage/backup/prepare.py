@@ -15,7 +15,7 @@ from typing import Literal
 from tidstorage import durable, json_file, manifest, point
 from tidstorage.backup import blobs, layout, repository, sets
 from tidstorage.backup import directory as backup_directory
-from tidstorage.cluster import Cluster, Zeo
+from tidstorage.cluster import Cluster, Zeo, address_text
 from tidstorage.errors import (
     EngineFailed,
     FileUnreadable,
@@ -174,7 +174,8 @@ def _refuse_silence(zeo: Zeo) -> None:
         probe.close()
     except OSError as error:
         raise NotConnected(
-            f"ZEO server {zeo.name} at {zeo.address} does not answer: {error}",
+            f"ZEO server {zeo.name} at {address_text(zeo.address)} does not answer:"
+            f" {error}",
             "A backup needs every server up (bin/cluster status, start); earlier"
             " sets are as good as before.",
         ) from error

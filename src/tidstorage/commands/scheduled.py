@@ -66,6 +66,7 @@ def turn(cluster: Cluster, verb: str) -> Iterator[None]:
     """
     cluster.run_directory.mkdir(parents=True, exist_ok=True)
     with (
+        lock.waiting(0),
         lock.hold_file(
             cluster.run_directory / f"cron-{verb}.lock", f"the former {verb}"
         ),

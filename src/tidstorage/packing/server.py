@@ -14,7 +14,7 @@ from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected, ServerException
 from ZODB.POSException import UndoError
 
-from tidstorage.cluster import Cluster, Storage
+from tidstorage.cluster import Cluster, Storage, address_text
 from tidstorage.errors import EngineFailed, NoSpace, NotConnected, TidstorageError
 
 _CONNECT_SECONDS = 15.0
@@ -39,7 +39,8 @@ def _client(cluster: Cluster, storage: Storage) -> Iterator[ClientStorage]:
     except Exception as error:
         # ClientDisconnected, and whatever the server's registration raised.
         raise NotConnected(
-            f"storage {storage.id} of ZEO server {zeo.name} at {zeo.address}: {error}",
+            f"storage {storage.id} of ZEO server {zeo.name} at"
+            f" {address_text(zeo.address)}: {error}",
             "Is it up? bin/cluster status tells.",
         ) from error
     with contextlib.closing(client):
