@@ -62,6 +62,10 @@ def test_a_vote_that_was_cut_off_is_not_reported_as_the_last_transaction(tmp_pat
             server.wait()
             voter.close()
 
+            # And as if it had died amid a pack, between two renames: a server would
+            # begin with an empty file.
+            path.rename(f"{path}.old")
+            path.with_name("Data.fs.pack").write_bytes(b"FS30")
             server = start(cluster, log)
             reader = ClientStorage(
                 ("127.0.0.1", zeo_port), storage="root", wait_timeout=PATIENCE
