@@ -168,7 +168,9 @@ def test_a_full_copy_is_made(made, what):
         database = DB(storage)
         database.pack()
         database.close()
-        made.write()
+        # Its length tells nothing any more.
+        while made.data_file.stat().st_size <= second.end:
+            made.write()
     elif what == "cut":
         os.truncate(made.data_file, second.parts[0].end)
         made.data_file.with_name("Data.fs.index").unlink()
