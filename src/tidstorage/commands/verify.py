@@ -88,19 +88,16 @@ def _request(options: argparse.Namespace, cluster: Cluster) -> Request:
 
 
 def _describe(report: Report) -> None:
-    console.print_table(
-        ("set", report.depth, "as of", "objects", "lost"),
-        [
-            (
-                each.set_id,
-                each.state,
-                local(each.at) if each.at else "",
-                f"{each.objects:,}" if each.objects else "",
-                str(len(each.lost) or ""),
-            )
-            for each in report.results
-        ],
-    )
+    columns = ["set", report.depth, "as of"]
+    rows = [
+        [each.set_id, each.state, local(each.at) if each.at else ""]
+        for each in report.results
+    ]
+    if report.depth == "objects":
+        columns += ["objects", "lost"]
+        for row, each in zip(rows, report.results, strict=True):
+            row += [f"{each.objects:,}", str(len(each.lost))]
+    console.print_table(columns, rows)
     if not report.is_finished:
         console.print_line("The time is over: the same command goes on from here.")
 
@@ -136,12 +133,15 @@ def _explain(cost: Cost) -> str:
     if cost.storage is not None:
         lines.append(f"It is a {cost.kind} file of storage {cost.storage}.")
     if cost.after is not None and cost.last is not None:
-        count = "" if cost.transactions is None else f", {cost.transactions:,} in all"
+        count = "" if cost.transactions is None else f"{cost.transactions:,} "
+        since = f"after {local(tid.to_time(cost.after))} " if cost.after else ""
         lines.append(
-            f"It holds the transactions from {local(tid.to_time(cost.after + 1))}"
-            f" to {local(tid.to_time(cost.last))}{count}"
+            f"It holds the {count}transactions {since}up to"
+            f" {local(tid.to_time(cost.last))}"
             f" ({tid.to_text(cost.after)} < TID <= {tid.to_text(cost.last)})."
         )
+        if cost.kind == "data" and cost.transactions is not None:
+            lines.append("The live file still has them.")
     lines.append(f"Not whole without it: {', '.join(cost.sets)}.")
     if cost.instead is None:
         lines.append("No other set is whole: back up at once (bin/cluster backup).")
