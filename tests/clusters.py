@@ -62,10 +62,12 @@ class ScratchCluster:
             "recipe = tidstorage.recipe\n"
         )
 
-    def build(self, **environment: str) -> subprocess.CompletedProcess[str]:
+    def build(
+        self, *options: str, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run buildout to its end; what it said and its exit status."""
         return subprocess.run(
-            [Path(sys.executable).with_name("buildout"), "-o"],
+            [Path(sys.executable).with_name("buildout"), *(options or ("-o",))],
             cwd=self.folder,
             env={**os.environ, **environment},
             text=True,

@@ -1,15 +1,18 @@
 """The recipes with the real buildout: install, update, uninstall; data is safe."""
 
 import configparser
+import http.server
 import re
 import shutil
 import stat
 import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from clusters import CHECKOUT, ScratchCluster, scratch_cluster
-from real import free_port
+from real import PATIENCE, free_port
 from ZEO.ClientStorage import ClientStorage
 
 pytestmark = pytest.mark.integration
@@ -137,7 +140,7 @@ def test_the_script_of_a_server_serves_its_storages(own: ScratchCluster) -> None
         try:
             address = ("127.0.0.1", own.zeos["alpha"])
             for storage in ("root", "catalog"):
-                client = ClientStorage(address, storage=storage, wait_timeout=30)
+                client = ClientStorage(address, storage=storage, wait_timeout=PATIENCE)
                 assert len(client) == 0
                 client.close()
         finally:
@@ -291,11 +294,13 @@ def test_a_template_that_cannot_be_rendered_touches_nothing(
     assert f"{template}, line {line}: " in output
 
 
-def fails_and_touches_nothing(built: ScratchCluster, **environment: str) -> str:
+def fails_and_touches_nothing(
+    built: ScratchCluster, *options: str, **environment: str
+) -> str:
     """What buildout said."""
     before = identities(built)
     installed = installed_parts(built)
-    result = built.build(**environment)
+    result = built.build(*options, **environment)
     output = result.stdout + result.stderr
     assert result.returncode != 0
     assert "Traceback" not in output
@@ -305,14 +310,43 @@ def fails_and_touches_nothing(built: ScratchCluster, **environment: str) -> str:
     return output
 
 
+@pytest.fixture
+def index() -> Iterator[tuple[str, list[str]]]:
+    """An index of packages that has none: its address, and what it was asked for."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", free_port()), Handler) as made:
+        thread = threading.Thread(target=made.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{made.server_port}/simple", asked
+        made.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("offline", [True, False])
 @pytest.mark.parametrize("egg", ["no.such.egg", "Zope==1.0", "no egg"])
 def test_an_egg_that_cannot_be_found_touches_nothing(
-    built: ScratchCluster, egg: str
+    built: ScratchCluster, egg: str, offline: bool, index: tuple[str, list[str]]
 ) -> None:
+    """And an index is asked for its name at most, never for all there are."""
+    address, asked = index
     good = built.file.read_text()
     built.file.write_text(good.replace('"web-2"', f'"web-2"\neggs = ["{egg}"]'))
     try:
-        output = fails_and_touches_nothing(built)
+        output = fails_and_touches_nothing(
+            built, f"buildout:index={address}", "-o" if offline else "-N"
+        )
     finally:
         built.file.write_text(good)
     assert egg in output and "Is it spelt like this" in output
+    pages = {each.replace("-", ".") for each in asked}
+    unknown = egg == "no.such.egg" and not offline
+    assert pages == ({"/simple/no.such.egg/"} if unknown else set())

@@ -9,12 +9,15 @@ Data is never a part's: no path of a Data.fs, a blob, a log or a backup is ever
 returned to buildout, which would delete it.
 """
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import zc.buildout.buildout
 from pkg_resources import ResolutionError
 from zc.buildout import UserError
+from zc.buildout.easy_install import AllowHostsPackageIndex
 from zc.recipe.egg import Eggs
 
 from tidstorage import deploy, render
@@ -74,8 +77,10 @@ def _fetch(
     buildout: zc.buildout.buildout.Buildout, name: str, eggs: tuple[str, ...]
 ) -> None:
     """Find the eggs, or fetch them; the scripts' parts then find them at once."""
+    offline = buildout["buildout"]["offline"] == "true"
     try:
-        Eggs(buildout, name, {"eggs": "\n".join(eggs)}).working_set()
+        with _no_vain_questions(offline):
+            Eggs(buildout, name, {"eggs": "\n".join(eggs)}).working_set()
     except (UserError, ResolutionError, ValueError, OSError) as error:
         # A ValueError is a name that is none: "my product".
         raise UserError(
@@ -83,6 +88,21 @@ def _fetch(
             "Nothing has been changed.  Is it spelt like this, in [versions] of"
             " buildout.cfg, and can it be fetched?  Offline (-o) nothing is fetched."
         ) from error
+
+
+@contextlib.contextmanager
+def _no_vain_questions(offline: bool) -> Iterator[None]:
+    """Ask an index for the page of a name, and for nothing more.
+
+    Where a name has none, buildout would read the list of all packages there are,
+    which takes minutes and tells nothing new; and it would ask offline, too.
+    """
+    method = "obtain" if offline else "scan_all"
+    setattr(AllowHostsPackageIndex, method, lambda *_arguments: None)
+    try:
+        yield
+    finally:
+        delattr(AllowHostsPackageIndex, method)
 
 
 def _file_section(part: str, file: render.GeneratedFile) -> str:
