@@ -113,6 +113,24 @@ def _add_undos(history: History, undos: list[tuple[str, str, Record]]) -> None:
         history.undone[storage, key] = record.tid
 
 
+def is_of_two_times(path: Path) -> bool:
+    """Whether a transaction is unfinished, and others follow it.
+
+    As where a copy read one part of a file before, another after it was finished.
+    """
+    content = path.read_bytes()
+    position = 4
+    while position + 23 <= len(content):
+        length = int.from_bytes(content[position + 8 : position + 16], "big")
+        end = position + length + 8
+        if content[position + 16 : position + 17] == b"c":
+            return end < len(content)
+        if length < 23 or end > len(content):
+            return False
+        position = end
+    return False
+
+
 def faults_of_vector(
     history: History, vector: Vector, named: Collection[str], floor: Vector
 ) -> list[str]:

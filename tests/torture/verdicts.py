@@ -11,7 +11,7 @@ from ZODB.FileStorage.FileStorage import CorruptedError
 from tidstorage import point
 from tidstorage.commands import cut as cut_command
 from tidstorage.commands import restore_files
-from tidstorage.errors import Damaged
+from tidstorage.errors import Damaged, FileUnreadable
 from torture import bank_state, judge, published
 from torture.bank_state import State
 from torture.judge import History, Key
@@ -116,8 +116,19 @@ class Verdict:
             # ZODB itself does without no more than the end of a vote.
             torn = True
         self.counts["copies torn without a cut"] += torn
+        if any(map(judge.is_of_two_times, files.values())) and self._is_refused(files):
+            self.counts["copies of two times refused"] += 1
+            return
         self._cuts("copy", files)
         self.counts["cut copies"] += 1
+
+    def _is_refused(self, files: Mapping[str, Path]) -> bool:
+        """As broken: of what follows an unfinished transaction nobody can tell."""
+        try:
+            run_tool(cut_command.main, named(files))
+        except ToolFailed as error:
+            return error.status == FileUnreadable.exit_status
+        return False
 
     def crash(self) -> None:
         """The files as the stretch has left them."""
