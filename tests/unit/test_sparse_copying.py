@@ -77,6 +77,22 @@ def test_holes_are_not_read(tmp_path, monkeypatch):
     assert sum(read) <= 64 * 1024
 
 
+def test_an_error_names_the_file(tmp_path, monkeypatch):
+    path = written(tmp_path / "file", BLOCKS["data"])
+
+    def fail(*_arguments):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(copying.os, "pread", fail)
+    with path.open("rb") as opened, pytest.raises(OSError) as caught:
+        list(read_range(opened.fileno(), 0, 10))
+    assert caught.value.filename == str(path)
+    monkeypatch.setattr(copying.os, "pwrite", fail)
+    with pytest.raises(OSError) as caught:
+        written(tmp_path / "other", BLOCKS["data"])
+    assert caught.value.filename == str(tmp_path / "other")
+
+
 @pytest.mark.parametrize("holes", [0, 50])
 def test_a_file_that_is_too_short_is_an_error(tmp_path, holes):
     path = written(tmp_path / "file", [b"x" * 1000, *[bytes(MIB)] * holes])

@@ -120,14 +120,26 @@ def read_range(source: int, start: int, length: int) -> Iterator[bytes]:
         position = data_start
         while position < data_end:
             count = min(data_end - position, _CHUNK_IN_MEMORY)
-            block = os.pread(source, count, position)
-            if not block:
-                raise OSError(errno.EIO, _SHORTER)
+            with _named(source):
+                block = os.pread(source, count, position)
+                if not block:
+                    raise OSError(errno.EIO, _SHORTER)
             yield block
             position += len(block)
     if os.fstat(source).st_size < end:
         raise OSError(errno.EIO, _SHORTER)
     yield from _zeros(end - position)
+
+
+@contextlib.contextmanager
+def _named(descriptor: int) -> Iterator[None]:
+    """Let an OSError tell which file it was, as far as the system knows."""
+    try:
+        yield
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            error.filename = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        raise
 
 
 def _zeros(count: int) -> Iterator[bytes]:
@@ -178,10 +190,11 @@ class SparseWriter:
 
     def _write_at(self, data: bytes, start: int, end: int) -> None:
         left = memoryview(data)[start:end]
-        while left:
-            written = os.pwrite(self._descriptor, left, self._position + start)
-            left = left[written:]
-            start += written
+        with _named(self._descriptor):
+            while left:
+                written = os.pwrite(self._descriptor, left, self._position + start)
+                left = left[written:]
+                start += written
 
     def finish(self) -> None:
         """Give the file its length, also where it ends with a hole; OSError."""
