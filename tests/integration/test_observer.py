@@ -378,6 +378,13 @@ def test_a_restored_storage_starts_a_new_timeline(site):
     wait_until(aside.exists, "the TID log of the old timeline is set aside")
     assert tidlog.read_last(aside) == ends
     wait_until(lambda: tidlog.read_last(site.daemon.tid_log) == back, "a new TID log")
+    # What somebody accepts of what is gone is nothing to go on from.
+    floor = journal.Floor(Point(ends, now(), "barrier"), "too late")
+    journal.append(site.daemon.journal, floor)
+    wait_until(
+        lambda: "is of a timeline that has ended" in site.daemon.log.read_text(),
+        "it is read, and left",
+    )
     site.write(3)
     site.wait_for_all()
     assert site.points()[-1].timeline == 2

@@ -121,7 +121,16 @@ def test_what_others_write_meanwhile(settings):
     writer = Journal(settings.journal)
     acknowledgement = Acknowledgement(TIME, HALF.commit_id, "me")
     writer.append(acknowledgement)
-    others = OthersEntries(settings.journal)
+    with settings.journal.open("ab") as stream:
+        stream.write(b'{"kind": "acknow')
+    former = resuming.read(settings)
+    others = OthersEntries(settings.journal, former.read)
+    assert others.new() == []
+    # A daemon that starts is not there yet, and others do not wait for it.
+    writer = Journal(settings.journal)
+    writer.append(acknowledgement)
+    others = OthersEntries(settings.journal, former.read)
+    assert others.new() == [acknowledgement]
     assert others.new() == []
     writer.append(Published(at(1, 1)), acknowledgement, Floor(at(1, 1), "x"))
     assert others.new() == [acknowledgement, Floor(at(1, 1), "x")]
@@ -133,6 +142,12 @@ def test_what_others_write_meanwhile(settings):
     assert others.new() == []
     Journal(settings.journal).append(acknowledgement)
     assert others.new() == [acknowledgement]
+    # Where a new one has grown before anybody looks.
+    settings.journal.rename(settings.journal.with_name("moved"))
+    Journal(settings.journal).append(Floor(at(1, 1), "x"))
+    Journal(settings.journal).append(Published(at(1, 1)))
+    others._position = 1 << 20
+    assert others.new() == [Floor(at(1, 1), "x")]
 
 
 def test_kinds_of_entries_start_as_they_are_looked_for(settings):

@@ -65,7 +65,7 @@ class Observation:
         self._timeline = former.timeline
         self._former: Point | None = former.point
         self._acknowledged = set(former.acknowledged)
-        self._others = resuming.OthersEntries(settings.journal)
+        self._others = resuming.OthersEntries(settings.journal, former.read)
         self._coherence: Coherence | None = None
         self._observers: dict[str, StorageObserver] = {}
         self._unconfirmed: set[str] = set()
@@ -339,7 +339,9 @@ class Observation:
     def _rebase(self, coherence: Coherence, floor: Point, reason: str) -> None:
         """Go on from a floor that somebody set, unless that is a step back."""
         before, after = coherence.vector, floor.vector
-        if all(after.get(each, 0) >= last for each, last in before.items()) and (
+        if floor.timeline < self._timeline:
+            logger.warning("the floor %s is of a timeline that has ended", floor.id)
+        elif all(after.get(each, 0) >= last for each, last in before.items()) and (
             any(after[each] > last for each, last in before.items())
             or (floor.verified and not coherence.verified)
         ):

@@ -2,6 +2,7 @@
 
 import datetime
 import logging
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from tidstorage.point import Point
 
 logger = logging.getLogger(__name__)
 
+_LONGEST_LINE = 1 << 20
 _OTHERS = (b'{"kind": "acknowledgement"', b'{"kind": "floor"')
 
 
@@ -24,6 +26,7 @@ class Former:
 
     timeline: the highest number known.  recorded: that of the points on disk, 0
     where there are none.  acknowledged: commit ids.  coverage: the newest entry.
+    read: bytes of the journal that all this was read from, at least.
     """
 
     timeline: int = 1
@@ -31,6 +34,7 @@ class Former:
     point: Point | None = None
     acknowledged: frozenset[bytes] = field(default=frozenset())
     coverage: Coverage | None = None
+    read: int = 0
 
 
 def read(settings: Settings) -> Former:
@@ -40,6 +44,8 @@ def read(settings: Settings) -> Former:
     timeline = 1
     acknowledged: set[bytes] = set()
     coverage: Coverage | None = None
+    # Before reading: what others write meanwhile is better read twice than never.
+    position = _end_of_lines(settings.journal)
     if settings.journal is not None and settings.journal.exists():
         for entry in journal.read_but_old_points(settings.journal):
             match entry:
@@ -73,7 +79,23 @@ def read(settings: Settings) -> Former:
         of_storages(last, settings.storages) or point_beside(settings, timeline),
         frozenset(acknowledged),
         coverage,
+        position,
     )
+
+
+def _end_of_lines(path: Path | None) -> int:
+    """Where the last whole line of a journal ends; 0 where that is far from the end."""
+    try:
+        if path is None:
+            return 0
+        with path.open("rb") as stream:
+            start = max(0, stream.seek(0, os.SEEK_END) - _LONGEST_LINE)
+            stream.seek(start)
+            whole = stream.read().rfind(b"\n") + 1
+            return start + whole if whole else 0
+    except OSError:
+        # None yet; whatever else it is, reading tells.
+        return 0
 
 
 def _newest(last: Point, settings: Settings) -> Point:
@@ -148,12 +170,13 @@ def of_storages(
 class OthersEntries:
     """What others write into the journal while the daemon runs.
 
-    The daemon writes neither acknowledgements nor floors itself.
+    The daemon writes neither acknowledgements nor floors itself.  read: what was
+    read of it before, in bytes.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, read: int) -> None:
         self._path = path
-        self._position = self._size()
+        self._position = read
 
     def _size(self) -> int:
         try:
@@ -164,8 +187,10 @@ class OthersEntries:
     def new(self) -> list[Acknowledgement | Floor]:
         """Those written since the last call; a broken one is logged, and left out."""
         size = self._size()
-        if self._path is None or size <= self._position:
-            self._position = min(size, self._position)
+        if size < self._position:
+            # It was moved away, and another is there by now.
+            self._position = 0
+        if self._path is None or size == self._position:
             return []
         with self._path.open("rb") as stream:
             stream.seek(self._position)
