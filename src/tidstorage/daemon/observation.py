@@ -258,7 +258,8 @@ class Observation:
             # A former point that turns up meanwhile is a floor to go on from.
             while self._changed is None and self._former is None:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), _TICK)
+                    async with asyncio.timeout(_TICK):
+                        await self._wake.wait()
                     await asyncio.sleep(max(_SHORTEST_PAUSE, _PAUSE_FACTOR * length))
                 self._wake.clear()
                 started = time.monotonic()

@@ -49,6 +49,7 @@ class Recorder:
         self._queued: Point | None = None
         self._entries: list[journal.Entry] = []
         self._wake = asyncio.Event()
+        self._noted = asyncio.Event()
         self._failing = False
         self._writing = asyncio.Lock()
         self._aside: int | None = None
@@ -75,25 +76,21 @@ class Recorder:
             self._queued = self._point
             self._entries.append(journal.Published(self._point))
         self._entries.append(entry)
+        self._noted.set()
         self._wake.set()
 
     async def run(self) -> None:
         """Write until cancelled."""
         while True:
             await self._wake.wait()
-            self._wake.clear()
             pause = self._pause()
             if pause:
-                try:
-                    await asyncio.wait_for(self._wake.wait(), pause)
-                except TimeoutError:
-                    pass
-                else:
-                    # Newer points, or entries that do not wait for a point.
-                    if self._pause():
-                        self._wake.set()
-                        await asyncio.sleep(min(pause, 0.01))
-                        continue
+                # Newer points wait too; entries do not.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._noted.wait()
+            self._noted.clear()
+            self._wake.clear()
             # A write that is under way is not cut off when this task ends.
             if not await asyncio.shield(self.flush()):
                 await asyncio.sleep(RETRY_SECONDS)
