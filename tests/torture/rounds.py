@@ -22,8 +22,7 @@ from torture.site import PATIENCE, Site
 from torture.tools import Cutter, cut_by_our_tool, run_cluster, run_tool
 from torture.verdicts import Known, Verdict
 
-#: Seconds in which the daemon has to cover all, once nobody writes any more.
-SETTLING = 30.0
+#: Seconds after which files are read anew while the daemon is waited for.
 _REREAD = 0.2
 
 
@@ -187,7 +186,7 @@ class Round:
 
         began = time.monotonic()
         try:
-            wait_until(covered, "the point covers all", SETTLING)
+            wait_until(covered, "the point covers all", PATIENCE)
         except AssertionError:
             self.report.violate("daemon", [f"once nobody writes: {lacking}"])
         self.counts["settling, in ms"] += round(1000 * (time.monotonic() - began))
