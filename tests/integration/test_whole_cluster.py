@@ -11,9 +11,10 @@ import pytest
 from real import PATIENCE, wait_until
 from ZEO.ClientStorage import ClientStorage
 
-from tidstorage import occupants, sender
+from tidstorage import occupants, sender, status
 from tidstorage.demonstration import scratch
 from tidstorage.engines import filestorage
+from tidstorage.packing.perform import pack
 
 pytestmark = pytest.mark.integration
 
@@ -85,6 +86,19 @@ def test_a_reference_only_across_databases_survives_a_pack(cluster):
     os.kill(occupants.pid_in(second.pid_file), signal.SIGKILL)
     wait_until(lambda: answers(second), "the killed Zope is back")
     assert ask(second, "recite", id="kept", storage="media") == "kept"
+
+
+def test_a_pack_of_supervised_servers_is_safe_and_known_to_status(cluster):
+    """That they collect no garbage is seen in what their own scripts have read."""
+    for _ in range(2):
+        transfer(cluster.zopes[0], "catalog", "documents")
+    packed = pack(cluster, 0)
+    changed = {each.plan.id for each in packed.storages if each.changed}
+    assert changed >= {"catalog", "documents"}
+    transfer(cluster.zopes[0], "catalog", "documents")
+    found = status.status(cluster)
+    assert found.runs["pack"].good.set == packed.last.id
+    assert found.alarms == ()
 
 
 def answers(zope):
