@@ -177,9 +177,10 @@ def test_a_long_journal_is_read_fast(tmp_path):
     path.write_bytes(line * 200_000)
     last = at(point.now())
     journal.append(path, Published(last))
-    started = time.monotonic()
+    # Of the processor, since others use the machine.
+    started = time.process_time()
     found = published.read(path, 20)
-    seconds = time.monotonic() - started
+    seconds = time.process_time() - started
     assert found.number == 200_001 and len(found.newest) == 20
     assert found.newest[-1] == last and found.runs[0].last == last
     assert seconds < 5, seconds

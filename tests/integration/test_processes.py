@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from clusters import ScratchCluster, scratch_cluster
-from real import free_port, wait_until
+from real import PATIENCE, free_port, wait_until
 
 from tidstorage import (
     deploy,
@@ -62,7 +61,7 @@ class Deployed:
         self.cluster: Cluster = load_cluster(self.scratch.file)
         deploy.write_files(self.cluster)
 
-    def start(self, *names: str, seconds: float = 60) -> list[str]:
+    def start(self, *names: str, seconds: float = 2 * PATIENCE) -> list[str]:
         return processes.start(
             self.cluster, names or None, tell=self.told.append, seconds=seconds
         )
@@ -184,7 +183,7 @@ def http_status(url: str, password: str) -> int:
     secret = base64.b64encode(f"admin:{password}".encode()).decode()
     request = urllib.request.Request(url, headers={"Authorization": f"Basic {secret}"})
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -210,7 +209,12 @@ def test_occupant_is_found_in_another_process() -> None:
     with subprocess.Popen(server, stderr=subprocess.DEVNULL) as process:
         try:
             found = wait_until(
-                lambda: occupants.occupant(("127.0.0.1", port)), "it listens"
+                lambda: (
+                    (seen := occupants.occupant(("127.0.0.1", port)))
+                    and seen.pid
+                    and seen
+                ),
+                "it listens",
             )
         finally:
             process.kill()
@@ -345,8 +349,8 @@ def test_unsupervised_process_is_asked_to_end_and_waited_for() -> None:
 def test_stopped_supervisord_does_not_hold_up_the_stop(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "_CALL_SECONDS", 1.0)
     deployed.start("alpha")
+    monkeypatch.setattr(supervisor, "_CALL_SECONDS", 1.0)
     (pid,) = supervisor.pids(deployed.cluster)
     os.kill(pid, signal.SIGSTOP)
     deployed.stop()
@@ -370,10 +374,9 @@ def test_server_that_cannot_start_is_named_with_its_last_words(
     configuration = deployed.cluster.zeo("beta").configuration
     text = configuration.read_text()
     configuration.write_text(text.replace("pack-gc false", "pack-gc perhaps"))
-    began = time.monotonic()
-    with pytest.raises(NotReady, match="ZEO server beta") as caught:
+    # Its end is noticed, not waited for: that is another error.
+    with pytest.raises(NotReady, match=r"ended while it started: .*beta") as caught:
         deployed.start(*SERVERS)
-    assert time.monotonic() - began < 30, "its end is noticed, not waited for"
     assert "alpha" not in str(caught.value)
     assert "not a valid boolean" in caught.value.hint
     found = supervisor.running(deployed.cluster)
@@ -400,7 +403,7 @@ def test_server_that_is_up_but_silent_is_waited_for(deployed: Deployed) -> None:
 
 def test_reused_pid_of_a_pid_file_is_nobody_of_ours(deployed: Deployed) -> None:
     cluster = deployed.cluster
-    with subprocess.Popen(["sleep", "60"]) as stranger:
+    with subprocess.Popen(["sleep", "600"]) as stranger:
         try:
             cluster.daemon.pid_file.write_text(f"{stranger.pid}\n")
             assert processes.running_parts(cluster) == []

@@ -9,11 +9,12 @@ import sys
 import pytest
 import records
 import ZODB
+from real import PATIENCE
 from small_cluster import small_cluster
 from ZODB.FileStorage import FileStorage
 
 from tidstorage import child, point
-from tidstorage.backup import layout, sets
+from tidstorage.backup import copying, layout, sets
 from tidstorage.backup.perform import back_up
 from tidstorage.commands import restore as verb
 from tidstorage.engines.filestorage import in_place
@@ -119,7 +120,18 @@ def test_restores_the_point_of_a_set_taken_under_load(small):
 def test_with_the_end_of_the_file_for_a_cut_the_files_are_torn(small, monkeypatch):
     """The copies reach beyond the point: what cuts them is `choose_cut`."""
     cluster = small.cluster()
-    with small.writer(2), small.writer(3), small.writer(4):
+    group = ["catalog", "documents", "root"]
+    small.write(2, 3, group=group)
+    really_open = copying._open
+
+    def open_and_write(*arguments):
+        """What the next copy has, and this one has not."""
+        source = really_open(*arguments)
+        small.write(3, 2, group=group)
+        return source
+
+    with monkeypatch.context() as patched:
+        patched.setattr(copying, "_open", open_and_write)
         made = back_up(cluster)
     small.stop()
     monkeypatch.setattr(
@@ -395,7 +407,7 @@ def restore_and_die(cluster, step, count=1, when="after"):
         [sys.executable, "-c", RESTORE_AND_DIE, step, str(count), when],
         input=pickle.dumps(cluster),
         env=child.environment(),
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert ended.returncode in (0, 9)

@@ -301,7 +301,7 @@ def test_a_fork_while_the_list_of_databases_is_locked(site):
     with members._lock:
         child = os.fork()
         if not child:
-            signal.alarm(10)
+            signal.alarm(120)
             try:
                 members._changed()
                 _id_without_storages()

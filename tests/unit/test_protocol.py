@@ -162,10 +162,10 @@ def test_a_long_stream_of_commands_is_no_long_command():
 def test_a_long_list_in_small_pieces_takes_no_quadratic_time():
     data = protocol.encode_begin("t", [str(n) for n in range(protocol.LONGEST_LIST)])
     parser = Parser()
-    started = time.monotonic()
+    started = time.process_time()
     heard = [command for byte in data for command in parser.feed(bytes([byte]))]
     assert [len(command.storages) for command in heard] == [protocol.LONGEST_LIST]
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\rb"])

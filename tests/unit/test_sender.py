@@ -8,14 +8,14 @@ import time
 
 import pytest
 from listener import Listener
-from real import free_port, wait_until
+from real import PATIENCE, free_port, wait_until
 
 from tidstorage import protocol, sender
 from tidstorage.sender import Sender
 
-#: Seconds for hundreds of transactions: generous for a busy machine, and tiny
+#: Seconds for hundreds of transactions: generous for a busy machine, and little
 #: beside what they take where each waits for the daemon in any way.
-A_MOMENT = 2.0
+A_MOMENT = 30.0
 
 
 @pytest.fixture
@@ -77,43 +77,39 @@ def test_messages_arrive_in_order(listener, make):
 
 
 def test_no_thread_before_the_first_message(listener, make):
-    before = threading.active_count()
     told = make(listener.address)
-    assert threading.active_count() == before
+    assert told._thread is None
     tell(told, "one")
-    assert threading.active_count() == before + 1
+    thread = told._thread
+    tell(told, "two")
+    assert told._thread is thread and thread.is_alive()
 
 
-def refused():
-    return ("127.0.0.1", free_port())
-
-
-def black_hole():
-    # TEST-NET-1: nothing is there, and where packets are dropped nothing answers.
-    return ("192.0.2.1", 9001)
-
-
-@pytest.mark.parametrize("address", [refused, black_hole])
-def test_nobody_there_costs_nothing(make, impatient, address, caplog):
-    told = make(address(), queue_length=100)
+def test_nobody_there_costs_nothing(make, impatient, caplog):
+    told = make(("127.0.0.1", free_port()), queue_length=100)
     assert seconds_to_tell(told, map(str, range(300))) < A_MOMENT
     assert told.statistics()["dropped"] > 0
     wait_until(lambda: "cannot be told" in caplog.text, "the loss is logged")
 
 
-def test_a_full_backlog_costs_nothing(make, impatient):
-    # A connection that is never accepted: the surest black hole there is.
+@pytest.fixture
+def black_hole():
+    """An address where connections are never accepted: its backlog is full."""
     with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
+        server.bind(("127.0.0.1", free_port()))
         server.listen(0)
         clients = [socket.socket() for _ in range(4)]
         for client in clients:
             client.setblocking(False)
             client.connect_ex(server.getsockname())
-        told = make(server.getsockname(), queue_length=100)
-        assert seconds_to_tell(told, map(str, range(300))) < A_MOMENT
+        yield server.getsockname()
         for client in clients:
             client.close()
+
+
+def test_a_full_backlog_costs_nothing(make, impatient, black_hole):
+    told = make(black_hole, queue_length=100)
+    assert seconds_to_tell(told, map(str, range(300))) < A_MOMENT
 
 
 def test_a_stopped_daemon_costs_nothing_and_gets_the_rest_later(
@@ -129,7 +125,7 @@ def test_a_stopped_daemon_costs_nothing_and_gets_the_rest_later(
     wait_until(lambda: "cannot be told" in caplog.text, "the loss is noticed")
     # Further attempts connect to the kernel and are not answered: no more lines.
     time.sleep(1)
-    assert [each.getMessage().count("is back") for each in caplog.records] == [0]
+    assert [each.count("is back") for each in said(caplog)] == [0]
     listener.signal(signal.SIGCONT)
     tell(told, "after")
     wait_until(
@@ -139,7 +135,14 @@ def test_a_stopped_daemon_costs_nothing_and_gets_the_rest_later(
         ),
         "it hears again",
     )
-    assert [each.getMessage().count("is back") for each in caplog.records] == [0, 1]
+    assert [each.count("is back") for each in said(caplog)] == [0, 1]
+
+
+def said(caplog):
+    """What a sender has logged."""
+    return [
+        each.getMessage() for each in caplog.records if each.name == sender.__name__
+    ]
 
 
 def test_a_killed_daemon_is_found_again_with_one_line_each(
@@ -156,9 +159,10 @@ def test_a_killed_daemon_is_found_again_with_one_line_each(
     listener.start()
     wait_until(lambda: len(listener.heard()) >= 102, "all of it arrives")
     assert len(listener.heard()) == 102
-    assert [
-        each.getMessage().split(" (")[0].split()[-2:] for each in caplog.records
-    ] == [["of", "commits"], ["is", "back"]]
+    assert [each.split(" (")[0].split()[-2:] for each in said(caplog)] == [
+        ["of", "commits"],
+        ["is", "back"],
+    ]
 
 
 def test_whole_transactions_are_left_out_never_an_end(listener, make, impatient):
@@ -194,7 +198,7 @@ def test_a_forked_child_has_a_connection_of_its_own(listener, make):
     if not child:
         try:
             tell(told, "child")
-            told.close(10)
+            told.close(PATIENCE)
         finally:
             os._exit(0)
     os.waitpid(child, 0)
@@ -212,18 +216,18 @@ def test_closing_sends_what_waits(listener, make):
     told = make(listener.address)
     for number in range(500):
         tell(told, str(number))
-    told.close(10)
+    told.close(PATIENCE)
     wait_until(lambda: len(listener.heard()) == 1000, "all arrived")
     assert told.statistics()["connected"] == 0
 
 
-@pytest.mark.parametrize("address", [refused, black_hole])
-def test_closing_gives_up_soon(make, address):
-    told = make(address())
+def test_closing_gives_up_soon(make, black_hole, monkeypatch):
+    monkeypatch.setattr(sender, "TIMEOUT", 2 * PATIENCE)
+    told = make(black_hole)
     tell(told, "one")
     start = time.monotonic()
     told.close(0.5)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < PATIENCE
 
 
 def test_after_a_defect_the_next_message_starts_another_thread(
