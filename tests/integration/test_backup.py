@@ -59,6 +59,8 @@ from tidstorage.errors import (
 )
 from tidstorage.restore import perform
 from tidstorage.restore.plan import Request
+from tidstorage.verify.perform import Request as Verification
+from tidstorage.verify.perform import verify
 
 pytestmark = pytest.mark.integration
 
@@ -591,6 +593,11 @@ def test_after_a_file_of_the_last_set_is_gone_copies_begin_anew(small, caplog):
     assert made.kind == "full"
     assert gone in caplog.text
     assert whole_sets(cluster)[0].manifest == made
+    # Nor is anything built on what rots, once that is known.
+    flip_a_byte(cluster.backup.directory / made.storage("root").files[0].path)
+    assert not verify(cluster, Verification("latest", "digests")).is_good
+    small.write(4, 3)
+    assert back_up(cluster).kind == "full"
 
 
 def test_a_renamed_storage_makes_no_half_commits(small):

@@ -269,6 +269,28 @@ def test_a_broken_memory_is_begun_anew(cluster, content, caplog):
     sqlite3.connect(path).execute("select * from good").close()
 
 
+def test_a_full_disk_is_no_reason_not_to_verify(cluster, monkeypatch, caplog):
+    """Of the database alone: what is kept of the sets is another matter."""
+    connect = memory._connect
+
+    def small(path):
+        database = connect(path)
+        database.execute("pragma max_page_count = 1")
+        return database
+
+    monkeypatch.setattr(memory, "_connect", small)
+    monkeypatch.setattr(memory, "_UNCOMMITTED", 1)
+    path = cluster.backup.directory / memory.FILE_NAME
+    connect(path).close()
+    filler = sqlite3.connect(path)
+    filler.execute("insert into round values (?, '')", ("x" * 100_000,))
+    filler.commit()
+    filler.close()
+    report = verify(cluster, ALL)
+    assert report.is_good and report.is_finished
+    assert caplog.text.count("the next run will not go on from here") == 1
+
+
 def test_a_set_that_is_pruned_meanwhile_is_no_fault(over_time, cluster, monkeypatch):
     first = over_time.made[0]
     original = files.fault

@@ -4,6 +4,7 @@ import datetime
 
 import pytest
 
+from tidstorage import manifest
 from tidstorage.backup import layout, verified
 from tidstorage.backup.verified import Fault, Outcome
 
@@ -15,7 +16,9 @@ ROTTEN = Fault(path="storages/root/a.fs", what="is rotten", depth="digests")
 @pytest.fixture
 def directory(tmp_path):
     for set_id in ("1", "2"):
-        (layout.sets(tmp_path) / set_id).mkdir(parents=True)
+        folder = layout.sets(tmp_path) / set_id
+        folder.mkdir(parents=True)
+        (folder / manifest.FILE_NAME).touch()
     return tmp_path
 
 
@@ -69,3 +72,7 @@ def test_one_that_cannot_be_read_is_none(directory, caplog, text):
 def test_nothing_is_kept_of_a_set_that_is_gone(directory):
     verified.note(directory, "3", Outcome("sizes", LATE))
     assert not (layout.sets(directory) / "3").exists()
+    folder = layout.sets(directory) / "2"
+    (folder / manifest.FILE_NAME).rename(folder / "pruned.json")
+    verified.note(directory, "2", Outcome("sizes", LATE))
+    assert verified.read(directory, "2") is None

@@ -3,6 +3,7 @@
 ``sets/<set id>/verified.json``.  Where it cannot be read, nothing is known.
 """
 
+import contextlib
 import datetime
 import logging
 from collections.abc import Iterable, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tidstorage import durable, json_file, point
+from tidstorage import durable, json_file, manifest, point
 from tidstorage.backup import layout
 from tidstorage.errors import FileUnreadable
 from tidstorage.json_file import Shape
@@ -103,7 +104,9 @@ def after(before: Verified | None, outcome: Outcome) -> Verified:
 
 def note(directory: Path, set_id: str, outcome: Outcome) -> None:
     """Keep what a verification found; nothing where the set is gone meanwhile."""
-    if _path(directory, set_id).parent.is_dir():
+    folder = layout.sets(directory) / set_id
+    # Between the two a prune may take it.
+    if (folder / manifest.FILE_NAME).exists():
         _write(directory, set_id, after(read(directory, set_id), outcome))
 
 
@@ -148,4 +151,5 @@ def forget(directory: Path, path: str, depth: Depth) -> None:
 
 def _write(directory: Path, set_id: str, found: Verified) -> None:
     text = found.model_dump_json(indent=1) + "\n"
-    durable.replace_text(_path(directory, set_id), text)
+    with contextlib.suppress(FileNotFoundError):
+        durable.replace_text(_path(directory, set_id), text)

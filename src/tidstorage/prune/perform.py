@@ -130,6 +130,9 @@ def _remove(directory: Path, frees: Freed) -> None:
         for path in _but_aside(folder):
             path.unlink()
         (folder / ASIDE).unlink()
+        for path in folder.iterdir():
+            # A verification has just told what it found.
+            path.unlink()
         folder.rmdir()
     durable.sync_folder(layout.sets(directory))
 

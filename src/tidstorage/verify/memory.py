@@ -4,10 +4,12 @@ A database in the backup directory.  It is a memory, no proof: where it is lost 
 broken, everything is read again.
 """
 
+import contextlib
 import datetime
 import logging
 import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 from tidstorage import point
@@ -40,22 +42,38 @@ class Memory:
         self._depth = depth
         self._name = name
         self._uncommitted = 0
+        self._is_full = False
         self._database = _open(directory / FILE_NAME)
-        now = point.now().isoformat()
-        with self._database:
+        self._began = point.now().isoformat()
+        with self._unless_full():
             self._database.execute(
-                "insert or ignore into round values (?, ?)", (self._name, now)
+                "insert or ignore into round values (?, ?)", (self._name, self._began)
             )
-        (self._began,) = self._database.execute(
+            self._database.commit()
+        row = self._database.execute(
             "select began from round where name = ?", (self._name,)
         ).fetchone()
+        if row:
+            (self._began,) = row
 
     def __enter__(self) -> "Memory":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._database.commit()
+        with self._unless_full():
+            self._database.commit()
         self._database.close()
+
+    @contextlib.contextmanager
+    def _unless_full(self) -> Iterator[None]:
+        """A disk without room is no reason not to verify what is on it."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            self._database.rollback()
+            if not self._is_full:
+                logger.warning("the next run will not go on from here: %s", error)
+            self._is_full = True
 
     def good_since(self, stored: StoredFile) -> datetime.datetime | None:
         """When a file was found good in this round; None if it was not."""
@@ -68,24 +86,26 @@ class Memory:
 
     def note(self, stored: StoredFile, at: datetime.datetime) -> None:
         """A file is good."""
-        self._database.execute(
-            "insert or replace into good values (?, ?, ?, ?)",
-            (self._depth, stored.path, stored.sha256, at.isoformat()),
-        )
-        self._uncommitted += 1
-        if self._uncommitted >= _UNCOMMITTED:
-            self._database.commit()
-            self._uncommitted = 0
+        with self._unless_full():
+            self._database.execute(
+                "insert or replace into good values (?, ?, ?, ?)",
+                (self._depth, stored.path, stored.sha256, at.isoformat()),
+            )
+            self._uncommitted += 1
+            if self._uncommitted >= _UNCOMMITTED:
+                self._database.commit()
+                self._uncommitted = 0
 
     def end_round(self) -> None:
         """All is done: the next run of the command reads everything again."""
-        with self._database:
+        with self._unless_full():
             self._database.execute("delete from round where name = ?", (self._name,))
             (first,) = self._database.execute("select min(began) from round").fetchone()
             # What no round under way can ask for any more.
             self._database.execute(
                 "delete from good where at < ?", (first or point.now().isoformat(),)
             )
+            self._database.commit()
 
 
 def _open(path: Path) -> sqlite3.Connection:
