@@ -40,19 +40,25 @@ ALL = ["catalog", "documents", "root"]
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     with small_cluster(tmp_path_factory.mktemp("small")) as running:
+        running.write(1, 6, group=ALL)
         yield running
 
 
 @pytest.fixture
 def cluster(small, tmp_path):
-    """Of which each storage has something that can be packed."""
-    small.write(1, 6, group=ALL)
     found = small.cluster()
     daemon = dataclasses.replace(found.daemon, tid_log=tmp_path / "tidlog")
     backup = dataclasses.replace(found.backup, directory=tmp_path / "backup")
     for storage in found.storages:
         point.beside(storage.data_file).unlink(missing_ok=True)
     return dataclasses.replace(found, daemon=daemon, backup=backup)
+
+
+@pytest.fixture
+def packable(small, cluster):
+    """With something in each storage that a pack removes."""
+    small.write(1, 3, group=ALL)
+    return cluster
 
 
 def whole(cluster):
@@ -147,7 +153,7 @@ def test_without_any_point_nothing_is_packed(small, cluster, monkeypatch):
     assert before == [each.data_file.stat().st_ino for each in cluster.storages]
 
 
-def test_a_server_that_packs_too_far_is_found_out(small, cluster, monkeypatch):
+def test_a_server_that_packs_too_far_is_found_out(small, packable, monkeypatch):
     """What counts is what the file says, not what was asked for."""
     real = times.seconds_below
 
@@ -155,11 +161,11 @@ def test_a_server_that_packs_too_far_is_found_out(small, cluster, monkeypatch):
         return real(kept, not_after) + 5
 
     monkeypatch.setattr(times, "seconds_below", beyond)
-    back_up(cluster)
+    back_up(packable)
     with pytest.raises(NotCoherent, match="packed too far: catalog to 0x"):
-        pack(cluster, 0)
-    assert whole(cluster)[0].kind == "full"
-    assert runs.read(cluster, "pack").last.status == NotCoherent.exit_status
+        pack(packable, 0)
+    assert whole(packable)[0].kind == "full"
+    assert runs.read(packable, "pack").last.status == NotCoherent.exit_status
 
 
 def test_no_room_for_a_second_file_is_said_before(small, cluster, monkeypatch):
@@ -216,7 +222,7 @@ def test_a_copy_that_had_to_begin_anew_is_said_too(cluster):
     assert list(outside.noticed(before, other, False)) == []
 
 
-def test_we_are_killed_amid_a_pack(small, cluster, caplog):
+def test_we_are_killed_amid_a_pack(small, packable, caplog):
     """The server goes on; whoever backs up next makes the full set."""
 
     def die_after_the_first(*arguments):
@@ -227,20 +233,20 @@ def test_we_are_killed_amid_a_pack(small, cluster, caplog):
 
     def child():
         server.pack = die_after_the_first
-        pack(cluster, 0)
+        pack(packable, 0)
 
     assert in_child(child) == 9
-    assert runs.read(cluster, "pack").last.state == "killed"
-    assert unfinished.read_note(cluster) is not None
+    assert runs.read(packable, "pack").last.state == "killed"
+    assert unfinished.read_note(packable) is not None
     small.write(2, 3, group=ALL)
-    made = back_up(cluster)
+    made = back_up(packable)
     assert made.kind == "full"
     assert "has not been followed by a full set" in caplog.text
     assert "by somebody else" not in caplog.text
-    assert not unfinished.note_path(cluster).exists()
+    assert not unfinished.note_path(packable).exists()
     small.write(3, 6, group=ALL)
-    assert back_up(cluster).kind == "incremental"
-    packed = pack(cluster, 0)
+    assert back_up(packable).kind == "incremental"
+    packed = pack(packable, 0)
     assert [each.changed for each in packed.storages] == [True] * 3
 
 
@@ -271,8 +277,8 @@ def vote(small, storage_id):
         client.close()
 
 
-def test_the_server_is_killed_amid_a_pack(small, cluster, monkeypatch):
-    catalog = cluster.storage("catalog")
+def test_the_server_is_killed_amid_a_pack(small, packable, monkeypatch):
+    catalog = packable.storage("catalog")
     size = catalog.data_file.stat().st_size
     held = contextlib.ExitStack()
     real = perform._note
@@ -286,18 +292,18 @@ def test_the_server_is_killed_amid_a_pack(small, cluster, monkeypatch):
 
     def run():
         with pytest.raises(EngineFailed) as caught:
-            pack(cluster, 0)
+            pack(packable, 0)
         failed.append(caught.value)
 
     thread = threading.Thread(target=run)
     thread.start()
     try:
         wait_until(lambda: unfinished.leftover(catalog), "the pack has begun", 120)
-        assert wait_until(lambda: server.is_packing(cluster, catalog), "packs")
+        assert wait_until(lambda: server.is_packing(packable, catalog), "packs")
         with pytest.raises(Locked, match="pack \\(process"):
-            back_up(cluster)
+            back_up(packable)
         other = dataclasses.replace(
-            cluster, run_directory=cluster.backup.directory / "other"
+            packable, run_directory=packable.backup.directory / "other"
         )
         with pytest.raises(Locked, match="is packing catalog already"):
             perform.refuse_the_impossible(other, False)
@@ -309,11 +315,11 @@ def test_the_server_is_killed_amid_a_pack(small, cluster, monkeypatch):
             small.alpha.start()
     assert "was lost while it packed catalog" in str(failed[0])
     assert unfinished.leftover(catalog) is not None
-    assert not server.is_packing(cluster, catalog)
+    assert not server.is_packing(packable, catalog)
     assert catalog.data_file.stat().st_size >= size
     monkeypatch.undo()
     told = []
-    packed = pack(cluster, 0, tell=told.append)
+    packed = pack(packable, 0, tell=told.append)
     assert packed.first.kind == packed.last.kind == "full"
     assert any(f"removing {catalog.data_file}.pack" in each for each in told)
     assert unfinished.leftover(catalog) is None
@@ -390,28 +396,28 @@ class TestGarbageCollection:
         assert not sets.every(cluster.backup.directory)
 
 
-def test_the_verb(small, cluster, capsys):
-    back_up(cluster)
+def test_the_verb(small, packable, capsys):
+    back_up(packable)
     options = SimpleNamespace(
         json=True, days=0.0, gc_is_off=False, dry_run=True, progress="none"
     )
-    inodes = [each.data_file.stat().st_ino for each in cluster.storages]
-    pack_verb.run(options, cluster)
+    inodes = [each.data_file.stat().st_ino for each in packable.storages]
+    pack_verb.run(options, packable)
     data = json.loads(capsys.readouterr().out)
     assert [each["id"] for each in data["storages"]] == ["catalog", "root", "documents"]
-    assert inodes == [each.data_file.stat().st_ino for each in cluster.storages]
-    assert len(whole(cluster)) == 1
+    assert inodes == [each.data_file.stat().st_ino for each in packable.storages]
+    assert len(whole(packable)) == 1
     options.json = False
-    pack_verb.run(options, cluster)
+    pack_verb.run(options, packable)
     assert "would be packed up to" in capsys.readouterr().out
     options.dry_run = False
     options.days = None
-    pack_verb.run(options, cluster)
+    pack_verb.run(options, packable)
     output = capsys.readouterr()
     assert "nothing to pack" in output.out
     assert "packing catalog up to" in output.err
     options.json, options.days = True, 0.0
-    pack_verb.run(options, cluster)
+    pack_verb.run(options, packable)
     output = capsys.readouterr()
     data = json.loads(output.out)
     assert output.err == ""
