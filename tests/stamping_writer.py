@@ -100,11 +100,12 @@ def commit_bare(connections, storage):
     transaction.commit()
 
 
-def commit_with(connections, storage, participants, known):
+def commit_with(connections, storage, participants, known, commit_id=None):
     """A transaction on one storage, stamped with what it should not know."""
     transaction.begin()
     connections[storage].root()["odd"] = time.time()
-    data = stamp.encode(os.urandom(16), participants, {**vector(connections), **known})
+    commit_id = bytes.fromhex(commit_id) if commit_id else os.urandom(16)
+    data = stamp.encode(commit_id, participants, {**vector(connections), **known})
     transaction.get().setExtendedInfo(stamp.KEY, data)
     transaction.commit()
 

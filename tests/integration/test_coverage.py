@@ -226,3 +226,15 @@ def test_what_the_description_lacks_is_forgotten():
     assert set(seen.state["unstamped"]) == {"a"}
     entry = seen.news(0, ending=True)
     assert entry.stamping == () and set(entry.unstamped) == {"a"}
+
+
+def test_who_told_of_a_commit_is_remembered_for_a_while(monkeypatch):
+    monkeypatch.setattr(coverage, "_WRITERS_KEPT", 10)
+    seen = Coverage(["web-1"])
+    process = Hello("web-1", "here", 1)
+    for number in range(100):
+        seen.heard(process, [number.to_bytes(16).hex()])
+        for ago in range(min(number, 10)):
+            assert seen.writer((number - ago).to_bytes(16)) == process
+    assert seen.writer((0).to_bytes(16)) is None
+    assert len(seen._writers) + len(seen._former_writers) <= 22

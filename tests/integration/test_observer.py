@@ -15,9 +15,10 @@ from real import wait_until, zeo_server
 from sites import TESTS, Committer, Site
 from ZODB.Connection import TransactionMetaData
 
-from tidstorage import journal, tid, tidlog
+from tidstorage import journal, protocol, tid, tidlog
 from tidstorage.engines.filestorage import last_tid
 from tidstorage.point import Point, now, write_beside
+from tidstorage.protocol import Hello
 
 pytestmark = pytest.mark.integration
 
@@ -461,25 +462,35 @@ def test_a_writer_from_a_lost_timeline_is_an_alarm(site):
     site.write(2)
     before = site.wait_for_all()
     future = tid.from_bytes(b"\x7f" + b"\0" * 7)
-    site.write(
-        0,
-        odd={"storage": "a", "participants": ["a"], "known": {"d": future}},
-    )
+    odd = {"storage": "a", "participants": ["a"], "known": {"d": future}}
+    commit_id = "0123456789abcdef" * 2
+    peer = site.daemon.peer()
+    peer.send(protocol.encode_hello(Hello("web-7", "elsewhere", 4711)))
+    peer.begin(commit_id, "a")
+    site.write(0, odd={**odd, "commit_id": commit_id})
     wait_until(lambda: "lost timeline" in site.daemon.log.read_text(), "the alarm")
     site.write(3)
     assert site.dump()["a"] == before["a"]
     log = site.daemon.log.read_text()
     assert log.count("CRITICAL") == 1 and "storage d" in log
+    assert "web-7 (process 4711 on elsewhere) writes what it knows" in log
+    (alarm,) = site.observed()["lost timeline"]
+    assert alarm["process"]["name"] == "web-7" and alarm["commit"] == commit_id
     # Somebody accepts what there is; stamps made meanwhile know nothing wrong.
     floor = Point(site.ends(), now(), "barrier")
     journal.Journal(site.daemon.journal).append(journal.Floor(floor, "rebase"))
     site.wait_for_all()
+    assert site.observed()["lost timeline"] == []
     site.write(2)
     site.wait_for_all()
     site.daemon.kill()
     site.write(2)
     site.daemon.start()
     site.wait_for_all()
+    # Of one that told nothing at least its commit is named.
+    site.write(0, odd=odd)
+    wait_until(lambda: site.observed().get("lost timeline"), "another alarm")
+    assert "a process that has not told its name writes" in site.daemon.log.read_text()
 
 
 def test_it_ends_at_once_whatever_the_servers_do(site):

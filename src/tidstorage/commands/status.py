@@ -84,6 +84,13 @@ def _describe_runs(found: Status) -> None:
 
 
 def _describe_coverage(coverage: dict[str, Any]) -> None:
+    for lost in coverage.get("lost_timeline", ()):
+        console.print_line(
+            f"{lost['writer']} writes what it knows of a lost timeline: commit"
+            f" {lost['commit']} on {lost['storage']}; nothing past it is published."
+            "  Stop every Zope, then bin/cluster rebase",
+            "red",
+        )
     never = coverage["never_seen_stamping"]
     if never:
         since = local(datetime.datetime.fromisoformat(coverage["since"]))

@@ -5,7 +5,7 @@ is expected and was never heard may write without stamps.
 """
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,8 @@ from tidstorage.protocol import Hello
 
 #: Processes without a name that are remembered.
 _NAMELESS_KEPT = 100
+#: Transactions that are remembered with their processes, at least.
+_WRITERS_KEPT = 5000
 #: Seconds between entries of the journal, unless somebody is in it for the first time.
 NOTE_PERIOD = 600.0
 
@@ -42,17 +44,28 @@ class Coverage:
         self.unstamped = UnstampedRecords(
             storages, None if former is None else former.unstamped
         )
+        # Two generations, so that forgetting costs nothing.
+        self._writers: dict[str, Hello] = {}
+        self._former_writers: dict[str, Hello] = {}
         self._noted = former
         self._next_note = 0.0
 
-    def heard(self, process: Hello) -> None:
-        """It told of a commit just now."""
+    def heard(self, process: Hello, transaction_ids: Iterable[str] = ()) -> None:
+        """It told of these commits just now."""
+        self._writers.update(dict.fromkeys(transaction_ids, process))
+        if len(self._writers) > _WRITERS_KEPT:
+            self._former_writers, self._writers = self._writers, {}
         key = process.name or (process.host, process.pid)
         self._heard.pop(key, None)
         self._heard[key] = process, point.now()
         nameless = [each for each in self._heard if not isinstance(each, str)]
         for each in nameless[:-_NAMELESS_KEPT]:
             del self._heard[each]
+
+    def writer(self, commit_id: bytes) -> Hello | None:
+        """Who told of this commit, if that was lately."""
+        told = commit_id.hex()
+        return self._writers.get(told) or self._former_writers.get(told)
 
     @property
     def state(self) -> dict[str, Any]:

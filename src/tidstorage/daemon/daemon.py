@@ -8,7 +8,7 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +60,7 @@ class Daemon:
                 former,
                 self._on_point,
                 self._recorder.note,
-                self._coverage.unstamped.seen,
+                self._coverage,
             )
         self._published = published
         self._recorded_timeline = former.recorded
@@ -200,7 +200,10 @@ class Daemon:
             "connections": len(self._answers.connections),
             "observed": self._observation and self._observation.state,
             "wire": self._wire.state,
-            "coverage": self._coverage.state,
+            "coverage": {
+                **self._coverage.state,
+                "lost_timeline": self._observation.alarms if self._observation else [],
+            },
         }
 
     def _log_state(self) -> None:
@@ -212,12 +215,12 @@ def _observation(
     former: Former,
     on_point: Callable[[Point], None],
     note: Callable[[journal.Entry], None],
-    on_unstamped: Callable[[str, Sequence[int]], None],
+    coverage: Coverage,
 ) -> "Observation":
     # A daemon that observes nothing needs no ZEO.
     from tidstorage.daemon.observation import Observation
 
-    return Observation(settings, former, on_point, note, on_unstamped)
+    return Observation(settings, former, on_point, note, coverage)
 
 
 def _allow_many_connections() -> None:

@@ -12,13 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from tidstorage import barrier, journal, point, tid
 from tidstorage.barrier import BarrierStorage
 from tidstorage.daemon import resuming
-from tidstorage.daemon.coherence import Advance, Coherence, Probe
+from tidstorage.daemon.coherence import Advance, Coherence, LostTimeline, Probe
 from tidstorage.daemon.configuration import Settings
+from tidstorage.daemon.coverage import Coverage
 from tidstorage.daemon.observer import Reports, StorageObserver
 from tidstorage.daemon.resuming import Former
 from tidstorage.errors import BarrierFailed
@@ -45,7 +46,7 @@ _VERIFY_PERIOD = 300.0
 class Observation:
     """on_point: gets each point; note: gets everything else for the journal.
 
-    on_unstamped: gets a storage's id and the TIDs of records without a stamp.
+    coverage: is told of records without a stamp, and asked whose a commit is.
     """
 
     def __init__(
@@ -54,12 +55,12 @@ class Observation:
         former: Former,
         on_point: Callable[[Point], None],
         note: Callable[[journal.Entry], None],
-        on_unstamped: Callable[[str, Sequence[int]], None],
+        coverage: Coverage,
     ) -> None:
         self._settings = settings
         self._on_point = on_point
         self._note = note
-        self._on_unstamped = on_unstamped
+        self._coverage = coverage
         self._ids = {each.name: each.id for each in settings.storages}
         self._aliases = settings.names
         self._timeline = former.timeline
@@ -71,7 +72,8 @@ class Observation:
         self._unconfirmed: set[str] = set()
         self._changed: str | None = None
         self._wake = asyncio.Event()
-        self._known_lost: set[bytes] = set()
+        #: Of writers from a lost timeline, while they hold up the point.
+        self.alarms: list[dict[str, Any]] = []
         self._said_unknown = ""
         self._last_barrier = time.monotonic()
 
@@ -88,7 +90,7 @@ class Observation:
             "verified": coherence.verified,
             "age": round(coherence.age(time.monotonic()), 3),
             "waiting": coherence.waiting(),
-            "lost timeline": [str(each) for each in coherence.lost_timeline.values()],
+            "lost timeline": self.alarms,
             "storages": {
                 each.storage.id: {
                     "connected": each.connected,
@@ -152,6 +154,7 @@ class Observation:
     def _start(self, first: Point) -> None:
         loop = asyncio.get_running_loop()
         self._changed = None
+        self.alarms = []
         self._coherence = coherence = Coherence(
             first.vector,
             verified=first.verified,
@@ -229,7 +232,7 @@ class Observation:
             coherence.add(storage, seen, time.monotonic())
             unstamped = [each.tid for each in seen if each.stamp is None]
             if unstamped:
-                self._on_unstamped(storage, unstamped)
+                self._coverage.unstamped.seen(storage, unstamped)
             self._wake.set()
 
     def _on_end(self, coherence: Coherence, storage: str, last: int) -> None:
@@ -309,27 +312,43 @@ class Observation:
     def _look_around(self, coherence: Coherence, now: float) -> None:
         for storage, commit_ids in coherence.questions(now).items():
             self._observers[storage].probe(commit_ids)
-        for commit_id, lost in coherence.lost_timeline.items():
-            if commit_id not in self._known_lost:
-                self._known_lost.add(commit_id)
-                logger.critical(
-                    "a process writes what it knows of a lost timeline: commit %s,"
-                    " record %s of storage %s, had seen %s of storage %s, whose last"
-                    " one is %s; nothing past it is published.  Stop every Zope, then"
-                    " bin/cluster rebase",
-                    commit_id.hex(),
-                    tid.to_text(lost.tid),
-                    lost.storage,
-                    tid.to_text(lost.bound - 1),
-                    lost.seen,
-                    tid.to_text(lost.last),
-                )
+        for lost in [*coherence.lost_timeline.values()][len(self.alarms) :]:
+            self._alarm(lost)
         for entry in self._others.new():
             match entry:
                 case journal.Acknowledgement(commit_id=commit_id, by=by):
                     self._accept(coherence, commit_id, by)
                 case journal.Floor(point=floor, reason=reason):
                     self._rebase(coherence, floor, reason)
+
+    def _alarm(self, lost: LostTimeline) -> None:
+        process = self._coverage.writer(lost.commit_id)
+        if process is None:
+            writer = "a process that has not told its name"
+        else:
+            name = process.name or "a process without a name"
+            writer = f"{name} (process {process.pid} on {process.host})"
+        self.alarms.append(
+            {
+                "commit": lost.commit_id.hex(),
+                "storage": lost.storage,
+                "tid": tid.to_text(lost.tid),
+                "writer": writer,
+                "process": process and process._asdict(),
+            }
+        )
+        logger.critical(
+            "%s writes what it knows of a lost timeline: commit %s, record %s of"
+            " storage %s, had seen %s of storage %s, whose last one is %s; nothing past"
+            " it is published.  Stop every Zope, then bin/cluster rebase",
+            writer,
+            lost.commit_id.hex(),
+            tid.to_text(lost.tid),
+            lost.storage,
+            tid.to_text(lost.bound - 1),
+            lost.seen,
+            tid.to_text(lost.last),
+        )
 
     def _accept(self, coherence: Coherence, commit_id: bytes, by: str) -> None:
         self._acknowledged.add(commit_id)

@@ -117,10 +117,10 @@ class Connection(asyncio.BufferedProtocol):
                 break
         else:
             self._write(replies)
-        if self._process is not None and any(
-            isinstance(c, _OF_COMMITS) for c in commands
-        ):
-            self._answers.coverage.heard(self._process)
+        if self._process is not None:
+            told = [c.transaction_id for c in commands if isinstance(c, _OF_COMMITS)]
+            if told:
+                self._answers.coverage.heard(self._process, told)
         self._answers.on_messages()
 
     def _write(self, replies: list[bytes]) -> None:
