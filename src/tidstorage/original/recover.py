@@ -14,6 +14,7 @@ from tidstorage import durable, lock, point, space, tid
 from tidstorage.backup import repository
 from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage import in_place, index
+from tidstorage.engines.filestorage import lock as file_lock
 from tidstorage.engines.filestorage.abandoned import abandoned_votes
 from tidstorage.errors import EngineFailed, InterruptedRestore, NotCoherent
 from tidstorage.original import site as sites
@@ -129,6 +130,7 @@ def _put_together(
     if plan.vector is not None:
         refuse_short(storage, output, plan.vector[storage.id])
         filestorage.truncate(output, plan.vector[storage.id])
+        file_lock.path_of(output).unlink(missing_ok=True)
 
 
 def refuse_damaged(

@@ -36,6 +36,7 @@ from tidstorage.restore import (
     swap,
     target,
     timelines,
+    unfinished,
 )
 from tidstorage.restore.cutting import Cut
 from tidstorage.restore.goal import Goal
@@ -133,7 +134,9 @@ def elsewhere(
     ):
         chosen = plan.choose(cluster, request)
         manifest = chosen.manifest
+        unfinished.clear(directory)
         targets = _targets_elsewhere(chosen, directory)
+        unfinished.mark(directory, targets)
         try:
             staged = _stage(cluster, chosen, targets, operation)
             timeline = manifest.point.timeline
@@ -146,7 +149,9 @@ def elsewhere(
             for each in targets.values():
                 if each.data_file.parent.exists():
                     shutil.rmtree(each.data_file.parent)
+            unfinished.unmark(directory)
             raise
+        unfinished.unmark(directory)
         last_tids = _last_tids(targets)
         return _report(chosen, new, staged.sizes, staged.cut, None, last_tids)
 

@@ -1,0 +1,390 @@
+"""SIGKILL before every step of every verb that changes something on disk.
+
+What is left is what the next run recognises, and mends or goes on with.
+"""
+
+import contextlib
+import dataclasses
+import io
+import shutil
+import time
+
+import pytest
+from original_site import status_files, write_configuration
+from small_cluster import SmallCluster
+from steps import killed_at, recorded
+from torn_files import TornFiles
+from ZODB.scripts import repozo as stock_repozo
+
+from tidstorage import barrier, tidlog
+from tidstorage.backup import layout, sets
+from tidstorage.backup.directory import note_path
+from tidstorage.backup.perform import back_up
+from tidstorage.engines import filestorage
+from tidstorage.original import backup as original_backup
+from tidstorage.original import cleanup, configuration, recover
+from tidstorage.original import site as sites
+from tidstorage.original.repozo import Repozo
+from tidstorage.restore import crashed_files, perform, swap
+from tidstorage.restore.crashed_files import Request as CrashedRequest
+from tidstorage.restore.plan import Request
+
+pytestmark = pytest.mark.integration
+
+
+class Scene:
+    """A folder that every run finds as it was at first, at the same path."""
+
+    def __init__(self, folder):
+        self.folder = folder / "scene"
+        self.folder.mkdir()
+        self._kept = folder / "kept"
+
+    def keep(self):
+        """From now on `again` brings this state back."""
+        shutil.rmtree(self._kept, ignore_errors=True)
+        shutil.copytree(self.folder, self._kept, symlinks=True)
+
+    def again(self):
+        shutil.rmtree(self.folder)
+        shutil.copytree(self._kept, self.folder, symlinks=True)
+
+    def kill_at_each_step(self, verb, check, known=()):
+        """Kill it at each of its steps, each time from the beginning; their names.
+
+        Not at those that were killed at in another run: ``known``.
+        """
+        steps = [step for step in recorded(verb) if step.name not in known]
+        for step in steps:
+            self.again()
+            assert killed_at(step, verb), step
+            try:
+                check()
+            except BaseException as error:
+                error.add_note(f"killed before {step}")
+                raise
+        return {step.name for step in steps}
+
+
+def has(names, place, event):
+    """Whether a step was met: else the recording has become blind."""
+    return any(place in name and name.endswith(f": {event}") for name in names)
+
+
+@pytest.fixture
+def scene(tmp_path):
+    return Scene(tmp_path)
+
+
+class Site:
+    """A cluster of two storages, one with blobs; no server runs."""
+
+    def __init__(self, scene, monkeypatch):
+        folder = scene.folder
+        self.files = TornFiles(folder / "files", "a b", blobs="a")
+        whole = SmallCluster(folder / "cluster").cluster(jobs=1)
+        storage = whole.storages[0]
+        self.cluster = dataclasses.replace(
+            whole,
+            zeos=(),
+            storages=tuple(
+                dataclasses.replace(
+                    storage,
+                    id=each,
+                    mount_point=f"/{each}",
+                    data_file=path,
+                    blob_directory=self.files.blobs.get(each),
+                )
+                for each, path in self.files.paths.items()
+            ),
+        )
+        monkeypatch.setattr(perform, "running_parts", lambda _cluster: [])
+        monkeypatch.setattr(barrier, "storages_of", lambda _cluster: ())
+        monkeypatch.setattr(barrier, "take", lambda _storages: self.last_tids())
+
+    def last_tids(self):
+        return {
+            each: filestorage.last_tid(path) for each, path in self.files.paths.items()
+        }
+
+    def contents(self):
+        found = {path: path.read_bytes() for path in self.files.paths.values()}
+        for path in self.files.blobs["a"].rglob("*.blob"):
+            found[path] = path.read_bytes()
+        return found
+
+    def commit(self, *groups):
+        self.files._open()
+        for group in groups:
+            self.files.commit(group)
+        self.files.close()
+
+    def excess(self):
+        """Files of the backup directory that no set needs, and sets without any."""
+        directory = self.cluster.backup.directory
+        named = {
+            directory / each.path
+            for found in sets.every(directory)
+            for each in found.manifest.files()
+        }
+        for storage in self.cluster.storages:
+            folder = layout.repository(directory, storage.id)
+            for path in folder.iterdir():
+                data = path.suffix in (".fs", ".fsz", ".deltafs", ".deltafsz", ".tmp")
+                if data and path not in named:
+                    yield path
+        for folder in layout.sets(directory).iterdir():
+            if (
+                not (folder / "manifest.json").exists()
+                or (folder / layout.BEGUN).exists()
+            ):
+                yield folder
+
+
+@pytest.fixture
+def site(scene, monkeypatch):
+    made = Site(scene, monkeypatch)
+    made.files.close()
+    made.commit("a b", "a", "b")
+    return made
+
+
+def restored(site, folder):
+    """{path below: bytes} of a restore elsewhere."""
+    perform.elsewhere(site.cluster, Request(), folder)
+    found = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.suffix == ".blob" or path.name == "Data.fs"
+    }
+    shutil.rmtree(folder)
+    return found
+
+
+def test_backup(scene, site, tmp_path):
+    """An increment, then what else is done for full copies and for the first set."""
+    cluster = site.cluster
+    former = back_up(cluster).id
+    site.commit("a b", "a")
+    blobs = {path.name for path in site.contents() if path.suffix == ".blob"}
+    wanted = {
+        f"{each}/Data.fs": path.read_bytes() for each, path in site.files.paths.items()
+    }
+
+    def check():
+        # Whatever a killed run has left, no set is offered that is not whole.
+        before = sets.every(cluster.backup.directory)
+        assert former in {None, *(each.manifest.id for each in before)}
+        made = back_up(cluster)
+        newest = sets.every(cluster.backup.directory)[0]
+        assert newest.manifest.id == made.id and newest.is_whole
+        assert not [*site.excess()]
+        found = restored(site, tmp_path / "out")
+        assert {k: v for k, v in found.items() if k in wanted} == wanted
+        assert {k.rpartition("/")[2] for k in found if ".blob" in k} == blobs
+
+    scene.keep()
+    names = scene.kill_at_each_step(lambda: back_up(cluster), check)
+    # Nothing of one repository can be built on.
+    scene.again()
+    for path in layout.repository(cluster.backup.directory, "a").iterdir():
+        path.unlink()
+    scene.keep()
+    names |= scene.kill_at_each_step(lambda: back_up(cluster), check, names)
+    scene.again()
+    shutil.rmtree(cluster.backup.directory)
+    note_path(cluster).unlink()
+    scene.keep()
+    former = None
+    names |= scene.kill_at_each_step(lambda: back_up(cluster), check, names)
+    for place, event in (
+        ("backup.prepare.prepare", "os.rename"),
+        ("manifest.write", "os.fsync"),
+        ("manifest.write", "os.rename"),
+        ("backup.blobs.", "os.fsync"),
+        ("point.write_beside", "os.rename"),
+        ("backup.directory._write", "os.rename"),
+    ):
+        assert has(names, place, event), (place, event, sorted(names))
+
+
+def test_restore(scene, site):
+    cluster = site.cluster
+    back_up(cluster)
+    wanted = site.contents()
+    site.commit("a b", "b")
+    for path in site.files.blobs["a"].rglob("*.blob"):
+        path.chmod(0o600)
+    scene.keep()
+
+    def check():
+        report = perform.in_place(cluster, Request())
+        if not report.resumed:
+            assert report.set_id
+        assert site.contents() == wanted
+        names = [each.name for each in site.files.paths["a"].parent.iterdir()]
+        assert not [each for each in names if ".restoring" in each]
+        assert not swap.interrupted(cluster)
+        # Whatever was there is kept, once.
+        assert len([each for each in names if each.startswith("a.fs.before")]) <= 3
+
+    names = scene.kill_at_each_step(lambda: perform.in_place(cluster, Request()), check)
+    for place, event in (
+        ("restore.swap.write", "os.fsync"),
+        ("restore.swap.write", "os.rename"),
+        ("restore.swap._rename", "os.rename"),
+        ("point.write_beside", "os.rename"),
+    ):
+        assert has(names, place, event), (place, event, sorted(names))
+
+
+def test_restore_elsewhere(scene, site):
+    cluster = site.cluster
+    back_up(cluster)
+    wanted = {each: path.read_bytes() for each, path in site.files.paths.items()}
+    scene.keep()
+    out = scene.folder / "out"
+
+    def check():
+        # Once the mark is gone all is done, and a second run would refuse.
+        if not out.exists() or {each.name for each in out.iterdir()} != {*wanted}:
+            perform.elsewhere(cluster, Request(), out)
+        assert {each.name for each in out.iterdir()} == {*wanted}
+        for each, data in wanted.items():
+            assert (out / each / "Data.fs").read_bytes() == data
+
+    names = scene.kill_at_each_step(
+        lambda: perform.elsewhere(cluster, Request(), out), check
+    )
+    assert has(names, "restore.swap._rename", "os.rename")
+
+
+def test_cut_of_crashed_files(scene, site):
+    site.files._open()
+    whole = site.last_tids()
+    site.files.commit("a", meant="a b")
+    site.files.commit("a")
+    site.files.close()
+    blobs = {path.name for path in site.contents() if path.suffix == ".blob"}
+    scene.keep()
+    request = CrashedRequest(
+        site.files.paths,
+        {},
+        frozenset(),
+        cluster=site.cluster,
+        blob_directories=site.files.blobs,
+    )
+
+    def check():
+        crashed_files.restore(request)
+        assert site.last_tids() == whole
+        folder = site.files.paths["a"].parent
+        assert {path.name for path in folder.rglob("*.blob")} == blobs
+        names = [each.name for each in folder.iterdir()]
+        assert not [each for each in names if each.endswith((".cut-plan", ".copying"))]
+
+    names = scene.kill_at_each_step(lambda: crashed_files.restore(request), check)
+    for place, event in (
+        ("in_place.write", "os.rename"),
+        ("copying.save_range", "os.rename"),
+        ("truncation.cut_off", "os.truncate"),
+        ("truncation.cut_off", "os.fsync"),
+        ("in_place.finish", "os.remove"),
+    ):
+        assert has(names, place, event), (place, event, sorted(names))
+
+
+class RepozoInProcess(Repozo):
+    """Stock repozo, in this process: what it does are steps too."""
+
+    def _run(self, arguments, _descriptors):
+        with contextlib.redirect_stderr(io.StringIO()):
+            stock_repozo.main(arguments)
+
+
+class TestOriginal:
+    """The original's command lines."""
+
+    @pytest.fixture
+    def files(self, scene):
+        made = TornFiles(scene.folder / "files", "a b")
+        made.commit("a b")
+        yield made
+        made.close()
+
+    @pytest.fixture
+    def found(self, scene, files):
+        path = scene.folder / "tidstorage.py"
+        addresses = dict.fromkeys(files.paths, ("127.0.0.1", 8100))
+        self.ids = write_configuration(path, files.paths, addresses)
+        return sites.site(configuration.load(path))
+
+    def publish(self, files, found):
+        log = tidlog.Writer(found.status_file)
+        vector = {self.ids[each]: last for each, last in files.vector().items()}
+        log.write(vector, time.time())
+        log.close()
+
+    def contents(self, files):
+        return {each: path.read_bytes() for each, path in files.paths.items()}
+
+    def test_backup(self, scene, files, found):
+        self.publish(files, found)
+        original_backup.back_up(found, RepozoInProcess())
+        files.commit("a b")
+        self.publish(files, found)
+        files.close()
+        wanted = self.contents(files)
+        scene.keep()
+
+        def check():
+            original_backup.back_up(found, RepozoInProcess())
+            recover.recover(found, RepozoInProcess(), status_files(scene.folder)[-1])
+            assert self.contents(files) == wanted
+
+        names = scene.kill_at_each_step(
+            lambda: original_backup.back_up(found, RepozoInProcess(options=("-Q",))),
+            check,
+        )
+        assert has(names, "site.note_success", "os.fsync")
+        assert has(names, "backup._keep_status_file", "os.rename")
+
+    def test_recover(self, scene, files, found):
+        self.publish(files, found)
+        wanted = self.contents(files)
+        original_backup.back_up(found, RepozoInProcess())
+        files.commit("a b")
+        files.close()
+        scene.keep()
+        log = status_files(scene.folder)[-1]
+
+        def check():
+            recover.recover(found, RepozoInProcess(), log)
+            assert self.contents(files) == wanted
+            assert not found.swap_journal.exists()
+            assert not [*(scene.folder / "files").glob("*.restoring*")]
+
+        names = scene.kill_at_each_step(
+            lambda: recover.recover(found, RepozoInProcess(), log), check
+        )
+        assert has(names, "restore.swap._rename", "os.rename")
+
+    def test_cleanup(self, scene, files, found):
+        for _ in range(3):
+            files.commit("a b")
+            self.publish(files, found)
+            original_backup.back_up(found, RepozoInProcess(options=("-F",)))
+        files.close()
+        wanted = self.contents(files)
+        scene.keep()
+
+        def check():
+            cleanup.clean_up(found, dry_run=False)
+            assert not cleanup.clean_up(found, dry_run=False).files
+            recover.recover(found, RepozoInProcess(), status_files(scene.folder)[-1])
+            assert self.contents(files) == wanted
+
+        names = scene.kill_at_each_step(
+            lambda: cleanup.clean_up(found, dry_run=False), check
+        )
+        assert has(names, "cleanup.clean_up", "os.remove")
