@@ -18,6 +18,7 @@ class Operator:
     """Runs ``bin/cluster``, and remembers what it asked for.
 
     asked: commits that were to be accepted, or undone.  rebased: whether all was.
+    undone: commits that are said to be.
     """
 
     _numbers = itertools.count(1)
@@ -29,6 +30,7 @@ class Operator:
         self.faults: list[str] = []
         self.asked: set[str] = set()
         self.rebased = False
+        self.undone: set[str] = set()
         #: Of the journal: what stands before may be of files that were replaced.
         self._length = len(published.journal(site))
         self._tried: set[str] = set()
@@ -53,7 +55,10 @@ class Operator:
             return None
         self.asked.add(commit)
         self._tried.add(commit)
-        return self._run("undos", "damage", "--undo", commit, killed=killed)
+        status = self._run("undos", "damage", "--undo", commit, killed=killed)
+        if status == 0:
+            self.undone.add(commit)
+        return status
 
     def rebase(self, killed: float = 0) -> int | None:
         self.rebased = True

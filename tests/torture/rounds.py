@@ -134,6 +134,7 @@ class Round:
         verdict.vectors("TID log", judge.read_tid_log(log, logged[1] if same else 0))
         verdict.vectors("barrier", events.barriers)
         verdict.outcomes(_told(site) - told)
+        verdict.undos(operator.undone)
         for each in (*events.files.copies, copy):
             verdict.copy(each)
         verdict.crash()

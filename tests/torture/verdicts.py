@@ -104,6 +104,17 @@ class Verdict:
             if outcome not in ("committed", "unknown") and key in there:
                 self.report.violate("client", [f"{key} was {outcome}, and is there"])
 
+    def undos(self, commits: Set[str]) -> None:
+        """What is said to be undone is so, wherever it was."""
+        keys = self.history.commits()
+        for key in (keys[each] for each in commits & keys.keys()):
+            left = [
+                storage
+                for storage, held in self.history.records.items()
+                if key in held and (storage, key) not in self.history.undone
+            ]
+            self.report.violate("undo", [f"{key} is left on {each}" for each in left])
+
     # Cuts of copies, and of what is left
 
     def copy(self, copy: Path) -> None:
