@@ -4,13 +4,18 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
+import subprocess
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
 import records
+import ZODB
 from dying import in_child
-from real import ZeoServer, wait_until
+from persistent.mapping import PersistentMapping
+from real import PATIENCE, ZeoServer, wait_until, zeo_server
 from small_cluster import small_cluster
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
@@ -323,6 +328,45 @@ def test_the_server_is_killed_amid_a_pack(small, packable, monkeypatch):
     assert packed.first.kind == packed.last.kind == "full"
     assert any(f"removing {catalog.data_file}.pack" in each for each in told)
     assert unfinished.leftover(catalog) is None
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 8 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(mount, check=False).returncode:
+        pytest.skip("a file system can only be mounted by root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_the_disk_is_full_amid_a_pack(cluster, small_disk):
+    """As where something else has taken the room that was there before."""
+    with zeo_server(small_disk, ["catalog"]) as lone:
+        client = ClientStorage(lone.address, storage="catalog", wait_timeout=PATIENCE)
+        database = ZODB.DB(client)
+        for number in range(3):
+            with database.transaction() as connection:
+                root = connection.root()
+                root["number"] = number
+                if not number:
+                    root["large"] = PersistentMapping(data=os.urandom(1_200_000))
+        database.close()
+        free = shutil.disk_usage(small_disk).free
+        (small_disk / "filler").write_bytes(bytes(free - 500_000))
+        storage = dataclasses.replace(
+            cluster.storage("catalog"), zeo="zeo", data_file=lone.data_file("catalog")
+        )
+        zeo = dataclasses.replace(cluster.zeos[0], name="zeo", address=lone.address)
+        cluster = dataclasses.replace(cluster, zeos=(zeo,), storages=(storage,))
+        content = storage.data_file.read_bytes()
+        with pytest.raises(NoSpace, match="had no room to pack catalog"):
+            server.pack(cluster, storage, time.time(), lambda _count: None)
+        assert storage.data_file.read_bytes() == content
+        assert unfinished.leftover(storage) is None
+        assert not server.is_packing(cluster, storage)
 
 
 def test_a_server_that_died_between_two_renames_does_not_begin_empty(cluster, tmp_path):
