@@ -12,15 +12,16 @@ import records
 from dying import DIED, die_at_change, in_child
 from sets_over_time import sets_over_time
 
-from tidstorage import child, lock, manifest
+from tidstorage import child, lock, manifest, runs
 from tidstorage.backup import blobs, layout, sets, verified
 from tidstorage.backup.verified import Fault, Outcome
 from tidstorage.cluster import Retention
 from tidstorage.commands import prune as verb
-from tidstorage.errors import Locked, NotCoherent
+from tidstorage.errors import InterruptedRestore, Locked, NotCoherent
 from tidstorage.prune import perform
 from tidstorage.prune.perform import prune
 from tidstorage.restore import perform as restore
+from tidstorage.restore import swap
 from tidstorage.restore.plan import Request
 
 pytestmark = pytest.mark.integration
@@ -199,6 +200,17 @@ def test_what_no_set_ever_named_is_left_alone(cluster):
 def test_one_at_a_time(cluster):
     with lock.hold(cluster, "backup"), pytest.raises(Locked, match="backup"):
         prune(cluster, ONE)
+
+
+def test_what_an_interrupted_restore_may_need_stays(cluster):
+    journal = swap.journal(cluster)
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    journal.write_text("{}")
+    before = files_in(cluster)
+    with pytest.raises(InterruptedRestore):
+        prune(cluster, ONE)
+    assert files_in(cluster) == before
+    assert runs.read(cluster, "prune").last.status == InterruptedRestore.exit_status
 
 
 def test_killed_at_any_change_the_next_run_ends_it(over_time, tmp_path):

@@ -21,6 +21,7 @@ from tidstorage.errors import EngineFailed, NotCoherent
 from tidstorage.manifest import Manifest
 from tidstorage.prune.freeing import Freed, freed
 from tidstorage.prune.retention import Candidate, choose
+from tidstorage.restore import unfinished
 
 #: What a manifest is renamed to when its set goes.
 ASIDE = "pruned.json"
@@ -49,7 +50,8 @@ def prune(
 
     retention: other than the cluster's; ``Retention(keep_full=2)`` keeps two full
     sets and all since.  Days are those of the cluster's time zone.  NotCoherent where
-    a broken manifest may need anything; Locked, BackupDirectoryLost, EngineFailed.
+    a broken manifest may need anything; InterruptedRestore, Locked, EngineFailed,
+    BackupDirectoryLost.
     """
     directory = backup_directory.known(cluster)
     retention = retention or cluster.retention
@@ -57,6 +59,8 @@ def prune(
     if dry_run:
         return _prune(directory, retention, zone, dry_run=True)
     with lock.hold(cluster, "prune"), runs.recorded(cluster, "prune"):
+        # Its end may need files of a set that nobody else wants.
+        unfinished.refuse(cluster)
         try:
             return _prune(directory, retention, zone, dry_run=False)
         except OSError as error:
