@@ -1,6 +1,7 @@
 """Who stamps, and who wrote without: named by the daemon and by ``status``."""
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -132,6 +133,17 @@ def test_a_restart_forgets_neither_who_stamps_nor_what_was_unstamped(site, how):
     counted_before = counted(site)
     run(site, UNSTAMPED)
     wait_until(lambda: counted(site) == counted_before + 2, "it goes on counting")
+
+
+def test_a_journal_that_is_moved_away_is_told_anew(site):
+    run(site, STAMPING, site.daemon.port, "web-1")
+    wait_until(lambda: covered(site)["stamping"], "it is heard")
+    wait_until(lambda: journaled(site)[-1]["stamping"], "the journal")
+    site.daemon.journal.rename(site.daemon.journal.with_name("moved"))
+    site.daemon.signal(signal.SIGHUP)
+    wait_until(site.daemon.journal.exists, "a new one")
+    found = wait_until(lambda: journaled(site), "what was known")[0]
+    assert [each["name"] for each in found["stamping"]] == ["web-1"]
 
 
 def test_what_a_restart_reads_again_counts_once(site):

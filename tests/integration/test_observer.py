@@ -1,5 +1,7 @@
 """The daemon observes real storages, whatever their servers go through."""
 
+import asyncio
+import contextlib
 import json
 import signal
 import subprocess
@@ -11,11 +13,15 @@ from pathlib import Path
 import pytest
 import ZEO
 from daemons import running_daemon
-from real import wait_until, zeo_server
+from real import PATIENCE, wait_until, zeo_server
 from sites import TESTS, Committer, Site
 from ZODB.Connection import TransactionMetaData
 
 from tidstorage import journal, protocol, tid, tidlog
+from tidstorage.daemon import configuration, observation
+from tidstorage.daemon.coverage import Coverage
+from tidstorage.daemon.observation import Observation
+from tidstorage.daemon.resuming import Former
 from tidstorage.engines.filestorage import last_tid
 from tidstorage.point import Point, now, write_beside
 from tidstorage.protocol import Hello
@@ -89,6 +95,44 @@ def test_points_past_an_unstamped_writer_are_unverified(site):
         lambda: [p for p in site.points() if p.vector == ends], "the journal has it"
     )[-1:]
     assert not point.verified
+
+
+def test_a_barrier_makes_points_verified_again(site, monkeypatch):
+    """In this process, where the next barrier does not take five minutes."""
+    points = []
+    settings = configuration.load(site.configuration)
+    watched = Observation(
+        settings, Former(), points.append, lambda entry: None, Coverage(())
+    )
+
+    async def until(condition, what):
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                assert not running.done(), f"ended before {what}"
+                await asyncio.sleep(0.02)
+
+    async def work():
+        await until(lambda: points, "the bootstrap")
+        await asyncio.to_thread(unstamped, site, 3)
+        ends = site.ends()
+        await until(lambda: points[-1].vector == ends, "the point covers all")
+        assert not points[-1].verified
+        monkeypatch.setattr(observation, "_VERIFY_PERIOD", 0.0)
+        await until(lambda: points[-1].verified, "it is verified")
+        assert points[-1].vector == ends
+
+    async def run():
+        nonlocal running
+        running = asyncio.create_task(watched.run())
+        try:
+            await work()
+        finally:
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+
+    running = None
+    asyncio.run(run())
 
 
 def test_load_from_several_processes_with_servers_killed(site):
