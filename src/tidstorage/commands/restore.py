@@ -1,6 +1,7 @@
 """``bin/cluster restore``: put the storages and blobs of one set back."""
 
 import argparse
+import datetime
 import functools
 import re
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from tidstorage.restore import perform, swap
 from tidstorage.restore.goal import Goal
 from tidstorage.restore.perform import Report
 from tidstorage.restore.plan import LATEST, Policy, Request
+from tidstorage.restore.rehearsal import Effort
 from tidstorage.stopping import Tell
 
 _POINT_ID = re.compile(r"\d+-\d{8}T\d{6}\.\d{6}Z")
@@ -59,6 +61,11 @@ def add_request(parser: argparse.ArgumentParser) -> None:
     )
     where.add_argument(
         "--into", metavar="DIR", type=Path, help="restore into this empty folder"
+    )
+    parser.add_argument(
+        "--copy",
+        action="store_true",
+        help="put all files together anew, also where cutting the present ones does",
     )
     parser.add_argument(
         "--storage",
@@ -119,6 +126,7 @@ def request(options: argparse.Namespace) -> Request:
         **moment(options),
         policy=policy,
         storages=frozenset(options.storages) if options.storages else None,
+        reuse=not options.copy,
     )
 
 
@@ -245,10 +253,39 @@ def describe(
     if rows:
         console.print_table(("storage", "bytes in the set", "cut off"), rows)
     describe_state(report)
+    if report.effort is not None:
+        _describe_effort(report, report.effort)
+    elif report.reused:
+        console.print_line(
+            f"cut where they lie, since they began with what the set holds:"
+            f" {', '.join(sorted(report.reused))}; what was cut off is kept as"
+            f" *{report.dropped}"
+        )
     if into is not None:
         console.print_line(f"in {into}")
     if report.kept:
         console.print_line(f"the old files are kept as *{report.kept}")
+
+
+def _describe_effort(report: Report, effort: Effort) -> None:
+    """What a restore would read, write and take."""
+    if report.reused:
+        console.print_line(
+            f"only to be cut, if they hold what the set holds:"
+            f" {', '.join(sorted(report.reused))}"
+        )
+    for room in effort.rooms:
+        console.print_line(
+            f"{room.needed:,} bytes to write below {room.folder},"
+            f" {room.free:,} are free"
+        )
+    if effort.seconds is None:
+        console.print_line("how long it takes: nothing was measured here yet")
+    else:
+        length = span(datetime.timedelta(seconds=effort.seconds))
+        console.print_line(
+            f"how long it takes: about {length}, estimated from what was measured last"
+        )
 
 
 def describe_state(report: Report) -> None:
@@ -317,6 +354,18 @@ def as_json(report: Report) -> dict[str, Any]:
         },
         "old_files": report.kept,
         "resumed": report.resumed,
+        "reused": sorted(report.reused),
+        "dropped": report.dropped,
+        "effort": report.effort
+        and {
+            "rooms": [
+                {"folder": str(each.folder), "needed": each.needed, "free": each.free}
+                for each in report.effort.rooms
+            ],
+            "copied": report.effort.copied,
+            "compared": report.effort.compared,
+            "estimated_seconds": report.effort.seconds,
+        },
         "renamed": dict(report.renamed),
         "as_of": report.as_of and report.as_of.isoformat(),
         **_goal_as_json(report),

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from ZODB.FileStorage import FileStorage
 
@@ -24,20 +25,19 @@ def check(
     cluster: Cluster,
     manifest: Manifest,
     policy: Policy,
-    targets: Mapping[str, Target],
+    files: Mapping[str, Path],
     cut: Cut,
     ends: Vector,
 ) -> None:
-    """NotCoherent where ZODB cannot open a file, or the files do not fit together.
+    """NotCoherent where the files do not fit together, up to the cut.
 
-    ends: as `cutting.cut` gives them.
+    files: {storage id: its file}, cut or still to be cut.  ends: as
+    `cutting.ends_before` gives them.
     """
-    for storage, target in targets.items():
-        refuse_unsound(storage, target)
-    if not _is_blind(cut, targets):
+    if not _is_blind(cut, files):
         # What a process saw of an unfinished vote was between the two.
-        until = {each: max(cut.vector[each], ends.get(each, 0)) for each in targets}
-        _refuse_incoherence(cluster, manifest, policy, targets, cut, until)
+        until = {each: max(cut.vector[each], ends.get(each, 0)) for each in files}
+        _refuse_incoherence(cluster, manifest, policy, files, cut, until)
 
 
 def refuse_unsound(storage: str, target: Target) -> None:
@@ -78,11 +78,11 @@ def _flush(target: Target) -> None:
         os.close(descriptor)
 
 
-def _is_blind(cut: Cut, targets: Mapping[str, Target]) -> bool:
+def _is_blind(cut: Cut, files: Mapping[str, Path]) -> bool:
     """Whether a pack has removed what the judgement would need."""
     return any(
-        filestorage.packed_above(target.staged_data_file, cut.floor.get(storage, 0))
-        for storage, target in targets.items()
+        filestorage.packed_above(path, cut.floor.get(storage, 0))
+        for storage, path in files.items()
     )
 
 
@@ -90,20 +90,20 @@ def _refuse_incoherence(
     cluster: Cluster,
     manifest: Manifest,
     policy: Policy,
-    targets: Mapping[str, Target],
+    files: Mapping[str, Path],
     cut: Cut,
     until: Vector,
 ) -> None:
     """The coherent cut of the staged files has to be the files themselves."""
-    floor = {each: last for each, last in cut.floor.items() if each in targets}
+    floor = {each: last for each, last in cut.floor.items() if each in files}
     held_records = {
         storage: records_up_to(
-            target.staged_data_file,
+            path,
             floor.get(storage, 0),
             until[storage],
             cluster.aliases,
         )
-        for storage, target in targets.items()
+        for storage, path in files.items()
     }
     records = accepting(held_records, cut.accepted)
     # The set's own damage was proven when it was made, by barrier or by stamps;

@@ -9,7 +9,7 @@ from tidstorage import tid
 from tidstorage.cluster import Cluster
 from tidstorage.cut import CutResult, Record, coherent_cut
 from tidstorage.engines import filestorage
-from tidstorage.engines.filestorage import RecordPosition, lock
+from tidstorage.engines.filestorage import DataFile, RecordPosition, lock
 from tidstorage.errors import Damaged, NotCoherent, NotReachable
 from tidstorage.local_time import in_both, local, span
 from tidstorage.manifest import Loss, Manifest
@@ -224,15 +224,15 @@ def _kept(
     return len(kept), max(map(tid.to_time, kept.values()), default=None)
 
 
-def cut(targets: Mapping[str, Target], vector: Vector) -> dict[str, int]:
-    """Cut each staged file behind the last transaction to keep.
+def ends_before(files: Mapping[str, Path], vector: Vector) -> dict[str, int]:
+    """Up to which TID there is nothing behind what is to be kept of each file.
 
-    {storage id: TID}: up to it there was nothing behind what is kept; 0 where
-    nothing is dropped.  What a process saw of an unfinished vote was between.
+    0 where nothing is dropped.  What a process saw of an unfinished vote was
+    between.  NotCoherent where a file cannot be cut there.
     """
     ends = {}
-    for storage, target in targets.items():
-        last, path = vector[storage], target.staged_data_file
+    for storage, path in files.items():
+        last = vector[storage]
         if filestorage.packed_above(path, last):
             raise NotCoherent(
                 f"storage {storage} was packed above the point: what it was there"
@@ -241,6 +241,22 @@ def cut(targets: Mapping[str, Target], vector: Vector) -> dict[str, int]:
             )
         first_dropped = next(filestorage.read_records(path, last), None)
         ends[storage] = first_dropped.tid - 1 if first_dropped else 0
-        filestorage.truncate(path, last)
-        lock.path_of(path).unlink(missing_ok=True)
     return ends
+
+
+def last_kept(path: Path, last: int) -> int:
+    """The TID of the last transaction of a file at or below ``last``, or 0.
+
+    Which may be below: a server that was killed amid a vote reports its TID.
+    """
+    with DataFile(path) as data_file:
+        found = next(data_file.backward(data_file.boundary_after(last)), None)
+    return found.tid if found else 0
+
+
+def cut(targets: Mapping[str, Target], vector: Vector) -> None:
+    """Cut each staged file behind the last transaction to keep."""
+    for storage, target in targets.items():
+        path = target.staged_data_file
+        filestorage.truncate(path, vector[storage])
+        lock.path_of(path).unlink(missing_ok=True)

@@ -4,15 +4,14 @@ import contextlib
 import datetime
 import errno
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tidstorage import durable, lock, parallel, point, progress
+from tidstorage import durable, lock, parallel, point, progress, space
 from tidstorage.backup import layout
 from tidstorage.cluster import Cluster
 from tidstorage.engines import filestorage
-from tidstorage.engines.filestorage import floors
 from tidstorage.engines.filestorage import in_place as cut_plan
 from tidstorage.engines.filestorage import lock as file_lock
 from tidstorage.errors import (
@@ -31,6 +30,8 @@ from tidstorage.restore import (
     check,
     cutting,
     plan,
+    prefix,
+    rates,
     recover,
     rehearsal,
     swap,
@@ -41,6 +42,7 @@ from tidstorage.restore import (
 from tidstorage.restore.cutting import Cut
 from tidstorage.restore.goal import Goal
 from tidstorage.restore.plan import Choice, Request
+from tidstorage.restore.rehearsal import Effort
 from tidstorage.restore.swap import Action, Swap
 from tidstorage.restore.target import Target
 from tidstorage.running import running_parts
@@ -63,7 +65,9 @@ class Report:
     renamed: {id in the set: present id} of storages that had another name then.
     as_of: the moment whose state it is, in UTC; None for a resumed one.  goal: what
     was asked for instead of the set's own point.  cut: None where only the restore
-    itself can find it.
+    itself can find it.  reused: ids of storages whose files were cut where they lie;
+    dropped: what is appended to the names of what was cut off.  effort: in a dry run
+    what it would take; reused are then those that seem to be as they have to be.
     """
 
     set_id: str
@@ -76,6 +80,9 @@ class Report:
     renamed: Mapping[str, str] = field(default_factory=dict)
     goal: Goal | None = None
     cut: Cut | None = None
+    reused: frozenset[str] = frozenset()
+    dropped: str | None = None
+    effort: Effort | None = None
 
 
 def in_place(cluster: Cluster, request: Request, show: Show = show_nothing) -> Report:
@@ -101,12 +108,23 @@ def _in_place(cluster: Cluster, request: Request, operation: Operation) -> Repor
     manifest = chosen.manifest
     targets = _targets(cluster, manifest)
     target.remove_staging(targets.values())
-    staged = _stage(cluster, chosen, targets, operation)
-    new = _of_staged(
-        _new_point(chosen, staged.cut, _next_timeline(cluster, manifest)), targets
+    reused: frozenset[str] = frozenset()
+    if request.reuse:
+        reused = _reusable(cluster, manifest, targets, operation)
+    staged = _stage(cluster, chosen, targets, operation, reused)
+    new = _within(
+        _new_point(chosen, staged.cut, _next_timeline(cluster, manifest)), staged.files
     )
     moment = target.unused_moment(targets.values())
-    actions = [act for each in targets.values() for act in each.actions(moment)]
+    actions = [
+        act
+        for storage, each in targets.items()
+        for act in (
+            each.cutting_actions(moment, staged.cut.vector[storage])
+            if storage in reused
+            else each.actions(moment)
+        )
+    ]
     keeps = any(act.kind == "keep" for act in actions)
     actions += _plan_removals(cluster) + _cache_removals(cluster)
     files = [each.data_file for each in cluster.storages]
@@ -118,7 +136,10 @@ def _in_place(cluster: Cluster, request: Request, operation: Operation) -> Repor
         swap.write(done, journal)
     _finish(done, journal)
     kept = f"{target.KEPT}{moment}" if keeps else None
-    return _report(chosen, new, staged.sizes, staged.cut, kept, _last_tids(targets))
+    last_tids = _last_tids(targets)
+    report = _report(chosen, new, staged.sizes, staged.cut, kept, last_tids)
+    dropped = f"{target.DROPPED}{moment}" if reused else None
+    return replace(report, reused=reused, dropped=dropped)
 
 
 def elsewhere(
@@ -140,7 +161,7 @@ def elsewhere(
         try:
             staged = _stage(cluster, chosen, targets, operation)
             timeline = manifest.point.timeline
-            new = _of_staged(_new_point(chosen, staged.cut, timeline), targets)
+            new = _within(_new_point(chosen, staged.cut, timeline), staged.files)
             actions = [act for each in targets.values() for act in each.actions("")]
             files = [each.data_file for each in targets.values()]
             swap.execute(Swap(manifest.id, actions, new, files))
@@ -164,7 +185,10 @@ def rehearse(cluster: Cluster, request: Request) -> Report:
     chosen = plan.choose(cluster, request)
     targets = _targets(cluster, chosen.manifest)
     timeline = _next_timeline(cluster, chosen.manifest)
-    return _rehearsed(cluster, chosen, targets, timeline)
+    reused: frozenset[str] = frozenset()
+    if request.reuse:
+        reused = frozenset(prefix.possible(chosen.manifest, targets))
+    return _rehearsed(cluster, chosen, targets, timeline, reused)
 
 
 def rehearse_elsewhere(cluster: Cluster, request: Request, directory: Path) -> Report:
@@ -175,9 +199,14 @@ def rehearse_elsewhere(cluster: Cluster, request: Request, directory: Path) -> R
 
 
 def _rehearsed(
-    cluster: Cluster, chosen: Choice, targets: Mapping[str, Target], timeline: int
+    cluster: Cluster,
+    chosen: Choice,
+    targets: Mapping[str, Target],
+    timeline: int,
+    reused: frozenset[str] = frozenset(),
 ) -> Report:
-    recover.refuse_lack_of_space(chosen.manifest, targets)
+    recover.refuse_lack_of_space(chosen.manifest, targets, reused)
+    effort = rehearsal.effort(cluster, chosen.manifest, targets, reused)
     stored = {each: (chosen.manifest.storage(each).size, None) for each in targets}
     found = rehearsal.find_cut(cluster, chosen, targets)
     if found is None:
@@ -187,7 +216,8 @@ def _rehearsed(
         new = _new_point(chosen, Cut(least, least), timeline)
     else:
         new = _new_point(chosen, found, timeline)
-    return _report(chosen, new, stored, found)
+    report = _report(chosen, new, stored, found)
+    return replace(report, reused=reused, effort=effort)
 
 
 def _report(
@@ -274,9 +304,12 @@ def _targets_elsewhere(chosen: Choice, directory: Path) -> dict[str, Target]:
 
 @dataclass(frozen=True, slots=True)
 class _Staged:
-    """sizes: {storage id: (bytes in the set, bytes kept)}."""
+    """sizes: {storage id: (bytes in the set, bytes kept)}.  files: {storage id: the
+    file that becomes, or stays, its Data.fs}; those that are reused still to be cut.
+    """
 
     sizes: Mapping[str, tuple[int, int | None]]
+    files: Mapping[str, Path]
     cut: Cut
 
 
@@ -285,35 +318,99 @@ def _stage(
     chosen: Choice,
     targets: Mapping[str, Target],
     operation: Operation,
+    reused: Collection[str] = (),
 ) -> _Staged:
-    """All phases before the swap."""
-    directory, manifest = cluster.backup.directory, chosen.manifest
+    """All phases before the swap.
 
-    recover.refuse_lack_of_space(manifest, targets)
+    reused: ids of storages whose present files hold what the set holds.
+    """
+    directory, manifest = cluster.backup.directory, chosen.manifest
+    new = {each: where for each, where in targets.items() if each not in reused}
+    recover.refuse_lack_of_space(manifest, targets, reused)
     with _nothing_left_of_a_failure(targets):
-        _stage_data_files(cluster, manifest, targets, operation)
-        files = {storage: each.staged_data_file for storage, each in targets.items()}
+        _stage_data_files(cluster, manifest, new, operation)
+        files = {
+            storage: each.data_file if storage in reused else each.staged_data_file
+            for storage, each in targets.items()
+        }
         found = cutting.find(cluster, chosen, files)
-        ends = cutting.cut(targets, found.vector)
-        check.check(cluster, manifest, chosen.policy, targets, found, ends)
+        ends = cutting.ends_before(files, found.vector)
+        lengths = {
+            storage: filestorage.position_after(path, found.vector[storage])
+            for storage, path in files.items()
+        }
+        _refuse_lack_for_tails({files[each]: lengths[each] for each in reused})
+        cutting.cut(new, found.vector)
+        for storage, where in new.items():
+            check.refuse_unsound(storage, where)
+        check.check(cluster, manifest, chosen.policy, files, found, ends)
         blob_bytes = sum(manifest.storage(each).blob_bytes for each in targets)
         with operation.phase("copy blobs", blob_bytes) as phase:
             for storage, where in targets.items():
                 stored, last = manifest.storage(storage), found.vector[storage]
                 with phase.item(storage):
                     recover.blob_directory(
-                        directory, stored, where, last, phase.advance
+                        directory,
+                        stored,
+                        where,
+                        last,
+                        phase.advance,
+                        storage in reused,
                     )
         return _Staged(
             {
-                storage: (
-                    manifest.storage(storage).size,
-                    where.staged_data_file.stat().st_size,
-                )
-                for storage, where in targets.items()
+                storage: (manifest.storage(storage).size, length)
+                for storage, length in lengths.items()
             },
+            files,
             found,
         )
+
+
+def _refuse_lack_for_tails(lengths: Mapping[Path, int]) -> None:
+    """NoSpace where what is cut off the present files cannot be kept beside them."""
+    space.refuse_lack(
+        {
+            path.with_name(f"{path.name}{target.DROPPED}"): path.stat().st_size - length
+            for path, length in lengths.items()
+        },
+        "what is cut off the files, and kept beside them,",
+        "Make room, or restore elsewhere with --into.",
+    )
+
+
+def _reusable(
+    cluster: Cluster,
+    manifest: Manifest,
+    targets: Mapping[str, Target],
+    operation: Operation,
+) -> frozenset[str]:
+    """Ids of the storages whose present files begin with what the set holds."""
+    directory = cluster.backup.directory
+    possible = prefix.possible(manifest, targets)
+    size = sum(manifest.storage(each).size for each in possible)
+    with operation.phase("compare the present files", size) as phase:
+
+        def compare(storage: str, check: Check) -> bool:
+            def advance(count: int) -> None:
+                check()
+                phase.advance(count)
+
+            stored, path = manifest.storage(storage), targets[storage].data_file
+            with phase.item(storage):
+                return prefix.begins_with(directory, stored, path, advance)
+
+        try:
+            with rates.measured(cluster, "compare", size):
+                good = parallel.run(cluster.backup.jobs, compare, possible)
+        except OSError as error:
+            raise EngineFailed(
+                f"a present file cannot be read: {error}",
+                "Give --copy to put all of them together anew.",
+            ) from error
+    return frozenset(
+        each for each, is_good in zip(possible, good, strict=True) if is_good
+    )
 
 
 def _stage_data_files(
@@ -335,7 +432,8 @@ def _stage_data_files(
             with phase.item(storage):
                 recover.data_file(directory, stored, where, advance)
 
-        parallel.run(cluster.backup.jobs, stage, targets)
+        with rates.measured(cluster, "copy", size):
+            parallel.run(cluster.backup.jobs, stage, targets)
 
 
 @contextlib.contextmanager
@@ -380,9 +478,14 @@ def _new_point(chosen: Choice, found: Cut, timeline: int) -> Point:
     )
 
 
-def _of_staged(new: Point, targets: Mapping[str, Target]) -> Point:
-    staged = {storage: each.staged_data_file for storage, each in targets.items()}
-    return floors.within(new, staged)
+def _within(new: Point, files: Mapping[str, Path]) -> Point:
+    """The point as one to leave beside the files, which may end before it."""
+    last_kept = {
+        storage: cutting.last_kept(files[storage], last)
+        for storage, last in new.vector.items()
+        if storage in files
+    }
+    return replace(new, vector={**new.vector, **last_kept})
 
 
 def _plan_removals(cluster: Cluster) -> list[Action]:

@@ -38,7 +38,9 @@ class Request:
     a time in UTC instead; with a set, that set cut there.  timeline: which one the
     moment is of; None: the one that was lived then.  policy: "strict" leaves out
     half commits and all that follows them, "tolerant" keeps them, "clean" refuses
-    where there are any.  storages: ids of those to restore; None: all.
+    where there are any.  storages: ids of those to restore; None: all.  reuse: cut
+    the present files where they begin with what the set holds, instead of putting
+    them together anew.
     """
 
     set_id: str | None = None
@@ -47,6 +49,7 @@ class Request:
     moment: datetime.datetime | None = None
     timeline: int | None = None
     storages: frozenset[str] | None = None
+    reuse: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -53,31 +54,56 @@ class _Digesting(io.RawIOBase):
         return self._digest.hexdigest()
 
 
-def refuse_lack_of_space(manifest: Manifest, targets: Mapping[str, Target]) -> None:
-    """NoSpace where what is to be staged cannot fit; nothing is written yet.
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a restore writes to one file system, in bytes, and what is free there."""
 
-    What a restore that was killed has left of its staging makes room.
+    folder: Path
+    needed: int
+    free: int
+
+
+def room_needed(
+    manifest: Manifest, targets: Mapping[str, Target], reused: Collection[str] = ()
+) -> list[Room]:
+    """For each file system that something is staged on.
+
+    What a restore that was killed has left of its staging makes room.  reused: ids
+    of storages whose present files, and blobs, are used again.
     """
     needed: dict[int, int] = {}
     where: dict[int, Path] = {}
     for storage_id, target in targets.items():
         storage = manifest.storage(storage_id)
+        is_reused = storage_id in reused
         left = _space_taken(target.staged_data_file)
-        sizes = [(target.data_file, storage.size - storage.holes - left)]
+        size = 0 if is_reused else storage.size - storage.holes - left
+        sizes = [(target.data_file, size)]
         if target.blob_directory is not None and target.staged_blob_directory:
             left = _space_taken(target.staged_blob_directory)
-            sizes.append((target.blob_directory, storage.blob_bytes - left))
+            present = _space_taken(target.blob_directory) if is_reused else 0
+            size = max(storage.blob_bytes - left - present, 0)
+            sizes.append((target.blob_directory, size))
         for path, size in sizes:
             folder = next(each for each in path.parents if each.exists())
             device = folder.stat().st_dev
             needed[device] = needed.get(device, 0) + size
             where[device] = folder
-    for device, size in needed.items():
-        free = shutil.disk_usage(where[device]).free
-        if free < size:
+    return [
+        Room(where[each], size, shutil.disk_usage(where[each]).free)
+        for each, size in needed.items()
+    ]
+
+
+def refuse_lack_of_space(
+    manifest: Manifest, targets: Mapping[str, Target], reused: Collection[str] = ()
+) -> None:
+    """NoSpace where what is to be staged cannot fit; nothing is written yet."""
+    for room in room_needed(manifest, targets, reused):
+        if room.free < room.needed:
             raise NoSpace(
-                f"the file system of {where[device]} has {free:,} bytes free;"
-                f" the restore needs {size:,} beside the present files",
+                f"the file system of {room.folder} has {room.free:,} bytes free;"
+                f" the restore needs {room.needed:,} beside the present files",
                 "Make room, or restore elsewhere with --into.",
             )
 
@@ -145,10 +171,12 @@ def blob_directory(
     target: Target,
     last_tid: int,
     advance: Advance = count_nothing,
+    reuse: bool = False,
 ) -> int:
     """Stage the blobs up to ``last_tid``; how many. NotCoherent if damaged.
 
-    advance: as for `data_file`.
+    advance: as for `data_file`.  reuse: what is there already gets a second name,
+    where it is what was written; blobs never change.
     """
     staged = target.staged_blob_directory
     if staged is None:
@@ -158,7 +186,10 @@ def blob_directory(
     durable.replace_text(staged / ".layout", found.layout)
     wanted = [each for each in found.blobs if each.tid <= last_tid]
     for blob in wanted:
-        _stage_blob(_pool(directory, stored), blob, staged, advance)
+        layout.make_folder((staged / blob.path).parent)
+        present = (target.blob_directory or staged) / blob.path
+        if not (reuse and _link(present, blob, staged / blob.path, advance)):
+            _stage_blob(_pool(directory, stored), blob, staged, advance)
     for folder in {(staged / each.path).parent for each in wanted}:
         durable.sync_folder(folder)
     return len(wanted)
@@ -169,9 +200,25 @@ def _pool(directory: Path, stored: StoredStorage) -> Path:
     return blobs.pool_of_list(directory / (stored.blob_lists or ())[0].path)
 
 
+def _link(present: Path, blob: StoredBlob, staged: Path, advance: Advance) -> bool:
+    """Give a present blob its second name; false where it is not what was written."""
+    try:
+        with present.open("rb") as stream:
+            if os.fstat(stream.fileno()).st_size != blob.size:
+                return False
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        if digest != blob.sha256:
+            return False
+        os.link(present, staged, follow_symlinks=False)
+    except OSError:
+        # Lost, or on a file system without such names: the set has it.
+        return False
+    advance(blob.size)
+    return True
+
+
 def _stage_blob(pool: Path, blob: StoredBlob, staged: Path, advance: Advance) -> None:
     target = staged / blob.path
-    layout.make_folder(target.parent)
     path = blobs.pool_path(pool, blob.sha256)
     try:
         stream = path.open("rb")

@@ -1,16 +1,56 @@
 """What a restore would do, as far as that can be told without doing it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage import damages
 from tidstorage.cluster import Cluster
 from tidstorage.engines import filestorage
 from tidstorage.errors import FileUnreadable
-from tidstorage.restore import cutting
+from tidstorage.manifest import Manifest
+from tidstorage.restore import cutting, rates, recover
 from tidstorage.restore.cutting import Cut
 from tidstorage.restore.plan import Choice
+from tidstorage.restore.recover import Room
 from tidstorage.restore.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What a restore takes.
+
+    rooms: bytes it writes, and bytes free, for each file system.  copied: bytes
+    put together from the set; compared: bytes of present files.  seconds: an
+    estimate from what was measured before; None where nothing was.
+    """
+
+    rooms: Sequence[Room]
+    copied: int
+    compared: int
+    seconds: float | None
+
+
+def effort(
+    cluster: Cluster,
+    manifest: Manifest,
+    targets: Mapping[str, Target],
+    reused: Collection[str],
+) -> Effort:
+    """Of the restore of a set; reused: ids of storages whose files are only cut."""
+    compared = sum(manifest.storage(each).size for each in reused)
+    copied = sum(manifest.storage(each).size for each in targets if each not in reused)
+    for each in targets:
+        blobs = manifest.storage(each).blob_bytes
+        compared, copied = (
+            (compared + blobs, copied) if each in reused else (compared, copied + blobs)
+        )
+    return Effort(
+        recover.room_needed(manifest, targets, reused),
+        copied,
+        compared,
+        rates.estimate(cluster, copied, compared),
+    )
 
 
 def find_cut(

@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from tidstorage import durable, json_file, point
+from tidstorage import durable, json_file, point, tid
 from tidstorage.cluster import Cluster
 from tidstorage.engines.filestorage import lock, ownership
-from tidstorage.errors import NotCoherent
+from tidstorage.engines.filestorage.truncation import truncate_held
+from tidstorage.errors import FileUnreadable, NotCoherent
 from tidstorage.json_file import Shape, StoredPoint
 from tidstorage.point import Point
 
@@ -33,12 +34,14 @@ class Action:
 
     keep: rename ``path`` to ``other``; done where ``other`` exists.  place:
     rename ``path`` to ``other``; done where ``path`` is gone.  remove: delete
-    ``path``, a file or a folder with all in it.
+    ``path``, a file or a folder with all in it.  cut: drop what follows the TID
+    ``last`` in the Data.fs ``path``, and save it as ``other`` before.
     """
 
-    kind: Literal["keep", "place", "remove"]
+    kind: Literal["keep", "place", "remove", "cut"]
     path: str
     other: str = ""
+    last: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,21 @@ class _Stored(Shape):
 def read(path: Path) -> Swap:
     """The swap in a journal; FileUnreadable where it is not one."""
     stored = json_file.read(path, _Stored, "a restore's journal", _BEGIN_ANEW)
+    for each in stored.actions:
+        if each.kind == "cut" and not _is_tid(each.last):
+            raise FileUnreadable(
+                f"{path} is not a restore's journal: {each.last!r} is no TID",
+                _BEGIN_ANEW,
+            )
     return Swap(stored.set, stored.actions, stored.point, stored.data_files)
+
+
+def _is_tid(text: str) -> bool:
+    try:
+        tid.from_text(text)
+    except ValueError:
+        return False
+    return True
 
 
 def execute(swap: Swap) -> None:
@@ -98,13 +115,15 @@ def execute(swap: Swap) -> None:
 
 
 def perform(action: Action) -> None:
-    """Do one action, unless it was done before."""
+    """Do one action, unless it was done before; the files' locks are held."""
     path, other = Path(action.path), Path(action.other)
     if action.kind == "remove":
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+    elif action.kind == "cut":
+        truncate_held(path, tid.from_text(action.last), other)
     elif action.kind == "keep":
         if not os.path.lexists(other):
             _rename(path, other)

@@ -3,11 +3,11 @@
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidstorage import point
+from tidstorage import point, tid
 from tidstorage.cluster import Cluster
 from tidstorage.engines.filestorage import index, lock, ownership
 from tidstorage.errors import EngineFailed, NotPermitted
@@ -15,6 +15,7 @@ from tidstorage.restore.swap import Action
 
 STAGING_SUFFIX = ".restoring"
 KEPT = ".before-restore-"
+DROPPED = ".dropped-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +47,21 @@ class Target:
             shutil.rmtree(blobs)
 
     def has_kept(self, moment: str) -> bool:
-        """Whether old files are kept under that moment already."""
-        return any(_kept(path, moment).exists() for path in self._replaced())
+        """Whether old files, or parts of them, are kept under that moment already."""
+        return self.dropped(moment).exists() or any(
+            _kept(path, moment).exists() for path in self._replaced()
+        )
+
+    def dropped(self, moment: str) -> Path:
+        """Where the tail of the present file is kept that is cut off it."""
+        return self.data_file.with_name(f"{self.data_file.name}{DROPPED}{moment}")
 
     def give_to_owners(self) -> None:
         """Let what is staged belong to whom the present files belong, as they do."""
         staged = self.staged_data_file
         owner = self.data_file if self.data_file.exists() else self.data_file.parent
         ownership.give((staged, index.path_of(staged)), owner)
-        if self.data_file.exists():
+        if self.data_file.exists() and staged.exists():
             shutil.copymode(self.data_file, staged)
         blobs, staged_blobs = self.blob_directory, self.staged_blob_directory
         if blobs and staged_blobs and staged_blobs.exists():
@@ -67,6 +74,20 @@ class Target:
         paths = [self.data_file, self.index]
         return [*paths, self.blob_directory] if self.blob_directory else paths
 
+    def cutting_actions(self, moment: str, last: int) -> Iterator[Action]:
+        """Cut the present file behind the TID ``last``; blobs as `actions`."""
+        dropped = str(self.dropped(moment))
+        yield Action("cut", str(self.data_file), dropped, tid.to_text(last))
+        if self.index != index.path_of(self.data_file):
+            # It reaches beyond the cut: FileStorage makes it anew.
+            yield Action("remove", str(self.index))
+        if self.blob_directory and self.staged_blob_directory:
+            yield from _exchange(
+                [self.blob_directory],
+                [(self.staged_blob_directory, self.blob_directory)],
+                moment,
+            )
+
     def actions(self, moment: str) -> Iterator[Action]:
         """Keep what is there under another name, and put the new in its place."""
         pairs = [(self.staged_data_file, self.data_file)]
@@ -75,13 +96,20 @@ class Target:
         staged_index = index.path_of(self.staged_data_file)
         if self.index.parent == staged_index.parent:
             pairs.append((staged_index, self.index))
-        for path in self._replaced():
-            if path.exists():
-                yield Action("keep", str(path), str(_kept(path, moment)))
-        for staged, path in pairs:
-            if staged.exists():
-                yield Action("place", str(staged), str(path))
+        yield from _exchange(self._replaced(), pairs, moment)
         yield Action("remove", str(staged_index))
+
+
+def _exchange(
+    replaced: Iterable[Path], pairs: Iterable[tuple[Path, Path]], moment: str
+) -> Iterator[Action]:
+    """Keep what is there, then place what is staged: (staged, its place)."""
+    for path in replaced:
+        if path.exists():
+            yield Action("keep", str(path), str(_kept(path, moment)))
+    for staged, path in pairs:
+        if staged.exists():
+            yield Action("place", str(staged), str(path))
 
 
 def _kept(path: Path, moment: str) -> Path:

@@ -25,6 +25,7 @@ from tidstorage.restore.target import Target
 from tidstorage.verify.budget import Budget, OutOfTime
 
 _STATE = "verify.json"
+MAKE_ROOM = "Make room, or name another place with scratch in [verify]."
 _FOLDER = re.compile(r"verify-(\d{8}T\d{6}Z)")
 
 
@@ -131,8 +132,12 @@ def stage(
         # Half commits that the set names are in it: what is there is looked at.
         policy: Policy = "tolerant" if made.point.damage else "clean"
         cut = cutting.of_set(made, policy)
-        ends = cutting.cut(targets, cut.vector)
-        check.check(cluster, made, policy, targets, cut, ends)
+        files = {each: target.staged_data_file for each, target in targets.items()}
+        ends = cutting.ends_before(files, cut.vector)
+        cutting.cut(targets, cut.vector)
+        for each, target in targets.items():
+            check.refuse_unsound(each, target)
+        check.check(cluster, made, policy, files, cut, ends)
         state = state.model_copy(update={"is_cut": True})
         write_state(folder, state)
     return state
@@ -148,12 +153,13 @@ def _flush(path: Path) -> None:
 
 def _refuse_lack_of_space(folder: Path, made: Manifest, state: State) -> None:
     """NoSpace where the storages that are not staged yet cannot fit."""
-    needed = sum(each.size for each in made.storages if each.id not in state.staged)
+    left = [each for each in made.storages if each.id not in state.staged]
+    needed = sum(each.size - each.holes for each in left)
     place = next(each for each in (folder, *folder.parents) if each.exists())
     free = shutil.disk_usage(place).free
     if free < needed:
         raise NoSpace(
             f"the file system of {place} has {free:,} bytes free; to restore set"
             f" {made.id} to scratch takes {needed:,}",
-            "Make room, or name another place with scratch in [verify].",
+            MAKE_ROOM,
         )
