@@ -14,7 +14,9 @@ from original_site import status_files, write_configuration
 from small_cluster import SmallCluster
 from steps import killed_at, recorded
 from torn_files import TornFiles
+from ZODB.FileStorage import FileStorage
 from ZODB.scripts import repozo as stock_repozo
+from ZODB.serialize import referencesf
 
 from tidstorage import barrier, tidlog
 from tidstorage.backup import layout, sets
@@ -25,6 +27,8 @@ from tidstorage.original import backup as original_backup
 from tidstorage.original import cleanup, configuration, recover
 from tidstorage.original import site as sites
 from tidstorage.original.repozo import Repozo
+from tidstorage.packing import perform as packs
+from tidstorage.packing import unfinished as pack_notes
 from tidstorage.restore import crashed_files, perform, swap
 from tidstorage.restore.crashed_files import Request as CrashedRequest
 from tidstorage.restore.plan import Request
@@ -290,6 +294,72 @@ def test_cut_of_crashed_files(scene, site):
         ("truncation.cut_off", "os.truncate"),
         ("truncation.cut_off", "os.fsync"),
         ("in_place.finish", "os.remove"),
+    ):
+        assert has(names, place, event), (place, event, sorted(names))
+
+
+def objects(site):
+    """What the files hold: {storage: {oid: data}}, and the blobs."""
+    found = {}
+    for each, path in site.files.paths.items():
+        storage = FileStorage(str(path), read_only=True)
+        found[each] = {oid: storage.load(oid)[0] for oid in storage._index}
+        storage.close()
+    return found
+
+
+@pytest.fixture
+def packing_in_process(site, monkeypatch):
+    """What a server does is done here: its own steps are killed at, too."""
+
+    def pack(_cluster, storage, seconds, _advance):
+        blobs = storage.blob_directory
+        opened = FileStorage(
+            str(storage.data_file), blob_dir=blobs and str(blobs), pack_gc=False
+        )
+        try:
+            opened.pack(seconds, referencesf)
+        finally:
+            opened.close()
+
+    monkeypatch.setattr(packs.server, "pack", pack)
+    monkeypatch.setattr(packs.server, "is_packing", lambda *_arguments: False)
+    monkeypatch.setattr(pack_notes, "is_packing", lambda *_arguments: False)
+    monkeypatch.setattr(packs.collection, "refuse", lambda *_arguments: None)
+
+
+def test_pack(scene, site, packing_in_process, tmp_path):
+    cluster = site.cluster
+    site.commit("a b", "a b", "a b")
+    wanted = objects(site)
+    known = {step.name for step in recorded(lambda: back_up(cluster))}
+    scene.keep()
+
+    def check():
+        for storage in cluster.storages:
+            # As when its server starts.
+            pack_notes.put_back(storage)
+        assert objects(site) == wanted
+        packed = packs.pack(cluster, 0)
+        assert objects(site) == wanted
+        assert not pack_notes.note_path(cluster).exists()
+        assert not any(map(pack_notes.leftover, cluster.storages))
+        newest = sets.every(cluster.backup.directory)[0]
+        assert newest.is_whole
+        assert newest.manifest.id == (packed.last or packed.first).id
+        # The copies are of the packed files, and do not go on from those before.
+        for each in newest.manifest.storages:
+            last = filestorage.packed_above(site.files.paths[each.id], 0)
+            assert each.packed == last > 0
+        assert restored(site, tmp_path / "out")
+
+    names = scene.kill_at_each_step(lambda: packs.pack(cluster, 0), check, known)
+    for place, event in (
+        ("packing.unfinished.write_note", "os.rename"),
+        ("packing.unfinished.remove_note", "os.remove"),
+        ("packing.perform._pack", "os.rename"),
+        ("packing.perform._pack", "os.remove"),
+        ("packing.perform._flush", "os.fsync"),
     ):
         assert has(names, place, event), (place, event, sorted(names))
 

@@ -313,9 +313,9 @@ def test_the_server_is_killed_amid_a_pack(small, packable, monkeypatch):
         with pytest.raises(Locked, match="is packing catalog already"):
             perform.refuse_the_impossible(other, False)
         small.alpha.kill()
-        thread.join(60)
-        held.close()
+        thread.join(PATIENCE)
     finally:
+        held.close()
         if small.alpha.process is None:
             small.alpha.start()
     assert "was lost while it packed catalog" in str(failed[0])
