@@ -11,6 +11,7 @@ from tidstorage.packing import perform
 from tidstorage.packing.perform import Packed, PlannedStorage
 from tidstorage.point import Point
 
+_MOST_DAYS = 36_500
 HELP = "Remove old history from all storages, with a backup before and after."
 
 
@@ -37,9 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _days(text: str) -> float:
-    days = float(text)
-    if not 0 <= days <= 36_500:
-        raise ValueError(text)
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1
+    if not 0 <= days <= _MOST_DAYS:
+        raise argparse.ArgumentTypeError(
+            f"expected days, from 0 to {_MOST_DAYS:,}, not {text!r}"
+        )
     return days
 
 
