@@ -120,6 +120,31 @@ def test_hup_reopens_logs_and_the_tid_log_starts_with_a_full_line(daemon, tmp_pa
     wait_until(lambda: " d {'a': 2}" in daemon.tid_log.read_text(), "a difference")
 
 
+def test_every_line_is_full_where_the_period_says_so(tmp_path):
+    with running_daemon(tmp_path, "-F", "0") as daemon:
+        peer = bootstrapped(daemon)
+        for number in (1, 2, 3):
+            peer.write("t", a=number, b=1)
+            full = f" f {{'a': {number}, 'b': 1}}\n"
+            wait_until(lambda: full in daemon.tid_log.read_text(), "its line")  # noqa: B023
+
+
+def test_within_the_burst_period_only_the_newest_is_written(tmp_path):
+    with running_daemon(tmp_path, "-b", "3600") as daemon:
+        peer = bootstrapped(daemon)
+        peer.write("t", a=1, b=1)
+        wait_until(daemon.tid_log.read_text, "the first line")
+        for number in (2, 3, 4):
+            peer.write("t", a=number)
+            assert peer.dump() == {"a": number, "b": 1}
+        assert daemon.stop() == 0
+        lines = daemon.tid_log.read_text().splitlines()
+        assert [line.split(" ", 1)[1] for line in lines] == [
+            "f {'a': 1, 'b': 1}",
+            "d {'a': 4}",
+        ]
+
+
 def test_usr1_writes_the_state_into_the_server_log(daemon):
     peer = bootstrapped(daemon)
     peer.begin("open transaction", "a")
