@@ -12,7 +12,8 @@ def replace_text(path: Path, text: str, mode: int = 0o600) -> None:
     Written beside, flushed to disk, renamed over; the folder is flushed too.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    descriptor = os.open(beside, flags, mode)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)

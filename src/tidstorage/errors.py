@@ -221,3 +221,9 @@ class NoSuchObject(TidstorageError):
 
     exit_status = 32
     hint = "Give its path from the root, as in /site/folder/document."
+
+
+class Unprotected(TidstorageError):
+    """Somebody else could read, replace or redirect what is backed up or restored."""
+
+    exit_status = 33

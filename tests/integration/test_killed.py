@@ -4,21 +4,20 @@ What is left is what the next run recognises, and mends or goes on with.
 """
 
 import contextlib
-import dataclasses
 import io
 import shutil
 import time
 
 import pytest
+from offline_site import OfflineSite
 from original_site import status_files, write_configuration
-from small_cluster import SmallCluster
 from steps import killed_at, recorded
 from torn_files import TornFiles
 from ZODB.FileStorage import FileStorage
 from ZODB.scripts import repozo as stock_repozo
 from ZODB.serialize import referencesf
 
-from tidstorage import barrier, tidlog
+from tidstorage import tidlog
 from tidstorage.backup import layout, sets
 from tidstorage.backup.directory import note_path
 from tidstorage.backup.perform import back_up
@@ -80,74 +79,9 @@ def scene(tmp_path):
     return Scene(tmp_path)
 
 
-class Site:
-    """A cluster of two storages, one with blobs; no server runs."""
-
-    def __init__(self, scene, monkeypatch):
-        folder = scene.folder
-        self.files = TornFiles(folder / "files", "a b", blobs="a")
-        whole = SmallCluster(folder / "cluster").cluster(jobs=1)
-        storage = whole.storages[0]
-        self.cluster = dataclasses.replace(
-            whole,
-            zeos=(),
-            storages=tuple(
-                dataclasses.replace(
-                    storage,
-                    id=each,
-                    mount_point=f"/{each}",
-                    data_file=path,
-                    blob_directory=self.files.blobs.get(each),
-                )
-                for each, path in self.files.paths.items()
-            ),
-        )
-        monkeypatch.setattr(perform, "running_parts", lambda _cluster: [])
-        monkeypatch.setattr(barrier, "storages_of", lambda _cluster: ())
-        monkeypatch.setattr(barrier, "take", lambda _storages: self.last_tids())
-
-    def last_tids(self):
-        return {
-            each: filestorage.last_tid(path) for each, path in self.files.paths.items()
-        }
-
-    def contents(self):
-        found = {path: path.read_bytes() for path in self.files.paths.values()}
-        for path in self.files.blobs["a"].rglob("*.blob"):
-            found[path] = path.read_bytes()
-        return found
-
-    def commit(self, *groups):
-        self.files._open()
-        for group in groups:
-            self.files.commit(group)
-        self.files.close()
-
-    def excess(self):
-        """Files of the backup directory that no set needs, and sets without any."""
-        directory = self.cluster.backup.directory
-        named = {
-            directory / each.path
-            for found in sets.every(directory)
-            for each in found.manifest.files()
-        }
-        for storage in self.cluster.storages:
-            folder = layout.repository(directory, storage.id)
-            for path in folder.iterdir():
-                data = path.suffix in (".fs", ".fsz", ".deltafs", ".deltafsz", ".tmp")
-                if data and path not in named:
-                    yield path
-        for folder in layout.sets(directory).iterdir():
-            if (
-                not (folder / "manifest.json").exists()
-                or (folder / layout.BEGUN).exists()
-            ):
-                yield folder
-
-
 @pytest.fixture
 def site(scene, monkeypatch):
-    made = Site(scene, monkeypatch)
+    made = OfflineSite(scene.folder, monkeypatch)
     made.files.close()
     made.commit("a b", "a", "b")
     return made

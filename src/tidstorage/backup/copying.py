@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage import parallel
-from tidstorage.backup import layout, repository, writing
+from tidstorage.backup import layout, repository, room, writing
 from tidstorage.backup.moved import SourceMoved
 from tidstorage.backup.repository import Part
 from tidstorage.cluster import Cluster, Storage
@@ -74,11 +74,20 @@ def copy_all(
     """{storage id: its copy}, made ``cluster.backup.jobs`` at a time.
 
     start_over: full copies, whatever the repositories hold.  SourceMoved,
-    FileUnreadable, EngineFailed or OSError.
+    FileUnreadable, NoSpace, EngineFailed or OSError.
     """
     with contextlib.ExitStack() as stack:
         sources = [_open(cluster, each, start_over, stack) for each in cluster.storages]
         sources = _compare(cluster, sources, operation)
+        room.refuse_lack(
+            cluster.backup.directory,
+            sum(
+                room.least(
+                    each.data_file, each.start, each.end, cluster.backup.compress
+                )
+                for each in sources
+            ),
+        )
         copies = _copy(cluster, sources, operation)
         return {
             each.storage.id: copied

@@ -10,9 +10,9 @@ import uuid
 from pathlib import Path
 from typing import Literal
 
-from tidstorage import durable, json_file
+from tidstorage import durable, guard, json_file
 from tidstorage.backup import layout
-from tidstorage.cluster import Cluster
+from tidstorage.cluster import Cluster, Storage
 from tidstorage.errors import BackupDirectoryLost
 from tidstorage.json_file import Shape
 
@@ -57,12 +57,14 @@ def begin(cluster: Cluster) -> Path:
     """The backup directory, to write to: made, marked and noted where it is new.
 
     Raises what `known` raises, and BackupDirectoryLost where it is another
-    cluster's.
+    cluster's; NotPermitted or Unprotected where others could change or read it.
     """
     directory = known(cluster)
     if is_noted(cluster):
+        _refuse_unprotected(cluster)
         return directory
     layout.make_folder(directory)
+    _refuse_unprotected(cluster)
     found = _marker(directory)
     if found is None:
         found = _Marker(version=1, cluster=cluster.name, id=uuid.uuid4().hex)
@@ -79,6 +81,26 @@ def begin(cluster: Cluster) -> Path:
     directories = {**_noted(cluster), str(directory): found.id}
     _write(path, _Note(version=1, directories=directories))
     return directory
+
+
+def _refuse_unprotected(cluster: Cluster) -> None:
+    directory = cluster.backup.directory
+    guard.refuse_other_owner(directory)
+    guard.refuse_links(
+        layout.folders(directory, [each.id for each in cluster.storages])
+    )
+    for storage in cluster.storages:
+        folder = layout.repository(directory, storage.id)
+        if folder.is_dir():
+            guard.refuse_links(folder.iterdir())
+            guard.refuse_more_readable(directory, folder, storage.data_file)
+
+
+def on_the_data_disk(cluster: Cluster) -> list[Storage]:
+    """The storages that would be lost with the disk that their backups are on."""
+    files = [each.data_file for each in cluster.storages if each.data_file.exists()]
+    shared = guard.on_one_disk(cluster.backup.directory, files)
+    return [each for each in cluster.storages if each.data_file in shared]
 
 
 def _write(path: Path, shape: Shape) -> None:

@@ -6,6 +6,7 @@ last, and its copy of the TID log.  ``tidstorage-backup.json`` marks the whole.
 """
 
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tidstorage.errors import NoSpace
@@ -41,6 +42,16 @@ def sets(directory: Path) -> Path:
     return directory / "sets"
 
 
+def folders(directory: Path, storage_ids: Iterable[str]) -> Iterator[Path]:
+    """Those that a backup writes to."""
+    yield sets(directory)
+    yield directory / "storages"
+    yield directory / "blobs"
+    for each in storage_ids:
+        yield repository(directory, each)
+        yield pool(directory, each)
+
+
 def make_folder(folder: Path) -> None:
     """The folder, and those above that are missing, for the owner alone."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
@@ -49,8 +60,12 @@ def make_folder(folder: Path) -> None:
 
 
 def create_private(path: Path) -> int:
-    """A descriptor of a new, empty file that only its owner may read."""
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
+    """A descriptor of a new, empty file that only its owner may read.
+
+    OSError where there is a link: whoever put it there would choose what to write.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    return os.open(path, flags, FILE_MODE)
 
 
 def no_space(error: OSError, folder: Path) -> NoSpace:
