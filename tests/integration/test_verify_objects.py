@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import errno
 import itertools
 import os
 import shutil
@@ -23,8 +24,11 @@ from tidstorage.backup.perform import back_up
 from tidstorage.commands import cluster as front
 from tidstorage.errors import NoSpace, NotCoherent, VerificationFailed
 from tidstorage.restore import check
-from tidstorage.verify import objects, scratch
+from tidstorage.verify import objects, restoring, scratch
+from tidstorage.verify.budget import OutOfTime
 from tidstorage.verify.perform import Request, verify
+from tidstorage.verify.restoring import Restored
+from tidstorage.verify.scratch import Loss
 
 pytestmark = pytest.mark.integration
 
@@ -104,6 +108,19 @@ def test_no_room_is_said_before_anything_is_written(cluster, monkeypatch):
     assert runs.read(cluster, "verify").last.status == NoSpace.exit_status
 
 
+def test_a_disk_that_fills_up_amid_it_is_given_back(cluster, monkeypatch):
+    def full(_directory, _stored, target):
+        target.staged_data_file.parent.mkdir(parents=True)
+        target.staged_data_file.write_bytes(b"some of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(scratch.recover, "data_file", full)
+    with pytest.raises(NoSpace, match="No space left on device") as caught:
+        verify(cluster, LATEST)
+    assert "scratch in [verify]" in caught.value.hint
+    assert nothing_left(cluster)
+
+
 def test_a_budget_ends_between_storages_and_between_objects(
     over_time, cluster, monkeypatch
 ):
@@ -146,7 +163,7 @@ def test_what_is_left_of_other_sets_is_removed(over_time, cluster):
 
 
 def test_killed_at_any_change_the_next_run_comes_to_its_end(over_time, tmp_path):
-    step = 7
+    step = 11
     for number in itertools.count(1, step):
         cluster = over_time.cluster(tmp_path, f"backup-{number}")
         status = in_child(lambda n=number, c=cluster: _dying(n, c))
@@ -157,7 +174,7 @@ def test_killed_at_any_change_the_next_run_comes_to_its_end(over_time, tmp_path)
         assert report.is_good and report.is_finished, number
         assert nothing_left(cluster)
         assert sets.every(cluster.backup.directory)[0].verified.depth == "objects"
-    assert number > 5 * step
+    assert number > 3 * step
 
 
 def _dying(number, cluster):
@@ -231,8 +248,8 @@ def test_what_the_data_lack_is_named(damaged, monkeypatch, capsys):
     assert report.costs == [], "the copies are what was written"
     (result,) = report.results
     assert result.state == "good"
-    said = sorted(f"{each.storage}: {each.what}" for each in result.lost)
-    assert len(said) == 2
+    said = sorted(f"{each.storage}: {each.what}" for each in result.losses)
+    assert len(said) == result.lost == 2
     assert "documents: is a blob, and the set has no 0x00/" in said[0]
     assert "root: refers to 0x" in said[1]
     assert "in catalog, which is not there" in said[1]
@@ -247,6 +264,35 @@ def test_what_the_data_lack_is_named(damaged, monkeypatch, capsys):
     assert "its data lack 2 in all" in errors
     assert front.main(["backups"]) == 0
     assert "objects, 0 min" in capsys.readouterr().out
+
+
+def test_what_was_found_is_told_again_without_another_restore(
+    over_time, cluster, monkeypatch
+):
+    """A round goes on with the next set, and is no better for that."""
+    restored = []
+
+    def restore(_cluster, made, budget, _operation):
+        restored.append(made.id)
+        if len(restored) == 4:
+            raise OutOfTime
+        budget.spend()
+        fault = "cannot be restored: it does not fit" if len(restored) == 1 else None
+        lost = [Loss(storage="root", oid="00", what="is gone")] if not fault else []
+        return Restored(fault, 7, lost)
+
+    monkeypatch.setattr(restoring, "restore", restore)
+    ids = [each.id for each in over_time.made[::-1]]
+    first = verify(cluster, Request("all", "objects"))
+    states = ["bad", "good", "good", "unfinished", "good", "good"]
+    assert [each.state for each in first.results] == states
+    assert restored == ids
+    second = verify(cluster, Request("all", "objects"))
+    assert restored[6:] == [ids[3]]
+    assert second.is_finished and not second.is_good
+    assert [each.state for each in second.results] == ["bad", *["good"] * 5]
+    assert [each.lost for each in second.results] == [0, 1, 1, 1, 1, 1]
+    assert [each.what for each in second.costs] == [each.what for each in first.costs]
 
 
 def test_a_database_by_the_name_that_zope_gives_it(damaged):

@@ -96,14 +96,14 @@ def _describe(report: Report) -> None:
     if report.depth == "objects":
         columns += ["objects", "lost"]
         for row, each in zip(rows, report.results, strict=True):
-            row += [f"{each.objects:,}", str(len(each.lost))]
+            row += [f"{each.objects:,}", str(each.lost)]
     console.print_table(columns, rows)
     if not report.is_finished:
         console.print_line("The time is over: the same command goes on from here.")
 
 
 def _tell_losses(result: Result) -> None:
-    for loss in result.lost[:_MOST_PRINTED]:
+    for loss in result.losses[:_MOST_PRINTED]:
         console.print_error(
             f"set {result.set_id}: in storage {loss.storage} object 0x{loss.oid}"
             f" {loss.what}"
@@ -118,8 +118,8 @@ def _tell_losses(result: Result) -> None:
 
 
 def _at_least(result: Result) -> str:
-    number = len(result.lost)
-    return f"{number:,}" if number < MOST_TOLD else f"{number:,} things or more"
+    number = f"{result.lost:,}"
+    return number if result.lost < MOST_TOLD else f"{number} things or more"
 
 
 def _explain(cost: Cost) -> str:
@@ -162,7 +162,8 @@ def _as_json(report: Report) -> dict[str, Any]:
                 "state": each.state,
                 "at": each.at and each.at.isoformat(),
                 "objects": each.objects,
-                "lost": [loss.model_dump() for loss in each.lost],
+                "lost": each.lost,
+                "losses": [loss.model_dump() for loss in each.losses],
             }
             for each in report.results
         ],

@@ -13,7 +13,7 @@ from typing import Literal
 from tidstorage import lock, manifest, progress, runs
 from tidstorage.backup import directory as backup_directory
 from tidstorage.backup import layout, sets, verified
-from tidstorage.backup.verified import Depth, Fault, Outcome
+from tidstorage.backup.verified import Depth, Fault, Outcome, Verified
 from tidstorage.cluster import Cluster
 from tidstorage.errors import NoSuchSet, NotCoherent, VerificationFailed
 from tidstorage.manifest import Manifest, StoredFile
@@ -56,14 +56,16 @@ class Result:
     """Of one set.
 
     at: when the first of its files was read, where it is good.  objects: how many
-    were read.  lost: what the data lack; a restore gives just what was there.
+    were read in this run.  lost: how much the data lack, as a restore gives just what
+    was there; losses: what that is, where it was found in this run.
     """
 
     set_id: str
     state: State
     at: datetime.datetime | None = None
     objects: int = 0
-    lost: Sequence[Loss] = ()
+    lost: int = 0
+    losses: Sequence[Loss] = ()
 
 
 @dataclass(slots=True)
@@ -160,17 +162,27 @@ class _Run:
         # Remembered like a file, so that the next run need not restore it again.
         whole = StoredFile(f"sets/{made.id}", 0, self._depth)
         if memory.good_since(whole) is not None:
-            return Result(made.id, "good", at, lost=())
+            return self._told_before(made, at, whole.path)
         restored = restoring.restore(self._cluster, made, self._budget, self._operation)
+        memory.note(whole, at)
         bad = []
         if restored.fault is not None:
             bad.append((whole.path, restored.fault))
-            self.costs.append(
-                costs.of_set(sets.every(self._directory), made.id, restored.fault)
-            )
-        elif not restored.lost:
-            memory.note(whole, at)
+            self._tell(made, restored.fault)
         return self._note(made, "objects", at, bad, restored)
+
+    def _told_before(self, made: Manifest, at: datetime.datetime, path: str) -> Result:
+        """What an earlier run of the same round found; only it knew the details."""
+        known = verified.read(self._directory, made.id) or Verified()
+        for fault in known.faults:
+            if fault.path == path:
+                self._tell(made, fault.what)
+                return Result(made.id, "bad")
+        return Result(made.id, "good", at, lost=known.lost or 0)
+
+    def _tell(self, made: Manifest, what: str) -> None:
+        found = sets.every(self._directory)
+        self.costs.append(costs.of_set(found, made.id, what))
 
     def _note(
         self,
@@ -183,13 +195,15 @@ class _Run:
         if made.id not in sets.ids(self._directory):
             return Result(made.id, "gone")
         faults = [Fault(path=path, what=what, depth=depth) for path, what in bad]
-        lost = () if restored is None else restored.lost
-        number = None if restored is None or bad else len(lost)
-        verified.note(self._directory, made.id, Outcome(depth, at, faults, number))
+        lost = None if restored is None or bad else len(restored.lost)
+        verified.note(self._directory, made.id, Outcome(depth, at, faults, lost))
         if faults:
             return Result(made.id, "bad")
-        objects = 0 if restored is None else restored.objects
-        return Result(made.id, "good", at, objects, lost)
+        if restored is None:
+            return Result(made.id, "good", at)
+        return Result(
+            made.id, "good", at, restored.objects, len(restored.lost), restored.lost
+        )
 
 
 def _choose(

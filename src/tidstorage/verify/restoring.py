@@ -1,11 +1,12 @@
 """The deepest look at a set: restored to scratch, every object of it read."""
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from tidstorage.cluster import Cluster
-from tidstorage.errors import NotCoherent
+from tidstorage.errors import NoSpace, NotCoherent
 from tidstorage.manifest import Manifest
 from tidstorage.progress import Operation
 from tidstorage.restore import renaming
@@ -43,6 +44,12 @@ def restore(
     except NotCoherent as error:
         scratch.remove(folder)
         return Restored(f"cannot be restored: {error}")
+    except OSError as error:
+        # A full disk, as a rule: what is there is in the way of others.
+        scratch.remove(folder)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise NoSpace(f"{folder}: {error.strerror}", scratch.MAKE_ROOM) from error
+        raise
     targets = scratch.targets_of(folder, renaming.renamed(made, cluster.aliases))
     with objects.opened(targets) as storages:
         total = objects.count(storages)
