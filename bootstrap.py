@@ -145,8 +145,8 @@ def down():
 def test():
     make_environment()
     install_test_programs()
-    # Below it lie unix sockets, whose paths the kernel wants short.
-    scratch = tempfile.mkdtemp(prefix="t-")
+    # Below it lie unix sockets, whose paths the kernel wants short: not TMPDIR.
+    scratch = tempfile.mkdtemp(prefix="t-", dir="/tmp")
     commands = (
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
@@ -191,6 +191,7 @@ def make_environment():
     pins = read_pins()
     network = "Is a package index reachable?  pip's own configuration says which."
     pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check"]
+    pip += ["--retries", "10"]
     builders = [f"{name}=={pins.pop(name)}" for name in BUILDERS]
     run(f"pip: {', '.join(BUILDERS)}", [*pip, *builders], network)
     everything = [f"{name}=={version}" for name, version in pins.items()]
@@ -285,10 +286,12 @@ def find(program):
 def install_packages(packages):
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     hint = f"Install it by hand: apt-get install {' '.join(packages)}"
-    run("apt-get update", ["apt-get", "update"], hint, quiet)
+    # Others may be installing, and a server may be busy, just now.
+    apt = ["apt-get", "-o", "Acquire::Retries=5", "-o", "DPkg::Lock::Timeout=300"]
+    run("apt-get update", [*apt, "update"], hint, quiet)
     run(
         f"apt-get install {' '.join(packages)}",
-        ["apt-get", "install", "-y", "--no-install-recommends", *packages],
+        [*apt, "install", "-y", "--no-install-recommends", *packages],
         hint,
         quiet,
     )

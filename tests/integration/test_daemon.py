@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from daemons import DaemonProcess, Peer, running_daemon
-from real import free_port, wait_until
+from real import PATIENCE, free_port, wait_until
 
 from tidstorage import journal, protocol, tidlog
 from tidstorage.errors import DescriptionError, Locked, PortInUse
@@ -64,11 +64,14 @@ def test_an_answer_is_one_piece_and_nobody_waits_for_it(daemon):
     expected = protocol.encode_dict({f"storage-{n}": n for n in range(100)})
     peer.send(protocol.encode_dump())
     assert peer.socket.recv(1 << 16) == expected
+    # The original took 44 ms for each: none was faster, however idle the machine.
+    wait_until(lambda: seconds_of_a_dump(peer) < 0.02, "an answer at once")
+
+
+def seconds_of_a_dump(peer):
     started = time.monotonic()
-    for _ in range(100):
-        peer.dump()
-    # The original took 44 ms for each.
-    assert (time.monotonic() - started) / 100 < 0.02
+    peer.dump()
+    return time.monotonic() - started
 
 
 def test_the_log_is_read_again_after_a_kill_with_a_torn_last_line(tmp_path):
@@ -112,8 +115,10 @@ def test_hup_reopens_logs_and_the_tid_log_starts_with_a_full_line(daemon, tmp_pa
         path.rename(path.with_suffix(".1"))
     daemon.signal(signal.SIGHUP)
     wait_until(daemon.tid_log.exists, "a new TID log")
-    wait_until(lambda: daemon.tid_log.read_text(), "its full line")
-    assert daemon.tid_log.read_text().split(" ", 1)[1] == "f {'a': 1, 'b': 1}\n"
+    wait_until(
+        lambda: daemon.tid_log.read_text().endswith(" f {'a': 1, 'b': 1}\n"),
+        "its full line",
+    )
     wait_until(daemon.log.exists, "a new server log")
     wait_until(daemon.journal.exists, "a new journal")
     peer.write("t2", a=2)
@@ -152,8 +157,8 @@ def test_usr1_writes_the_state_into_the_server_log(daemon):
     daemon.signal(signal.SIGUSR1)
 
     def state() -> dict:
-        for line in daemon.log.read_text().splitlines():
-            if "state: " in line:
+        for line in daemon.log.read_text().splitlines(keepends=True):
+            if "state: " in line and line.endswith("\n"):
                 return json.loads(line.split("state: ", 1)[1])
         return {}
 
@@ -170,7 +175,7 @@ def test_a_clean_end(daemon, number):
     wait_until(daemon.pid_file.exists, "the pid file")
     assert int(daemon.pid_file.read_text()) == daemon.process.pid
     daemon.signal(number)
-    assert daemon.process.wait(20) == 0
+    assert daemon.process.wait(PATIENCE) == 0
     daemon.process = None
     assert peer.is_closed()
     assert not daemon.pid_file.exists()
@@ -179,7 +184,7 @@ def test_a_clean_end(daemon, number):
 
 def test_in_the_background(tmp_path):
     daemon = DaemonProcess(tmp_path)
-    started = subprocess.run(daemon.command, capture_output=True, timeout=30)
+    started = subprocess.run(daemon.command, capture_output=True, timeout=PATIENCE)
     assert started.returncode == 0, started.stderr
     number = int(daemon.pid_file.read_text())
     try:
@@ -200,7 +205,7 @@ def test_a_busy_port_is_reported_with_its_occupant(daemon, tmp_path, foreground)
     second = DaemonProcess(other)
     second.arguments[1] = str(daemon.port)
     done = subprocess.run(
-        [*second.command, *foreground], capture_output=True, text=True, timeout=30
+        [*second.command, *foreground], capture_output=True, text=True, timeout=PATIENCE
     )
     if second.pid_file.exists():
         os.kill(int(second.pid_file.read_text()), signal.SIGKILL)
@@ -212,7 +217,9 @@ def test_a_busy_port_is_reported_with_its_occupant(daemon, tmp_path, foreground)
 
 def test_a_second_daemon_with_the_same_pid_file(daemon):
     second = DaemonProcess(daemon.folder)
-    done = subprocess.run(second.command, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        second.command, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert done.returncode == Locked.exit_status
     assert str(daemon.process.pid) in done.stderr
     assert int(daemon.pid_file.read_text()) == daemon.process.pid
@@ -222,7 +229,9 @@ def test_a_second_daemon_on_the_same_tid_log(daemon):
     second = DaemonProcess(daemon.folder)
     second.pid_file = daemon.folder / "second.pid"
     second.arguments[second.arguments.index("--pidfile") + 1] = str(second.pid_file)
-    done = subprocess.run(second.command, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        second.command, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert done.returncode == Locked.exit_status
     assert str(daemon.tid_log) in done.stderr and "Traceback" not in done.stderr
 
@@ -271,7 +280,7 @@ def test_errors_of_the_start_come_before_the_background(tmp_path, option):
         ],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
     )
     assert done.returncode == DescriptionError.exit_status
     assert str(tmp_path / "no" / "folder") in done.stderr
@@ -280,7 +289,7 @@ def test_errors_of_the_start_come_before_the_background(tmp_path, option):
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
 def test_another_user():
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
         folder = Path(name)
         folder.chmod(0o777)
         user = ("--user", "nobody", "--group", "nogroup")
@@ -293,7 +302,7 @@ def test_another_user():
 
 def test_a_user_that_does_not_exist(tmp_path):
     command = DaemonProcess(tmp_path, "--user", "nobody-of-this-name").command
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == DescriptionError.exit_status
     assert "nobody-of-this-name" in done.stderr
 
@@ -325,15 +334,19 @@ def test_a_peer_that_asks_and_never_reads(daemon):
     good.write("t", **{f"storage-{n}": n for n in range(500)})
     greedy = daemon.peer()
     greedy.socket.settimeout(1)
+    # However much the kernel takes, some day it takes no more.
     with pytest.raises(TimeoutError):
-        for _ in range(10_000):
+        while True:
             greedy.send(b"DUMP\n" * 100)
+            assert resident_kilobytes(daemon) < 500_000
     assert len(good.dump()) == 500
+    assert resident_kilobytes(daemon) < 500_000
+
+
+def resident_kilobytes(daemon):
     status = Path(f"/proc/{daemon.process.pid}/status").read_text()
-    (kilobytes,) = (
-        int(line.split()[1]) for line in status.splitlines() if "VmRSS" in line
-    )
-    assert kilobytes < 500_000
+    (found,) = (int(line.split()[1]) for line in status.splitlines() if "VmRSS" in line)
+    return found
 
 
 def test_thousands_of_connections_come_and_go(daemon):
@@ -383,19 +396,21 @@ def test_dump_under_load_never_shows_a_torn_transaction(daemon):
         thread.start()
     try:
         reader = daemon.peer()
-        seen = set()
-        deadline = time.monotonic() + 2
-        while time.monotonic() < deadline:
+        seen = [0]
+
+        def look_again() -> bool:
             vector = reader.dump()
             assert not vector or vector["a"] == vector["b"]
-            seen.add(vector.get("a", 0))
+            seen.append(vector.get("a", 0))
+            return len(set(seen)) > 100
+
+        # Transactions that always overlap do not freeze what is published.
+        wait_until(look_again, "a hundred points")
     finally:
         over.set()
         for thread in threads:
             thread.join()
-    # Transactions that always overlap do not freeze what is published.
-    assert len(seen) > 20
-    assert sorted(seen) == sorted(set(seen))
+    assert sorted(seen) == seen
     wait_until(lambda: tidlog.read_last(daemon.tid_log) == reader.dump(), "all on disk")
     for state in tidlog.read_all(daemon.tid_log):
         assert state.vector["a"] == state.vector["b"]
@@ -405,13 +420,13 @@ def test_after_a_stop_it_goes_on_as_if_nothing_had_been(daemon):
     peer = bootstrapped(daemon)
     daemon.signal(signal.SIGSTOP)
     peer.write("t1", a=1)
-    patient = socket.create_connection(("127.0.0.1", daemon.port), 10)
+    patient = socket.create_connection(("127.0.0.1", daemon.port), PATIENCE)
     patient.sendall(b"DUMP\n")
     patient.settimeout(0.3)
     with pytest.raises(TimeoutError):
         patient.recv(1)
     daemon.signal(signal.SIGCONT)
-    patient.settimeout(10)
+    patient.settimeout(PATIENCE)
     assert patient.recv(100)
     assert peer.dump() == {"a": 1}
 
@@ -421,8 +436,12 @@ def test_a_transaction_without_an_end_stops_blocking(tmp_path):
     configuration.write_text("transaction-timeout 1\nburst-period 0\n")
     with running_daemon(tmp_path, "-c", configuration) as daemon:
         peer = bootstrapped(daemon)
-        peer.begin("lost", "a", "b")
-        peer.write("t", a=1)
+        # All at once, so that the daemon has seen none of it for a second.
+        peer.send(
+            protocol.encode_begin("lost", ["a", "b"])
+            + protocol.encode_begin("t", ["a"])
+            + protocol.encode_commit("t", {"a": 1})
+        )
         assert peer.dump() == {}
         wait_until(lambda: peer.dump() == {"a": 1}, "it is given up")
         (damage,) = wait_until(
@@ -464,7 +483,7 @@ def test_a_configuration_of_the_original(tmp_path):
         assert process.poll() is None
     finally:
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def _connected(port: int) -> Peer | None:
@@ -503,7 +522,7 @@ def test_mistakes_in_a_configuration(tmp_path, text, expected):
         [sys.executable, "-m", "tidstorage.daemon.main", "-n", "-c", configuration],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
     )
     assert done.returncode == DescriptionError.exit_status, done.stderr
     for words in (str(configuration), *expected):

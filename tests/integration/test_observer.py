@@ -43,7 +43,8 @@ def test_the_point_follows_what_is_written(site):
     site.daemon.start()
     first = site.bootstrapped()
     assert first == site.ends()
-    assert site.points()[0].source == "barrier" and site.points()[0].verified
+    begin = wait_until(site.points, "the journal")[0]
+    assert begin.source == "barrier" and begin.verified
     site.write(30)
     ends = site.wait_for_all()
     assert all(ends[each] >= first[each] for each in ends) and ends != first
@@ -51,7 +52,7 @@ def test_the_point_follows_what_is_written(site):
         lambda: [p for p in site.points() if p.vector == ends], "it is in the journal"
     )[-1]
     assert last.source == "stamps" and last.verified and not last.damage
-    assert tidlog.read_last(site.daemon.tid_log) == ends
+    wait_until(lambda: tidlog.read_last(site.daemon.tid_log) == ends, "the TID log")
     site.check_all_points()
     assert "this ZEO is not as we know it" not in site.daemon.log.read_text()
 
@@ -149,7 +150,7 @@ def test_load_from_several_processes_with_servers_killed(site):
         time.sleep(0.1 * round_number)
         for process in site.writers:
             process.kill()
-            process.wait(60)
+            process.wait(PATIENCE)
         server.start()
     wait_until(lambda: site.daemon.peer(), "it still answers")
     # What was cut off half way is either dead or was never seen.
@@ -185,7 +186,7 @@ def test_a_server_that_is_down_holds_up_no_other(site):
         ],
         stdout=subprocess.DEVNULL,
     )
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE) == 0
     ends = {each: last_tid(site.files[each]) for each in site.one.storages}
     wait_until(
         lambda: {each: site.dump()[each] for each in ends} == ends, "the others move"
@@ -227,7 +228,7 @@ def test_a_stopped_server_and_one_that_packs(site):
         ]
     )
     site.write(10)
-    assert packing.wait(60) == 0
+    assert packing.wait(PATIENCE) == 0
     site.write(10)
     site.wait_for_all()
 
@@ -251,7 +252,7 @@ def test_a_restart_goes_on_from_the_journal(site):
 
 def test_a_killed_daemon_goes_on_from_what_it_published(site):
     site.describe(also="resume-timeout 0.1\n")
-    site.daemon.arguments += ["-b", "0.2"]
+    site.daemon.arguments += ["-b", "2"]
     site.daemon.start()
     site.bootstrapped()
     site.write(20)
@@ -547,7 +548,8 @@ def test_it_ends_at_once_whatever_the_servers_do(site):
             site.daemon.start()
         started = time.monotonic()
         assert site.daemon.stop() == 0
-        assert time.monotonic() - started < 5
+        # Its clients of the servers would wait for ever, or for half a minute.
+        assert time.monotonic() - started < 25
         site.two.signal(signal.SIGCONT)
 
 
@@ -582,7 +584,7 @@ def test_servers_that_come_after_the_daemon(tmp_path):
                 lambda: "no bootstrap yet" in daemon.log.read_text(), "it says so"
             )
             server.start()
-            wait_until(lambda: "a" in daemon.peer().dump(), "the bootstrap", 60)
+            wait_until(lambda: "a" in daemon.peer().dump(), "the bootstrap")
             assert daemon.peer().bootstraped() == b"1\n"
 
 
