@@ -10,6 +10,8 @@ import records
 import ZEO
 from real import wait_until
 from small_cluster import small_cluster
+from ZEO.ClientStorage import ClientStorage
+from ZODB.Connection import TransactionMetaData
 
 from tidstorage import journal, local_time, point, tid
 from tidstorage.backup import sets
@@ -346,6 +348,34 @@ def test_half_commits_below_a_time_are_the_operators_choice(torn, capsys):
     assert records.violations(contents(cluster), ends(cluster)) == []
     assert ends(cluster) == found.vector
     assert ends(cluster)["catalog"] == before["catalog"]
+
+
+@pytest.mark.parametrize("how", ["--copy", "--strict"])
+def test_what_saw_a_vote_that_was_given_up_comes_back(small, capsys, how):
+    """A server killed amid a vote reports its TID, which no file ever holds."""
+    cluster = small.cluster()
+    small.write(1, 4)
+    back_up(cluster)
+    client = ClientStorage(small.beta.address, storage="documents")
+    metadata = TransactionMetaData()
+    client.tpc_begin(metadata)
+    client.tpc_vote(metadata)
+    small.beta.kill()
+    small.beta.start()
+    client.close()
+    small.write(3, 4, group=["root"])
+    moment = moment_after_all(cluster)
+    then = ends(cluster)
+    small.write(4, 3, group=["documents"])
+    back_up(cluster)
+    small.stop()
+    assert "left out" not in restore(cluster, capsys, "--to", moment.isoformat(), how)
+    assert ends(cluster) == then
+    # The floor of what follows is one that the files reach.
+    assert point.read(point.beside(cluster.storages[0].data_file)).vector == then
+    small.start()
+    small.write(5, 2)
+    assert not back_up(cluster).point.damage
 
 
 def test_the_oldest_set_that_reaches_it_is_taken(history):
