@@ -18,6 +18,7 @@ import collections
 import contextlib
 import datetime
 import os
+import queue
 import socket
 import threading
 import time
@@ -38,6 +39,8 @@ INTERVAL = 0.5
 #: Seconds that the rate is the mean of: long enough to be steady.
 _RATE_SECONDS = 20.0
 _FILE = "progress.{}.json"
+#: Seconds that an operation waits at its end for whoever shows how far it was.
+_PATIENCE = 2.0
 
 
 class Snapshot(Shape):
@@ -132,13 +135,13 @@ class Phase:
 class Operation:
     """One run of a verb; made by `operation`."""
 
-    def __init__(self, verb: str, show: Show) -> None:
+    def __init__(self, verb: str) -> None:
         self._verb = verb
-        self._show = show
         self._since = point.now()
         self._phase = Phase("", None, "bytes")
-        # One look at a time: the thread's, or that at a phase's begin and end.
         self._looking = threading.Lock()
+        #: What is to be told; None at the end.
+        self.told: queue.SimpleQueue[Snapshot | None] = queue.SimpleQueue()
 
     @contextlib.contextmanager
     def phase(
@@ -146,19 +149,19 @@ class Operation:
     ) -> Iterator[Phase]:
         """What is done for the length of the ``with`` block, in a word or three."""
         self._phase = phase = Phase(name, total, unit)
-        self.tell()
+        self.told.put(self.look())
         try:
             yield phase
-            self.tell()
+            self.told.put(self.look())
         finally:
             self._phase = Phase("", None, "bytes")
 
-    def tell(self) -> Snapshot:
-        """Show how far it is now."""
+    def look(self) -> Snapshot:
+        """How far it is now."""
         with self._looking:
             phase = self._phase
             done, items, rate, remaining = phase.look()
-            snapshot = Snapshot(
+            return Snapshot(
                 verb=self._verb,
                 pid=os.getpid(),
                 host=socket.gethostname(),
@@ -172,8 +175,6 @@ class Operation:
                 rate=rate,
                 remaining=remaining,
             )
-            self._show(snapshot)
-        return snapshot
 
 
 @contextlib.contextmanager
@@ -182,26 +183,39 @@ def operation(
 ) -> Iterator[Operation]:
     """Tell of a run of a verb, for the length of a ``with`` block.
 
-    show: called at least twice a second, by a thread of its own, and at the begin
-    and end of each phase; it must not raise.
+    show: called twice a second, and for the begin and end of each phase, always by a
+    thread of its own; it must not raise.  It may take any time, as when somebody has
+    stopped the terminal (^S): the work waits for it at the end alone, and not long.
     """
-    told = Operation(verb, show)
     path = cluster.run_directory / _FILE.format(os.getpid())
-    ended = threading.Event()
-
-    def follow() -> None:
-        while not ended.wait(INTERVAL):
-            _keep(told.tell(), path)
-
-    follower = threading.Thread(target=follow, name="progress", daemon=True)
+    told, ended = Operation(verb), threading.Event()
+    follower = threading.Thread(
+        target=_follow, args=(told, path, show, ended), name="progress", daemon=True
+    )
     follower.start()
     try:
         yield told
     finally:
         ended.set()
-        follower.join()
+        told.told.put(None)
+        follower.join(_PATIENCE)
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
+
+
+def _follow(told: Operation, path: Path, show: Show, ended: threading.Event) -> None:
+    kept = time.monotonic()
+    while True:
+        try:
+            snapshot = told.told.get(timeout=INTERVAL)
+            if snapshot is None:
+                return
+        except queue.Empty:
+            snapshot = told.look()
+        if time.monotonic() - kept >= INTERVAL and not ended.is_set():
+            kept = time.monotonic()
+            _keep(snapshot, path)
+        show(snapshot)
 
 
 def _keep(snapshot: Snapshot, path: Path) -> None:

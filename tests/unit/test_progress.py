@@ -82,9 +82,9 @@ def test_what_is_worked_on_is_named_while_it_is(cluster):
     with progress.operation(cluster, "backup") as operation:
         with operation.phase("copy") as phase:
             with phase.item("catalog"), phase.item("root"):
-                assert operation.tell().items == ("catalog", "root")
-            assert operation.tell().items == ()
-        assert operation.tell().phase == ""
+                assert operation.look().items == ("catalog", "root")
+            assert operation.look().items == ()
+        assert operation.look().phase == ""
 
 
 def test_another_process_is_found_until_it_ends(cluster):
@@ -151,6 +151,25 @@ def test_nobody_to_be_told_is_no_reason_to_fail(tmp_path):
         # The begin, and then two of the thread's: it has outlived a failure.
         wait_until(lambda: len(seen) > 2, "the thread looks")
     assert progress.running(nowhere) == []
+
+
+def test_a_terminal_that_is_stopped_stops_nothing(cluster, monkeypatch):
+    monkeypatch.setattr(progress, "_PATIENCE", 0.1)
+    stopped, asked = threading.Event(), threading.Event()
+
+    def show(_snapshot):
+        asked.set()
+        assert stopped.wait(60)
+
+    with progress.operation(cluster, "backup", show) as operation:
+        for name in ("compare", "copy", "copy blobs"):
+            with operation.phase(name, 1) as phase:
+                phase.advance(1)
+                assert asked.wait(30)
+    (thread,) = [t for t in threading.enumerate() if t.name == "progress"]
+    stopped.set()
+    thread.join(30)
+    assert progress.running(cluster) == []
 
 
 def test_an_error_ends_the_telling(cluster):
