@@ -55,6 +55,7 @@ class PublishedPoints:
     number: int
     _path: Path
     _positions: "Mapping[int, array[int]]" = field(default_factory=dict)
+    _sound: "Mapping[int, array[int]]" = field(default_factory=dict)
 
     def timelines(self) -> Collection[int]:
         """The numbers of all that have points here."""
@@ -65,25 +66,28 @@ class PublishedPoints:
 
         All after it have to meet it too.  None where none does.
         """
-        return next(self._from_first(timeline, condition), None)
+        return next(self._from(self._positions, timeline, condition), None)
 
     def after(self, timeline: int, moment: datetime.datetime) -> Iterator[Point]:
-        """The points of a timeline since then, oldest first."""
-        return self._from_first(timeline, lambda each: each.time > moment)
+        """Verified points without damage since then, oldest first."""
+        return self._from(self._sound, timeline, lambda each: each.time > moment)
 
     def before(self, timeline: int, moment: datetime.datetime) -> Iterator[Point]:
-        """The points of a timeline up to then, newest first."""
+        """Verified points without damage up to then, newest first."""
         with self._open() as stream:
-            positions = self._positions.get(timeline, ())
+            positions = self._sound.get(timeline, ())
             end = self._search(stream, positions, lambda each: each.time > moment)
             for position in reversed(positions[:end]):
                 yield self._at(stream, position)
 
-    def _from_first(
-        self, timeline: int, condition: Callable[[Point], bool]
+    def _from(
+        self,
+        of_timelines: "Mapping[int, array[int]]",
+        timeline: int,
+        condition: Callable[[Point], bool],
     ) -> Iterator[Point]:
         with self._open() as stream:
-            positions = self._positions.get(timeline, ())
+            positions = of_timelines.get(timeline, ())
             for position in positions[self._search(stream, positions, condition) :]:
                 yield self._at(stream, position)
 
@@ -119,6 +123,7 @@ def read(path: Path, limit: int | None) -> PublishedPoints:
     newest: deque[bytes] = deque(maxlen=limit)
     runs: list[tuple[_Kind, bytes, bytes]] = []
     positions: dict[int, array[int]] = {}
+    sound: dict[int, array[int]] = {}
     number, position = 0, 0
     for line in journal.whole_lines(path):
         start, position = position, position + len(line)
@@ -128,6 +133,8 @@ def read(path: Path, limit: int | None) -> PublishedPoints:
         newest.append(line)
         number += 1
         positions.setdefault(kind[0], array("Q")).append(start)
+        if kind[1] and not kind[2]:
+            sound.setdefault(kind[0], array("Q")).append(start)
         if runs and runs[-1][0] == kind:
             runs[-1] = (kind, runs[-1][1], line)
         else:
@@ -141,6 +148,7 @@ def read(path: Path, limit: int | None) -> PublishedPoints:
         number,
         path,
         positions,
+        sound,
     )
 
 

@@ -3,6 +3,7 @@
 import datetime
 import heapq
 import logging
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from tidstorage.point import Point
 from tidstorage.published import PublishedPoints
 
 logger = logging.getLogger(__name__)
+
+_ID = re.compile(r"(\d+)-(\d{8}T\d{6}\.\d{6}Z)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +35,15 @@ class KnownPoints:
         for each in self.others:
             if each.id == point_id:
                 return self._of_now(each)
-        for timeline in self.timelines():
-            if point_id.startswith(f"{timeline}-"):
-                for found in self.published.after(timeline, _LONG_AGO):
-                    if found.id == point_id:
-                        return self._of_now(found)
-        return None
+        match = _ID.fullmatch(point_id)
+        if match is None:
+            return None
+        try:
+            time = datetime.datetime.strptime(match[2], "%Y%m%dT%H%M%S.%f%z")
+        except ValueError:
+            return None
+        found = self.published.first(int(match[1]), lambda each: each.time >= time)
+        return self._of_now(found) if found and found.id == point_id else None
 
     def timelines(self) -> list[int]:
         """The numbers of all, in their order."""
@@ -93,9 +99,6 @@ class KnownPoints:
     def _of_now(self, found: Point) -> Point:
         """Under the ids that storages have by now."""
         return replace(found, vector=self.cluster.present_ids(found.vector))
-
-
-_LONG_AGO = datetime.datetime(1900, 1, 1, tzinfo=datetime.UTC)
 
 
 def _merged(
