@@ -26,7 +26,7 @@ from tidstorage.errors import (
     UnknownStorage,
     WrongTime,
 )
-from tidstorage.journal import Published
+from tidstorage.journal import Floor, Published
 from tidstorage.point import Point
 from tidstorage.restore import perform
 from tidstorage.restore.plan import Request
@@ -115,6 +115,25 @@ def test_a_dry_run_finds_the_same_and_changes_nothing(history, capsys):
     assert found["reached"] is None
     said = restore(cluster, capsys, *arguments[:-1])
     assert f"reached: at least point {first.point.id}" in said
+
+
+def test_a_point_that_a_later_one_of_an_earlier_time_follows(small, capsys):
+    """As a floor does that was computed before what was published meanwhile."""
+    cluster = small.cluster()
+    small.write(1, 6)
+    back_up(cluster)
+    small.write(2, 8)
+    then, moment = ends(cluster), moment_after_all(cluster)
+    wanted = Point(then, moment, "stamps")
+    small.write(3, 8)
+    back_up(cluster)
+    small.stop()
+    before = moment - datetime.timedelta(milliseconds=1)
+    floor = Point(ends(cluster), before, "stamps")
+    entries = Floor(floor, "accepted"), Published(wanted), Published(floor)
+    journal.append(cluster.daemon.journal, *entries)
+    restore(cluster, capsys, "--to", wanted.id)
+    assert ends(cluster) == then
 
 
 def test_every_moment_gives_the_greatest_coherent_cut(history):

@@ -86,7 +86,7 @@ def of_point(
     holding = [each for each in sets if _is_within(wanted, each.manifest)]
     found = None
     if wanted.verified:
-        found = _oldest(known, holding, wanted.time)
+        found = _oldest(known, holding, wanted.time, wanted)
     if found is None:
         why = UNVERIFIED
         if wanted.verified:
@@ -126,10 +126,14 @@ def of_moment(
 
 
 def _oldest(
-    known: KnownPoints, sets: Sequence[BackupSet], moment: datetime.datetime
+    known: KnownPoints,
+    sets: Sequence[BackupSet],
+    moment: datetime.datetime,
+    wanted: Point | None = None,
 ) -> tuple[Manifest, Point | None] | None:
     """The oldest whole set that can be cut there, and the floor to cut it from.
 
+    wanted: that point is asked for; what is above it is no floor, whatever its time.
     Later ones can be too, but are longer, and more of them has to go.
     """
     for each in reversed(sets):
@@ -137,6 +141,8 @@ def _oldest(
         if not each.is_whole or any(one.packed is None for one in manifest.storages):
             continue
         for floor in known.before(manifest.point.timeline, moment):
+            if wanted is not None and not _is_at_or_below(floor, wanted):
+                continue
             if _is_within(floor, manifest):
                 return manifest, floor
             if _is_packed_away(floor, manifest):
@@ -154,6 +160,12 @@ def _is_within(point: Point, manifest: Manifest) -> bool:
         <= point.vector.get(stored.id, 0)
         <= manifest.point.vector.get(stored.id, 0)
         for stored in manifest.storages
+    )
+
+
+def _is_at_or_below(floor: Point, wanted: Point) -> bool:
+    return all(
+        floor.vector.get(storage, 0) <= last for storage, last in wanted.vector.items()
     )
 
 
