@@ -1,5 +1,6 @@
 """Who else could read, replace or redirect a backup; and a disk that is too small."""
 
+import argparse
 import os
 import random
 import shutil
@@ -14,8 +15,11 @@ from tidstorage import guard
 from tidstorage.backup import directory as backup_directory
 from tidstorage.backup import layout, room
 from tidstorage.backup.perform import back_up
+from tidstorage.commands import backup
 from tidstorage.engines.filestorage import DataFile
 from tidstorage.errors import NoSpace, NotPermitted, Unprotected
+from tidstorage.restore import perform
+from tidstorage.restore.plan import Request
 
 pytestmark = pytest.mark.integration
 NOBODY = 65534
@@ -134,6 +138,45 @@ class TestOtherOwner:
         guard.refuse_other_owner(tmp_path)
 
 
+class TestRestore:
+    """What is put beside the present files, or into a folder of its own."""
+
+    @pytest.fixture
+    def site(self, tmp_path, monkeypatch):
+        (tmp_path / "site").mkdir()
+        made = OfflineSite(tmp_path / "site", monkeypatch)
+        made.files.commit("a b")
+        made.files.close()
+        back_up(made.cluster)
+        return made
+
+    @pytest.mark.parametrize("name", ["a.fs.restoring", "a.blobs.restoring"])
+    def test_a_link_in_place_of_staging(self, site, tmp_path, name):
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        (elsewhere / "precious").write_text("precious")
+        trap = site.files.paths["a"].with_name(name)
+        target = elsewhere if "blobs" in name else elsewhere / "precious"
+        trap.symlink_to(target)
+        before = site.contents()
+        with pytest.raises(Unprotected, match="is a symbolic link, to") as error:
+            perform.in_place(site.cluster, Request())
+        assert str(trap) in str(error.value)
+        assert (elsewhere / "precious").read_text() == "precious"
+        assert site.contents() == before
+        trap.unlink()
+        perform.in_place(site.cluster, Request())
+
+    @ROOT_ONLY
+    def test_a_folder_of_another_owner(self, site, tmp_path):
+        folder = tmp_path / "into"
+        folder.mkdir()
+        os.chown(folder, NOBODY, NOBODY)
+        with pytest.raises(NotPermitted, match="belongs to user"):
+            perform.elsewhere(site.cluster, Request(), folder)
+        assert not [*folder.iterdir()]
+
+
 class TestRoom:
     @pytest.fixture
     def files(self, tmp_path):
@@ -186,8 +229,16 @@ class TestRoom:
 
 
 class TestOneDisk:
-    def test_is_told(self, cluster, used):
-        assert backup_directory.on_the_data_disk(cluster) == [*cluster.storages]
+    def test_is_told_to_an_operator(self, tmp_path, monkeypatch, capsys):
+        site = OfflineSite(tmp_path, monkeypatch)
+        site.files.commit("a b")
+        site.files.close()
+        parser = argparse.ArgumentParser()
+        backup.add_arguments(parser)
+        assert backup.run(parser.parse_args([]), site.cluster) == 0
+        assert "data of a, b: one broken disk takes both" in capsys.readouterr().err
+        assert backup.run(parser.parse_args(["--json"]), site.cluster) == 0
+        assert "one broken disk" not in capsys.readouterr().err
 
     @ROOT_ONLY
     def test_of_its_own_is_well(self, cluster, used):

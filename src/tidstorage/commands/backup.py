@@ -24,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Make the set and say what it is."""
+    if not options.json:
+        warn_of_shared_disk(cluster)
     if options.dry_run:
         _say_what_would_be_done(cluster, options.json)
         return 0
@@ -34,6 +36,16 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     else:
         describe(made)
     return 0
+
+
+def warn_of_shared_disk(cluster: Cluster) -> None:
+    """Tell an operator, not cron each night, that one broken disk would take both."""
+    shared = [each.id for each in backup_directory.on_the_data_disk(cluster)]
+    if shared:
+        console.print_warning(
+            f"{cluster.backup.directory} is on the file system of the data of"
+            f" {', '.join(shared)}: one broken disk takes both"
+        )
 
 
 def describe(made: Manifest) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidstorage import point, tid
+from tidstorage import guard, point, tid
 from tidstorage.cluster import Cluster
 from tidstorage.engines.filestorage import index, lock, ownership
 from tidstorage.errors import EngineFailed, NotPermitted
@@ -38,8 +38,12 @@ class Target:
         return self.blob_directory and _staged(self.blob_directory)
 
     def remove_staging(self) -> None:
-        """Remove what a restore that did not come to its swap has left."""
+        """Remove what a restore that did not come to its swap has left.
+
+        Unprotected where somebody has put a link in its place.
+        """
         staged = self.staged_data_file
+        guard.refuse_links(filter(None, (staged, self.staged_blob_directory)))
         for path in (staged, index.path_of(staged), lock.path_of(staged)):
             path.unlink(missing_ok=True)
         blobs = self.staged_blob_directory
@@ -157,6 +161,8 @@ def elsewhere(directory: Path, storages: Mapping[str, bool]) -> dict[str, Target
             f"{directory} is not an empty folder",
             "Give a folder that is empty, or is not there.",
         )
+    if directory.exists():
+        guard.refuse_other_owner(directory)
     found = {}
     for storage, has_blobs in storages.items():
         folder = directory.resolve() / storage
