@@ -18,13 +18,19 @@ def bring_back(verdict: Verdict, lines: Sequence[Line], chance: random.Random) -
     lines: of the journal, of the stretch and its timeline.
     """
     made = verdict.newest_set()["point"]
-    points = [
-        each
-        for each in lines
-        if each["kind"] == "point"
-        and each["timeline"] == made["timeline"]
-        and each["time"] <= made["time"]
-    ]
+    points: list[Line] = []
+    for each in lines:
+        if (
+            each["kind"] != "point"
+            or each["timeline"] != made["timeline"]
+            or each["time"] > made["time"]
+        ):
+            continue
+        if points and each["time"] < points[-1]["time"]:
+            # A floor that was set meanwhile: a search by time does not find both.
+            verdict.counts["points whose time goes back"] += 1
+        else:
+            points.append(each)
     if not points:
         return
     for kind in ("point", "moment"):
