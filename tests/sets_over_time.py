@@ -27,16 +27,16 @@ class SetsOverTime:
     small: SmallCluster
     made: Sequence[Manifest]
 
-    def cluster(self, folder: Path, name: str = "backup") -> Cluster:
+    def cluster(self, folder: Path) -> Cluster:
         """The cluster with a backup directory of its own, a copy, below a folder."""
         cluster = self.small.cluster()
-        shutil.copytree(cluster.backup.directory, folder / name)
+        shutil.copytree(cluster.backup.directory, folder / "backup")
         return dataclasses.replace(
             cluster,
             directory=folder,
             run_directory=folder / "run",
             daemon=dataclasses.replace(cluster.daemon, tid_log=folder / "tidlog"),
-            backup=dataclasses.replace(cluster.backup, directory=folder / name),
+            backup=dataclasses.replace(cluster.backup, directory=folder / "backup"),
             verify=dataclasses.replace(cluster.verify, scratch=folder / "scratch"),
         )
 

@@ -2,15 +2,13 @@
 
 import argparse
 import dataclasses
-import itertools
 import json
-import os
 import subprocess
 
 import pytest
 import records
-from dying import DIED, die_at_change, in_child
 from sets_over_time import sets_over_time
+from steps import killed_at, recorded
 
 from tidstorage import child, lock, manifest, runs
 from tidstorage.backup import blobs, layout, sets, verified
@@ -213,31 +211,18 @@ def test_what_an_interrupted_restore_may_need_stays(cluster):
     assert runs.read(cluster, "prune").last.status == InterruptedRestore.exit_status
 
 
-def test_killed_at_any_change_the_next_run_ends_it(over_time, tmp_path):
-    """At each change of the disk; what is left is whole, and the next run ends it."""
-    expected = over_time.cluster(tmp_path, "expected")
-    prune(expected, ONE)
-    end = {*files_in(expected)}
-    # The steps of the first sets one by one; the files of one step are alike.
-    for number in itertools.chain(range(1, 16), itertools.count(16, 3)):
-        cluster = over_time.cluster(tmp_path, f"backup-{number}")
-        status = in_child(lambda n=number, c=cluster: _dying(n, c))
-        if status == 0:
-            break
-        assert status == DIED
+def test_killed_before_any_step_the_next_run_ends_it(over_time, tmp_path):
+    recording = over_time.cluster(tmp_path / "recording")
+    steps = recorded(lambda: prune(recording, ONE))
+    end = {*files_in(recording)}
+    named = {each.name for each in steps}
+    for place in ("_set_aside: os.rename", "_remove: os.remove", "_remove: os.rmdir"):
+        assert any(each.endswith(place) for each in named), place
+    for number, step in enumerate(steps):
+        cluster = over_time.cluster(tmp_path / str(number))
+        assert killed_at(step, lambda c=cluster: prune(c, ONE)), step
         # What is offered is whole, or is no set any more.
-        assert over_time.made[5] in sets_in(cluster)
-        left = sets_in(cluster)
-        assert left[-3:] == list(over_time.made[3:])
+        assert sets_in(cluster)[-3:] == list(over_time.made[3:]), step
         report = prune(cluster, ONE)
-        assert {*files_in(cluster)} == end, number
+        assert {*files_in(cluster)} == end, step
         assert len(report.removed) + len(report.ended) <= 3
-        for path in (cluster.backup.directory, *cluster.backup.directory.iterdir()):
-            assert not path.name.endswith(".new")
-    assert number > 20
-
-
-def _dying(number, cluster):
-    os.chdir("/")
-    die_at_change(number)
-    prune(cluster, ONE)

@@ -3,17 +3,15 @@
 import dataclasses
 import datetime
 import errno
-import itertools
-import os
 import shutil
 
 import pytest
 import transaction
-from dying import DIED, die_at_change, in_child
 from persistent.mapping import PersistentMapping
 from sets_over_time import sets_over_time
 from small_cluster import small_cluster
 from stamping_writer import add_stamp, open_connections
+from steps import killed_at, recorded
 from ZODB.blob import Blob
 from ZODB.FileStorage import FileStorage
 from ZODB.serialize import referencesf
@@ -162,25 +160,28 @@ def test_what_is_left_of_other_sets_is_removed(over_time, cluster):
     assert [*cluster.verify.scratch.iterdir()] == [other]
 
 
-def test_killed_at_any_change_the_next_run_comes_to_its_end(over_time, tmp_path):
-    step = 11
-    for number in itertools.count(1, step):
-        cluster = over_time.cluster(tmp_path, f"backup-{number}")
-        status = in_child(lambda n=number, c=cluster: _dying(n, c))
-        if status == 0:
-            break
-        assert status == DIED
+def test_killed_before_any_step_the_next_run_comes_to_its_end(over_time, tmp_path):
+    recording = over_time.cluster(tmp_path / "recording")
+    steps = recorded(lambda: verify(recording, LATEST))
+    named = {each.name for each in steps}
+    for place in ("scratch.write_state: os.rename", "scratch.remove: os.remove"):
+        assert any(each.endswith(place) for each in named), place
+    for number, step in enumerate(steps):
+        cluster = over_time.cluster(tmp_path / str(number))
+        assert killed_at(step, lambda c=cluster: verify(c, LATEST)), step
         report = verify(cluster, LATEST)
-        assert report.is_good and report.is_finished, number
+        assert report.is_good and report.is_finished, step
         assert nothing_left(cluster)
         assert sets.every(cluster.backup.directory)[0].verified.depth == "objects"
-    assert number > 3 * step
 
 
-def _dying(number, cluster):
-    os.chdir("/")
-    die_at_change(number)
-    verify(cluster, LATEST)
+def test_what_is_half_removed_is_never_gone_on_with(tmp_path, monkeypatch):
+    scratch.write_state(tmp_path, scratch.State(staged=("root",), is_cut=True))
+    found = []
+    monkeypatch.setattr(shutil, "rmtree", lambda each: found.append(each))
+    scratch.remove(tmp_path)
+    assert found == [tmp_path]
+    assert scratch.read_state(tmp_path) == scratch.State()
 
 
 @pytest.fixture(scope="module")
