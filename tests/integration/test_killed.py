@@ -11,7 +11,7 @@ import time
 import pytest
 from offline_site import OfflineSite
 from original_site import status_files, write_configuration
-from steps import killed_at, recorded
+from steps import Step, killed_at, recorded
 from torn_files import TornFiles
 from ZODB.FileStorage import FileStorage
 from ZODB.scripts import repozo as stock_repozo
@@ -267,7 +267,6 @@ def test_pack(scene, site, packing_in_process, tmp_path):
     site.commit("a b", "a b", "a b")
     wanted = objects(site)
     known = {step.name for step in recorded(lambda: back_up(cluster))}
-    scene.keep()
 
     def check():
         for storage in cluster.storages:
@@ -287,6 +286,13 @@ def test_pack(scene, site, packing_in_process, tmp_path):
             assert each.packed == last > 0
         assert restored(site, tmp_path / "out")
 
+    # Between two renames there is no Data.fs.
+    scene.keep()
+    between = Step("tidstorage.packing.perform._pack: os.rename", 2)
+    assert killed_at(between, lambda: packs.pack(cluster, 0))
+    assert [path.exists() for path in site.files.paths.values()].count(False) == 1
+    check()
+    scene.again()
     names = scene.kill_at_each_step(lambda: packs.pack(cluster, 0), check, known)
     for place, event in (
         ("packing.unfinished.write_note", "os.rename"),

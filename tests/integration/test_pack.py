@@ -323,10 +323,15 @@ def test_the_server_is_killed_amid_a_pack(small, packable, monkeypatch):
     assert not server.is_packing(packable, catalog)
     assert catalog.data_file.stat().st_size >= size
     monkeypatch.undo()
-    told = []
-    packed = pack(packable, 0, tell=told.append)
+    told = {}
+
+    def tell(text):
+        told[text] = unfinished.leftover(catalog)
+
+    packed = pack(packable, 0, tell=tell)
     assert packed.first.kind == packed.last.kind == "full"
     assert any(f"removing {catalog.data_file}.pack" in each for each in told)
+    assert told["backing up first"] is None
     assert unfinished.leftover(catalog) is None
 
 
