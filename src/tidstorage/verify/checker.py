@@ -31,7 +31,10 @@ class Found:
 
 
 class Checker:
-    """One run over some sets.  costs: of every file found bad so far."""
+    """One run over some sets; depth: of files, whatever is looked at besides.
+
+    costs: of every file found bad so far.
+    """
 
     def __init__(
         self,
@@ -43,12 +46,12 @@ class Checker:
         operation: Operation,
     ) -> None:
         self.costs: list[Cost] = []
-        self._cluster = cluster
-        self._directory = directory
+        self.cluster = cluster
+        self.directory = directory
         self.depth = depth
         self._memory = memory
-        self._budget = budget
-        self._operation = operation
+        self.budget = budget
+        self.operation = operation
         self._bad: dict[str, str] = {}
         #: {path of a list of blobs: what was found of the blobs in it}
         self._lists: dict[str, Found] = {}
@@ -58,7 +61,7 @@ class Checker:
         """What a set is made of; OutOfTime where not all of it could be read."""
         total = sum(each.size for each in made.files())
         total += sum(each.blob_bytes for each in made.storages)
-        with self._operation.phase(f"read files of set {made.id}", total) as phase:
+        with self.operation.phase(f"read files of set {made.id}", total) as phase:
             named = [*files.named(made)]
             found = [self._check(named, phase)]
             for each in named:
@@ -73,7 +76,7 @@ class Checker:
         if path in self._lists:
             phase.advance(self._lists[path].size)
         else:
-            held = files.stored_blobs(self._directory, [item])
+            held = files.stored_blobs(self.directory, [item])
             self._lists[path] = self._check(held, phase)
         return self._lists[path]
 
@@ -99,31 +102,31 @@ class Checker:
         if at is not None:
             phase.advance(item.stored.size)
             return at
-        if self._budget.is_over():
+        if self.budget.is_over():
             raise OutOfTime
         at = point.now()
         with phase.item(path):
-            what = files.fault(self._directory, item.stored, self.depth, phase.advance)
+            what = files.fault(self.directory, item.stored, self.depth, phase.advance)
             if item.kind == "index" and what == files.MISSING:
                 what = None
-        self._budget.spend()
+        self.budget.spend()
         if what is not None:
             self._tell(item, what)
             return None
         self._memory.note(item.stored, at)
         if path in self._bad_before:
-            verified.forget(self._directory, path, self.depth)
+            verified.forget(self.directory, path, self.depth)
         return at
 
     def _tell(self, item: Item, what: str) -> None:
         """Let all sets know that need it; whoever is killed now has told it."""
         path = item.stored.path
         self._bad[path] = what
-        found = sets.every(self._directory)
-        costs = cost(self._cluster, self._directory, found, item, what)
+        found = sets.every(self.directory)
+        costs = cost(self.cluster, self.directory, found, item, what)
         if costs.sets:
             # Else the set was pruned meanwhile, and the file with it.
             self.costs.append(costs)
         if costs.sets and item.kind != "index":
             fault = Fault(path=path, what=what, depth=self.depth)
-            verified.add(self._directory, costs.sets, fault)
+            verified.add(self.directory, costs.sets, fault)

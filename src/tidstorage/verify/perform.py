@@ -17,7 +17,7 @@ from tidstorage.backup.verified import Depth, Fault, Outcome, Verified
 from tidstorage.cluster import Cluster
 from tidstorage.errors import NoSuchSet, NotCoherent, VerificationFailed
 from tidstorage.manifest import Manifest, StoredFile
-from tidstorage.progress import Operation, Show
+from tidstorage.progress import Show
 from tidstorage.verify import costs, restoring, scratch
 from tidstorage.verify.budget import Budget, OutOfTime
 from tidstorage.verify.checker import Checker
@@ -116,7 +116,7 @@ def verify(
         with Memory(directory, depth, request.name) as memory:
             budget = Budget(request.budget)
             checker = Checker(cluster, directory, depth, memory, budget, operation)
-            run = _Run(cluster, directory, request.depth, checker, budget, operation)
+            run = _Run(request.depth, checker)
             for each in chosen:
                 report.results.append(run.verify(each, memory))
             report.costs += checker.costs + run.costs
@@ -131,22 +131,11 @@ def verify(
 class _Run:
     """What goes on for each set of a run.  costs: of sets that cannot be restored."""
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        directory: Path,
-        depth: Depth,
-        checker: Checker,
-        budget: Budget,
-        operation: Operation,
-    ) -> None:
+    def __init__(self, depth: Depth, checker: Checker) -> None:
         self.costs: list[Cost] = []
-        self._cluster = cluster
-        self._directory = directory
         self._depth = depth
         self._checker = checker
-        self._budget = budget
-        self._operation = operation
+        self._directory = checker.directory
 
     def verify(self, made: Manifest, memory: Memory) -> Result:
         """One set; what was found is kept beside it."""
@@ -163,7 +152,10 @@ class _Run:
         whole = StoredFile(f"sets/{made.id}", 0, self._depth)
         if memory.good_since(whole) is not None:
             return self._told_before(made, at, whole.path)
-        restored = restoring.restore(self._cluster, made, self._budget, self._operation)
+        checker = self._checker
+        restored = restoring.restore(
+            checker.cluster, made, checker.budget, checker.operation
+        )
         memory.note(whole, at)
         bad = []
         if restored.fault is not None:
