@@ -1,5 +1,6 @@
 """Real ZEO servers, a daemon that observes them, and writers of every kind."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -158,6 +159,12 @@ class Site:
             assert self.is_coherent(state.vector), state
             assert all(state.vector[each] >= last for each, last in before.items())
             before = state.vector
+        self.check_times_of_points()
+
+    def check_times_of_points(self) -> None:
+        """Whoever looks for a point by its time relies on that they never go back."""
+        for former, point in itertools.pairwise(self.points()):
+            assert (point.timeline, point.time) >= (former.timeline, former.time)
 
     def close(self) -> None:
         for process in self.writers:

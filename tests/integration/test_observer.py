@@ -522,7 +522,7 @@ def test_a_writer_from_a_lost_timeline_is_an_alarm(site):
     (alarm,) = site.observed()["lost timeline"]
     assert alarm["process"]["name"] == "web-7" and alarm["commit"] == commit_id
     # Somebody accepts what there is; stamps made meanwhile know nothing wrong.
-    floor = Point(site.ends(), now(), "barrier")
+    floor = Point(site.ends(), site.points()[0].time, "barrier")
     journal.Journal(site.daemon.journal).append(journal.Floor(floor, "rebase"))
     site.wait_for_all()
     assert site.observed()["lost timeline"] == []
@@ -535,6 +535,7 @@ def test_a_writer_from_a_lost_timeline_is_an_alarm(site):
     # Of one that told nothing at least its commit is named.
     site.write(0, odd=odd)
     wait_until(lambda: site.observed().get("lost timeline"), "another alarm")
+    site.check_times_of_points()
     assert "a process that has not told its name writes" in site.daemon.log.read_text()
 
 

@@ -78,6 +78,13 @@ def test_a_floor_counts_unless_it_is_a_step_back(settings):
     assert written(settings, Floor(at(5, 6), "x")).point == at(5, 6)
 
 
+def test_a_floor_that_was_taken_before_the_last_point_is_published_after_it(settings):
+    later = TIME + datetime.timedelta(seconds=1)
+    last = Point({"a": 5, "b": 5}, later, "stamps")
+    former = written(settings, Published(last), Floor(at(5, 6), "x"))
+    assert former.point.vector == {"a": 5, "b": 6} and former.point.time == later
+
+
 def test_a_point_that_lacks_a_storage_is_none_to_go_on_from(settings):
     former = written(settings, Published(Point({"a": 5}, TIME, "stamps", 3)))
     assert former.point is None and former.timeline == 3

@@ -8,11 +8,10 @@ of their own.
 import asyncio
 import contextlib
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from tidstorage import barrier, journal, point, tid
 from tidstorage.barrier import BarrierStorage
@@ -22,12 +21,12 @@ from tidstorage.daemon.configuration import Settings
 from tidstorage.daemon.coverage import Coverage
 from tidstorage.daemon.observer import Reports, StorageObserver
 from tidstorage.daemon.resuming import Former
+from tidstorage.daemon.threads import hand_over, in_thread
 from tidstorage.errors import BarrierFailed
 from tidstorage.point import Point, Source
 from tidstorage.record import Record
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 #: Seconds between looks at what waits too long, and at acknowledgements.
 _TICK = 0.25
@@ -131,7 +130,7 @@ class Observation:
         said = ""
         while True:
             try:
-                vector = await _in_thread(self._take_barrier)
+                vector = await in_thread(self._take_barrier)
             except BarrierFailed as error:
                 if str(error) != said:
                     said = str(error)
@@ -165,19 +164,19 @@ class Observation:
 
         # An observer of a former timeline may still have something to report.
         def confirmed(storage: str) -> None:
-            _hand_over(loop, self._on_confirmed, coherence, storage)
+            hand_over(loop, self._on_confirmed, coherence, storage)
 
         def records(storage: str, seen: Sequence[Record]) -> None:
-            _hand_over(loop, self._on_records, coherence, storage, seen)
+            hand_over(loop, self._on_records, coherence, storage, seen)
 
         def ended(storage: str, last: int) -> None:
-            _hand_over(loop, self._on_end, coherence, storage, last)
+            hand_over(loop, self._on_end, coherence, storage, last)
 
         def probe(answer: Probe) -> None:
-            _hand_over(loop, self._on_probe, coherence, answer)
+            hand_over(loop, self._on_probe, coherence, answer)
 
         def changed(storage: str, why: str) -> None:
-            _hand_over(loop, self._on_history_changed, coherence, storage, why)
+            hand_over(loop, self._on_history_changed, coherence, storage, why)
 
         reports = Reports(confirmed, records, ended, probe, changed, coherence.room)
         self._observers = {
@@ -366,7 +365,9 @@ class Observation:
             or (floor.verified and not coherence.verified)
         ):
             logger.warning("going on from the floor %s: %s", floor.id, reason)
-            self._former = resuming.of_storages(floor, self._settings.storages)
+            # Published later than what was published since: times never go back.
+            again = replace(floor, time=point.now())
+            self._former = resuming.of_storages(again, self._settings.storages)
             self._wake.set()
 
     def _verify(self, coherence: Coherence, now: float) -> "asyncio.Task[None] | None":
@@ -378,7 +379,7 @@ class Observation:
 
     async def _verified(self, coherence: Coherence) -> None:
         try:
-            coherence.take_barrier(await _in_thread(self._take_barrier))
+            coherence.take_barrier(await in_thread(self._take_barrier))
         except BarrierFailed as error:
             logger.warning("points stay unverified: %s", error)
         self._wake.set()
@@ -390,37 +391,3 @@ class Observation:
         self._note(
             journal.Timeline(point.now(), self._timeline, dict(coherence.vector), why)
         )
-
-
-async def _in_thread(function: Callable[[], T]) -> T:
-    """As asyncio.to_thread, but the end of the daemon does not wait for it."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: Exception | None) -> None:
-        if future.cancelled():
-            return
-        if error is None:
-            future.set_result(cast(T, result))
-        else:
-            future.set_exception(error)
-
-    def work() -> None:
-        try:
-            result = function()
-        except Exception as error:
-            # Whatever it is, it is raised where the result is awaited.
-            _hand_over(loop, settle, None, error)
-        else:
-            _hand_over(loop, settle, result, None)
-
-    threading.Thread(target=work, daemon=True).start()
-    return await future
-
-
-def _hand_over(
-    loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: object
-) -> None:
-    # Once the daemon has ended the loop takes nothing: observers notice later.
-    with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(function, *arguments)

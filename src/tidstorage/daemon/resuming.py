@@ -62,7 +62,9 @@ def read(settings: Settings) -> Former:
                 case Floor(point=found) if found.timeline >= timeline and (
                     last is None or _is_above(found, last)
                 ):
-                    last = found
+                    # It is published now, and times never go back.
+                    time = found.time if last is None else max(found.time, last.time)
+                    last = replace(found, time=time)
                     timeline = found.timeline
         if last is not None and last is published:
             last = _newest(last, settings)
