@@ -5,7 +5,7 @@ processes of their own: each transaction writes two storages, and takes 50 ms fr
 stamp to its votes, so that ten are open at any time.  The age of the point is, as in
 docs/design.rst, the time since the oldest commit ended that the point does not cover;
 it is sampled with DUMP.
-With ``--pause 0`` committers go as fast as they can.
+With ``--rate 0`` committers go as fast as they can.
 """
 
 import argparse
