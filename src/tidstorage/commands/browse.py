@@ -11,7 +11,7 @@ from typing import Any
 from tidstorage.browsing import scratch, zope
 from tidstorage.browsing.zope import Served
 from tidstorage.cluster import Cluster
-from tidstorage.commands import console, restore
+from tidstorage.commands import console, restore, restore_report
 from tidstorage.errors import EngineFailed, NotReady
 from tidstorage.restore import perform
 from tidstorage.restore.perform import Report
@@ -98,9 +98,9 @@ def _wait(served: Served) -> None:
 
 def _tell(options: argparse.Namespace, report: Report, more: dict[str, Any]) -> None:
     if options.json:
-        console.print_json({**restore.as_json(report), **more})
+        console.print_json({**restore_report.as_json(report), **more})
         return
-    restore.describe_state(report)
+    restore_report.describe_state(report)
     if "url" in more:
         console.print_line(f"open {more['url']}")
         console.print_line(f"as user {more['user']} with password {more['password']}")

@@ -14,7 +14,14 @@ from tidstorage import identity, local_time, lock
 from tidstorage.backup.perform import back_up
 from tidstorage.cluster import Cluster
 from tidstorage.clusterfile import load_cluster
-from tidstorage.commands import backup, console, original_repozo, restore, scheduled
+from tidstorage.commands import (
+    backup,
+    console,
+    original_repozo,
+    restore,
+    restore_report,
+    scheduled,
+)
 from tidstorage.commands.cluster import add_wait
 from tidstorage.commands.entry import run_reporting_errors
 
@@ -52,7 +59,7 @@ def _recover(options: argparse.Namespace, cluster: Cluster) -> None:
     report = restore.restore(cluster, request, options.into, options.stop, tell)
     restore.warn_of_newer(cluster, report)
     if options.verbose:
-        restore.describe(cluster, report, False, options.into)
+        restore_report.describe(report, False, options.into)
 
 
 def _say_nothing(_text: str) -> None:
