@@ -54,7 +54,7 @@ def sets_over_time() -> SetsOverTime:
         for seed, full in zip(itertools.count(1), (True, False, False) * 2):
             small.write(seed, 9)
             small.write(seed + 50, 2, group=[*small.addresses])
-            with lock.hold(cluster, "backup") as held:
-                made.append(back_up_while_locked(cluster, held, full))
+            with lock.hold(cluster, "backup"):
+                made.append(back_up_while_locked(cluster, full))
         small.stop()
         return SetsOverTime(small, made)

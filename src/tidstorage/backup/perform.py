@@ -38,16 +38,16 @@ def back_up(cluster: Cluster, show: Show = show_nothing) -> Manifest:
     covers.  Any TidstorageError leaves the earlier sets as they were, and
     nothing of the new one.  show: told how far it is (`tidstorage.progress`).
     """
-    with lock.hold(cluster, "backup") as descriptor:
-        return back_up_while_locked(cluster, descriptor, show=show)
+    with lock.hold(cluster, "backup"):
+        return back_up_while_locked(cluster, show=show)
 
 
 def back_up_while_locked(
-    cluster: Cluster, descriptor: int, full: bool = False, show: Show = show_nothing
+    cluster: Cluster, full: bool = False, show: Show = show_nothing
 ) -> Manifest:
     """The same, where the lock is held already.
 
-    descriptor: of the lock (`lock.hold`).  full: build on no copy that is there.
+    full: build on no copy that is there.
     """
     with (
         runs.recorded(cluster, "backup") as run,

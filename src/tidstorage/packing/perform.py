@@ -83,13 +83,13 @@ def pack(
     is packed; what is raised later leaves good sets and sound files.
     """
     with (
-        lock.hold(cluster, "pack") as descriptor,
+        lock.hold(cluster, "pack"),
         runs.recorded(cluster, "pack") as run,
     ):
         refuse_the_impossible(cluster, trusted)
         _remove_leftovers(cluster, tell)
         tell("backing up first")
-        first = back_up_while_locked(cluster, descriptor)
+        first = back_up_while_locked(cluster)
         run.set, run.point = first.id, first.point.id
         floor = _floor(cluster)
         plans = plan(cluster, floor, days)
@@ -109,7 +109,7 @@ def pack(
         last = None
         if any(each.changed for each in packed):
             tell("backing up what is left, in full")
-            last = back_up_while_locked(cluster, descriptor, full=True)
+            last = back_up_while_locked(cluster, full=True)
             run.set, run.point = last.id, last.point.id
         unfinished.remove_note(cluster)
         _refuse_too_far(packed)
