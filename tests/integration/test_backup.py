@@ -460,55 +460,6 @@ def test_a_full_disk_leaves_the_last_set_good(small, small_disk):
         )
 
 
-BACK_UP_AND_DIE = """
-import os, sys, pickle
-from tidstorage.backup import perform, {module}
-def die(*arguments):
-    os._exit(9)
-{module}.{function} = die
-cluster = pickle.load(sys.stdin.buffer)
-perform.back_up(cluster)
-"""
-
-
-@pytest.mark.parametrize(
-    ("module", "function"),
-    [
-        ("copying", "copy_all"),
-        ("examine", "examine"),
-        ("blobs", "write_list"),
-        ("complete", "complete"),
-        ("complete", "leave_floor"),
-    ],
-)
-def test_killed_at_any_step_the_next_backup_is_good(small, module, function, tmp_path):
-    cluster = small.cluster()
-    back_up(cluster)
-    small.write(2, 5)
-    script = BACK_UP_AND_DIE.format(module=module, function=function)
-    killed = subprocess.run(
-        [sys.executable, "-c", script],
-        input=pickle.dumps(cluster),
-        env=child.environment(),
-        timeout=60,
-        check=False,
-    )
-    assert killed.returncode == 9
-    expected = 2 if function == "leave_floor" else 1
-    assert len(whole_sets(cluster)) == expected
-    small.write(3, 5)
-    made = back_up(cluster)
-    assert len(whole_sets(cluster)) == expected + 1
-    assert not list(layout.sets(cluster.backup.directory).glob(f"*/{layout.BEGUN}"))
-    small.stop()
-    for storage in cluster.storages:
-        copy = tmp_path / "recovered.fs"
-        folder = layout.repository(cluster.backup.directory, storage.id)
-        repozo("-R", "-w", "-r", folder, "-o", copy)
-        live = storage.data_file.read_bytes()
-        assert copy.read_bytes() == live[: made.storage(storage.id).size]
-
-
 DIE_BEFORE_THE_RECORD = """
 import os, pickle, sys
 from tidstorage.backup import perform, writing
