@@ -401,6 +401,26 @@ def test_new_commits_that_pass_a_lost_timeline_do_not_go_into_its_log(site):
     assert tidlog.read_last(aside) == lost
 
 
+def test_what_a_restore_has_ended_is_not_said_any_longer(site):
+    """Also where the first point of the new timeline takes a while."""
+    site.daemon.start()
+    site.bootstrapped()
+    site.write(5)
+    old = {each: path.read_bytes() for each, path in site.files.items()}
+    site.write(5, group=["c", "d"])
+    site.wait_for_all()
+    site.one.signal(signal.SIGSTOP)
+    put_back(site, old, site.two)
+    # No barrier can be held.
+    wait_until(lambda: not site.dump(), "it is withdrawn")
+    assert site.daemon.peer().bootstraped() == b"0\n"
+    site.one.signal(signal.SIGCONT)
+    ends = site.wait_for_all()
+    assert site.daemon.peer().bootstraped() == b"1\n"
+    wait_until(lambda: site.points()[-1].vector == ends, "the journal")
+    assert site.points()[-1].timeline == 2
+
+
 def test_a_restored_storage_starts_a_new_timeline(site):
     site.daemon.start()
     site.bootstrapped()

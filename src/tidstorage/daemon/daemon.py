@@ -140,7 +140,13 @@ class Daemon:
             self._recorded_version = self._wire.version
             self._publish()
 
-    def _on_point(self, observed: Point) -> None:
+    def _on_point(self, observed: Point | None) -> None:
+        if observed is None:
+            # Nobody shall take what was lost for what there is.
+            self._observed = None
+            self._wire.bootstrapped = False
+            self._answers.changed()
+            return
         before = self._published if self._observed is None else self._observed.vector
         # New commits may have passed the TIDs of a timeline that a restore ended.
         other_timeline = self._recorded_timeline not in (0, observed.timeline)
@@ -213,7 +219,7 @@ class Daemon:
 def _observation(
     settings: Settings,
     former: Former,
-    on_point: Callable[[Point], None],
+    on_point: Callable[[Point | None], None],
     note: Callable[[journal.Entry], None],
     coverage: Coverage,
 ) -> "Observation":

@@ -43,7 +43,8 @@ _VERIFY_PERIOD = 300.0
 
 
 class Observation:
-    """on_point: gets each point; note: gets everything else for the journal.
+    """on_point: gets each point, and None where there is none any more, since the
+    timeline of the last one has ended; note: gets everything else for the journal.
 
     coverage: is told of records without a stamp, and asked whose a commit is.
     """
@@ -52,7 +53,7 @@ class Observation:
         self,
         settings: Settings,
         former: Former,
-        on_point: Callable[[Point], None],
+        on_point: Callable[[Point | None], None],
         note: Callable[[journal.Entry], None],
         coverage: Coverage,
     ) -> None:
@@ -388,6 +389,7 @@ class Observation:
         beside = resuming.timeline_beside(self._settings.storages)
         self._timeline = max(self._timeline + 1, beside)
         logger.critical("a new timeline, number %d: %s", self._timeline, why)
+        self._on_point(None)
         self._note(
             journal.Timeline(point.now(), self._timeline, dict(coherence.vector), why)
         )
