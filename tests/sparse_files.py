@@ -19,11 +19,15 @@ _BYTES = struct.Struct("<cI")
 _MARK = b"0123456789abcdef" * 20
 
 
+#: A ZEO server that starts reads all data of so many transactions at the end.
+READ_BY_ZEO = 100
+
+
 def write(path: Path, count: int, size: int) -> None:
     """A Data.fs with ``count`` objects of ``size`` zeros each, and their root.
 
     Each is a transaction of its own, as FileStorage would have written it, but for
-    the zeros, which are a hole.
+    the zeros, which are a hole.  Small ones follow them.
     """
     database = DB(FileStorage(str(path)))
     with database.transaction() as connection:
@@ -51,6 +55,11 @@ def write(path: Path, count: int, size: int) -> None:
             opened.seek(size, os.SEEK_CUR)
             opened.write(after + TRAILER.pack(total))
             end += total + TRAILER.size
+    database = DB(FileStorage(str(path)))
+    for number in range(READ_BY_ZEO):
+        with database.transaction() as connection:
+            connection.root()["small"] = number
+    database.close()
 
 
 def _state(size: int) -> tuple[bytes, bytes]:
@@ -68,7 +77,9 @@ def zeros_in(path: Path) -> int:
     database = DB(storage)
     found = 0
     connection = database.open()
-    for each in connection.root().values():
+    for name, each in connection.root().items():
+        if name == "small":
+            continue
         content = each[KEY]
         assert content.count(0) == len(content)
         found += len(content)
