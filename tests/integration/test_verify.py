@@ -14,7 +14,7 @@ from tidstorage.commands import cluster as front
 from tidstorage.errors import Locked, NoSuchSet, NotCoherent, VerificationFailed
 from tidstorage.restore import perform as restore
 from tidstorage.restore.plan import Request as Restore
-from tidstorage.verify import files, memory
+from tidstorage.verify import checker, files, memory
 from tidstorage.verify import perform as verifying
 from tidstorage.verify.perform import Request, verify
 
@@ -172,6 +172,25 @@ def test_a_blob_costs_the_transaction_that_wrote_it(over_time, cluster):
     path.unlink()
     (cost,) = verify(cluster, ALL).costs
     assert (cost.after, cost.last, cost.transactions) == (blob.tid - 1, blob.tid, 1)
+
+
+def test_where_a_whole_disk_is_gone_not_every_file_is_told(
+    over_time, cluster, monkeypatch, capsys
+):
+    monkeypatch.setattr(checker, "MOST_TOLD", 2)
+    root = layout.repository(cluster.backup.directory, "root")
+    gone = [path for path in root.iterdir() if path.suffix.endswith("fsz")]
+    assert len(gone) == 6
+    for path in gone:
+        path.unlink()
+    assert command(cluster, monkeypatch, "verify", "--all", "--json") == (
+        VerificationFailed.exit_status
+    )
+    output, errors = capsys.readouterr()
+    said = json.loads(output)
+    assert (len(said["faults"]), said["more_faults"]) == (2, 4)
+    assert "4 more files are bad" in errors
+    assert not any(is_whole(cluster, each) for each in over_time.made)
 
 
 def test_sizes_alone_do_not_see_a_flipped_byte(over_time, cluster):

@@ -67,6 +67,8 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
         _describe(report)
     for each in report.costs:
         console.print_error(f"{each.path} {each.what}", _explain(each))
+    if report.untold:
+        console.print_error(f"{report.untold:,} more files are bad")
     for result in report.results:
         _tell_losses(result)
     return 0 if report.is_good else VerificationFailed.exit_status
@@ -168,4 +170,5 @@ def _as_json(report: Report) -> dict[str, Any]:
             for each in report.results
         ],
         "faults": [each.to_json() for each in report.costs],
+        "more_faults": report.untold,
     }

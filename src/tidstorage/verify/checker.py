@@ -17,6 +17,9 @@ from tidstorage.verify.costs import Cost, cost
 from tidstorage.verify.files import Item
 from tidstorage.verify.memory import Memory
 
+#: Bad files that are told one by one.
+MOST_TOLD = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -33,7 +36,7 @@ class Found:
 class Checker:
     """One run over some sets; depth: of files, whatever is looked at besides.
 
-    costs: of every file found bad so far.
+    costs: of every file found bad so far, up to MOST_TOLD; untold: how many more.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Checker:
         operation: Operation,
     ) -> None:
         self.costs: list[Cost] = []
+        self.untold = 0
         self.cluster = cluster
         self.directory = directory
         self.depth = depth
@@ -122,6 +126,10 @@ class Checker:
         """Let all sets know that need it; whoever is killed now has told it."""
         path = item.stored.path
         self._bad[path] = what
+        if len(self.costs) >= MOST_TOLD:
+            # A disk is gone; what each of its files costs would take days to tell.
+            self.untold += 1
+            return
         found = sets.every(self.directory)
         costs = cost(self.cluster, self.directory, found, item, what)
         if costs.sets:

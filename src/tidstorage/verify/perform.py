@@ -18,6 +18,7 @@ from tidstorage.cluster import Cluster
 from tidstorage.errors import NoSuchSet, NotCoherent, VerificationFailed
 from tidstorage.manifest import Manifest, StoredFile
 from tidstorage.progress import Show
+from tidstorage.verify import checker as checking
 from tidstorage.verify import costs, restoring, scratch
 from tidstorage.verify.budget import Budget, OutOfTime
 from tidstorage.verify.checker import Checker
@@ -70,11 +71,15 @@ class Result:
 
 @dataclass(slots=True)
 class Report:
-    """What a verification found: the sets, newest first, and every bad file."""
+    """What a verification found: the sets, newest first, and every bad file.
+
+    untold: how many more are bad than ``costs`` has.
+    """
 
     depth: Depth
     results: list[Result] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
+    untold: int = 0
 
     @property
     def is_finished(self) -> bool:
@@ -120,6 +125,7 @@ def verify(
             for each in chosen:
                 report.results.append(run.verify(each, memory))
             report.costs += checker.costs + run.costs
+            report.untold = checker.untold
             if report.is_finished:
                 memory.end_round()
         report.results.sort(key=lambda each: each.set_id, reverse=True)
@@ -186,7 +192,8 @@ class _Run:
     ) -> Result:
         if made.id not in sets.ids(self._directory):
             return Result(made.id, "gone")
-        faults = [Fault(path=path, what=what, depth=depth) for path, what in bad]
+        told = bad[: checking.MOST_TOLD]
+        faults = [Fault(path=path, what=what, depth=depth) for path, what in told]
         lost = None if restored is None or bad else len(restored.lost)
         verified.note(self._directory, made.id, Outcome(depth, at, faults, lost))
         if faults:
