@@ -99,14 +99,28 @@ class Events:
                 self.faults.append(f"{job.name} does not end")
 
     def stop_load(self, *, kill: bool) -> None:
-        """End all clients: by a kill amid their work, or standing still first."""
+        """End all clients: by a kill amid their work, or standing still first.
+
+        Their last words may still be under way.  Who has voted holds a lock until
+        its finish, or its end, arrives; so once a barrier was held nothing comes.
+        """
         for client in self.site.clients.values():
             if not kill:
                 client.send_signal(signal.SIGSTOP)
             client.kill()
         self.site.clients.clear()
+        wait_until(self._hold_barrier, "all storages stand still", PATIENCE)
 
-    def _job(self, function: Callable[[], None]) -> None:
+    def _hold_barrier(self) -> bool:
+        with contextlib.suppress(BarrierFailed):
+            self.barriers.append(
+                barrier.take(barrier.storages_of(self.site.cluster), attempts=2)
+            )
+            self.counts["barriers"] += 1
+            return True
+        return False
+
+    def _job(self, function: Callable[[], object]) -> None:
         def work() -> None:
             try:
                 function()
@@ -257,14 +271,7 @@ class Events:
     # Barriers
 
     def take_barrier(self) -> None:
-        def take() -> None:
-            with contextlib.suppress(BarrierFailed):
-                self.barriers.append(
-                    barrier.take(barrier.storages_of(self.site.cluster), attempts=2)
-                )
-                self.counts["barriers"] += 1
-
-        self._job(take)
+        self._job(self._hold_barrier)
 
     def kill_barrier(self) -> None:
         """A helper that holds votes, or is about to."""
