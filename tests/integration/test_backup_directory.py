@@ -1,0 +1,145 @@
+"""The backup directory: where a disk is not mounted there is another, or none."""
+
+import argparse
+import dataclasses
+import re
+import shutil
+
+import pytest
+from backup_sets import with_backup
+from small_cluster import small_cluster
+
+from tidstorage import deploy, status
+from tidstorage.backup import directory as backup_directory
+from tidstorage.backup import layout
+from tidstorage.backup.perform import back_up
+from tidstorage.commands import backup, backups
+from tidstorage.errors import BackupDirectoryLost, EngineFailed, FileUnreadable
+from tidstorage.restore import perform
+from tidstorage.restore.plan import Request
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def small(tmp_path):
+    with small_cluster(tmp_path) as running:
+        running.write(1, 6)
+        yield running
+
+
+class TestTheBackupDirectory:
+    """Where a disk is not mounted there is an empty folder, or none."""
+
+    def used(self, small, tmp_path):
+        """A cluster that has backed up to a folder of a disk."""
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        cluster = with_backup(small.cluster(), directory=disk / "backup")
+        back_up(cluster)
+        return cluster, disk
+
+    def refused(self, cluster, match):
+        into = cluster.directory / "into"
+        for verb in (
+            lambda: back_up(cluster),
+            lambda: backups.run(argparse.Namespace(json=False), cluster),
+            lambda: backup.run(argparse.Namespace(dry_run=True, json=True), cluster),
+            lambda: perform.elsewhere(cluster, Request(), into),
+            lambda: perform.rehearse(cluster, Request()),
+        ):
+            with pytest.raises(BackupDirectoryLost, match=match) as caught:
+                verb()
+            assert "Is its disk mounted?" in caught.value.hint
+        assert not into.exists()
+        assert re.search(match, status.status(cluster).no_sets)
+
+    def test_gone_or_empty_is_refused_and_stays_so(self, small, tmp_path):
+        cluster, disk = self.used(small, tmp_path)
+        disk.rename(tmp_path / "unmounted")
+        disk.mkdir()
+        self.refused(cluster, "now it is not there")
+        deploy.make_directories(cluster)
+        assert list(disk.iterdir()) == []
+        cluster.backup.directory.mkdir()
+        self.refused(cluster, "now it holds no tidstorage-backup.json")
+        deploy.make_directories(cluster)
+        assert list(cluster.backup.directory.iterdir()) == []
+        cluster.backup.directory.rmdir()
+        disk.rmdir()
+        (tmp_path / "unmounted").rename(disk)
+        assert back_up(cluster).kind == "unchanged"
+
+    def test_the_hint_tells_how_to_begin_anew(self, small, tmp_path):
+        cluster, disk = self.used(small, tmp_path)
+        shutil.rmtree(disk)
+        with pytest.raises(BackupDirectoryLost) as caught:
+            back_up(cluster)
+        note = backup_directory.note_path(cluster)
+        assert str(note) in caught.value.hint
+        note.unlink()
+        assert back_up(cluster).kind == "full"
+
+    def test_another_directory_in_its_place_is_refused(self, small, tmp_path):
+        """As where backups went before a disk was mounted over them."""
+        cluster, disk = self.used(small, tmp_path)
+        note = backup_directory.note_path(cluster)
+        held = note.read_text()
+        shutil.rmtree(disk)
+        note.unlink()
+        back_up(cluster)
+        note.write_text(held)
+        self.refused(cluster, "of another one")
+
+    def test_of_before_there_were_markers_is_adopted(self, small, tmp_path):
+        cluster, _ = self.used(small, tmp_path)
+        (cluster.backup.directory / layout.MARKER).unlink()
+        backup_directory.note_path(cluster).unlink()
+        assert back_up(cluster).kind == "unchanged"
+        shutil.rmtree(cluster.backup.directory)
+        self.refused(cluster, "is not there")
+
+    def test_of_another_cluster_is_refused(self, small, tmp_path):
+        """Its storages may have the same ids, and a restore would take its sets."""
+        cluster, _ = self.used(small, tmp_path)
+        backup_directory.note_path(cluster).unlink()
+        other = dataclasses.replace(cluster, name="other")
+        with pytest.raises(BackupDirectoryLost, match="backups of cluster small"):
+            back_up(other)
+        assert back_up(cluster).kind == "unchanged"
+
+    def test_a_note_that_nobody_can_read_is_no_leave_to_begin_anew(
+        self, small, tmp_path
+    ):
+        cluster, disk = self.used(small, tmp_path)
+        shutil.rmtree(disk)
+        backup_directory.note_path(cluster).write_text('{"version": 1')
+        with pytest.raises(FileUnreadable, match="is not a note of the backup"):
+            back_up(cluster)
+        deploy.make_directories(cluster)
+        assert not disk.exists()
+
+
+def test_blobs_whose_disk_is_not_mounted_are_no_empty_set_of_blobs(small, tmp_path):
+    cluster = small.cluster()
+    good = back_up(cluster)
+    folder = cluster.storage("documents").blob_directory
+    folder.rename(tmp_path / "unmounted")
+    for _ in range(2):
+        with pytest.raises(FileUnreadable, match="is no blob directory") as caught:
+            back_up(cluster)
+        assert "Is its disk mounted" in caught.value.hint
+        folder.mkdir(exist_ok=True)
+    folder.rmdir()
+    (tmp_path / "unmounted").rename(folder)
+    again = back_up(cluster).storage("documents")
+    assert again.blob_count == good.storage("documents").blob_count > 0
+
+
+def test_sets_that_nobody_can_read_are_not_said_to_be_none(small):
+    cluster = small.cluster()
+    folder = layout.sets(cluster.backup.directory)
+    layout.make_folder(folder.parent)
+    folder.touch()
+    with pytest.raises(EngineFailed, match="cannot be read"):
+        backups.run(argparse.Namespace(json=False), cluster)
