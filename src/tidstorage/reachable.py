@@ -10,16 +10,14 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from tidstorage import acceptance, damages, published
+from tidstorage import acceptance, damages, holders, published
 from tidstorage.backup import prepare, sets
 from tidstorage.cluster import Cluster
-from tidstorage.engines import filestorage
-from tidstorage.errors import FileUnreadable
+from tidstorage.holders import Source
 from tidstorage.manifest import Manifest
 from tidstorage.point import HalfCommit, Point
 from tidstorage.published import PublishedPoints, Run
 
-LIVE = "live files"
 UNVERIFIED = "writers without stamps: nobody can tell what fits together"
 GONE = "neither the live files nor a whole set hold it"
 LOST = "of a timeline that was left by a restore, and in no set"
@@ -63,23 +61,6 @@ class Reach:
     points: Sequence[ListedPoint]
     stretches: Sequence[Stretch]
     number: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Holds all between two moments of one timeline."""
-
-    name: str
-    timeline: int
-    begin: datetime.datetime
-    end: datetime.datetime
-
-    def covers(self, stretch: Stretch) -> bool:
-        return (
-            self.timeline == stretch.timeline
-            and self.begin <= stretch.begin
-            and stretch.end <= self.end
-        )
 
 
 def reach(cluster: Cluster, limit: int | None = 20) -> Reach:
@@ -129,8 +110,8 @@ def _stretches(
     timeline = damages.timeline(cluster)
     points = [*others, *(each.floor for each in made if each.floor is not None)]
     sources = [
-        *_live(cluster, found, others, timeline),
-        *_chains(cluster, found, points, made),
+        *holders.live(cluster, found, others, timeline),
+        *holders.chains(cluster, found, points, made),
     ]
     known = [*_of_runs(found.runs, accepted)]
     known += _of_sets(made, points, known, accepted)
@@ -157,98 +138,8 @@ def _stretches(
 
 
 def _is_in(one: Stretch, other: Stretch) -> bool:
-    return _Source("", other.timeline, other.begin, other.end).covers(one)
-
-
-def _live(
-    cluster: Cluster,
-    found: PublishedPoints,
-    others: Sequence[Point],
-    timeline: int,
-) -> Iterator[_Source]:
-    """What the files hold of the present timeline, above their last pack."""
-    try:
-        packed = {
-            each.id: filestorage.packed_above(each.data_file, 0)
-            for each in cluster.storages
-        }
-    except FileUnreadable:
-        # On other machines, or lost: there are the sets.
-        return
-
-    def is_above(point: Point) -> bool:
-        vector = cluster.present_ids(point.vector)
-        return all(vector.get(each, 0) >= last for each, last in packed.items())
-
-    ends = [run.last for run in found.runs if run.timeline == timeline]
-    begins = [found.first(timeline, is_above)]
-    begins += [each for each in others if each.timeline == timeline and is_above(each)]
-    possible = [each for each in begins if each is not None]
-    if possible:
-        yield _Source(
-            LIVE,
-            timeline,
-            min(each.time for each in possible),
-            max(each.time for each in possible + ends),
-        )
-
-
-def _chains(
-    cluster: Cluster,
-    found: PublishedPoints,
-    points: Sequence[Point],
-    made: Sequence[Manifest],
-) -> list[_Source]:
-    """Sets that each go on from the one before, oldest first.
-
-    The first one of them holds all since its last pack.
-    """
-    chains: list[_Source] = []
-    for before, each in zip([None, *made], made, strict=False):
-        at, timeline = each.point.time, each.point.timeline
-        if before is not None and _goes_on(before, each):
-            begin = chains.pop().begin
-        else:
-            begin = min(at, *_held_since(cluster, found, points, each))
-        chains.append(_Source(f"set {each.id}", timeline, begin, at))
-    return chains
-
-
-def _held_since(
-    cluster: Cluster,
-    found: PublishedPoints,
-    points: Sequence[Point],
-    made: Manifest,
-) -> Iterator[datetime.datetime]:
-    """Times of points from which on a set's copies hold everything."""
-    yield made.point.time
-    if any(stored.packed is None for stored in made.storages):
-        return
-    packed = cluster.present_ids(
-        {stored.id: stored.packed or 0 for stored in made.storages}
-    )
-
-    def is_above(point: Point) -> bool:
-        vector = cluster.present_ids(point.vector)
-        return all(vector.get(each, 0) >= last for each, last in packed.items())
-
-    timeline = made.point.timeline
-    if (of_journal := found.first(timeline, is_above)) is not None:
-        yield of_journal.time
-    for each in points:
-        if each.timeline == timeline and is_above(each):
-            yield each.time
-
-
-def _goes_on(before: Manifest, made: Manifest) -> bool:
-    """Whether a set's copies hold all that was there since the one before.
-
-    A pack makes repozo start over; so does much else, but that loses nothing.
-    """
-    earlier = {each.id: each.files[:1] for each in before.storages}
-    return before.point.timeline == made.point.timeline and all(
-        earlier.get(each.id) == each.files[:1] for each in made.storages
-    )
+    whole = Source("", other.timeline, other.begin, other.end)
+    return whole.covers(one.timeline, one.begin, one.end)
 
 
 def _of_runs(runs: Sequence[Run], accepted: Collection[bytes]) -> Iterator[Stretch]:
@@ -306,7 +197,7 @@ def _of_sets(
 
 
 def _split(
-    stretch: Stretch, others: Sequence[_Source] | Sequence[Stretch]
+    stretch: Stretch, others: Sequence[Source] | Sequence[Stretch]
 ) -> Iterator[Stretch]:
     """The stretch in pieces that none of the others covers in part."""
     moments = {
@@ -323,10 +214,14 @@ def _split(
         yield replace(stretch, begin=begin, end=end)
 
 
-def _sourced(piece: Stretch, sources: Sequence[_Source], timeline: int) -> Stretch:
+def _covers(source: Source, piece: Stretch) -> bool:
+    return source.covers(piece.timeline, piece.begin, piece.end)
+
+
+def _sourced(piece: Stretch, sources: Sequence[Source], timeline: int) -> Stretch:
     if piece.reason:
         return piece
-    names = tuple(each.name for each in sources if each.covers(piece))
+    names = tuple(each.name for each in sources if _covers(each, piece))
     if names:
         return replace(piece, sources=names)
     return replace(piece, reason=LOST if piece.timeline < timeline else GONE)
