@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import transaction
 import ZODB
 from ZEO.ClientStorage import ClientStorage
-from ZEO.Exceptions import ClientDisconnected
+from ZEO.Exceptions import ClientDisconnected, ServerException
 from ZODB.Connection import TransactionMetaData
 from ZODB.POSException import ConflictError, UndoError
 
 import tidstorage
-from tidstorage import damages, referrers, tid
+from tidstorage import damages, referrers, server_errors, tid
 from tidstorage.cluster import Cluster
 from tidstorage.damages import Accepted, Finding
 from tidstorage.errors import CannotUndo, NotConnected
@@ -121,6 +121,13 @@ def _refusals(finding: Finding) -> Iterator[None]:
         yield
     except (UndoError, ConflictError) as error:
         raise CannotUndo(f"half commit {commit} cannot be undone: {error}") from error
+    except ServerException as error:
+        if not server_errors.is_undo_error(error):
+            raise
+        raise CannotUndo(
+            f"half commit {commit} cannot be undone now: {error}",
+            "While a server packs a storage nothing can be undone: wait for its end.",
+        ) from error
     except CommitOutcomeUnknown as error:
         raise CannotUndo(
             f"whether half commit {commit} is undone cannot be told: {error}",

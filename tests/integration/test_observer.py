@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,10 @@ import ZEO
 from daemons import running_daemon
 from real import PATIENCE, wait_until, zeo_server
 from sites import TESTS, Committer, Site
+from ZEO.Exceptions import ServerException
 from ZODB.Connection import TransactionMetaData
 
-from tidstorage import journal, protocol, tid, tidlog
+from tidstorage import journal, protocol, server_errors, tid, tidlog
 from tidstorage.daemon import configuration, observation
 from tidstorage.daemon.coverage import Coverage
 from tidstorage.daemon.observation import Observation
@@ -231,6 +233,40 @@ def test_a_stopped_server_and_one_that_packs(site):
     assert packing.wait(PATIENCE) == 0
     site.write(10)
     site.wait_for_all()
+
+
+def test_the_point_moves_on_while_a_server_packs(site):
+    site.daemon.start()
+    site.bootstrapped()
+    site.wait_for_all()
+    site.daemon.signal(signal.SIGSTOP)
+    site.write(10)
+    with contextlib.ExitStack() as stack:
+        client = ZEO.client(site.one.address, storage="a", wait_timeout=PATIENCE)
+        stack.callback(client.close)
+        # A pack comes to its end under the lock that this holds.
+        meta = TransactionMetaData()
+        client.tpc_begin(meta)
+        client.tpc_vote(meta)
+        packing = ZEO.client(site.one.address, storage="a", wait_timeout=PATIENCE)
+        stack.callback(packing.close)
+        pack = threading.Thread(target=packing.pack, args=(time.time(), True))
+        pack.start()
+        stack.callback(pack.join, PATIENCE)
+        stack.callback(client.tpc_abort, meta)
+        wait_until(lambda: packs(client), "the server packs")
+        site.daemon.signal(signal.SIGCONT)
+        site.wait_for_all()
+        assert packs(client)
+
+
+def packs(client) -> bool:
+    try:
+        client.undoLog(0, -1)
+    except ServerException as error:
+        assert server_errors.is_undo_error(error), error
+        return True
+    return False
 
 
 def test_a_restart_goes_on_from_the_journal(site):

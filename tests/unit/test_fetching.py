@@ -4,9 +4,9 @@ from base64 import b64encode
 from types import SimpleNamespace
 
 import pytest
+from ZEO.Exceptions import ServerException
 from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage import FileStorage
-from ZODB.POSException import UndoError
 
 from tidstorage import tid
 from tidstorage.daemon import fetching
@@ -41,7 +41,7 @@ class Packing(Server):
     """A server that packs: undoLog is of no use."""
 
     def _call(self, method, *arguments):
-        raise UndoError("packing")
+        raise ServerException("ZODB.POSException.UndoError", ("packing",))
 
 
 @pytest.fixture

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ZEO.ClientStorage import ClientStorage
-from ZODB.POSException import UndoError
 
-from tidstorage import stamp, tid
+from tidstorage import server_errors, stamp, tid
 from tidstorage.engines.filestorage import read_records
 from tidstorage.errors import FileUnreadable
 from tidstorage.record import Record
@@ -66,8 +65,12 @@ def fetch(
         try:
             newest_first = client._call("undoLog", 0, -size)
             newer, number = _newer(newest_first, reached)
-        except (UndoError, _NoTid):
+        except _NoTid:
             break
+        except Exception as error:
+            if server_errors.is_undo_error(error):
+                break
+            raise
         if number is not None:
             if anchor is not None and number != anchor:
                 raise HistoryChanged(tid.to_text(anchor))

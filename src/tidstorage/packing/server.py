@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ZEO.ClientStorage import ClientStorage
-from ZEO.Exceptions import ClientDisconnected, ServerException
-from ZODB.POSException import UndoError
+from ZEO.Exceptions import ClientDisconnected
 
+from tidstorage import server_errors
 from tidstorage.cluster import Cluster, Storage, address_text
 from tidstorage.errors import EngineFailed, NoSpace, NotConnected, TidstorageError
 
@@ -56,11 +56,8 @@ def is_packing(cluster: Cluster, storage: Storage) -> bool:
     with _client(cluster, storage) as client:
         try:
             client.undoLog(0, -1)
-        except UndoError:
-            return True
         except Exception as error:
-            # ZEO 5 and 6 rebuild few of the exceptions they are sent.
-            if _name(error) == UndoError.__name__:
+            if server_errors.is_undo_error(error):
                 return True
             raise NotConnected(f"storage {storage.id}: {error}") from error
     return False
@@ -97,16 +94,9 @@ def _failure(storage: Storage, error: Exception) -> TidstorageError:
         )
     return EngineFailed(
         f"ZEO server {storage.zeo} could not pack {storage.id}:"
-        f" {_name(error)}: {error}",
+        f" {server_errors.class_name(error)}: {error}",
         "See its log. The Data.fs is as it was before.",
     )
-
-
-def _name(error: Exception) -> str:
-    """Of the exception's class, or that which the server had."""
-    if isinstance(error, ServerException) and error.args:
-        return str(error.args[0]).rpartition(".")[2]
-    return type(error).__name__
 
 
 def _lacks_space(error: Exception) -> bool:

@@ -1,0 +1,16 @@
+"""Which exception a ZEO server met: ZEO 5 and 6 rebuild few of them for the client."""
+
+from ZEO.Exceptions import ServerException
+from ZODB.POSException import UndoError
+
+
+def class_name(error: Exception) -> str:
+    """Of the exception's class, or of the one that the server had."""
+    if isinstance(error, ServerException) and error.args:
+        return str(error.args[0]).rpartition(".")[2]
+    return type(error).__name__
+
+
+def is_undo_error(error: Exception) -> bool:
+    """Whether a storage cannot undo, or tell what could be undone: while it packs."""
+    return isinstance(error, UndoError) or class_name(error) == UndoError.__name__
