@@ -210,14 +210,3 @@ def test_after_a_kill_nothing_is_left_for_long(deleted, tmp_path):
     finally:
         assert again.end(signal.SIGTERM) == 0
     assert folders(cluster) == []
-
-
-def test_what_was_left_amid_its_making_is_removed_too(deleted):
-    cluster, _ = deleted
-    left = browsing_scratch.parent_of(cluster) / "left"
-    left.mkdir(parents=True)
-    (left / "Data.fs").touch()
-    with browsing_scratch.folder(cluster) as made:
-        assert [each.name for each in made.folder.iterdir()] == ["in-use.lock"]
-        assert folders(cluster) == [made.folder]
-    assert folders(cluster) == []

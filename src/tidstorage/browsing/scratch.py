@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tidstorage.backup import layout
 from tidstorage.cluster import Cluster
+from tidstorage.engines.filestorage.lock import is_locked
 
 _LOCK = "in-use.lock"
 
@@ -75,15 +76,5 @@ def remove_left(parent: Path) -> list[Path]:
 
 
 def _is_in_use(made: Path) -> bool:
-    try:
-        descriptor = os.open(made / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        # Killed before it had its lock, or amid its removal.
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    """Not where it was killed before it had its lock, or amid its removal."""
+    return is_locked(made / _LOCK)

@@ -21,8 +21,13 @@ def path_of(data_file: Path) -> Path:
 
 def is_held(data_file: Path) -> bool:
     """Whether a living process has the file open for writing."""
+    return is_locked(path_of(data_file))
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process holds a lock on the file; not where there is none."""
     try:
-        descriptor = os.open(path_of(data_file), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
