@@ -112,8 +112,9 @@ def processes_of(folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    return copy_of_checkout(tmp_path / "site")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # A short name: supervisor's socket lies below it.
+    return copy_of_checkout(tmp_path_factory.mktemp("c") / "site")
 
 
 @pytest.fixture

@@ -105,8 +105,9 @@ def deployed_in(folder: Path) -> Iterator[Deployed]:
 
 
 @pytest.fixture
-def deployed(tmp_path: Path) -> Iterator[Deployed]:
-    with deployed_in(tmp_path / "site") as found:
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    # A short name: supervisor's socket lies below it.
+    with deployed_in(tmp_path_factory.mktemp("d") / "site") as found:
         yield found
 
 
