@@ -10,7 +10,7 @@ import urllib.parse
 import urllib.request
 
 import pytest
-from real import accepts, wait_until
+from real import PATIENCE, accepts, wait_until
 
 from tidstorage import initialisation, point, tid
 from tidstorage.browsing import scratch as browsing_scratch
@@ -76,7 +76,7 @@ def ask(base, path, user="", password="", data=None, raw=False):
     if password:
         secret = base64.b64encode(f"{user}:{password}".encode()).decode()
         request.add_header("Authorization", f"Basic {secret}")
-    with urllib.request.urlopen(request, timeout=60) as response:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as response:
         content = response.read()
     return content if raw else content.decode()
 
@@ -124,7 +124,7 @@ class Browsing:
     def end(self, number):
         self.process.send_signal(number)
         self.process.stdout.close()
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE)
 
 
 def bring_back(cluster, export):

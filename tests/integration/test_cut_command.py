@@ -308,7 +308,7 @@ class TestLive:
     def test_server_killed_amid_a_vote(self, tmp_path, run):
         """What it leaves is no transaction, for us and for its next start."""
         with zeo_server(tmp_path, ["a"]) as server:
-            client = ClientStorage(server.address, storage="a", wait_timeout=10)
+            client = ClientStorage(server.address, storage="a", wait_timeout=PATIENCE)
             self.store(client, b"kept", finish=True)
             kept = filestorage.last_tid(server.data_file("a"))
             size = server.data_file("a").stat().st_size
@@ -321,7 +321,7 @@ class TestLive:
         assert found["strict"]["a"] == {"tid": tid.to_text(kept), "position": size}
         assert filestorage.truncate(path, kept) == size
         with zeo_server(tmp_path, ["a"]) as server:
-            client = ClientStorage(server.address, storage="a", wait_timeout=10)
+            client = ClientStorage(server.address, storage="a", wait_timeout=PATIENCE)
             assert tid.from_bytes(client.lastTransaction()) == kept
             client.close()
 
@@ -333,7 +333,7 @@ class TestLive:
         ):
             with writer(1, [alpha, beta], count=3, group=["a"]) as process:
                 assert process.wait(PATIENCE) == 0
-            client = ClientStorage(alpha.address, storage="a", wait_timeout=10)
+            client = ClientStorage(alpha.address, storage="a", wait_timeout=PATIENCE)
             self.store(client, b"voted", finish=False)
             alpha.kill()
             client.close()

@@ -6,7 +6,7 @@ import json
 import pytest
 import ZEO
 from daemons import DaemonProcess
-from real import wait_until
+from real import PATIENCE, wait_until
 from small_cluster import small_cluster
 
 from tidstorage import damages, journal, point, rebasing
@@ -300,7 +300,7 @@ def test_rebase_needs_every_server(small, cluster):
 def half_of(small, storage):
     """The counter that `commit_half` writes."""
     server = next(each for each in small.servers if storage in each.storages)
-    client = ZEO.DB(server.address, storage=storage, wait_timeout=10)
+    client = ZEO.DB(server.address, storage=storage, wait_timeout=PATIENCE)
     with contextlib.closing(client), client.transaction() as connection:
         return connection.root().get("half")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from daemons import running_daemon
-from real import free_port
+from real import PATIENCE, free_port
 
 from tidstorage.errors import NotConnected
 
@@ -21,7 +21,7 @@ def dump(port: int) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "tidstorage.commands.dump", "127.0.0.1", str(port)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 

@@ -84,7 +84,7 @@ def wait_for_point(site, vector):
         except NotConnected:
             return False
 
-    wait_until(published, "the daemon publishes the last commits", 60)
+    wait_until(published, "the daemon publishes the last commits")
     wait_until(
         lambda: tidlog.read_last(site.status_file) == wanted, "the TID log has it"
     )

@@ -333,7 +333,7 @@ def test_unsupervised_process_is_asked_to_end_and_waited_for() -> None:
         "import signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), sys.exit()))\n"
         "print(flush=True)\n"
-        "time.sleep(60)\n"
+        "time.sleep(600)\n"
     )
     told: list[str] = []
     with subprocess.Popen(

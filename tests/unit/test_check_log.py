@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from real import PATIENCE
 
 from tidstorage import tidlog
 from tidstorage.commands.check_log import Finding, findings
@@ -30,7 +31,7 @@ def script(text: str) -> subprocess.CompletedProcess[str]:
         input=text,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from real import PATIENCE
 
 from tidstorage.commands.entry import run_reporting_errors
 from tidstorage.errors import EngineFailed, NotCoherent
@@ -43,7 +44,7 @@ def test_a_verb_goes_on_when_its_reader_has_gone(tmp_path, deaf):
         [sys.executable, "-c", SPEAKING, str(done)], text=True, **streams
     )
     os.close(writer)
-    said = process.communicate(timeout=60)
+    said = process.communicate(timeout=PATIENCE)
     assert process.returncode == NotCoherent.exit_status
     assert done.read_text() == "done"
     assert "Traceback" not in f"{said}" and "Exception" not in f"{said}"

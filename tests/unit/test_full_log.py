@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from real import PATIENCE
+
 from tidstorage import tidlog
 from tidstorage.commands.full_log import full_lines
 from tidstorage.errors import NotCoherent
@@ -20,7 +22,7 @@ def script(text: str) -> subprocess.CompletedProcess[str]:
         input=text,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 
@@ -76,7 +78,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         input=text,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "1.00 f {'a': 5}\n"

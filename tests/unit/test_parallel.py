@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from real import PATIENCE
 
 from tidstorage import parallel
 
@@ -14,7 +15,7 @@ def test_results_come_in_the_order_of_the_items():
         if item == 3:
             last.set()
         # The first ends last.
-        assert last.wait(30)
+        assert last.wait(PATIENCE)
         return item * item
 
     assert parallel.run(3, work, [1, 2, 3]) == [1, 4, 9]
@@ -39,7 +40,7 @@ def test_a_failure_ends_what_would_go_on_for_hours():
 
     def work(item, check):
         if item == "fails":
-            assert begun.wait(30)
+            assert begun.wait(PATIENCE)
             raise OSError("disk full")
         begun.set()
         try:
@@ -57,7 +58,7 @@ def test_an_interruption_ends_it_too(monkeypatch):
     begun = threading.Event()
 
     def interrupted(_futures):
-        assert begun.wait(30)
+        assert begun.wait(PATIENCE)
         raise KeyboardInterrupt
 
     def endless(_item, check):

@@ -11,7 +11,7 @@ import types
 
 import dying
 import pytest
-from real import wait_until
+from real import PATIENCE, wait_until
 
 from tidstorage import point, progress
 from tidstorage.commands import progress_display
@@ -159,13 +159,13 @@ def test_a_terminal_that_is_stopped_stops_nothing(cluster, monkeypatch):
 
     def show(_snapshot):
         asked.set()
-        assert stopped.wait(60)
+        assert stopped.wait(PATIENCE)
 
     with progress.operation(cluster, "backup", show) as operation:
         for name in ("compare", "copy", "copy blobs"):
             with operation.phase(name, 1) as phase:
                 phase.advance(1)
-                assert asked.wait(30)
+                assert asked.wait(PATIENCE)
     (thread,) = [t for t in threading.enumerate() if t.name == "progress"]
     stopped.set()
     thread.join(30)
