@@ -11,9 +11,10 @@ import transaction
 from ZODB import DB
 from ZODB.FileStorage import FileStorage
 from ZODB.fsIndex import fsIndex
+from ZODB.utils import p64
 
 from tidstorage import child, progress
-from tidstorage.backup import copying, layout, repository
+from tidstorage.backup import copying, digests, layout, repository
 from tidstorage.backup.moved import SourceMoved
 
 NAME = "root"
@@ -48,10 +49,10 @@ class Repository:
         connection.close()
         database.close()
 
-    def copy(self, start_over=False):
+    def copy(self, start_over=False, indexes=None):
         self.wait_for_the_next_second()
         with progress.operation(self.cluster, "backup") as operation:
-            return copying.copy_all(self.cluster, start_over, operation)[NAME]
+            return copying.copy_all(self.cluster, start_over, operation, indexes)[NAME]
 
     def wait_for_the_next_second(self):
         newest = repository.newest_second(self.folder)
@@ -153,6 +154,23 @@ def test_an_index_of_another_file_is_not_believed(made):
     (written,) = made.folder.glob("*.index")
     found = fsIndex.load(str(written))["index"]
     path.unlink()
+    storage = FileStorage(str(made.data_file), read_only=True)
+    assert dict(found.items()) == dict(storage._index.items())
+    storage.close()
+
+
+def test_an_index_that_has_rotten_is_not_gone_on_from(made):
+    made.copy()
+    (written,) = made.folder.glob("*.index")
+    known = digests.stored_file(made.backup.directory, written)
+    index = fsIndex.load(str(written))
+    # Of an object that the last transaction did not change.
+    index["index"][p64(99)] = 4
+    index["index"].save(index["pos"], str(written))
+    made.write(1)
+    made.copy(indexes={known.path: known})
+    newest = max(made.folder.glob("*.index"))
+    found = fsIndex.load(str(newest))["index"]
     storage = FileStorage(str(made.data_file), read_only=True)
     assert dict(found.items()) == dict(storage._index.items())
     storage.close()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage import parallel
-from tidstorage.backup import layout, repository, room, writing
+from tidstorage.backup import digests, layout, repository, room, writing
 from tidstorage.backup.moved import SourceMoved
 from tidstorage.backup.repository import Part
 from tidstorage.cluster import Cluster, Storage
@@ -69,12 +69,16 @@ class _Source:
 
 
 def copy_all(
-    cluster: Cluster, start_over: bool, operation: Operation
+    cluster: Cluster,
+    start_over: bool,
+    operation: Operation,
+    indexes: Mapping[str, StoredFile] | None = None,
 ) -> dict[str, Copied]:
     """{storage id: its copy}, made ``cluster.backup.jobs`` at a time.
 
-    start_over: full copies, whatever the repositories hold.  SourceMoved,
-    FileUnreadable, NoSpace, EngineFailed or OSError.
+    start_over: full copies, whatever the repositories hold.  indexes: {path: what
+    a manifest says of it}; one that has changed since is not gone on from.
+    SourceMoved, FileUnreadable, NoSpace, EngineFailed or OSError.
     """
     with contextlib.ExitStack() as stack:
         sources = [_open(cluster, each, start_over, stack) for each in cluster.storages]
@@ -88,7 +92,7 @@ def copy_all(
                 for each in sources
             ),
         )
-        copies = _copy(cluster, sources, operation)
+        copies = _copy(cluster, sources, operation, indexes or {})
         return {
             each.storage.id: copied
             for each, copied in zip(sources, copies, strict=True)
@@ -143,7 +147,10 @@ def _compare(
 
 
 def _copy(
-    cluster: Cluster, sources: Sequence[_Source], operation: Operation
+    cluster: Cluster,
+    sources: Sequence[_Source],
+    operation: Operation,
+    indexes: Mapping[str, StoredFile],
 ) -> list[Copied]:
     total = sum(
         each.end - (each.parts[-1].end if each.parts else 0) for each in sources
@@ -152,13 +159,32 @@ def _copy(
 
         def copy(source: _Source, check: Check) -> Copied:
             with phase.item(source.storage.id), _shrinking(source):
-                return _copy_one(cluster, source, phase.advance, check)
+                former = _former_index(cluster, source, indexes)
+                return _copy_one(cluster, source, former, phase.advance, check)
 
         return parallel.run(cluster.backup.jobs, copy, sources)
 
 
+def _former_index(
+    cluster: Cluster, source: _Source, indexes: Mapping[str, StoredFile]
+) -> Path | None:
+    """The index to go on from; one that rots would be carried into all later ones."""
+    if not source.parts:
+        return None
+    path = (source.folder / source.parts[-1].name).with_suffix(".index")
+    known = indexes.get(str(path.relative_to(cluster.backup.directory)))
+    if known is not None and not digests.is_unchanged(cluster.backup.directory, known):
+        logger.warning("%s is not what was written: it is made anew", path)
+        return None
+    return path
+
+
 def _copy_one(
-    cluster: Cluster, source: _Source, advance: Advance, check: Check
+    cluster: Cluster,
+    source: _Source,
+    former_index: Path | None,
+    advance: Advance,
+    check: Check,
 ) -> Copied:
     inode = os.fstat(source.data_file.descriptor).st_ino
     holes = room_spared(source.data_file.descriptor, source.end)
@@ -169,6 +195,7 @@ def _copy_one(
         cluster.backup.directory,
         source.folder,
         source.parts,
+        former_index,
         source.end,
         cluster.backup.compress,
         advance,

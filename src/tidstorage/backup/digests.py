@@ -62,6 +62,20 @@ def stored_file(directory: Path, path: Path) -> StoredFile:
     return StoredFile(str(path.relative_to(directory)), path.stat().st_size, sha256)
 
 
+def is_unchanged(directory: Path, known: StoredFile) -> bool:
+    """Whether a file is still what a manifest says of it."""
+    try:
+        return stored_file(directory, directory / known.path) == known
+    except FileNotFoundError:
+        return False
+
+
+def indexes(previous: Manifest | None) -> dict[str, StoredFile]:
+    """{path: repozo's index}, of all that a manifest names."""
+    found = [each.index for each in previous.storages] if previous else []
+    return {each.path: each for each in found if each is not None}
+
+
 def stored_index(
     directory: Path, part: Path, previous: Manifest | None
 ) -> StoredFile | None:
@@ -71,7 +85,6 @@ def stored_index(
     """
     path = part.with_suffix(".index")
     relative = str(path.relative_to(directory))
-    for storage in previous.storages if previous else ():
-        if storage.index is not None and storage.index.path == relative:
-            return storage.index
+    if known := indexes(previous).get(relative):
+        return known
     return stored_file(directory, path) if path.exists() else None

@@ -10,6 +10,7 @@ from tidstorage import barrier, lock, manifest, point, progress, runs
 from tidstorage.backup import (
     complete,
     copying,
+    digests,
     examine,
     layout,
     prepare,
@@ -177,7 +178,9 @@ def _attempt(
         barrier_vector = _take_barrier(cluster)
         moment = point.now()
     with _timed(seconds, "copy"):
-        copies = copying.copy_all(cluster, start_over, operation)
+        copies = copying.copy_all(
+            cluster, start_over, operation, digests.indexes(preparation.previous)
+        )
     with _timed(seconds, "examine"):
         examination = examine.examine(
             cluster, barrier_vector, moment, copies, preparation.floor

@@ -49,6 +49,7 @@ def add(
     directory: Path,
     folder: Path,
     chain: Sequence[Part],
+    former_index: Path | None,
     end: int,
     compress: bool,
     advance: Advance,
@@ -57,8 +58,9 @@ def add(
     """Copy what a repository has not of a Data.fs yet, up to the boundary ``end``.
 
     directory: of all backups; folder: the repository.  chain: the files to go on
-    from; none for a full copy.  advance: told the bytes of the source.  OSError,
-    EngineFailed where a file of that name exists, what ``check`` raises.
+    from; none for a full copy.  former_index: of the last of them, where it can be
+    gone on from.  advance: told the bytes of the source.  OSError, EngineFailed
+    where a file of that name exists, what ``check`` raises.
     """
     start = chain[-1].end if chain else 0
     suffix = (".deltafs" if chain else ".fs") + ("z" if compress else "")
@@ -66,8 +68,7 @@ def add(
     path = folder / (second + suffix)
     if path.exists():
         raise EngineFailed(f"{path} exists already", "Run the backup again.")
-    former = (folder / chain[-1].name).with_suffix(".index") if chain else None
-    found = index.complete(source, end, former, check)
+    found = index.complete(source, end, former_index, check)
     with _placed(path.with_suffix(".index")):
         found.save(end, str(folder / repository.TEMPORARY))
     md5 = hashlib.md5(usedforsecurity=False)
