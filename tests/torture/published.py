@@ -89,6 +89,8 @@ class JournalVerdict:
         self.accepted = accepted(journal(site))
         #: Half commits that were named, or that a published barrier stood on.
         self.said: set[str] = set()
+        #: Those that only the barrier has proven, and that nobody has named.
+        self.hidden: set[str] = set()
 
     def judge(self, restored: bool, said_before: Set[str]) -> None:
         """Points and floors are coherent, and all damage is named; none besides.
@@ -145,6 +147,7 @@ class JournalVerdict:
         if line["source"] == "barrier":
             below = torn_in(self.history, vector) - said - self.accepted
             said |= below
+            self.hidden |= below
             self.counts["barriers published"] += 1
             self.counts["half commits below a bootstrap, not named"] += len(below)
             # Of a storage that was added nobody has a point to begin from.
@@ -219,6 +222,7 @@ class JournalVerdict:
             for key, record in held.items()
             if key not in gone and record.tid <= ends[storage]
         }
-        missed = torn_commits(self.history) & present - named
+        # The files prove nothing of what nothing follows yet.
+        missed = torn_commits(self.history) & present - named - self.hidden
         self.report.violate("damage", [f"does not name {each}" for each in missed])
         self.counts["half commits named by bin/cluster damage"] += len(named)
