@@ -85,10 +85,13 @@ def _oldest_copy(found: BackupSet) -> datetime.datetime | None:
 def _needs(found: BackupSet) -> str:
     """What a restore lays together."""
     oldest, number = _oldest_copy(found), _increments(found)
-    if not number or oldest is None:
+    if oldest is None or found.manifest.kind == "full":
         return "itself"
-    increments = "1 increment" if number == 1 else f"{number} increments"
-    return f"full of {local(oldest)}, {increments}"
+    full = f"full of {local(oldest)}"
+    if not number:
+        # Some storages were copied in full with this set, the others had nothing new.
+        return full
+    return f"{full}, {number} increment{'s' if number > 1 else ''}"
 
 
 def _verified(found: BackupSet, now: datetime.datetime) -> str:
