@@ -191,7 +191,6 @@ def make_environment():
     pins = read_pins()
     network = "Is a package index reachable?  pip's own configuration says which."
     pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check"]
-    pip += ["--retries", "10"]
     builders = [f"{name}=={pins.pop(name)}" for name in BUILDERS]
     run(f"pip: {', '.join(BUILDERS)}", [*pip, *builders], network)
     everything = [f"{name}=={version}" for name, version in pins.items()]

@@ -5,10 +5,16 @@ runs have the same ones.
 """
 
 import os
+import signal
 
 import pytest
 import real
 from hypothesis import HealthCheck, settings
+
+# Whoever started this in the background had it ignored, and so would all processes
+# that tests interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "same", derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)

@@ -138,7 +138,9 @@ def test_a_restart_forgets_neither_who_stamps_nor_what_was_unstamped(site, how):
 def test_a_journal_that_is_moved_away_is_told_anew(site):
     run(site, STAMPING, site.daemon.port, "web-1")
     wait_until(lambda: covered(site)["stamping"], "it is heard")
-    wait_until(lambda: journaled(site)[-1]["stamping"], "the journal")
+    wait_until(
+        lambda: (told := journaled(site)) and told[-1]["stamping"], "the journal"
+    )
     site.daemon.journal.rename(site.daemon.journal.with_name("moved"))
     site.daemon.signal(signal.SIGHUP)
     wait_until(site.daemon.journal.exists, "a new one")

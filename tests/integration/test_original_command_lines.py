@@ -470,7 +470,7 @@ class TestCleanUp:
         """Of a chain, what is left is a beginning."""
         files = cleanup._excess(three.found)
         names = [each.name for each in files if each.parent == three.repository("a")]
-        assert names[-1].endswith((".fs", ".index")) and "deltafs" in names[0]
+        assert names[-1].endswith(".fs") and "deltafs" in names[0]
 
     def test_how_many_has_to_be_said(self, site, run):
         text = site.path.read_text()

@@ -74,7 +74,16 @@ def _older(folder: Path, first: str) -> list[Path]:
         if each.suffix in _OF_REPOZO and len(each.stem) == _SECOND and each.stem < first
     ]
     return sorted(
-        found, key=lambda each: (each.stem, "delta" in each.suffix), reverse=True
+        found,
+        key=lambda each: (
+            each.stem,
+            "delta" in each.suffix,
+            # What only describes a full copy goes before it, whatever the order in
+            # which the folder has them.
+            not each.suffix.startswith(".fs"),
+            each.suffix,
+        ),
+        reverse=True,
     )
 
 
