@@ -83,7 +83,7 @@ def test_one_that_fails_ends_the_others(small, monkeypatch):
     cluster = small.cluster(jobs=3)
     real, abandoned = copying._copy_one, []
 
-    def fail_or_go_on(cluster, source, advance, check):
+    def fail_or_go_on(cluster, source, former_index, advance, check):
         if source.storage.id == "catalog":
             raise OSError(5, "Input/output error")
         try:
