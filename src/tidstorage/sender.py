@@ -90,8 +90,14 @@ class Sender:
                 thread = threading.Thread(
                     target=self._run, name="tidstorage-sender", daemon=True
                 )
-                thread.start()
+                # Known before it runs: should it die at once, it is the one to say
+                # so, and the next message starts another.
                 self._thread = thread
+                try:
+                    thread.start()
+                except BaseException:
+                    self._thread = None
+                    raise
 
     # Called anywhere.
 
@@ -106,7 +112,8 @@ class Sender:
 
     def close(self, deadline: float) -> None:
         """End the thread; what waits is sent where that takes few seconds."""
-        thread = self._thread
+        with self._starting:
+            thread = self._thread
         self._closing.set()
         self._queue.put(None)
         if thread is not None:

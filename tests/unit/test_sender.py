@@ -241,3 +241,21 @@ def test_after_a_defect_the_next_message_starts_another_thread(
     monkeypatch.undo()
     tell(told, "heard")
     wait_until(lambda: len(listener.heard()) == 2, "the next is heard")
+
+
+def test_also_where_it_dies_before_its_start_has_come_back(listener, make, monkeypatch):
+    told = make(listener.address)
+    start = threading.Thread.start
+
+    def start_and_die(thread):
+        start(thread)
+        thread.join()
+
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
+    monkeypatch.setattr(threading.Thread, "start", start_and_die)
+    monkeypatch.setattr(sender, "_encode", lambda message: message.nothing)
+    tell(told, "lost")
+    assert told._thread is None
+    monkeypatch.undo()
+    tell(told, "heard")
+    wait_until(lambda: len(listener.heard()) == 2, "the next is heard")
