@@ -423,6 +423,7 @@ def test_new_commits_that_pass_a_lost_timeline_do_not_go_into_its_log(site):
     site.write(5)
     lost = site.wait_for_all()
     wait_until(lambda: site.points()[-1].vector == lost, "the journal")
+    wait_until(lambda: tidlog.read_last(site.daemon.tid_log) == lost, "the log")
     site.daemon.kill()
     put_back(site, old)
     committer = Committer(site)
