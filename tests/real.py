@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tidstorage import occupants
+from tidstorage.errors import FileUnreadable
 
 T = TypeVar("T")
 
@@ -55,14 +56,22 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
-    """Poll until the condition is true and return it; AssertionError at the end."""
+    """Poll until the condition is true and return it; AssertionError at the end.
+
+    A file, an entry or a key that is not there yet may come.
+    """
     deadline = time.monotonic() + seconds
     while True:
-        result = condition()
-        if result:
-            return result
+        missing: Exception | None = None
+        try:
+            result = condition()
+        except (LookupError, FileNotFoundError, FileUnreadable) as error:
+            missing = error
+        else:
+            if result:
+                return result
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {what}")
+            raise AssertionError(f"not within {seconds:g} s: {what}") from missing
         time.sleep(0.02)
 
 
