@@ -1,6 +1,7 @@
 """``tidstorage-restore`` on files that crashes left, and crashes amid it."""
 
 import contextlib
+import datetime
 import errno
 import functools
 import json
@@ -473,6 +474,22 @@ class TestInterrupted:
         tear(files)
         files.paths["b"].with_name("b.fs.cut-plan").write_text("{")
         assert "not a plan" in run(*files.arguments(), status=16)
+
+
+@pytest.mark.parametrize("taken", ["", ".json"])
+def test_two_cuts_within_a_second_keep_what_each_dropped(files, run, taken):
+    """Names are of one second; two of them are taken here for sure."""
+    tear(files)
+    kept = {}
+    for seconds in range(2):
+        moment = point.now() + datetime.timedelta(seconds=seconds)
+        path = files.paths["a"].with_name(
+            f"a.fs.dropped-{moment:%Y%m%dT%H%M%SZ}{taken}"
+        )
+        path.write_text("dropped another time")
+        kept[path] = path.read_text()
+    run(*files.arguments())
+    assert {path: path.read_text() for path in kept} == kept
 
 
 @contextlib.contextmanager

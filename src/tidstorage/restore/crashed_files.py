@@ -4,7 +4,6 @@ Nothing is lost: what is cut off a file is kept beside it.
 """
 
 import contextlib
-import datetime
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,9 +23,9 @@ from tidstorage.errors import (
 from tidstorage.point import Point
 from tidstorage.restore import swap, timelines
 from tidstorage.restore.perform import refuse_running
+from tidstorage.restore.target import DROPPED, first_unused
 
 Policy = Literal["clean", "strict", "tolerant"]
-DROPPED = ".dropped-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +184,15 @@ def _plan(
     places: Mapping[str, Place],
     accepted: frozenset[bytes],
 ) -> Plan:
-    now = point.now()
+    beside = {
+        storage: request.keep_beside.get(storage, tail.path).absolute()
+        for storage, tail in found.tails.items()
+    }
+    moment = first_unused(
+        lambda moment: any(
+            in_place.is_kept(_dropped(each, moment)) for each in beside.values()
+        )
+    )
     steps = [
         Step(
             storage,
@@ -193,7 +200,7 @@ def _plan(
             places[storage].tid,
             places[storage].position,
             tail.end.size,
-            _dropped(request.keep_beside.get(storage, tail.path), now),
+            _dropped(beside[storage], moment),
             _blob_directory(request, storage),
         )
         for storage, tail in found.tails.items()
@@ -206,7 +213,7 @@ def _plan(
         vector = floor.vector
     new = Point(
         vector=vector,
-        time=now,
+        time=point.now(),
         source="restore",
         timeline=timelines.highest(request.paths.values(), request.cluster) + 1,
         verified=not any(found.unstamped.values()),
@@ -215,9 +222,8 @@ def _plan(
     return Plan(steps, floor.vector, accepted, new, _caches(request.cluster))
 
 
-def _dropped(beside: Path, now: datetime.datetime) -> Path:
-    path = beside.absolute()
-    return path.with_name(f"{path.name}{DROPPED}{now:%Y%m%dT%H%M%SZ}")
+def _dropped(beside: Path, moment: str) -> Path:
+    return beside.with_name(f"{beside.name}{DROPPED}{moment}")
 
 
 def _blob_directory(request: Request, storage: str) -> Path | None:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,11 +174,14 @@ def elsewhere(directory: Path, storages: Mapping[str, bool]) -> dict[str, Target
 
 def unused_moment(targets: Collection[Target]) -> str:
     """The present second in UTC, or the next one that no kept file is named by."""
-    while True:
-        moment = f"{point.now():%Y%m%dT%H%M%SZ}"
-        if not any(each.has_kept(moment) for each in targets):
-            return moment
+    return first_unused(lambda moment: any(each.has_kept(moment) for each in targets))
+
+
+def first_unused(is_taken: Callable[[str], bool]) -> str:
+    """The present second in UTC, as files are named by it, or the next unused one."""
+    while is_taken(moment := f"{point.now():%Y%m%dT%H%M%SZ}"):
         time.sleep(0.05)
+    return moment
 
 
 def remove_staging(targets: Collection[Target]) -> None:

@@ -59,7 +59,7 @@ class Step:
     @property
     def dropped_blobs(self) -> Path:
         """Where those blobs go, below the folders they had."""
-        return self.dropped.with_name(f"{self.dropped.name}.blobs")
+        return blobs_beside(self.dropped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +232,25 @@ def _made_beside(step: Step) -> Iterable[Path]:
         index.path_of(step.path),
         lock.path_of(step.path),
         point.beside(step.path),
-        step.dropped,
-        step.dropped.with_name(f"{step.dropped.name}.json"),
-        step.dropped_blobs,
+        *_made_of(step.dropped),
+    )
+
+
+def blobs_beside(dropped: Path) -> Path:
+    """Where the blobs go that belong to what is dropped."""
+    return dropped.with_name(f"{dropped.name}.blobs")
+
+
+def is_kept(dropped: Path) -> bool:
+    """Whether something was dropped under that name already."""
+    return any(each.exists() for each in _made_of(dropped))
+
+
+def _made_of(dropped: Path) -> tuple[Path, Path, Path]:
+    return (
+        dropped,
+        dropped.with_name(f"{dropped.name}.json"),
+        blobs_beside(dropped),
     )
 
 
