@@ -40,7 +40,7 @@ STEPS = (
     "recover.blob_directory",
     "swap.write",
     "swap.execute",
-    "perform._finish",
+    "swap.finish",
 )
 
 
@@ -439,7 +439,7 @@ def test_killed_at_each_step_the_next_run_mends(lost, when):
                 ("swap.write", "after"),
                 ("swap.execute", "before"),
                 ("swap.execute", "after"),
-                ("perform._finish", "before"),
+                ("swap.finish", "before"),
             }
         ), step
         if begun:

@@ -14,7 +14,6 @@ from tidstorage.errors import NoSpace
 #: Data may be secret: for the owner alone.
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
-CHILD_UMASK = 0o077
 
 BEGUN = "begun.json"
 #: Tells one backup directory from another, and from the folder of a missing disk.

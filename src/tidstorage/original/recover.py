@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidstorage import durable, lock, point, space, tid
+from tidstorage import lock, point, space, tid
 from tidstorage.backup import repository
 from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage import in_place, index
 from tidstorage.engines.filestorage import lock as file_lock
 from tidstorage.engines.filestorage.abandoned import abandoned_votes
-from tidstorage.errors import EngineFailed, InterruptedRestore, NotCoherent
+from tidstorage.errors import EngineFailed, NotCoherent
 from tidstorage.original import site as sites
 from tidstorage.original.repozo import Repozo
 from tidstorage.original.site import Site, SiteStorage
@@ -54,7 +54,7 @@ def recover(site: Site, repozo: Repozo, tid_log: Path | None) -> Recovered:
     with _alone(site) as descriptor:
         if site.swap_journal.exists():
             found = swap.read(site.swap_journal)
-            _finish(found, site.swap_journal)
+            swap.finish(found, site.swap_journal)
             return Recovered(found.set_id, None, {}, resumed=True)
         plan = rehearse(site, tid_log)
         targets = _targets(site)
@@ -75,7 +75,7 @@ def recover(site: Site, repozo: Repozo, tid_log: Path | None) -> Recovered:
         except BaseException:
             target.remove_staging(targets.values())
             raise
-        _finish(done, site.swap_journal)
+        swap.finish(done, site.swap_journal)
         return Recovered(plan.second, plan.vector, sizes)
 
 
@@ -190,16 +190,3 @@ def _swap(site: Site, plan: Recovered, targets: Mapping[str, Target]) -> Swap:
         swap.Action("remove", str(in_place.plan_beside(each))) for each in files
     ]
     return Swap(plan.second, actions, new, files)
-
-
-def _finish(done: Swap, journal: Path) -> None:
-    try:
-        swap.execute(done)
-        journal.unlink()
-        durable.sync_folder(journal.parent)
-    except OSError as error:
-        raise InterruptedRestore(
-            f"the swap stopped in the middle: {error}",
-            "Mend that, then run the same restore again: it goes on where it stopped."
-            " Until then start no server.",
-        ) from error

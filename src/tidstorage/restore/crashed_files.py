@@ -23,7 +23,7 @@ from tidstorage.errors import (
 from tidstorage.point import Point
 from tidstorage.restore import swap, timelines
 from tidstorage.restore.perform import refuse_running
-from tidstorage.restore.target import DROPPED, first_unused
+from tidstorage.restore.target import DROPPED, cached_files, first_unused
 
 Policy = Literal["clean", "strict", "tolerant"]
 
@@ -219,7 +219,8 @@ def _plan(
         verified=not any(found.unstamped.values()),
         damage=damage,
     )
-    return Plan(steps, floor.vector, accepted, new, _caches(request.cluster))
+    caches = [] if request.cluster is None else cached_files(request.cluster)
+    return Plan(steps, floor.vector, accepted, new, caches)
 
 
 def _dropped(beside: Path, moment: str) -> Path:
@@ -229,18 +230,6 @@ def _dropped(beside: Path, moment: str) -> Path:
 def _blob_directory(request: Request, storage: str) -> Path | None:
     directory = request.blob_directories.get(storage)
     return directory and directory.resolve()
-
-
-def _caches(cluster: Cluster | None) -> list[Path]:
-    """All that the Zopes' clients have cached: of a timeline that is lost."""
-    if cluster is None:
-        return []
-    return [
-        path
-        for zope in cluster.zopes
-        if zope.cache_directory.is_dir()
-        for path in sorted(zope.cache_directory.iterdir())
-    ]
 
 
 def _check(request: Request, plan: Plan) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tidstorage import durable, lock, point, progress
+from tidstorage import lock, point, progress
 from tidstorage.backup import layout
 from tidstorage.cluster import Cluster
 from tidstorage.engines import filestorage
@@ -15,7 +15,6 @@ from tidstorage.engines.filestorage import in_place as cut_plan
 from tidstorage.engines.filestorage import lock as file_lock
 from tidstorage.errors import (
     ClusterRunning,
-    InterruptedRestore,
     NotCoherent,
     UnknownStorage,
 )
@@ -40,11 +39,6 @@ from tidstorage.restore.rehearsal import Effort
 from tidstorage.restore.swap import Action, Swap
 from tidstorage.restore.target import Target
 from tidstorage.running import running_parts
-
-_GO_ON = (
-    "run the same restore again: it goes on where it stopped. Until then the"
-    " cluster does not start."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +113,7 @@ def _in_place(cluster: Cluster, request: Request, operation: Operation) -> Repor
         )
     ]
     keeps = any(act.kind == "keep" for act in actions)
-    actions += _plan_removals(cluster) + _cache_removals(cluster)
+    actions += _removals(cluster)
     files = [each.data_file for each in cluster.storages]
     done = Swap(manifest.id, actions, new, files)
     journal = swap.journal(cluster)
@@ -127,7 +121,7 @@ def _in_place(cluster: Cluster, request: Request, operation: Operation) -> Repor
         for each in targets.values():
             each.give_to_owners()
         swap.write(done, journal)
-    _finish(done, journal)
+    swap.finish(done, journal)
     kept = f"{target.KEPT}{moment}" if keeps else None
     last_tids = _last_tids(targets)
     report = _report(chosen, new, staged.sizes, staged.cut, kept, last_tids)
@@ -323,45 +317,18 @@ def _new_point(chosen: Choice, found: Cut, timeline: int) -> Point:
     )
 
 
-def _plan_removals(cluster: Cluster) -> list[Action]:
-    """What an interrupted `tidstorage-restore` was to do with the old files."""
+def _removals(cluster: Cluster) -> list[Action]:
+    """What an interrupted `tidstorage-restore` was to do with the old files, and the
+    caches."""
+    plans = [cut_plan.plan_beside(each.data_file) for each in cluster.storages]
     return [
-        Action("remove", str(cut_plan.plan_beside(each.data_file)))
-        for each in cluster.storages
+        Action("remove", str(each)) for each in (*plans, *target.cached_files(cluster))
     ]
-
-
-def _cache_removals(cluster: Cluster) -> list[Action]:
-    """Everything in the caches of all ZEO clients: of a lost timeline, all of it."""
-    return [
-        Action("remove", str(path))
-        for zope in cluster.zopes
-        if zope.cache_directory.is_dir()
-        for path in sorted(zope.cache_directory.iterdir())
-    ]
-
-
-def _finish(done: Swap, journal: Path) -> None:
-    try:
-        swap.execute(done)
-        journal.unlink()
-        # One that came back with a power cut would undo the point of what follows.
-        durable.sync_folder(journal.parent)
-    except OSError as error:
-        raise InterruptedRestore(
-            f"the swap of set {done.set_id} stopped in the middle: {error}",
-            f"Mend that, then {_GO_ON}",
-        ) from error
-    except KeyboardInterrupt as error:
-        raise InterruptedRestore(
-            f"interrupted in the middle of the swap of set {done.set_id}",
-            _GO_ON.capitalize(),
-        ) from error
 
 
 def _resume(journal: Path) -> Report:
     found = swap.read(journal)
-    _finish(found, journal)
+    swap.finish(found, journal)
     kept = next((each.other for each in found.actions if each.kind == "keep"), None)
     suffix = kept and target.KEPT + kept.rpartition(target.KEPT)[2]
     return Report(found.set_id, found.point, {}, suffix, resumed=True)

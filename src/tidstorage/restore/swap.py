@@ -17,7 +17,7 @@ from tidstorage import durable, json_file, point, tid
 from tidstorage.cluster import Cluster
 from tidstorage.engines.filestorage import lock, ownership
 from tidstorage.engines.filestorage.truncation import truncate_held
-from tidstorage.errors import FileUnreadable, NotCoherent
+from tidstorage.errors import FileUnreadable, InterruptedRestore, NotCoherent
 from tidstorage.json_file import Shape, StoredPoint
 from tidstorage.point import Point
 
@@ -25,6 +25,10 @@ JOURNAL = "restore-swap.json"
 _BEGIN_ANEW = (
     "Remove it and run the restore again, which then begins anew. The files that the"
     " interrupted one had moved away stay as *.before-restore-*."
+)
+_GO_ON = (
+    "run the same restore again: it goes on where it stopped. Until then start no"
+    " server."
 )
 
 
@@ -112,6 +116,25 @@ def execute(swap: Swap) -> None:
     point.write_beside(swap.point, swap.data_files)
     for path in swap.data_files:
         ownership.give((point.beside(path), lock.path_of(path)), path)
+
+
+def finish(swap: Swap, path: Path) -> None:
+    """Bring it to its end, and remove its journal; InterruptedRestore if it stops."""
+    try:
+        execute(swap)
+        path.unlink()
+        # One that came back with a power cut would undo the point of what follows.
+        durable.sync_folder(path.parent)
+    except OSError as error:
+        raise InterruptedRestore(
+            f"the swap of set {swap.set_id} stopped in the middle: {error}",
+            f"Mend that, then {_GO_ON}",
+        ) from error
+    except KeyboardInterrupt as error:
+        raise InterruptedRestore(
+            f"interrupted in the middle of the swap of set {swap.set_id}",
+            _GO_ON.capitalize(),
+        ) from error
 
 
 def perform(action: Action) -> None:

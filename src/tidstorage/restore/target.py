@@ -172,6 +172,16 @@ def elsewhere(directory: Path, storages: Mapping[str, bool]) -> dict[str, Target
     return found
 
 
+def cached_files(cluster: Cluster) -> list[Path]:
+    """All that ZEO clients here have cached: after a restore, of a lost timeline."""
+    return [
+        path
+        for zope in cluster.zopes
+        if zope.cache_directory.is_dir()
+        for path in sorted(zope.cache_directory.iterdir())
+    ]
+
+
 def unused_moment(targets: Collection[Target]) -> str:
     """The present second in UTC, or the next one that no kept file is named by."""
     return first_unused(lambda moment: any(each.has_kept(moment) for each in targets))
