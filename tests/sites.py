@@ -11,6 +11,7 @@ from typing import Any
 
 import ZEO
 from daemons import DaemonProcess
+from journals import journal_entries
 from real import PATIENCE, ZeoServer, wait_until
 from ZODB.Connection import TransactionMetaData
 
@@ -110,7 +111,7 @@ class Site:
     def points(self) -> list[Point]:
         return [
             entry.point
-            for entry in journal.read_if_any(self.daemon.journal)
+            for entry in journal_entries(self.daemon.journal)
             if isinstance(entry, Published)
         ]
 
@@ -138,7 +139,7 @@ class Site:
         """What the journal calls half commits; none of them came after all."""
         dead = {
             (entry.half_commit.commit_id, missing)
-            for entry in journal.read_if_any(self.daemon.journal)
+            for entry in journal_entries(self.daemon.journal)
             if isinstance(entry, journal.Damage)
             for missing in entry.half_commit.missing
         }

@@ -244,30 +244,8 @@ def from_json(data: dict[str, Any]) -> Entry | None:
     return None if reader is None else reader(data)
 
 
-def read(path: Path) -> Iterator[Entry]:
-    """The entries, oldest first; a torn last line is left out.
-
-    FileUnreadable without a file, or for a broken entry, with its line.
-    """
-    try:
-        with path.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                if not line.endswith(b"\n"):
-                    return
-                try:
-                    entry = from_json(json.loads(line))
-                except (ValueError, KeyError, TypeError) as error:
-                    raise FileUnreadable(
-                        f"{path}, line {number}: not an entry of a journal: {error}"
-                    ) from error
-                if entry is not None:
-                    yield entry
-    except OSError as error:
-        raise FileUnreadable(f"{path}: {error.strerror}") from error
-
-
 def read_but_old_points(path: Path) -> Iterator[Entry]:
-    """As ``read``, but of points in a row only the last: there are millions of them.
+    """The entries, oldest first; of points in a row only the last of millions.
 
     Points of wire-only ids are left out.  Nothing where there is no journal yet.
     """
@@ -308,12 +286,6 @@ def parsed(path: Path, line: bytes) -> Entry | None:
         raise FileUnreadable(
             f"{path}: not an entry of a journal: {line[:80]!r}: {error}"
         ) from error
-
-
-def read_if_any(path: Path) -> Iterator[Entry]:
-    """As ``read``; nothing where there is no journal yet."""
-    if path.exists():
-        yield from read(path)
 
 
 class Journal:

@@ -15,10 +15,9 @@ from tidstorage.parts import chosen
 from tidstorage.restore import unfinished
 from tidstorage.running import processes_of, running_parts
 from tidstorage.starting import START_SECONDS, Plan
-from tidstorage.status import status
 from tidstorage.stopping import STOP_SECONDS, Tell
 
-__all__ = ["plan", "restart", "running_parts", "start", "status", "stop", "up"]
+__all__ = ["plan", "restart", "running_parts", "start", "stop", "up"]
 
 _LOCK = "processes.lock"
 

@@ -122,10 +122,6 @@ def encode_bootstraped() -> bytes:
     return b"BOOTSTRAPED\n"
 
 
-def encode_quit() -> bytes:
-    return b"QUIT\n"
-
-
 def encode_hello(process: Hello) -> bytes:
     return b"HELLO\n" + encode_state(process._asdict())
 

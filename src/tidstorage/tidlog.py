@@ -10,7 +10,7 @@ import ast
 import fcntl
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -118,16 +118,6 @@ def read_all(path: Path) -> Iterator[State]:
     """The whole vectors in a log, oldest first; FileUnreadable without a file."""
     with _open(path) as stream:
         yield from states(stream)
-
-
-def read_at(path: Path, time: float) -> dict[str, int]:
-    """The vector that was in force at ``time``; empty before the first one."""
-    vector: Mapping[str, int] = {}
-    for state in read_all(path):
-        if state.time > time:
-            break
-        vector = state.vector
-    return dict(vector)
 
 
 def read_last(path: Path) -> dict[str, int]:

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import records
 from backup_sets import pack, whole_sets
+from journals import journal_entries
 from small_cluster import small_cluster
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
@@ -44,7 +45,7 @@ def test_a_half_commit_is_named_and_never_becomes_the_floor(small):
 def noted(cluster):
     return [
         (type(entry), entry.half_commit.commit_id)
-        for entry in journal.read_if_any(cluster.daemon.journal)
+        for entry in journal_entries(cluster.daemon.journal)
         if isinstance(entry, journal.Damage)
     ]
 
@@ -56,7 +57,7 @@ def test_the_journal_learns_of_half_commits_once(small):
     made = back_up(cluster)
     (half,) = made.point.damage
     assert noted(cluster) == [(journal.Damage, half.commit_id)]
-    (entry,) = journal.read(cluster.daemon.journal)
+    (entry,) = journal_entries(cluster.daemon.journal)
     assert (entry.half_commit, made.id in entry.proof) == (half, True)
     assert back_up(cluster).point.damage == (half,)
     assert len(noted(cluster)) == 1

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from daemons import DaemonProcess, Peer, running_daemon
+from journals import journal_entries
 from real import PATIENCE, free_port, wait_until
 
 from tidstorage import journal, protocol, tidlog
@@ -99,7 +100,7 @@ def test_the_log_is_read_again_after_a_kill_with_a_torn_last_line(tmp_path):
         assert tidlog.read_last(daemon.tid_log) == {"a": 4, "b": 4}
         points = [
             entry.point
-            for entry in journal.read(daemon.journal)
+            for entry in journal_entries(daemon.journal)
             if isinstance(entry, journal.Published)
         ]
         assert points[-1].vector == {"a": 4, "b": 4}
@@ -447,7 +448,7 @@ def test_a_transaction_without_an_end_stops_blocking(tmp_path):
         (damage,) = wait_until(
             lambda: [
                 entry
-                for entry in journal.read(daemon.journal)
+                for entry in journal_entries(daemon.journal)
                 if isinstance(entry, journal.WireDamage)
             ],
             "the damage is written down",

@@ -6,6 +6,7 @@ import json
 import pytest
 import ZEO
 from daemons import DaemonProcess
+from journals import journal_entries
 from real import PATIENCE, wait_until
 from small_cluster import small_cluster
 
@@ -70,7 +71,7 @@ def ends(small):
 def published(daemon):
     return [
         entry.point
-        for entry in journal.read_if_any(daemon.journal)
+        for entry in journal_entries(daemon.journal)
         if isinstance(entry, journal.Published)
     ]
 
@@ -170,17 +171,13 @@ def test_a_second_time_and_an_unknown_commit(small, cluster, capsys):
         assert status == UnknownCommit.exit_status
         assert "there is no half commit" in said.err and "hint:" in said.err
     assert damage_as_json(capsys, "--acknowledge", commit)["new"]
-    first = journal_entries(cluster)
+    first = journal_entries(cluster.daemon.journal)
     assert not damage_as_json(capsys, "--acknowledge", commit)["new"]
-    assert journal_entries(cluster) == first
+    assert journal_entries(cluster.daemon.journal) == first
     kinds = [type(each) for each in first]
     assert kinds == [journal.Damage, journal.Acknowledgement, journal.Floor]
     (found,) = damage_as_json(capsys)["half_commits"]
     assert found["acknowledged"]["by"] == damages.login_user()
-
-
-def journal_entries(cluster):
-    return [*journal.read_if_any(cluster.daemon.journal)]
 
 
 def test_damage_that_is_left_stays_in_the_way(small, cluster, capsys):
@@ -247,7 +244,7 @@ def test_rebase_accepts_what_is_torn_and_the_daemon_goes_on(small, cluster, caps
         # Nothing of catalog came after this one: no file proves it.
         small.write(6, 1, half=["documents", "catalog"], group=["root"])
         torn = wait_for(small, daemon, lambda last: len(last.damage) == 2)
-        before = journal_entries(cluster)
+        before = journal_entries(cluster.daemon.journal)
         beside = point.read(point.beside(cluster.storages[0].data_file))
         status, said = verb(capsys, "rebase", "--dry-run")
         assert status == 0 and "2 half commit(s) would be accepted" in said.out
@@ -255,7 +252,7 @@ def test_rebase_accepts_what_is_torn_and_the_daemon_goes_on(small, cluster, caps
         status, said = verb(capsys, "rebase")
         assert status == NotConfirmed.exit_status and "--yes" in said.err
         assert "would be the new floor" in said.out
-        assert journal_entries(cluster) == before
+        assert journal_entries(cluster.daemon.journal) == before
         assert point.read(point.beside(cluster.storages[0].data_file)) == beside
 
         status, said = verb(capsys, "rebase", "--yes", "--json")
@@ -294,7 +291,7 @@ def test_rebase_needs_every_server(small, cluster):
     small.beta.stop()
     with pytest.raises(BarrierFailed):
         rebasing.rebase(cluster)
-    assert not journal_entries(cluster)
+    assert not journal_entries(cluster.daemon.journal)
 
 
 def half_of(small, storage):
@@ -336,13 +333,13 @@ def test_not_undone_where_something_builds_on_it(small, cluster, capsys):
     # The same object once more.
     small.write(5, 3, half=["catalog", "documents"])
     first, _ = damages.find(cluster).found
-    before, kept = ends(small), journal_entries(cluster)
+    before, kept = ends(small), journal_entries(cluster.daemon.journal)
     for options in (["--dry-run"], []):
         commit = first.half_commit.commit_id.hex()
         status, said = verb(capsys, "damage", "--undo", commit, *options)
         assert status == CannotUndo.exit_status
         assert "cannot be undone" in said.err and "by hand" in said.err
-    assert ends(small) == before and journal_entries(cluster) == kept
+    assert ends(small) == before and journal_entries(cluster.daemon.journal) == kept
     # Nothing stays locked.
     small.write(6, 2)
     small.beta.stop()
@@ -399,7 +396,7 @@ def test_wire_only_transactions_that_may_be_torn(small, cluster, capsys):
 def wire_damage(daemon):
     return [
         each
-        for each in journal.read(daemon.journal)
+        for each in journal_entries(daemon.journal)
         if isinstance(each, journal.WireDamage)
     ]
 

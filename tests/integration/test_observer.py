@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import ZEO
 from daemons import running_daemon
+from journals import journal_entries
 from real import PATIENCE, wait_until, zeo_server
 from sites import TESTS, Committer, Site
 from ZEO.Exceptions import ServerException
@@ -321,7 +322,7 @@ def test_a_killed_daemon_goes_on_from_what_it_published(site):
 
 
 def entries_of(site: Site) -> list[journal.Entry]:
-    return list(journal.read(site.daemon.journal))
+    return journal_entries(site.daemon.journal)
 
 
 @pytest.mark.parametrize("local", [False, True])
@@ -482,7 +483,7 @@ def test_a_restored_storage_starts_a_new_timeline(site):
     assert site.points()[-1].source == "barrier"
     (entry,) = [
         each
-        for each in journal.read(site.daemon.journal)
+        for each in journal_entries(site.daemon.journal)
         if isinstance(each, journal.Timeline)
     ]
     assert entry.number == 2
@@ -518,7 +519,7 @@ def test_a_half_commit_is_proven_kept_and_named(site):
     assert [p for p in site.points() if not p.damage][-1].vector == clean
     (entry,) = [
         each
-        for each in journal.read(site.daemon.journal)
+        for each in journal_entries(site.daemon.journal)
         if isinstance(each, journal.Damage)
     ]
     assert entry.half_commit == half

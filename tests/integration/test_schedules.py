@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from daemons import Peer
+from journals import journal_entries
 from real import wait_until
 from sites import Committer, Site
 
@@ -217,7 +218,7 @@ def test_S8_a_second_finish_that_fails_and_is_reported_as_ABORT(site, committer,
     (found,) = wait_until(
         lambda: [
             entry.half_commit
-            for entry in journal.read(site.daemon.journal)
+            for entry in journal_entries(site.daemon.journal)
             if isinstance(entry, journal.Damage)
             and entry.half_commit.commit_id == voted.commit_id
         ],

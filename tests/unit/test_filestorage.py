@@ -172,7 +172,6 @@ class TestReading:
             assert filestorage.last_tid(path) == 0
             assert [*filestorage.read_records(path)] == []
             assert filestorage.position_after(path, 5) == 4
-            assert not filestorage.has_packed_records(path)
             assert filestorage.truncate(path, 5) == 4
             assert path.read_bytes() == content
 
@@ -294,12 +293,10 @@ class TestReading:
     def test_packed(self, writer):
         for _ in range(10):
             packed = writer.commit()
-        assert not filestorage.has_packed_records(writer.path)
         assert not filestorage.packed_above(writer.path, 0)
         with filestorage.DataFile(writer.path) as data_file:
             assert filestorage.last_packed(data_file) == 0
         writer.pack()
-        assert filestorage.has_packed_records(writer.path)
         last = writer.commit()
         assert filestorage.packed_above(writer.path, 0) == packed
         assert filestorage.packed_above(writer.path, packed - 1) == packed
@@ -582,32 +579,15 @@ class TestCrash:
 
 
 class TestCopy:
-    def test_prefix_of_a_live_file(self, writer, tmp_path):
-        for _ in range(20):
-            last = writer.commit()
-        writer.storage._save_index()
-        for _ in range(5):
-            writer.commit()
-        target = tmp_path / "copy.fs"
-        end = filestorage.copy_prefix(writer.path, target, last)
-        assert target.read_bytes() == writer.path.read_bytes()[:end]
-        assert filestorage.last_tid(target) == last
-        assert saved_index(target) == rebuilt_index(target, tmp_path / "rebuilt")
-
-    def test_target_is_never_written_over(self, filled, tmp_path):
-        target = tmp_path / "copy.fs"
-        target.write_text("mine")
-        with pytest.raises(EngineFailed, match="exists"):
-            filestorage.copy_prefix(filled, target, 1 << 62)
-        assert target.read_text() == "mine"
-
     def test_without_help_of_the_kernel(self, filled, tmp_path, monkeypatch):
         def refused(*arguments):
             raise OSError(errno.EXDEV, "another file system")
 
         monkeypatch.setattr(os, "copy_file_range", refused)
         target = tmp_path / "copy.fs"
-        filestorage.copy_prefix(filled, target, 1 << 62)
+        with filled.open("rb") as read, target.open("wb") as written:
+            size = filled.stat().st_size
+            copying.copy_range(read.fileno(), written.fileno(), 0, size)
         assert target.read_bytes() == filled.read_bytes()
 
     def test_holes_stay_holes(self, tmp_path):
@@ -622,14 +602,6 @@ class TestCopy:
         assert target.stat().st_size == 90_000_000
         assert target.stat().st_blocks * 512 < 1_000_000
         assert target.read_bytes() == source.read_bytes()
-
-    def test_empty(self, tmp_path):
-        for number, content in enumerate((b"", b"FS30")):
-            source = tmp_path / f"{number}.fs"
-            source.write_bytes(content)
-            target = tmp_path / f"copy {number}.fs"
-            filestorage.copy_prefix(source, target, 5)
-            assert target.read_bytes() == content
 
 
 def test_where_tids_go_backwards_the_end_is_still_the_end(tmp_path):

@@ -76,7 +76,6 @@ def test_encoders_write_the_bytes_of_version_1():
     )
     assert protocol.encode_dump() == b"DUMP\n"
     assert protocol.encode_bootstraped() == b"BOOTSTRAPED\n"
-    assert protocol.encode_quit() == b"QUIT\n"
     assert protocol.encode_dict({}) == b"0\n"
     assert (protocol.encode_truth(True), protocol.encode_truth(False)) == (
         b"1\n",

@@ -4,6 +4,7 @@ import asyncio
 import datetime
 
 import pytest
+from journals import journal_entries
 
 from tidstorage import journal, tidlog
 from tidstorage.daemon import resuming
@@ -48,7 +49,7 @@ def record(recorder, *what) -> None:
 def journaled(settings) -> list[object]:
     return [
         entry.point.vector["a"] if isinstance(entry, Published) else type(entry)
-        for entry in journal.read(settings.journal)
+        for entry in journal_entries(settings.journal)
     ]
 
 

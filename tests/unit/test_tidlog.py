@@ -52,11 +52,12 @@ def test_a_former_state_and_the_last_one(tmp_path):
         "40.00 f {'a': 4, 'b': 3}\n50.00 d {'b': 5"
     )
     assert tidlog.read_last(path) == {"a": 4, "b": 3}
-    assert tidlog.read_at(path, 9.99) == {}
-    assert tidlog.read_at(path, 20) == {"a": 2, "b": 1}
-    assert tidlog.read_at(path, 39) == {"a": 2, "b": 3}
-    assert tidlog.read_at(path, 1e10) == {"a": 4, "b": 3}
-    assert [state.time for state in tidlog.read_all(path)] == [10, 20, 30, 40]
+    assert [(each.time, each.vector) for each in tidlog.read_all(path)] == [
+        (10, {"a": 1, "b": 1}),
+        (20, {"a": 2, "b": 1}),
+        (30, {"a": 2, "b": 3}),
+        (40, {"a": 4, "b": 3}),
+    ]
 
 
 def test_after_a_lost_line_differences_mean_nothing(tmp_path):

@@ -4,12 +4,10 @@ Positions are bytes from the start of the file; a TID is an int.  "After" a TID
 is exclusive, "until" one inclusive, and neither has to be in the file.
 """
 
-from tidstorage.engines.filestorage.copying import copy_prefix
 from tidstorage.engines.filestorage.layout import End
 from tidstorage.engines.filestorage.reading import DataFile
 from tidstorage.engines.filestorage.records import (
     RecordPosition,
-    has_packed_records,
     last_packed,
     last_tid,
     packed_above,
@@ -23,8 +21,6 @@ __all__ = [
     "DataFile",
     "End",
     "RecordPosition",
-    "copy_prefix",
-    "has_packed_records",
     "last_packed",
     "last_tid",
     "packed_above",

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tidstorage import durable
-from tidstorage.engines.filestorage import index
-from tidstorage.engines.filestorage.reading import DataFile
 from tidstorage.errors import EngineFailed, NoSpace
 
 _CHUNK = 64 * 1024 * 1024
@@ -31,30 +29,6 @@ _NOT_BY_KERNEL = (
     errno.EBADF,
 )
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def copy_prefix(source: Path, target: Path, tid: int) -> int:
-    """Copy a Data.fs up to its last transaction at or below ``tid``.
-
-    The source may be live.  The copy appears under its name when it is whole and
-    on disk; where the source has an index that fits, the copy gets one, wound
-    back.  Returns the length of the copy.  EngineFailed where the target exists
-    or cannot be written, NoSpace, FileUnreadable.
-    """
-    if target.exists():
-        raise EngineFailed(f"{target} exists already", "Move it away first.")
-    beside = target.with_name(f".{target.name}.copying")
-    with DataFile(source) as data_file, errors_named(target):
-        # A file without a byte yet is copied as that.
-        position = min(data_file.boundary_after(tid), data_file.size())
-        with _written(beside) as descriptor:
-            copy_range(data_file.descriptor, descriptor, 0, position)
-        beside.rename(target)
-        durable.sync_folder(target.parent)
-        wound_back = index.wound_back(data_file, position)
-        if wound_back is not None:
-            index.save(target, *wound_back)
-    return position
 
 
 @contextlib.contextmanager

@@ -85,18 +85,6 @@ def position_after(path: Path, tid: int) -> int:
         return data_file.boundary_after(tid)
 
 
-def has_packed_records(path: Path) -> bool:
-    """Whether the file was ever packed.
-
-    A pack marks every transaction that it keeps below its time; so the first
-    one of a packed file is marked.
-    """
-    with DataFile(path) as data_file:
-        for transaction in data_file.forward():
-            return transaction.status == PACKED
-    return False
-
-
 def last_packed(data_file: DataFile, end: int | None = None) -> int:
     """The TID of the last packed transaction before the boundary ``end``, or 0.
 
