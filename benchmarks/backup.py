@@ -20,9 +20,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tidstorage import child
 from tidstorage.engines import filestorage
-from tidstorage.engines.filestorage.tails import cut_files, read_tail
+from tidstorage.engines.filestorage.files_cut import cut_files, read_tail
+from tidstorage.system import child
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import realistic

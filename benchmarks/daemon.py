@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tidstorage import protocol
+from tidstorage.wire import protocol
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from daemons import DaemonProcess, Peer, running_daemon

@@ -24,7 +24,7 @@ from typing import Any
 import ZEO
 from ZODB.Connection import TransactionMetaData
 
-from tidstorage import stamp, tid
+from tidstorage.coherence import stamp, tid
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from daemons import DaemonProcess

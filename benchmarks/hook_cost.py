@@ -19,7 +19,8 @@ from ZEO.cache import ClientCache
 from ZODB.FileStorage import FileStorage
 
 import tidstorage
-from tidstorage import hook, stamp
+from tidstorage.coherence import stamp
+from tidstorage.hook import hook
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from real import zeo_server

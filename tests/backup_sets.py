@@ -5,8 +5,8 @@ import subprocess
 
 from ZEO.ClientStorage import ClientStorage
 
-from tidstorage import child
-from tidstorage.backup import sets
+from tidstorage.sets import listing
+from tidstorage.system import child
 
 
 def repozo(*arguments):
@@ -22,7 +22,7 @@ def repozo(*arguments):
 
 def whole_sets(cluster):
     """Newest first."""
-    return [each for each in sets.every(cluster.backup.directory) if each.is_whole]
+    return [each for each in listing.every(cluster.backup.directory) if each.is_whole]
 
 
 def with_backup(cluster, **changes):

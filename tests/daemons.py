@@ -11,7 +11,7 @@ from pathlib import Path
 
 from real import PATIENCE, free_port, send_signal, wait_until
 
-from tidstorage import protocol
+from tidstorage.wire import protocol
 
 
 class Peer:
@@ -84,7 +84,7 @@ class DaemonProcess:
 
     @property
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "tidstorage.daemon.main", *self.arguments]
+        return [sys.executable, "-m", "tidstorage.daemon.start", *self.arguments]
 
     def start(self) -> "DaemonProcess":
         """Start it in the foreground, and wait until it answers."""

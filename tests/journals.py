@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tidstorage import journal
-from tidstorage.journal import Entry
+from tidstorage.points import journal
+from tidstorage.points.journal import Entry
 
 
 def journal_entries(path: Path) -> list[Entry]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from real import PATIENCE, accepts, free_port, send_signal, wait_until
 
-from tidstorage import protocol
+from tidstorage.wire import protocol
 
 
 class Listener:

@@ -8,10 +8,10 @@ import pytest
 from small_cluster import SmallCluster
 from torn_files import TornFiles
 
-from tidstorage import barrier
-from tidstorage.backup import layout, sets
 from tidstorage.engines import filestorage
-from tidstorage.restore import perform
+from tidstorage.sets import layout, listing
+from tidstorage.verbs.restore import restore
+from tidstorage.zeo import barrier
 
 
 class OfflineSite:
@@ -35,7 +35,7 @@ class OfflineSite:
                 for each, path in self.files.paths.items()
             ),
         )
-        monkeypatch.setattr(perform, "running_parts", lambda _cluster: [])
+        monkeypatch.setattr(restore, "running_parts", lambda _cluster: [])
         monkeypatch.setattr(barrier, "storages_of", lambda _cluster: ())
         monkeypatch.setattr(barrier, "take", lambda _storages: self.last_tids())
 
@@ -61,7 +61,7 @@ class OfflineSite:
         directory = self.cluster.backup.directory
         named = {
             directory / each.path
-            for found in sets.every(directory)
+            for found in listing.every(directory)
             for each in found.manifest.files()
         }
         for storage in self.cluster.storages:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from real import ZeoServer, free_port
 
-from tidstorage import child
+from tidstorage.system import child
 
 #: A repozo that commits a transaction over all storages before it runs.
 BUSY_REPOZO = f"{sys.executable} {Path(__file__).parent / 'busy_repozo.py'}"
@@ -99,8 +99,8 @@ class OriginalSite:
     ) -> subprocess.CompletedProcess[str]:
         """A command of the original, to its end."""
         module = {
-            "tidstorage_repozo": "tidstorage.commands.repozo",
-            "tidstorage_restore": "tidstorage.commands.restore_files",
+            "tidstorage_repozo": "tidstorage.commands.scripts.repozo",
+            "tidstorage_restore": "tidstorage.commands.scripts.restore_files",
         }[name]
         done = subprocess.run(
             [*child.python(module), "-c", self.configuration, *arguments],
@@ -116,7 +116,7 @@ class OriginalSite:
     def daemon(self) -> Iterator[subprocess.Popen[bytes]]:
         """The daemon, run from the configuration; killed at the end."""
         with subprocess.Popen(
-            [*child.python("tidstorage.daemon.main"), "-c", str(self.configuration)],
+            [*child.python("tidstorage.daemon.start"), "-c", str(self.configuration)],
             env=child.environment(),
         ) as process:
             try:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tidstorage import occupants
 from tidstorage.errors import FileUnreadable
+from tidstorage.system import proc
 
 T = TypeVar("T")
 
@@ -30,26 +30,26 @@ def block_of_ports() -> Iterator[None]:
 
     Another would find a port free whose server is down just now.
     """
-    before = occupants._FREE_PORTS
+    before = proc._FREE_PORTS
     with contextlib.ExitStack() as stack:
         for first in _BLOCKS:
             # Its first port is held, and tells the others that it is taken.
             with contextlib.suppress(OSError):
                 stack.enter_context(socket.create_server(("127.0.0.1", first)))
-                occupants._FREE_PORTS = range(first + 1, first + _BLOCKS.step)
+                proc._FREE_PORTS = range(first + 1, first + _BLOCKS.step)
                 break
         else:
             raise AssertionError(f"all blocks of {_BLOCKS} are taken")
         try:
             yield
         finally:
-            occupants._FREE_PORTS = before
+            proc._FREE_PORTS = before
 
 
 def free_port() -> int:
     """A port of loopback that nobody holds now, and no other test was given."""
     while True:
-        (port,) = occupants.free_ports(1)
+        (port,) = proc.free_ports(1)
         if port not in _given_ports:
             _given_ports.append(port)
             return port

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ZODB.FileStorage import FileIterator
 
-from tidstorage import stamp, tid
+from tidstorage.coherence import stamp, tid
 
 
 def read(data_file: Path) -> list[tuple[int, stamp.Stamp | None]]:

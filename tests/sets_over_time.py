@@ -11,10 +11,10 @@ from pathlib import Path
 
 from small_cluster import SmallCluster, small_cluster
 
-from tidstorage import lock
-from tidstorage.backup.perform import back_up_while_locked
-from tidstorage.cluster import Cluster
-from tidstorage.manifest import Manifest
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.operation import lock
+from tidstorage.sets.manifest import Manifest
+from tidstorage.verbs.backup.backup import back_up_while_locked
 
 
 @dataclasses.dataclass(frozen=True)

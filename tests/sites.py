@@ -15,12 +15,14 @@ from journals import journal_entries
 from real import PATIENCE, ZeoServer, wait_until
 from ZODB.Connection import TransactionMetaData
 
-from tidstorage import journal, stamp, tid, tidlog, wire_client
-from tidstorage.cut import Record, coherent_cut
+from tidstorage.coherence import stamp, tid
+from tidstorage.coherence.cut import Record, coherent_cut
+from tidstorage.coherence.point import Point
 from tidstorage.engines.filestorage import last_tid, read_records
-from tidstorage.engines.filestorage.abandoned import abandoned_votes
-from tidstorage.journal import Published
-from tidstorage.point import Point
+from tidstorage.engines.filestorage.abandoned_votes import abandoned_votes
+from tidstorage.points import journal, tid_log
+from tidstorage.points.journal import Published
+from tidstorage.wire import client as wire_client
 
 TESTS = Path(__file__).parent
 
@@ -155,7 +157,7 @@ class Site:
     def check_all_points(self) -> None:
         """Everything the daemon ever published is coherent, and only grew."""
         before: Mapping[str, int] = {}
-        found = list(tidlog.read_all(self.daemon.tid_log))
+        found = list(tid_log.read_all(self.daemon.tid_log))
         for state in found[:: max(1, len(found) // 20)]:
             assert self.is_coherent(state.vector), state
             assert all(state.vector[each] >= last for each, last in before.items())

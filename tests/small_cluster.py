@@ -9,8 +9,8 @@ from pathlib import Path
 
 from real import PATIENCE, ZeoServer, free_port
 
-from tidstorage import child
-from tidstorage.cluster import Backup, Cluster, Daemon, Storage, Zeo, Zope
+from tidstorage.cluster.cluster import Backup, Cluster, Daemon, Storage, Zeo, Zope
+from tidstorage.system import child
 
 WRITER = Path(__file__).parent / "stamping_writer.py"
 
@@ -53,7 +53,7 @@ class SmallCluster:
         return "\n".join(lines) + "\n"
 
     def running_parts(self, _cluster: Cluster) -> list[str]:
-        """What `tidstorage.processes.running_parts` would tell of this cluster."""
+        """What `running_parts` would tell of this cluster."""
         return [f"ZEO {each.name}" for each in self.servers if each.process]
 
     @property

@@ -11,7 +11,7 @@ from ZODB import DB
 from ZODB.FileStorage import FileStorage
 from ZODB.FileStorage.FileStorage import FileStorage as Storage
 
-from tidstorage.engines.filestorage.layout import DATA_HEADER, HEADER, TRAILER
+from tidstorage.engines.filestorage.format import DATA_HEADER, HEADER, TRAILER
 
 KEY = "zeros"
 #: pickle's BINBYTES: the operation, the length, the bytes.

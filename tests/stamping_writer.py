@@ -21,7 +21,7 @@ from persistent.mapping import PersistentMapping
 from ZODB.blob import Blob
 from ZODB.POSException import ConflictError
 
-from tidstorage import stamp, tid
+from tidstorage.coherence import stamp, tid
 
 
 def open_connections(storages, blob_folder=None):

@@ -36,9 +36,9 @@ EVENTS = frozenset(
 UNAUDITED = ("fsync", "write", "pwrite", "copy_file_range")
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 #: Where what is done for others stands: the step is named by who asked for it.
-_HELPERS = ("tidstorage.durable", "tidstorage.json_file")
+_HELPERS = ("tidstorage.system.durable", "tidstorage.system.json_file")
 #: Written now and then, by the clock: no step, and nothing that has to be mended.
-_NO_STEP = "tidstorage.progress"
+_NO_STEP = "tidstorage.operation.progress"
 
 
 class Step(NamedTuple):

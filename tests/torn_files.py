@@ -13,7 +13,7 @@ from persistent.mapping import PersistentMapping
 from ZODB.blob import Blob
 from ZODB.FileStorage import FileStorage
 
-from tidstorage import stamp, tid
+from tidstorage.coherence import stamp, tid
 
 
 class TornFiles:

@@ -41,7 +41,7 @@ def install(
     Databases that are open already are found too.  A second call replaces what
     the first one set.  ValueError for ids or an address that cannot be.
     """
-    from tidstorage import hook
+    from tidstorage.hook import hook
 
     hook.install(
         address,
@@ -53,7 +53,7 @@ def install(
 
 def uninstall() -> None:
     """Stop stamping; give the daemon a moment to get what it was to be told."""
-    from tidstorage import hook
+    from tidstorage.hook import hook
 
     hook.uninstall()
 
@@ -66,6 +66,6 @@ def statistics() -> dict[str, int]:
     outcome_unknown, caches_cleared: what the protection had to do.  sent,
     dropped: messages to the daemon, and those given up; connected: 1 or 0.
     """
-    from tidstorage import hook
+    from tidstorage.hook import hook
 
     return hook.statistics()

@@ -5,7 +5,7 @@ import functools
 import pytest
 from real import PATIENCE
 
-from tidstorage import barrier
+from tidstorage.zeo import barrier
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,9 +16,11 @@ import ZEO
 import ZODB
 from real import PATIENCE, free_port, wait_until
 
-from tidstorage import child, deploy, occupants, tid
-from tidstorage.backup import sets
-from tidstorage.clusterfile import load_cluster
+from tidstorage.cluster.load import load_cluster
+from tidstorage.coherence import tid
+from tidstorage.deployment import install
+from tidstorage.sets import listing
+from tidstorage.system import child, proc
 
 pytestmark = pytest.mark.integration
 
@@ -64,7 +66,7 @@ def cluster(tmp_path_factory):
     file = tmp_path_factory.mktemp("a") / "cluster.toml"
     file.write_text(DESCRIPTION.format(free_port(), free_port(), free_port()))
     made = load_cluster(file)
-    deploy.write_files(made)
+    install.write_files(made)
     try:
         for verb in ("init", "start"):
             done = run(made, verb)
@@ -142,19 +144,19 @@ def test_status_names_who_stamps_and_who_does_not(cluster):
 def test_a_backup_whose_output_nobody_reads_is_made(cluster):
     reader, writer = os.pipe()
     os.close(reader)
-    before = sets.manifests(cluster.backup.directory)[0]
+    before = listing.manifests(cluster.backup.directory)[0]
     done = run(cluster, "backup", stdout=writer, stderr=writer)
     os.close(writer)
     assert done.returncode == 0
-    assert len(sets.manifests(cluster.backup.directory)[0]) == len(before) + 1
+    assert len(listing.manifests(cluster.backup.directory)[0]) == len(before) + 1
 
 
 def test_a_socket_left_by_a_killed_server_is_taken_over(cluster):
     zeo = cluster.zeo("alpha")
-    pid = occupants.pid_in(zeo.pid_file)
+    pid = proc.pid_in(zeo.pid_file)
     os.kill(pid, signal.SIGKILL)
     wait_until(
-        lambda: occupants.pid_in(zeo.pid_file) not in (pid, None),
+        lambda: proc.pid_in(zeo.pid_file) not in (pid, None),
         "supervisor has started it again",
     )
     wait_until(lambda: can_add_folder(cluster), "it serves")
@@ -171,11 +173,11 @@ def can_add_folder(cluster):
 
 
 def test_it_is_backed_up_and_restored(cluster):
-    before = sets.manifests(cluster.backup.directory)[0]
+    before = listing.manifests(cluster.backup.directory)[0]
     assert run(cluster, "backup").returncode == 0
     (made,) = [
         each
-        for each in sets.manifests(cluster.backup.directory)[0]
+        for each in listing.manifests(cluster.backup.directory)[0]
         if each not in before
     ]
     dump = tid.vector_to_text(made.point.vector)

@@ -10,9 +10,7 @@ from backup_sets import repozo, whole_sets, with_backup
 from real import PATIENCE, wait_until
 from small_cluster import small_cluster
 
-from tidstorage import child, lock, point
-from tidstorage.backup import blobs, layout
-from tidstorage.backup.perform import back_up
+from tidstorage.coherence import point
 from tidstorage.errors import (
     ClusterRunning,
     EngineFailed,
@@ -20,6 +18,11 @@ from tidstorage.errors import (
     Locked,
     NotConnected,
 )
+from tidstorage.operation import lock
+from tidstorage.sets import layout
+from tidstorage.system import child
+from tidstorage.verbs.backup import blobs
+from tidstorage.verbs.backup.backup import back_up
 
 pytestmark = pytest.mark.integration
 
@@ -185,7 +188,7 @@ def describe(small, path):
 def tidstorage_repozo(*arguments):
     """The script cron calls, as a process."""
     return subprocess.run(
-        [*child.python("tidstorage.commands.repozo"), *map(str, arguments)],
+        [*child.python("tidstorage.commands.scripts.repozo"), *map(str, arguments)],
         env=child.environment(),
         capture_output=True,
         text=True,

@@ -9,14 +9,15 @@ import pytest
 from backup_sets import with_backup
 from small_cluster import small_cluster
 
-from tidstorage import deploy, status
-from tidstorage.backup import directory as backup_directory
-from tidstorage.backup import layout
-from tidstorage.backup.perform import back_up
 from tidstorage.commands import backup, backups
+from tidstorage.deployment import install
 from tidstorage.errors import BackupDirectoryLost, EngineFailed, FileUnreadable
-from tidstorage.restore import perform
-from tidstorage.restore.plan import Request
+from tidstorage.sets import directory as backup_directory
+from tidstorage.sets import layout
+from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.restore import restore
+from tidstorage.verbs.restore.plan import Request
+from tidstorage.verbs.status import status
 
 pytestmark = pytest.mark.integration
 
@@ -45,8 +46,8 @@ class TestTheBackupDirectory:
             lambda: back_up(cluster),
             lambda: backups.run(argparse.Namespace(json=False), cluster),
             lambda: backup.run(argparse.Namespace(dry_run=True, json=True), cluster),
-            lambda: perform.elsewhere(cluster, Request(), into),
-            lambda: perform.rehearse(cluster, Request()),
+            lambda: restore.elsewhere(cluster, Request(), into),
+            lambda: restore.rehearse(cluster, Request()),
         ):
             with pytest.raises(BackupDirectoryLost, match=match) as caught:
                 verb()
@@ -59,11 +60,11 @@ class TestTheBackupDirectory:
         disk.rename(tmp_path / "unmounted")
         disk.mkdir()
         self.refused(cluster, "now it is not there")
-        deploy.make_directories(cluster)
+        install.make_directories(cluster)
         assert list(disk.iterdir()) == []
         cluster.backup.directory.mkdir()
         self.refused(cluster, "now it holds no tidstorage-backup.json")
-        deploy.make_directories(cluster)
+        install.make_directories(cluster)
         assert list(cluster.backup.directory.iterdir()) == []
         cluster.backup.directory.rmdir()
         disk.rmdir()
@@ -116,7 +117,7 @@ class TestTheBackupDirectory:
         backup_directory.note_path(cluster).write_text('{"version": 1')
         with pytest.raises(FileUnreadable, match="is not a note of the backup"):
             back_up(cluster)
-        deploy.make_directories(cluster)
+        install.make_directories(cluster)
         assert not disk.exists()
 
 

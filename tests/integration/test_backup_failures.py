@@ -16,12 +16,13 @@ from backup_sets import repozo, whole_sets, with_backup
 from real import PATIENCE
 from small_cluster import small_cluster
 
-from tidstorage import child
-from tidstorage.backup import complete, layout, prepare
-from tidstorage.backup.perform import back_up
 from tidstorage.errors import EngineFailed, NoSpace
-from tidstorage.restore import perform
-from tidstorage.restore.plan import Request
+from tidstorage.sets import layout
+from tidstorage.system import child
+from tidstorage.verbs.backup import complete, prepare
+from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.restore import restore
+from tidstorage.verbs.restore.plan import Request
 
 pytestmark = pytest.mark.integration
 
@@ -84,21 +85,21 @@ def test_a_full_disk_leaves_the_last_set_good(small, small_disk):
         filler.unlink()
     back_up(cluster)
     for each in whole_sets(cluster):
-        perform.elsewhere(
+        restore.elsewhere(
             cluster, Request(set_id=each.manifest.id), small.folder / each.manifest.id
         )
 
 
 DIE_BEFORE_THE_RECORD = """
 import os, pickle, sys
-from tidstorage.backup import perform, writing
+from tidstorage.verbs.backup import backup, writing
 original = writing._record
 def die_or_record(folder, *rest):
     if folder.name == "root":
         os._exit(9)
     original(folder, *rest)
 writing._record = die_or_record
-perform.back_up(pickle.load(sys.stdin.buffer))
+backup.back_up(pickle.load(sys.stdin.buffer))
 """
 
 

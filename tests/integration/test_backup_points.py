@@ -10,11 +10,13 @@ from small_cluster import small_cluster
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
 
-from tidstorage import barrier, journal, point
-from tidstorage.backup.perform import back_up
+from tidstorage.coherence import point
 from tidstorage.errors import BarrierFailed, EngineFailed, FloorNeeded
-from tidstorage.restore import perform
-from tidstorage.restore.plan import Request
+from tidstorage.points import journal
+from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.restore import restore
+from tidstorage.verbs.restore.plan import Request
+from tidstorage.zeo import barrier
 
 pytestmark = pytest.mark.integration
 
@@ -66,7 +68,7 @@ def test_the_journal_learns_of_half_commits_once(small):
     last = back_up(cluster)
     assert (last.point.damage, last.acknowledged) == ((), (half.commit_id,))
     assert point.read(point.beside(cluster.storages[0].data_file)) == last.point
-    perform.elsewhere(cluster, Request(), small.folder / "restored")
+    restore.elsewhere(cluster, Request(), small.folder / "restored")
 
 
 def test_a_broken_journal_is_no_reason_to_go_without_a_backup(small, caplog):
@@ -126,7 +128,7 @@ def test_a_renamed_storage_makes_no_half_commits(small):
     assert again.floor == before
     assert again.point.damage == ()
     small.stop()
-    perform.in_place(cluster, Request(policy="strict"))
+    restore.in_place(cluster, Request(policy="strict"))
 
 
 def test_stamps_of_a_lost_timeline_are_not_covered(small, caplog):
@@ -173,7 +175,7 @@ def test_after_a_server_died_amid_a_vote(small):
     assert made.point.vector["documents"] > first.point.vector["documents"]
     assert made.point.verified
     assert made.strict == made.point.vector
-    perform.elsewhere(cluster, Request(), small.folder / "restored")
+    restore.elsewhere(cluster, Request(), small.folder / "restored")
     assert back_up(cluster).kind == "unchanged"
 
 

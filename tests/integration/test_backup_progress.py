@@ -7,13 +7,14 @@ import pytest
 from real import wait_until
 from small_cluster import small_cluster
 
-from tidstorage import parallel, status
-from tidstorage.backup import copying
-from tidstorage.backup.perform import back_up
 from tidstorage.commands import backup, restore
 from tidstorage.commands import status as status_command
-from tidstorage.restore import perform
-from tidstorage.restore.plan import Request
+from tidstorage.operation import parallel
+from tidstorage.verbs.backup import copying
+from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.restore import restore as perform
+from tidstorage.verbs.restore.plan import Request
+from tidstorage.verbs.status import status
 
 pytestmark = pytest.mark.integration
 

@@ -7,16 +7,17 @@ import pytest
 from backup_sets import flip_a_byte, pack, repozo, whole_sets
 from small_cluster import small_cluster
 
-from tidstorage import manifest
-from tidstorage.backup import copying, examine, layout, repository
-from tidstorage.backup.moved import SourceMoved
-from tidstorage.backup.perform import back_up
 from tidstorage.commands import backups
 from tidstorage.errors import EngineFailed, NotCoherent
-from tidstorage.restore import perform
-from tidstorage.restore.plan import Request
-from tidstorage.verify.perform import Request as Verification
-from tidstorage.verify.perform import verify
+from tidstorage.sets import layout, manifest
+from tidstorage.sets import repozo as repository
+from tidstorage.verbs.backup import copying, examine
+from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.backup.moved import SourceMoved
+from tidstorage.verbs.restore import restore
+from tidstorage.verbs.restore.plan import Request
+from tidstorage.verbs.verify.verify import Request as Verification
+from tidstorage.verbs.verify.verify import verify
 
 pytestmark = pytest.mark.integration
 
@@ -40,7 +41,7 @@ def test_what_rots_in_the_repository_keeps_the_digest_it_had(small):
     assert made.storage("root").files[0] == rotten
     into = small.folder / "restored"
     with pytest.raises(NotCoherent, match=f"{rotten.path} is not what was written"):
-        perform.elsewhere(cluster, Request(), into)
+        restore.elsewhere(cluster, Request(), into)
 
 
 @pytest.mark.parametrize("compress", [False, True])
@@ -60,7 +61,7 @@ def test_what_rotted_before_any_manifest_named_it_is_copied_anew(
     made = back_up(cluster)
     assert made.kind == "full"
     assert f"{rotten} is not what repozo wrote" in caplog.text
-    perform.elsewhere(cluster, Request(), small.folder / "restored")
+    restore.elsewhere(cluster, Request(), small.folder / "restored")
 
 
 def test_after_a_list_of_blobs_rotted_copies_begin_anew(small, caplog):
@@ -74,7 +75,7 @@ def test_after_a_list_of_blobs_rotted_copies_begin_anew(small, caplog):
     assert again.storage("documents").blob_count == (
         made.storage("documents").blob_count
     )
-    perform.elsewhere(cluster, Request(), small.folder / "restored")
+    restore.elsewhere(cluster, Request(), small.folder / "restored")
 
 
 def test_a_pack_amid_the_copy_makes_it_begin_anew(small, monkeypatch):

@@ -15,10 +15,12 @@ import pytest
 from dying import in_child
 from small_cluster import small_cluster
 
-from tidstorage import lock, runs, tid
-from tidstorage.backup import perform, prepare, surroundings
-from tidstorage.backup.perform import back_up
+from tidstorage.coherence import tid
 from tidstorage.errors import EngineFailed, FileUnreadable, Locked
+from tidstorage.operation import lock, results
+from tidstorage.verbs.backup import backup as perform
+from tidstorage.verbs.backup import callouts, prepare
+from tidstorage.verbs.backup.backup import back_up
 
 pytestmark = pytest.mark.integration
 
@@ -183,7 +185,7 @@ def test_a_ping_that_fails_is_a_warning_and_keeps_its_secret(
     pinged.status = 404
     back_up(with_backup(cluster, ping_url=pinged.url))
     assert "ping to 127.0.0.1:" in caplog.text and "404" in caplog.text
-    found = runs.read(cluster, "backup")
+    found = results.read(cluster, "backup")
     assert found.last.status == 0
     assert "ping" in found.last.warnings[-1]
     assert "id=a" not in caplog.text
@@ -200,7 +202,7 @@ def test_a_ping_that_fails_is_a_warning_and_keeps_its_secret(
 def test_a_ping_that_nobody_answers_has_a_deadline(cluster, caplog):
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as silent:
         port = silent.getsockname()[1]
-        surroundings.ping(
+        callouts.ping(
             with_backup(cluster, ping_url=f"http://127.0.0.1:{port}/secret"), 0.2
         )
     assert f"the ping to 127.0.0.1:{port} failed" in caplog.text
@@ -208,9 +210,9 @@ def test_a_ping_that_nobody_answers_has_a_deadline(cluster, caplog):
 
 
 def test_a_good_run_leaves_its_set_and_point(cluster, copied):
-    assert runs.read(cluster, "backup") is None
+    assert results.read(cluster, "backup") is None
     made = back_up(cluster)
-    found = runs.read(cluster, "backup")
+    found = results.read(cluster, "backup")
     assert found.last == found.good
     assert (found.last.set, found.last.point) == (made.id, made.point.id)
     assert (found.last.status, found.last.state) == (0, "good")
@@ -221,11 +223,11 @@ def test_a_failed_run_leaves_its_error_and_hint_and_the_last_good_one(
     cluster, copied, broken
 ):
     back_up(cluster)
-    good = runs.read(cluster, "backup").good
+    good = results.read(cluster, "backup").good
     broken()
     with pytest.raises(FileUnreadable):
         back_up(cluster)
-    found = runs.read(cluster, "backup")
+    found = results.read(cluster, "backup")
     assert found.good == good
     assert (found.last.status, found.last.state) == (16, "failed")
     assert (found.last.error, found.last.hint) == ("a file is broken", "Mend it.")
@@ -235,20 +237,20 @@ def test_a_run_that_was_killed_is_told_from_one_that_goes_on(
     cluster, monkeypatch, copied
 ):
     def look_and_die(*_arguments):
-        seen = runs.read(cluster, "backup").last.state
+        seen = results.read(cluster, "backup").last.state
         os._exit(9 if seen == "running" else 8)
 
     with monkeypatch.context() as patched:
         patched.setattr(perform, "_prepare_and_make", look_and_die)
         assert in_child(lambda: back_up(cluster)) == 9
-    assert runs.read(cluster, "backup").last.state == "killed"
+    assert results.read(cluster, "backup").last.state == "killed"
     back_up(cluster)
-    assert runs.read(cluster, "backup").last.state == "good"
+    assert results.read(cluster, "backup").last.state == "good"
 
 
 def test_a_result_that_cannot_be_kept_fails_nothing(cluster, copied, caplog):
     back_up(cluster)
-    folder = runs.folder(cluster)
+    folder = results.folder(cluster)
     (folder / "backup.json").write_text("{")
     back_up(cluster)
     assert "is not the result of a run" in caplog.text
@@ -265,10 +267,10 @@ def test_warnings_still_reach_standard_error():
     """Where nobody has set up logging, a handler of ours would silence them."""
     text = (
         "import logging\n"
-        "from tidstorage import runs\n"
-        "run = runs.Run()\n"
-        "with runs._listening(run):\n"
-        "    logging.getLogger('tidstorage.backup').warning('said %s', 'once')\n"
+        "from tidstorage.operation import results\n"
+        "run = results.Run()\n"
+        "with results._listening(run):\n"
+        "    logging.getLogger('tidstorage.verbs.backup').warning('said %s', 'once')\n"
         "assert run.warnings == ['said once']\n"
     )
     said = subprocess.run(

@@ -12,9 +12,10 @@ import records
 from real import PATIENCE, ZeoServer, send_signal, wait_until, zeo_server
 from ZEO.ClientStorage import ClientStorage
 
-from tidstorage import barrier, barrier_helper, child
-from tidstorage.barrier import BarrierStorage
 from tidstorage.errors import BarrierFailed
+from tidstorage.system import child
+from tidstorage.zeo import barrier, barrier_helper
+from tidstorage.zeo.barrier import BarrierStorage
 
 pytestmark = pytest.mark.integration
 WRITER = Path(__file__).parents[1] / "stamping_writer.py"
@@ -159,7 +160,7 @@ def test_helper_whose_parent_died_ends_by_itself(servers):
             ],
         }
         helper = subprocess.run(
-            child.python("tidstorage.barrier_helper"),
+            child.python("tidstorage.zeo.barrier_helper"),
             input=json.dumps(request) + "\n",
             capture_output=True,
             text=True,
@@ -199,7 +200,7 @@ def test_server_restarted_while_the_barrier_waits(servers):
 
 _TAKE = """
 import json, sys
-from tidstorage import barrier
+from tidstorage.zeo import barrier
 where = json.loads(sys.argv[1])
 storages = [barrier.BarrierStorage(s, tuple(a)) for s, a in where.items()]
 # The first one waits until the server is gone, the others until it is back.

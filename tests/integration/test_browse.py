@@ -12,10 +12,11 @@ import urllib.request
 import pytest
 from real import PATIENCE, accepts, wait_until
 
-from tidstorage import initialisation, point, tid
-from tidstorage.browsing import scratch as browsing_scratch
-from tidstorage.demonstration import scratch
+from tidstorage.coherence import point, tid
+from tidstorage.demo import scratch_cluster
+from tidstorage.deployment import initialise
 from tidstorage.engines import filestorage
+from tidstorage.verbs.browse import scratch as browsing_scratch
 
 pytestmark = pytest.mark.integration
 TEXT = "twenty years of work"
@@ -32,7 +33,7 @@ transaction.commit()
 @pytest.fixture(scope="module")
 def deleted(tmp_path_factory):
     """(cluster, a time before): /site was there then, and is gone now."""
-    with scratch.running(tmp_path_factory.mktemp("browse")) as cluster:
+    with scratch_cluster.running(tmp_path_factory.mktemp("browse")) as cluster:
         change(cluster, "/manage_addProduct/OFSP/manage_addFolder", id="site")
         change(
             cluster,
@@ -43,7 +44,7 @@ def deleted(tmp_path_factory):
         assert TEXT in ask(live(cluster), "/site/front", ADMIN)
         script = cluster.directory / "spread.py"
         script.write_text(SPREAD)
-        scratch.command(
+        scratch_cluster.command(
             cluster, f"zope-{cluster.zopes[0].name}-console", "run", str(script)
         )
         newest = max(
@@ -53,7 +54,7 @@ def deleted(tmp_path_factory):
         moment = wait_until(lambda: (n := point.now()) > newest and n, "the clock")
         change(cluster, "/manage_delObjects", **{"ids:list": "site"})
         assert status_of(live(cluster), "/site/front") == 404
-        scratch.command(cluster, "cluster", "backup")
+        scratch_cluster.command(cluster, "cluster", "backup")
         yield cluster, moment.isoformat()
 
 
@@ -66,7 +67,7 @@ def live(cluster):
 
 
 def change(cluster, path, **arguments):
-    password = initialisation.password_file(cluster).read_text().split()[-1]
+    password = initialise.password_file(cluster).read_text().split()[-1]
     data = urllib.parse.urlencode(arguments).encode()
     ask(live(cluster), path, ADMIN, password, data)
 

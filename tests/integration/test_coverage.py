@@ -10,12 +10,13 @@ from daemons import running_daemon
 from real import wait_until
 from sites import Committer, Site
 
-from tidstorage import journal, protocol, wire_client
+from tidstorage.coherence.point import now
 from tidstorage.daemon import coverage
-from tidstorage.daemon.configuration import ObservedStorage
 from tidstorage.daemon.coverage import Coverage
-from tidstorage.point import now
-from tidstorage.protocol import Hello
+from tidstorage.daemon.settings import ObservedStorage
+from tidstorage.points import journal
+from tidstorage.wire import client, protocol
+from tidstorage.wire.protocol import Hello
 
 pytestmark = pytest.mark.integration
 
@@ -60,7 +61,7 @@ def run(site, code, *arguments):
 
 
 def covered(site):
-    return wire_client.state("127.0.0.1", site.daemon.port)["coverage"]
+    return client.state("127.0.0.1", site.daemon.port)["coverage"]
 
 
 def unstamped(site):
@@ -176,19 +177,19 @@ def test_saying_hello_is_no_sign_of_stamps(tmp_path):
         peer = daemon.peer()
         peer.send(protocol.encode_hello(Hello("web-1", "here", 1)))
         assert peer.bootstraped()
-        state = wire_client.state("127.0.0.1", daemon.port)
+        state = client.state("127.0.0.1", daemon.port)
         assert state["coverage"]["stamping"] == []
         peer.write("one", a=1)
         peer.dump()
-        state = wire_client.state("127.0.0.1", daemon.port)
+        state = client.state("127.0.0.1", daemon.port)
         assert [each["name"] for each in state["coverage"]["stamping"]] == ["web-1"]
 
 
 def test_an_old_daemon_has_no_state(tmp_path):
     """Where STATUS is dropped, the question after it is answered."""
-    assert wire_client._decode_state(b"0\n") == {}
-    assert wire_client._decode_state(b'{"a": 1}\n0\n') == {"a": 1}
-    assert wire_client._decode_state(b'{"a": 1}') is None
+    assert client._decode_state(b"0\n") == {}
+    assert client._decode_state(b'{"a": 1}\n0\n') == {"a": 1}
+    assert client._decode_state(b'{"a": 1}') is None
 
 
 def test_nameless_processes_are_remembered_within_bounds(monkeypatch):

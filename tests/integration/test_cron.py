@@ -16,12 +16,16 @@ import pytest
 from real import PATIENCE, free_port, wait_until
 from small_cluster import SmallCluster, small_cluster
 
-from tidstorage import crontab, deploy, lock, point, runs
-from tidstorage.backup.perform import back_up
-from tidstorage.cluster import Cluster
-from tidstorage.clusterfile import load_cluster
-from tidstorage.commands import repozo, scheduled
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.cluster.load import load_cluster
+from tidstorage.coherence import point
+from tidstorage.commands.scripts import repozo, scheduled
+from tidstorage.deployment import crontab
+from tidstorage.deployment import install as deploy
 from tidstorage.errors import DescriptionError, Locked, NotConnected, PartMissing
+from tidstorage.operation import lock
+from tidstorage.operation import results as runs
+from tidstorage.verbs.backup.backup import back_up
 
 #: Of this run alone: others may test on the same machine.
 USER = f"tidstorage-cron-{os.getpid()}"

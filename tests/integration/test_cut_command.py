@@ -15,12 +15,13 @@ from torn_files import TornFiles, coherent_files, json_runner
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
 
-from tidstorage import child, point, tid
-from tidstorage.commands import cut, restore_files
+from tidstorage.coherence import point, tid
+from tidstorage.coherence.point import Point
+from tidstorage.commands.scripts import cut, restore_files
 from tidstorage.engines import filestorage
-from tidstorage.engines.filestorage.tails import cut_files
+from tidstorage.engines.filestorage.files_cut import cut_files
 from tidstorage.errors import FloorNeeded
-from tidstorage.point import Point
+from tidstorage.system import child
 
 pytestmark = pytest.mark.integration
 WRITER = Path(__file__).parents[1] / "stamping_writer.py"

@@ -17,8 +17,9 @@ from daemons import DaemonProcess, Peer, running_daemon
 from journals import journal_entries
 from real import PATIENCE, free_port, wait_until
 
-from tidstorage import journal, protocol, tidlog
 from tidstorage.errors import DescriptionError, Locked, PortInUse
+from tidstorage.points import journal, tid_log
+from tidstorage.wire import protocol
 
 pytestmark = pytest.mark.integration
 OLD_ID = '[[["127.0.0.1", 8100]], "root"]'
@@ -97,7 +98,7 @@ def test_the_log_is_read_again_after_a_kill_with_a_torn_last_line(tmp_path):
         lines = daemon.tid_log.read_text().splitlines()
         kinds = [line.split()[1] for line in lines]
         assert kinds[:3] == ["f", "d", "f"] and set(kinds[3:]) <= {"d"}
-        assert tidlog.read_last(daemon.tid_log) == {"a": 4, "b": 4}
+        assert tid_log.read_last(daemon.tid_log) == {"a": 4, "b": 4}
         points = [
             entry.point
             for entry in journal_entries(daemon.journal)
@@ -180,7 +181,7 @@ def test_a_clean_end(daemon, number):
     daemon.process = None
     assert peer.is_closed()
     assert not daemon.pid_file.exists()
-    assert tidlog.read_last(daemon.tid_log) == {"a": 5}
+    assert tid_log.read_last(daemon.tid_log) == {"a": 5}
 
 
 def test_in_the_background(tmp_path):
@@ -247,12 +248,12 @@ def test_hup_while_the_folder_of_the_logs_is_away(tmp_path):
         daemon.signal(signal.SIGHUP)
         peer.write("t2", a=2)
         wait_until(
-            lambda: tidlog.read_last(moved / "tidlog") == {"a": 2}, "it goes on there"
+            lambda: tid_log.read_last(moved / "tidlog") == {"a": 2}, "it goes on there"
         )
         moved.rename(folder)
         daemon.signal(signal.SIGHUP)
         peer.write("t3", a=3)
-        wait_until(lambda: tidlog.read_last(daemon.tid_log) == {"a": 3}, "and here")
+        wait_until(lambda: tid_log.read_last(daemon.tid_log) == {"a": 3}, "and here")
         assert daemon.stop() == 0
 
 
@@ -276,7 +277,7 @@ def test_a_stale_pid_file_is_taken_over(tmp_path):
 def test_errors_of_the_start_come_before_the_background(tmp_path, option):
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "tidstorage.daemon.main"),
+            *(sys.executable, "-m", "tidstorage.daemon.start"),
             *("-p", str(free_port()), option, str(tmp_path / "no" / "folder")),
         ],
         capture_output=True,
@@ -412,8 +413,10 @@ def test_dump_under_load_never_shows_a_torn_transaction(daemon):
         for thread in threads:
             thread.join()
     assert sorted(seen) == seen
-    wait_until(lambda: tidlog.read_last(daemon.tid_log) == reader.dump(), "all on disk")
-    for state in tidlog.read_all(daemon.tid_log):
+    wait_until(
+        lambda: tid_log.read_last(daemon.tid_log) == reader.dump(), "all on disk"
+    )
+    for state in tid_log.read_all(daemon.tid_log):
         assert state.vector["a"] == state.vector["b"]
 
 
@@ -470,7 +473,7 @@ def test_a_configuration_of_the_original(tmp_path):
         "timestamp_file_path = '/nowhere'\nkeep_full_backup_count = 3\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", "tidstorage.daemon.main", "-c", str(configuration)]
+        [sys.executable, "-m", "tidstorage.daemon.start", "-c", str(configuration)]
     )
     try:
         wait_until((tmp_path / "tidstorage.pid").exists, "the pid file")
@@ -479,7 +482,8 @@ def test_a_configuration_of_the_original(tmp_path):
         peer.write("t2", **{OLD_ID: 2})
         assert peer.dump() == {OLD_ID: 2}
         wait_until(
-            lambda: "root" in (tmp_path / "tidstorage.tid").read_text(), "TID log"
+            lambda: "root" in (tmp_path / "tidstorage.tid").read_text(),
+            "TID log",
         )
         assert process.poll() is None
     finally:
@@ -520,7 +524,7 @@ def test_mistakes_in_a_configuration(tmp_path, text, expected):
     configuration = tmp_path / "tidstorage.conf"
     configuration.write_text(text)
     done = subprocess.run(
-        [sys.executable, "-m", "tidstorage.daemon.main", "-n", "-c", configuration],
+        [sys.executable, "-m", "tidstorage.daemon.start", "-n", "-c", configuration],
         capture_output=True,
         text=True,
         timeout=PATIENCE,

@@ -10,8 +10,7 @@ from journals import journal_entries
 from real import PATIENCE, wait_until
 from small_cluster import small_cluster
 
-from tidstorage import damages, journal, point, rebasing
-from tidstorage.backup.perform import back_up
+from tidstorage.coherence import point
 from tidstorage.commands import cluster as front
 from tidstorage.engines.filestorage import last_tid, read_records
 from tidstorage.errors import (
@@ -22,8 +21,11 @@ from tidstorage.errors import (
     NotConnected,
     UnknownCommit,
 )
-from tidstorage.restore import perform
-from tidstorage.restore.plan import Request
+from tidstorage.points import journal
+from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.damage import findings, rebase
+from tidstorage.verbs.restore import restore
+from tidstorage.verbs.restore.plan import Request
 
 pytestmark = pytest.mark.integration
 
@@ -31,7 +33,7 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     with small_cluster(tmp_path) as running:
-        monkeypatch.setattr(perform, "running_parts", running.running_parts)
+        monkeypatch.setattr(restore, "running_parts", running.running_parts)
         yield running
 
 
@@ -133,7 +135,7 @@ def test_accepted_damage_is_damage_no_more(small, cluster, capsys):
 
         prefix = half.commit_id.hex()[:6]
         assert damage_as_json(capsys, "--acknowledge", prefix, "--dry-run")["new"]
-        assert not damages.find(cluster).found[0].acknowledgement
+        assert not findings.find(cluster).found[0].acknowledgement
         accepted = damage_as_json(capsys, "--acknowledge", prefix)
         beside = point.read(point.beside(cluster.storages[0].data_file))
         assert accepted["new"] and accepted["floor"] == beside.to_json()
@@ -153,7 +155,7 @@ def test_accepted_damage_is_damage_no_more(small, cluster, capsys):
         daemon.stop()
     small.stop()
     # The set that was made before it was accepted needs no flag any more.
-    report = perform.in_place(cluster, Request(set_id=made.id))
+    report = restore.in_place(cluster, Request(set_id=made.id))
     assert report.point.vector == made.point.vector
     assert ends(small) == made.point.vector
 
@@ -164,7 +166,7 @@ def test_a_second_time_and_an_unknown_commit(small, cluster, capsys):
     back_up(cluster)
     tear(small)
     small.stop()
-    (finding,) = damages.find(cluster).found
+    (finding,) = findings.find(cluster).found
     commit = finding.half_commit.commit_id.hex()
     for wrong in ("ffff", "", "x"):
         status, said = verb(capsys, "damage", "--acknowledge", wrong)
@@ -177,7 +179,7 @@ def test_a_second_time_and_an_unknown_commit(small, cluster, capsys):
     kinds = [type(each) for each in first]
     assert kinds == [journal.Damage, journal.Acknowledgement, journal.Floor]
     (found,) = damage_as_json(capsys)["half_commits"]
-    assert found["acknowledged"]["by"] == damages.login_user()
+    assert found["acknowledged"]["by"] == findings.login_user()
 
 
 def test_damage_that_is_left_stays_in_the_way(small, cluster, capsys):
@@ -188,9 +190,9 @@ def test_damage_that_is_left_stays_in_the_way(small, cluster, capsys):
     small.write(3, 3, group=["catalog", "documents", "root"])
     tear(small)
     made = back_up(cluster)
-    earlier, later = damages.find(cluster).unacknowledged
+    earlier, later = findings.find(cluster).unacknowledged
     assert earlier.since <= later.since
-    accepted = damages.acknowledge(cluster, later.half_commit.commit_id.hex())
+    accepted = findings.acknowledge(cluster, later.half_commit.commit_id.hex())
     assert accepted.floor is None or all(
         accepted.floor.vector[each] < last
         for each, last in earlier.half_commit.present.items()
@@ -203,16 +205,16 @@ def test_damage_that_is_left_stays_in_the_way(small, cluster, capsys):
     small.stop()
     for set_id in (made.id, again.id):
         with pytest.raises(Damaged) as caught:
-            perform.in_place(cluster, Request(set_id=set_id))
+            restore.in_place(cluster, Request(set_id=set_id))
         assert earlier.half_commit.commit_id.hex() in str(caught.value)
         assert later.half_commit.commit_id.hex() not in str(caught.value)
-    perform.in_place(cluster, Request(policy="tolerant"))
+    restore.in_place(cluster, Request(policy="tolerant"))
     assert ends(small) == again.point.vector
     # It is known still, and the other one is still accepted.
-    (left,) = damages.find(cluster).unacknowledged
+    (left,) = findings.find(cluster).unacknowledged
     assert left.half_commit.commit_id == earlier.half_commit.commit_id
-    damages.acknowledge(cluster, left.half_commit.commit_id.hex())
-    perform.in_place(cluster, Request())
+    findings.acknowledge(cluster, left.half_commit.commit_id.hex())
+    restore.in_place(cluster, Request())
     assert ends(small) == again.point.vector
 
 
@@ -221,7 +223,7 @@ def test_an_accepted_set_outlives_the_journal(small, cluster):
     small.write(1, 2)
     back_up(cluster)
     tear(small)
-    (finding,) = damages.find(cluster).found
+    (finding,) = findings.find(cluster).found
     journal.append(
         cluster.daemon.journal,
         journal.Acknowledgement(point.now(), finding.half_commit.commit_id, "test"),
@@ -232,7 +234,7 @@ def test_an_accepted_set_outlives_the_journal(small, cluster):
         cluster.daemon.journal.write_text("{broken\n")
         if lost:
             cluster.daemon.journal.unlink()
-        perform.in_place(cluster, Request())
+        restore.in_place(cluster, Request())
         assert ends(small) == made.point.vector
 
 
@@ -279,7 +281,7 @@ def test_rebase_verifies_what_writers_without_stamps_wrote(small, cluster):
         small.write(1, 4)
         last = wait_for(small, daemon, lambda last: True)
         assert not last.verified
-        done = rebasing.rebase(cluster)
+        done = rebase.rebase(cluster)
         assert wait_for(small, daemon, lambda last: last.verified).vector == last.vector
         assert done.floor.vector == last.vector and not done.accepted
         small.write(2, 2)
@@ -290,7 +292,7 @@ def test_rebase_needs_every_server(small, cluster):
     small.write(1, 2)
     small.beta.stop()
     with pytest.raises(BarrierFailed):
-        rebasing.rebase(cluster)
+        rebase.rebase(cluster)
     assert not journal_entries(cluster.daemon.journal)
 
 
@@ -332,7 +334,7 @@ def test_not_undone_where_something_builds_on_it(small, cluster, capsys):
     tear(small)
     # The same object once more.
     small.write(5, 3, half=["catalog", "documents"])
-    first, _ = damages.find(cluster).found
+    first, _ = findings.find(cluster).found
     before, kept = ends(small), journal_entries(cluster.daemon.journal)
     for options in (["--dry-run"], []):
         commit = first.half_commit.commit_id.hex()
@@ -352,11 +354,11 @@ def test_rebase_names_what_only_its_barrier_proves(small, cluster):
     small.write(1, 4)
     back_up(cluster)
     small.write(2, 1, half=["documents", "catalog"], group=["root"])
-    assert not damages.find(cluster).found
-    (accepted,) = rebasing.rebase(cluster).accepted
+    assert not findings.find(cluster).found
+    (accepted,) = rebase.rebase(cluster).accepted
     assert accepted.half_commit.missing == ("catalog",)
     assert "stood still" in accepted.proof
-    (found,) = damages.find(cluster).found
+    (found,) = findings.find(cluster).found
     assert found.acknowledgement is not None
     assert back_up(cluster).point.damage == ()
 

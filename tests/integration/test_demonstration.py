@@ -2,10 +2,10 @@
 
 import pytest
 
-from tidstorage.demonstration import run
+from tidstorage.demo import demonstration
 from tidstorage.engines import filestorage
 from tidstorage.errors import DemonstrationFailed, NotCoherent
-from tidstorage.restore import check, cutting
+from tidstorage.verbs.restore import check, cutting
 
 pytestmark = pytest.mark.integration
 
@@ -15,10 +15,10 @@ def silent(_text):
 
 
 def test_the_demonstration_and_its_failure_without_a_cut(tmp_path, monkeypatch):
-    torn = run.tear(tmp_path, 20261124, silent)
+    torn = demonstration.tear(tmp_path, 20261124, silent)
     assert torn.live.broken, "the live files were not torn"
-    results = run.compare(torn, silent)
-    run.verdict(results)
+    results = demonstration.compare(torn, silent)
+    demonstration.verdict(results)
     plain, ours = results[:2]
     assert plain.findings.broken
     assert not ours.findings.broken
@@ -28,14 +28,14 @@ def test_the_demonstration_and_its_failure_without_a_cut(tmp_path, monkeypatch):
     monkeypatch.setattr(cutting, "cut", cut_nothing)
     forget_restored(tmp_path)
     with pytest.raises(NotCoherent):
-        run._restored_by_us(torn)
+        demonstration._restored_by_us(torn)
     # ... and where it does not look either, the demonstration does.
     monkeypatch.setattr(check, "check", lambda *arguments: None)
     forget_restored(tmp_path)
-    results = run.compare(torn, silent)
+    results = demonstration.compare(torn, silent)
     assert results[1].findings.broken
     with pytest.raises(DemonstrationFailed, match="broken: bin/cluster restore"):
-        run.verdict(results)
+        demonstration.verdict(results)
 
 
 def ends_of_files(manifest, _policy):

@@ -18,7 +18,13 @@ pytestmark = pytest.mark.integration
 
 def dump(port: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tidstorage.commands.dump", "127.0.0.1", str(port)],
+        [
+            sys.executable,
+            "-m",
+            "tidstorage.commands.scripts.dump",
+            "127.0.0.1",
+            str(port),
+        ],
         capture_output=True,
         text=True,
         timeout=PATIENCE,

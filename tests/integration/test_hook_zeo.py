@@ -18,7 +18,9 @@ from ZODB.blob import Blob
 from ZODB.POSException import ConflictError
 
 import tidstorage
-from tidstorage import hook, protocol, sender, stamp, tid
+from tidstorage.coherence import stamp, tid
+from tidstorage.hook import hook, sender
+from tidstorage.wire import protocol
 
 pytestmark = pytest.mark.integration
 
@@ -273,8 +275,8 @@ def test_stamping_costs_little_beside_a_commit(site):
 def test_a_short_process_sends_what_it_has_to_say_before_it_ends(servers, tmp_path):
     listener = Listener(tmp_path).start()
     program = """if True:
-        import sys, ZEO, ZODB, tidstorage.hook
-        tidstorage.hook.FLUSH_DEADLINE = 100
+        import sys, ZEO, ZODB, tidstorage.hook.hook
+        tidstorage.hook.hook.FLUSH_DEADLINE = 100
         tidstorage.install((sys.argv[1], int(sys.argv[2])))
         client = ZEO.client((sys.argv[3], int(sys.argv[4])), storage="root")
         database = ZODB.DB(client, database_name="main")

@@ -17,20 +17,20 @@ from ZODB.FileStorage import FileStorage
 from ZODB.scripts import repozo as stock_repozo
 from ZODB.serialize import referencesf
 
-from tidstorage import tidlog
-from tidstorage.backup import layout, sets
-from tidstorage.backup.directory import note_path
-from tidstorage.backup.perform import back_up
 from tidstorage.engines import filestorage
-from tidstorage.original import backup as original_backup
-from tidstorage.original import cleanup, configuration, recover
-from tidstorage.original import site as sites
-from tidstorage.original.repozo import Repozo
-from tidstorage.packing import perform as packs
-from tidstorage.packing import unfinished as pack_notes
-from tidstorage.restore import crashed_files, perform, swap
-from tidstorage.restore.crashed_files import Request as CrashedRequest
-from tidstorage.restore.plan import Request
+from tidstorage.legacy import backup as original_backup
+from tidstorage.legacy import cleanup, configuration, recover
+from tidstorage.legacy import site as sites
+from tidstorage.legacy.repozo import Repozo
+from tidstorage.operation import pack_note as pack_notes
+from tidstorage.points import tid_log
+from tidstorage.sets import layout, listing
+from tidstorage.sets.directory import note_path
+from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.pack import pack as packs
+from tidstorage.verbs.restore import crashed_files, restore, swap
+from tidstorage.verbs.restore.crashed_files import Request as CrashedRequest
+from tidstorage.verbs.restore.plan import Request
 
 pytestmark = pytest.mark.integration
 
@@ -89,7 +89,7 @@ def site(scene, monkeypatch):
 
 def restored(site, folder):
     """{path below: bytes} of a restore elsewhere."""
-    perform.elsewhere(site.cluster, Request(), folder)
+    restore.elsewhere(site.cluster, Request(), folder)
     found = {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
@@ -111,10 +111,10 @@ def test_backup(scene, site, tmp_path):
 
     def check():
         # Whatever a killed run has left, no set is offered that is not whole.
-        before = sets.every(cluster.backup.directory)
+        before = listing.every(cluster.backup.directory)
         assert former in {None, *(each.manifest.id for each in before)}
         made = back_up(cluster)
-        newest = sets.every(cluster.backup.directory)[0]
+        newest = listing.every(cluster.backup.directory)[0]
         assert newest.manifest.id == made.id and newest.is_whole
         assert not [*site.excess()]
         found = restored(site, tmp_path / "out")
@@ -141,7 +141,7 @@ def test_backup(scene, site, tmp_path):
         ("manifest.write", "os.rename"),
         ("backup.blobs.", "os.fsync"),
         ("point.write_beside", "os.rename"),
-        ("backup.directory._write", "os.rename"),
+        ("sets.directory._write", "os.rename"),
     ):
         assert has(names, place, event), (place, event, sorted(names))
 
@@ -156,7 +156,7 @@ def test_restore(scene, site):
     scene.keep()
 
     def check():
-        report = perform.in_place(cluster, Request())
+        report = restore.in_place(cluster, Request())
         if not report.resumed:
             assert report.set_id
         assert site.contents() == wanted
@@ -166,7 +166,7 @@ def test_restore(scene, site):
         # Whatever was there is kept, once.
         assert len([each for each in names if each.startswith("a.fs.before")]) <= 3
 
-    names = scene.kill_at_each_step(lambda: perform.in_place(cluster, Request()), check)
+    names = scene.kill_at_each_step(lambda: restore.in_place(cluster, Request()), check)
     for place, event in (
         ("restore.swap.write", "os.fsync"),
         ("restore.swap.write", "os.rename"),
@@ -186,13 +186,13 @@ def test_restore_elsewhere(scene, site):
     def check():
         # Once the mark is gone all is done, and a second run would refuse.
         if not out.exists() or {each.name for each in out.iterdir()} != {*wanted}:
-            perform.elsewhere(cluster, Request(), out)
+            restore.elsewhere(cluster, Request(), out)
         assert {each.name for each in out.iterdir()} == {*wanted}
         for each, data in wanted.items():
             assert (out / each / "Data.fs").read_bytes() == data
 
     names = scene.kill_at_each_step(
-        lambda: perform.elsewhere(cluster, Request(), out), check
+        lambda: restore.elsewhere(cluster, Request(), out), check
     )
     assert has(names, "restore.swap._rename", "os.rename")
 
@@ -223,11 +223,11 @@ def test_cut_of_crashed_files(scene, site):
 
     names = scene.kill_at_each_step(lambda: crashed_files.restore(request), check)
     for place, event in (
-        ("in_place.write", "os.rename"),
+        ("cut_plan.write", "os.rename"),
         ("copying.save_range", "os.rename"),
         ("truncation.cut_off", "os.truncate"),
         ("truncation.cut_off", "os.fsync"),
-        ("in_place.finish", "os.remove"),
+        ("cut_plan.finish", "os.remove"),
     ):
         assert has(names, place, event), (place, event, sorted(names))
 
@@ -256,10 +256,10 @@ def packing_in_process(site, monkeypatch):
         finally:
             opened.close()
 
-    monkeypatch.setattr(packs.server, "pack", pack)
-    monkeypatch.setattr(packs.server, "is_packing", lambda *_arguments: False)
+    monkeypatch.setattr(packs.packing, "pack", pack)
+    monkeypatch.setattr(packs.packing, "is_packing", lambda *_arguments: False)
     monkeypatch.setattr(pack_notes, "is_packing", lambda *_arguments: False)
-    monkeypatch.setattr(packs.collection, "refuse", lambda *_arguments: None)
+    monkeypatch.setattr(packs.garbage, "refuse", lambda *_arguments: None)
 
 
 def test_pack(scene, site, packing_in_process, tmp_path):
@@ -277,7 +277,7 @@ def test_pack(scene, site, packing_in_process, tmp_path):
         assert objects(site) == wanted
         assert not pack_notes.note_path(cluster).exists()
         assert not any(map(pack_notes.leftover, cluster.storages))
-        newest = sets.every(cluster.backup.directory)[0]
+        newest = listing.every(cluster.backup.directory)[0]
         assert newest.is_whole
         assert newest.manifest.id == (packed.last or packed.first).id
         # The copies are of the packed files, and do not go on from those before.
@@ -288,18 +288,18 @@ def test_pack(scene, site, packing_in_process, tmp_path):
 
     # Between two renames there is no Data.fs.
     scene.keep()
-    between = Step("tidstorage.packing.perform._pack: os.rename", 2)
+    between = Step("tidstorage.verbs.pack.pack._pack: os.rename", 2)
     assert killed_at(between, lambda: packs.pack(cluster, 0))
     assert [path.exists() for path in site.files.paths.values()].count(False) == 1
     check()
     scene.again()
     names = scene.kill_at_each_step(lambda: packs.pack(cluster, 0), check, known)
     for place, event in (
-        ("packing.unfinished.write_note", "os.rename"),
-        ("packing.unfinished.remove_note", "os.remove"),
-        ("packing.perform._pack", "os.rename"),
-        ("packing.perform._pack", "os.remove"),
-        ("packing.perform._flush", "os.fsync"),
+        ("operation.pack_note.write_note", "os.rename"),
+        ("operation.pack_note.remove_note", "os.remove"),
+        ("pack.pack._pack", "os.rename"),
+        ("pack.pack._pack", "os.remove"),
+        ("pack.pack._flush", "os.fsync"),
     ):
         assert has(names, place, event), (place, event, sorted(names))
 
@@ -330,7 +330,7 @@ class TestOriginal:
         return sites.site(configuration.load(path))
 
     def publish(self, files, found):
-        log = tidlog.Writer(found.status_file)
+        log = tid_log.Writer(found.status_file)
         vector = {self.ids[each]: last for each, last in files.vector().items()}
         log.write(vector, time.time())
         log.close()

@@ -20,14 +20,18 @@ from sites import TESTS, Committer, Site
 from ZEO.Exceptions import ServerException
 from ZODB.Connection import TransactionMetaData
 
-from tidstorage import journal, protocol, server_errors, tid, tidlog
-from tidstorage.daemon import configuration, observation
+from tidstorage.coherence import tid
+from tidstorage.coherence.point import Point, now, write_beside
+from tidstorage.daemon import observation
+from tidstorage.daemon import settings as configuration
 from tidstorage.daemon.coverage import Coverage
 from tidstorage.daemon.observation import Observation
 from tidstorage.daemon.resuming import Former
 from tidstorage.engines.filestorage import last_tid
-from tidstorage.point import Point, now, write_beside
-from tidstorage.protocol import Hello
+from tidstorage.points import journal, tid_log
+from tidstorage.wire import protocol
+from tidstorage.wire.protocol import Hello
+from tidstorage.zeo import server_errors
 
 pytestmark = pytest.mark.integration
 
@@ -55,7 +59,7 @@ def test_the_point_follows_what_is_written(site):
         lambda: [p for p in site.points() if p.vector == ends], "it is in the journal"
     )[-1]
     assert last.source == "stamps" and last.verified and not last.damage
-    wait_until(lambda: tidlog.read_last(site.daemon.tid_log) == ends, "the TID log")
+    wait_until(lambda: tid_log.read_last(site.daemon.tid_log) == ends, "the TID log")
     site.check_all_points()
     assert "this ZEO is not as we know it" not in site.daemon.log.read_text()
 
@@ -300,7 +304,7 @@ def test_a_killed_daemon_goes_on_from_what_it_published(site):
             site.write(20)
             ends = site.wait_for_all()
             wait_until(
-                lambda: tidlog.read_last(site.daemon.tid_log) == ends,  # noqa: B023
+                lambda: tid_log.read_last(site.daemon.tid_log) == ends,  # noqa: B023
                 "on disk",
             )
         site.daemon.kill()
@@ -385,7 +389,7 @@ def test_a_point_that_a_restore_has_ended_is_not_said_again(site):
     site.write(5, group=["c", "d"])
     lost = site.wait_for_all()
     wait_until(lambda: site.points()[-1].vector == lost, "the journal")
-    wait_until(lambda: tidlog.read_last(site.daemon.tid_log) == lost, "the TID log")
+    wait_until(lambda: tid_log.read_last(site.daemon.tid_log) == lost, "the TID log")
     site.daemon.kill()
     said = len(entries_of(site))
     logged = site.daemon.tid_log.read_bytes()
@@ -433,7 +437,7 @@ def test_new_commits_that_pass_a_lost_timeline_do_not_go_into_its_log(site):
     site.write(5)
     lost = site.wait_for_all()
     wait_until(lambda: site.points()[-1].vector == lost, "the journal")
-    wait_until(lambda: tidlog.read_last(site.daemon.tid_log) == lost, "the log")
+    wait_until(lambda: tid_log.read_last(site.daemon.tid_log) == lost, "the log")
     site.daemon.kill()
     put_back(site, old)
     committer = Committer(site)
@@ -442,10 +446,10 @@ def test_new_commits_that_pass_a_lost_timeline_do_not_go_into_its_log(site):
     assert all(last > lost[each] for each, last in site.ends().items())
     site.daemon.start()
     new = site.wait_for_all()
-    wait_until(lambda: tidlog.read_last(site.daemon.tid_log) == new, "the new log")
-    assert lost not in [each.vector for each in tidlog.read_all(site.daemon.tid_log)]
+    wait_until(lambda: tid_log.read_last(site.daemon.tid_log) == new, "the new log")
+    assert lost not in [each.vector for each in tid_log.read_all(site.daemon.tid_log)]
     aside = site.daemon.tid_log.with_name("tidlog.before-2")
-    assert tidlog.read_last(aside) == lost
+    assert tid_log.read_last(aside) == lost
 
 
 def test_what_a_restore_has_ended_is_not_said_any_longer(site):
@@ -489,8 +493,8 @@ def test_a_restored_storage_starts_a_new_timeline(site):
     assert entry.number == 2
     aside = site.daemon.tid_log.with_name("tidlog.before-2")
     wait_until(aside.exists, "the TID log of the old timeline is set aside")
-    assert tidlog.read_last(aside) == ends
-    wait_until(lambda: tidlog.read_last(site.daemon.tid_log) == back, "a new TID log")
+    assert tid_log.read_last(aside) == ends
+    wait_until(lambda: tid_log.read_last(site.daemon.tid_log) == back, "a new TID log")
     # What somebody accepts of what is gone is nothing to go on from.
     floor = journal.Floor(Point(ends, now(), "barrier"), "too late")
     journal.append(site.daemon.journal, floor)

@@ -10,11 +10,13 @@ from original_site import status_files, write_configuration
 from torn_files import TornFiles
 from ZODB.FileStorage import FileStorage
 
-from tidstorage import lock, point, tid, tidlog
-from tidstorage.commands import original_repozo, repozo, restore_files
+from tidstorage.coherence import point, tid
+from tidstorage.commands.scripts import legacy_repozo, repozo, restore_files
 from tidstorage.engines import filestorage
-from tidstorage.original import cleanup, configuration
-from tidstorage.original import site as sites
+from tidstorage.legacy import cleanup, configuration
+from tidstorage.legacy import site as sites
+from tidstorage.operation import lock
+from tidstorage.points import tid_log
 
 pytestmark = pytest.mark.integration
 STOCK = f"{sys.executable} -m ZODB.scripts.repozo"
@@ -54,7 +56,7 @@ class Site:
     def publish(self):
         """Write the present state into the TID log; the vector."""
         vector = self.files.vector()
-        log = tidlog.Writer(self.status_file)
+        log = tid_log.Writer(self.status_file)
         log.write({self.ids[each]: last for each, last in vector.items()}, time.time())
         log.close()
         return vector
@@ -191,7 +193,7 @@ class TestBackUp:
         assert not sites.timestamps(site.found)
 
     def test_a_point_without_a_storage_is_told(self, site, run, caplog):
-        log = tidlog.Writer(site.status_file)
+        log = tid_log.Writer(site.status_file)
         log.write({site.ids["a"]: site.files.last("a")}, time.time())
         log.close()
         run()
@@ -210,14 +212,14 @@ class TestBackUp:
 
     def test_a_copy_that_does_not_reach_the_point_is_no_backup(self, site, run):
         vector = {**site.files.vector(), "b": site.files.last("b") + 1000}
-        log = tidlog.Writer(site.status_file)
+        log = tid_log.Writer(site.status_file)
         log.write({site.ids[each]: last for each, last in vector.items()}, time.time())
         log.close()
         site.files.pack("a")
         run()
         site.status_file.unlink()
         older = {**site.files.vector(), "a": site.files.last("a") - 1}
-        log = tidlog.Writer(site.status_file)
+        log = tid_log.Writer(site.status_file)
         log.write({site.ids[each]: last for each, last in older.items()}, time.time())
         log.close()
         assert "packed above the point" in run(status=15)
@@ -534,13 +536,13 @@ class TestCommandLine:
         [["-c", "x"], ["-cx"], ["--config", "x"], ["--config=x"], ["-zQc", "x"]],
     )
     def test_is_the_originals(self, arguments):
-        assert original_repozo.is_meant(arguments)
+        assert legacy_repozo.is_meant(arguments)
 
     @pytest.mark.parametrize(
         "arguments", [[], ["-R", "--set", "x"], ["--cluster-file", "c"], ["-v"]]
     )
     def test_is_the_new_one(self, arguments):
-        assert not original_repozo.is_meant(arguments)
+        assert not legacy_repozo.is_meant(arguments)
 
     def test_a_log_is_for_a_recovery(self, site, capsys):
         for more in ([], ["-R", "--cleanup"]):

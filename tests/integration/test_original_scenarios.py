@@ -15,9 +15,10 @@ from real import wait_until
 from stamping_writer import commit_group, open_connections
 from ZEO.Exceptions import ClientDisconnected
 
-from tidstorage import tidlog, wire_client
 from tidstorage.engines import filestorage
 from tidstorage.errors import NotConnected
+from tidstorage.points import tid_log
+from tidstorage.wire import client
 
 pytestmark = pytest.mark.integration
 REPOZO = str(Path(sys.executable).with_name("repozo"))
@@ -80,13 +81,13 @@ def wait_for_point(site, vector):
 
     def published():
         try:
-            return dict(wire_client.dump("127.0.0.1", site.port)) == wanted
+            return dict(client.dump("127.0.0.1", site.port)) == wanted
         except NotConnected:
             return False
 
     wait_until(published, "the daemon publishes the last commits")
     wait_until(
-        lambda: tidlog.read_last(site.status_file) == wanted, "the TID log has it"
+        lambda: tid_log.read_last(site.status_file) == wanted, "the TID log has it"
     )
 
 

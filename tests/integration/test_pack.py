@@ -20,9 +20,7 @@ from small_cluster import small_cluster
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
 
-from tidstorage import lock, point, runs, space
-from tidstorage.backup import complete, sets
-from tidstorage.backup.perform import back_up
+from tidstorage.coherence import point
 from tidstorage.commands import pack as pack_verb
 from tidstorage.engines import filestorage
 from tidstorage.errors import (
@@ -33,10 +31,17 @@ from tidstorage.errors import (
     NotCoherent,
     PackUnsafe,
 )
-from tidstorage.packing import collection, outside, perform, server, times, unfinished
-from tidstorage.packing.perform import pack
-from tidstorage.restore import perform as restore
-from tidstorage.restore.plan import Request
+from tidstorage.operation import lock, pack_note, results
+from tidstorage.sets import listing
+from tidstorage.system import disks
+from tidstorage.verbs.backup import complete, foreign_packs
+from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.pack import garbage, times
+from tidstorage.verbs.pack import pack as perform
+from tidstorage.verbs.pack.pack import pack
+from tidstorage.verbs.restore import restore
+from tidstorage.verbs.restore.plan import Request
+from tidstorage.zeo import packing
 
 pytestmark = pytest.mark.integration
 ALL = ["catalog", "documents", "root"]
@@ -67,7 +72,7 @@ def packable(small, cluster):
 
 
 def whole(cluster):
-    found = sets.every(cluster.backup.directory)
+    found = listing.every(cluster.backup.directory)
     assert all(each.is_whole for each in found)
     return [each.manifest for each in found]
 
@@ -100,8 +105,8 @@ def test_under_load_every_storage_stays_below_its_own_point(
     assert [each.split()[:2] for each in told[1:-1]] == [
         ["packing", each.id] for each in cluster.storages
     ]
-    assert not unfinished.note_path(cluster).exists()
-    assert runs.read(cluster, "pack").good.set == packed.last.id
+    assert not pack_note.note_path(cluster).exists()
+    assert results.read(cluster, "pack").good.set == packed.last.id
     for made, after in ((packed.first, {}), (packed.last, packed.first.point.vector)):
         into = tmp_path / made.id
         restore.elsewhere(cluster, Request(set_id=made.id), into)
@@ -170,17 +175,17 @@ def test_a_server_that_packs_too_far_is_found_out(small, packable, monkeypatch):
     with pytest.raises(NotCoherent, match="packed too far: catalog to 0x"):
         pack(packable, 0)
     assert whole(packable)[0].kind == "full"
-    assert runs.read(packable, "pack").last.status == NotCoherent.exit_status
+    assert results.read(packable, "pack").last.status == NotCoherent.exit_status
 
 
 def test_no_room_for_a_second_file_is_said_before(small, cluster, monkeypatch):
     back_up(cluster)
     inodes = [each.data_file.stat().st_ino for each in cluster.storages]
     for storage in cluster.storages:
-        server.kept_as(storage.data_file).unlink(missing_ok=True)
+        packing.kept_as(storage.data_file).unlink(missing_ok=True)
     sizes = sum(each.data_file.stat().st_size for each in cluster.storages)
     monkeypatch.setattr(
-        space.shutil, "disk_usage", lambda _path: SimpleNamespace(free=sizes - 1)
+        disks.shutil, "disk_usage", lambda _path: SimpleNamespace(free=sizes - 1)
     )
     with pytest.raises(NoSpace, match=f"needs {sizes:,}"):
         pack(cluster, 0)
@@ -200,7 +205,7 @@ def test_a_pack_from_outside_is_said_once_and_ours_never(small, cluster, caplog)
     pack_from_outside(small, "root")
     assert back_up(cluster).storage("root").kind == "full"
     assert f"storage root was packed since set {made.id}" in caplog.text
-    assert "by somebody else" in runs.read(cluster, "backup").last.warnings[-1]
+    assert "by somebody else" in results.read(cluster, "backup").last.warnings[-1]
     caplog.clear()
     back_up(cluster)
     small.write(7, 3, group=ALL)
@@ -213,18 +218,18 @@ def test_a_pack_from_outside_is_said_once_and_ours_never(small, cluster, caplog)
 def test_a_copy_that_had_to_begin_anew_is_said_too(cluster):
     """Where the file was cut or replaced: no record in it tells of a pack."""
     before, made = back_up(cluster), back_up(cluster)
-    assert list(outside.noticed(before, made, False)) == []
+    assert list(foreign_packs.noticed(before, made, False)) == []
     storages = [
         dataclasses.replace(each, kind="full" if each.id == "root" else each.kind)
         for each in made.storages
     ]
     anew = dataclasses.replace(made, storages=tuple(storages))
-    (words,) = outside.noticed(before, anew, False)
+    (words,) = foreign_packs.noticed(before, anew, False)
     assert f"storage root does not go on from set {before.id}" in words
-    assert list(outside.noticed(before, anew, True)) == []
+    assert list(foreign_packs.noticed(before, anew, True)) == []
     later = dataclasses.replace(made.point, timeline=2)
     other = dataclasses.replace(anew, point=later)
-    assert list(outside.noticed(before, other, False)) == []
+    assert list(foreign_packs.noticed(before, other, False)) == []
 
 
 def test_we_are_killed_amid_a_pack(small, packable, caplog):
@@ -234,21 +239,21 @@ def test_we_are_killed_amid_a_pack(small, packable, caplog):
         real(*arguments)
         os._exit(9)
 
-    real = server.pack
+    real = packing.pack
 
     def child():
-        server.pack = die_after_the_first
+        packing.pack = die_after_the_first
         pack(packable, 0)
 
     assert in_child(child) == 9
-    assert runs.read(packable, "pack").last.state == "killed"
-    assert unfinished.read_note(packable) is not None
+    assert results.read(packable, "pack").last.state == "killed"
+    assert pack_note.read_note(packable) is not None
     small.write(2, 3, group=ALL)
     made = back_up(packable)
     assert made.kind == "full"
     assert "has not been followed by a full set" in caplog.text
     assert "by somebody else" not in caplog.text
-    assert not unfinished.note_path(packable).exists()
+    assert not pack_note.note_path(packable).exists()
     small.write(3, 6, group=ALL)
     assert back_up(packable).kind == "incremental"
     packed = pack(packable, 0)
@@ -258,15 +263,15 @@ def test_we_are_killed_amid_a_pack(small, packable, caplog):
 def test_the_note_of_a_pack_stays_as_long_as_the_server_packs(
     cluster, monkeypatch, caplog
 ):
-    unfinished.write_note(cluster, {"catalog": 1})
-    monkeypatch.setattr(unfinished, "is_packing", lambda _c, each: each.id == "catalog")
+    pack_note.write_note(cluster, {"catalog": 1})
+    monkeypatch.setattr(pack_note, "is_packing", lambda _c, each: each.id == "catalog")
     back_up(cluster)
     assert "still being packed by its server: catalog" in caplog.text
-    assert unfinished.note_path(cluster).exists()
+    assert pack_note.note_path(cluster).exists()
     monkeypatch.undo()
-    unfinished.note_path(cluster).write_text("{")
+    pack_note.note_path(cluster).write_text("{")
     assert back_up(cluster).kind == "full"
-    assert not unfinished.note_path(cluster).exists()
+    assert not pack_note.note_path(cluster).exists()
 
 
 @contextlib.contextmanager
@@ -303,8 +308,8 @@ def test_the_server_is_killed_amid_a_pack(small, packable, monkeypatch):
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        wait_until(lambda: unfinished.leftover(catalog), "the pack has begun", 120)
-        assert wait_until(lambda: server.is_packing(packable, catalog), "packs")
+        wait_until(lambda: pack_note.leftover(catalog), "the pack has begun", 120)
+        assert wait_until(lambda: packing.is_packing(packable, catalog), "packs")
         with pytest.raises(Locked, match="pack \\(process"):
             back_up(packable)
         other = dataclasses.replace(
@@ -319,20 +324,20 @@ def test_the_server_is_killed_amid_a_pack(small, packable, monkeypatch):
         if small.alpha.process is None:
             small.alpha.start()
     assert "was lost while it packed catalog" in str(failed[0])
-    assert unfinished.leftover(catalog) is not None
-    assert not server.is_packing(packable, catalog)
+    assert pack_note.leftover(catalog) is not None
+    assert not packing.is_packing(packable, catalog)
     assert catalog.data_file.stat().st_size >= size
     monkeypatch.undo()
     told = {}
 
     def tell(text):
-        told[text] = unfinished.leftover(catalog)
+        told[text] = pack_note.leftover(catalog)
 
     packed = pack(packable, 0, tell=tell)
     assert packed.first.kind == packed.last.kind == "full"
     assert any(f"removing {catalog.data_file}.pack" in each for each in told)
     assert told["backing up first"] is None
-    assert unfinished.leftover(catalog) is None
+    assert pack_note.leftover(catalog) is None
 
 
 @pytest.fixture
@@ -368,22 +373,22 @@ def test_the_disk_is_full_amid_a_pack(cluster, small_disk):
         cluster = dataclasses.replace(cluster, zeos=(zeo,), storages=(storage,))
         content = storage.data_file.read_bytes()
         with pytest.raises(NoSpace, match="had no room to pack catalog"):
-            server.pack(cluster, storage, time.time(), lambda _count: None)
+            packing.pack(cluster, storage, time.time(), lambda _count: None)
         assert storage.data_file.read_bytes() == content
-        assert unfinished.leftover(storage) is None
-        assert not server.is_packing(cluster, storage)
+        assert pack_note.leftover(storage) is None
+        assert not packing.is_packing(cluster, storage)
 
 
 def test_a_server_that_died_between_two_renames_does_not_begin_empty(cluster, tmp_path):
     data_file = tmp_path / "Data.fs"
     storage = dataclasses.replace(cluster.storages[0], data_file=data_file)
-    assert not unfinished.put_back(storage)
-    server.written_to(data_file).write_bytes(b"new")
-    assert not unfinished.put_back(storage)
-    server.kept_as(data_file).write_bytes(b"old")
-    assert unfinished.put_back(storage)
+    assert not pack_note.put_back(storage)
+    packing.written_to(data_file).write_bytes(b"new")
+    assert not pack_note.put_back(storage)
+    packing.kept_as(data_file).write_bytes(b"old")
+    assert pack_note.put_back(storage)
     assert data_file.read_bytes() == b"old"
-    assert not unfinished.put_back(storage)
+    assert not pack_note.put_back(storage)
 
 
 class TestGarbageCollection:
@@ -407,23 +412,23 @@ class TestGarbageCollection:
         lone.server.start()
         for trusted in (False, True):
             with pytest.raises(PackUnsafe, match="would collect garbage"):
-                collection.refuse(lone.cluster, lone.storage, trusted)
+                garbage.refuse(lone.cluster, lone.storage, trusted)
 
     def test_what_nobody_can_see_is_refused_unless_trusted(self, lone, monkeypatch):
         def refused(match):
             with pytest.raises(PackUnsafe, match=match) as caught:
-                collection.refuse(lone.cluster, lone.storage, False)
+                garbage.refuse(lone.cluster, lone.storage, False)
             assert "--gc-is-off" in caught.value.hint
-            collection.refuse(lone.cluster, lone.storage, True)
+            garbage.refuse(lone.cluster, lone.storage, True)
 
         refused("no process here has .* open")
         text = lone.server.configuration.read_bytes()
-        monkeypatch.setenv("TIDSTORAGE_CONFIGURATION", collection.digest_of(text))
+        monkeypatch.setenv("TIDSTORAGE_CONFIGURATION", garbage.digest_of(text))
         lone.server.start()
-        collection.refuse(lone.cluster, lone.storage, False)
+        garbage.refuse(lone.cluster, lone.storage, False)
         # Written again since, by whomever: the same text is no harm.
-        monkeypatch.setattr(collection, "_SLACK", -1e9)
-        collection.refuse(lone.cluster, lone.storage, False)
+        monkeypatch.setattr(garbage, "_SLACK", -1e9)
+        garbage.refuse(lone.cluster, lone.storage, False)
         with lone.server.configuration.open("a") as stream:
             stream.write("# changed\n")
         refused("has been written since process")
@@ -442,7 +447,7 @@ class TestGarbageCollection:
         with pytest.raises(PackUnsafe, match="packs root"):
             pack(dataclasses.replace(cluster, storages=tuple(storages)), 0)
         assert before == [each.data_file.stat().st_ino for each in cluster.storages]
-        assert not sets.every(cluster.backup.directory)
+        assert not listing.every(cluster.backup.directory)
 
 
 def test_the_verb(small, packable, capsys):

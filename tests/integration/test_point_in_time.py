@@ -13,11 +13,10 @@ from small_cluster import small_cluster
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
 
-from tidstorage import journal, local_time, point, tid
-from tidstorage.backup import sets
-from tidstorage.backup.perform import back_up
+from tidstorage.coherence import point, tid
+from tidstorage.coherence.cut import Record, coherent_cut
+from tidstorage.coherence.point import Point
 from tidstorage.commands import restore as verb
-from tidstorage.cut import Record, coherent_cut
 from tidstorage.engines import filestorage
 from tidstorage.errors import (
     Damaged,
@@ -26,10 +25,13 @@ from tidstorage.errors import (
     UnknownStorage,
     WrongTime,
 )
-from tidstorage.journal import Floor, Published
-from tidstorage.point import Point
-from tidstorage.restore import perform
-from tidstorage.restore.plan import Request
+from tidstorage.points import journal
+from tidstorage.points.journal import Floor, Published
+from tidstorage.sets import listing
+from tidstorage.system import clock
+from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.restore import restore as perform
+from tidstorage.verbs.restore.plan import Request
 
 pytestmark = pytest.mark.integration
 
@@ -92,7 +94,7 @@ def test_a_time_between_two_sets(history, capsys):
     said = restore(cluster, capsys, "--to", moment.isoformat())
     assert ends(cluster) == then
     assert f"restored: set {second.id}" in said
-    assert f"asked for: {local_time.in_both(moment)}" in said
+    assert f"asked for: {clock.in_both(moment)}" in said
     assert f"after point {first.point.id}" in said and "left out" not in said
     assert records.violations(contents(cluster), then) == []
     beside = point.read(point.beside(cluster.storages[0].data_file))
@@ -404,7 +406,7 @@ def test_the_oldest_set_that_reaches_it_is_taken(history):
     assert perform.rehearse(cluster, Request(moment=at_first)).set_id == first.id
     # Where it is not whole, a later one still holds the same.
     folder = cluster.backup.directory / "sets" / first.id / "manifest.json"
-    assert [each.manifest.id for each in sets.every(cluster.backup.directory)] == [
+    assert [each.manifest.id for each in listing.every(cluster.backup.directory)] == [
         second.id,
         first.id,
     ]

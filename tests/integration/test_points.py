@@ -10,14 +10,16 @@ import pytest
 import ZEO
 from small_cluster import small_cluster
 
-from tidstorage import holders, journal, point, published, reachable
-from tidstorage.backup.perform import back_up
+from tidstorage.coherence import point
+from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.commands import cluster as front
 from tidstorage.engines.filestorage import last_tid
-from tidstorage.journal import Acknowledgement, Published
-from tidstorage.point import HalfCommit, Point
-from tidstorage.restore import perform
-from tidstorage.restore.plan import Request
+from tidstorage.points import journal, published
+from tidstorage.points.journal import Acknowledgement, Published
+from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.moments import reachable, sources
+from tidstorage.verbs.restore import restore
+from tidstorage.verbs.restore.plan import Request
 
 pytestmark = pytest.mark.integration
 HALF = HalfCommit(b"h" * 16, {"catalog": 1}, ("root",))
@@ -26,7 +28,7 @@ HALF = HalfCommit(b"h" * 16, {"catalog": 1}, ("root",))
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     with small_cluster(tmp_path) as running:
-        monkeypatch.setattr(perform, "running_parts", running.running_parts)
+        monkeypatch.setattr(restore, "running_parts", running.running_parts)
         yield running
 
 
@@ -68,16 +70,16 @@ def test_a_restore_leaves_what_only_sets_still_hold(small):
         1,
         begin,
         second.point.time,
-        holders.LIVE,
+        sources.LIVE,
         f"set {second.id}",
     )
-    assert rest == (1, second.point.time, late.time, holders.LIVE)
+    assert rest == (1, second.point.time, late.time, sources.LIVE)
     small.stop()
-    perform.in_place(cluster, Request(set_id=first.id))
+    restore.in_place(cluster, Request(set_id=first.id))
     (now, lost, kept) = told(cluster)
     assert kept == (1, begin, second.point.time, f"set {second.id}")
     assert lost == (1, second.point.time, late.time, reachable.LOST)
-    assert now[0] == 2 and now[1] == now[2] and now[3] == holders.LIVE
+    assert now[0] == 2 and now[1] == now[2] and now[3] == sources.LIVE
     # A set that is not whole holds nothing.
     stored = second.storage("root").files[-1]
     if second.storage("root").kind != "unchanged":
@@ -93,7 +95,7 @@ def test_sets_go_on_where_the_journal_ends(small):
     last = at(point.now())
     second = back_up(cluster)
     write_journal(cluster, at(first.point.time), last)
-    both = (holders.LIVE, f"set {second.id}")
+    both = (sources.LIVE, f"set {second.id}")
     assert told(cluster) == [(1, first.point.time, second.point.time, *both)]
 
 
@@ -121,7 +123,7 @@ def test_what_was_packed_away_is_a_gap(small):
     write_journal(cluster, old, new)
     later, gap = told(cluster)
     assert gap == (1, old.time, new.time, reachable.GONE)
-    assert later == (1, new.time, new.time, holders.LIVE)
+    assert later == (1, new.time, new.time, sources.LIVE)
 
 
 def pack(small):
@@ -144,7 +146,7 @@ def test_unverified_stretches_and_lost_timelines_are_gaps(small):
         at(moments[5], timeline=2),
     )
     assert told(cluster) == [
-        (2, moments[4], moments[5], holders.LIVE),
+        (2, moments[4], moments[5], sources.LIVE),
         (1, moments[3], moments[3], reachable.LOST),
         (1, moments[1], moments[3], reachable.UNVERIFIED),
         (1, moments[0], moments[1], reachable.LOST),

@@ -17,20 +17,10 @@ import pytest
 from clusters import ScratchCluster, scratch_cluster
 from real import PATIENCE, free_port, wait_until
 
-from tidstorage import (
-    deploy,
-    initialisation,
-    occupants,
-    point,
-    processes,
-    running,
-    starting,
-    stopping,
-    supervisor,
-)
-from tidstorage.backup import prepare
-from tidstorage.cluster import Cluster
-from tidstorage.clusterfile import load_cluster
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.cluster.load import load_cluster
+from tidstorage.coherence import point
+from tidstorage.deployment import initialise, install
 from tidstorage.errors import (
     DescriptionError,
     InterruptedRestore,
@@ -39,8 +29,11 @@ from tidstorage.errors import (
     PortInUse,
     UnknownPart,
 )
-from tidstorage.parts import Part, parts_of
-from tidstorage.restore import swap
+from tidstorage.processes import control, running, starting, stopping, supervisor
+from tidstorage.processes.parts import Part, parts_of
+from tidstorage.system import proc
+from tidstorage.verbs.backup import prepare
+from tidstorage.verbs.restore import swap
 
 pytestmark = pytest.mark.integration
 
@@ -59,15 +52,15 @@ class Deployed:
         """Write everything anew, as bin/buildout does."""
         self.scratch.describe()
         self.cluster: Cluster = load_cluster(self.scratch.file)
-        deploy.write_files(self.cluster)
+        install.write_files(self.cluster)
 
     def start(self, *names: str, seconds: float = 2 * PATIENCE) -> list[str]:
-        return processes.start(
+        return control.start(
             self.cluster, names or None, tell=self.told.append, seconds=seconds
         )
 
     def stop(self, *names: str) -> list[str]:
-        return processes.stop(self.cluster, names or None, tell=self.told.append)
+        return control.stop(self.cluster, names or None, tell=self.told.append)
 
     def pids(self) -> dict[str, int]:
         """{program: its one pid} of all that runs."""
@@ -85,13 +78,11 @@ class Deployed:
 
     def processes(self) -> list[str]:
         """Command lines of all processes that name the cluster's folder."""
-        lines = {
-            pid: " ".join(occupants.command_line(pid)) for pid in occupants.all_pids()
-        }
+        lines = {pid: " ".join(proc.command_line(pid)) for pid in proc.all_pids()}
         return [
             line
             for pid, line in lines.items()
-            if f"{self.scratch.folder}/" in line and occupants.is_alive(pid)
+            if f"{self.scratch.folder}/" in line and proc.is_alive(pid)
         ]
 
 
@@ -116,7 +107,7 @@ def test_whole_cluster_from_nothing_to_nothing(deployed: Deployed) -> None:
     with pytest.raises(NotReady, match="never initialised"):
         deployed.start()
 
-    done = initialisation.initialise(cluster, deployed.told.append)
+    done = initialise.initialise(cluster, deployed.told.append)
     assert done.mounted == ("/catalog", "/media")
     assert done.password_file is not None
     assert done.password_file.stat().st_mode & 0o777 == 0o600
@@ -124,14 +115,14 @@ def test_whole_cluster_from_nothing_to_nothing(deployed: Deployed) -> None:
     first = point.read(point.beside(cluster.storages[0].data_file))
     assert first == done.point
     assert all(first.vector[each.id] > 0 for each in cluster.storages)
-    again = initialisation.initialise(cluster, deployed.told.append)
-    assert again == initialisation.Initialised((), None, None)
+    again = initialise.initialise(cluster, deployed.told.append)
+    assert again == initialise.Initialised((), None, None)
 
     # Of a site that has its users and mount points, init changes nothing.
     done.password_file.rename(kept := done.password_file.with_suffix(".kept"))
     (kept.parent / "initialised.json").unlink()
-    again = initialisation.initialise(cluster, deployed.told.append)
-    assert again == initialisation.Initialised((), None, None)
+    again = initialise.initialise(cluster, deployed.told.append)
+    assert again == initialise.Initialised((), None, None)
     assert not done.password_file.exists()
 
     deployed.told.clear()
@@ -149,7 +140,7 @@ def test_whole_cluster_from_nothing_to_nothing(deployed: Deployed) -> None:
     assert http_status(url, "wrong") == 401
 
     (kept.parent / "initialised.json").unlink()
-    again = initialisation.initialise(cluster, deployed.told.append)
+    again = initialise.initialise(cluster, deployed.told.append)
     assert (again.mounted, again.password_file, again.point) == ((), None, None)
 
     before = deployed.pids()
@@ -164,7 +155,7 @@ def test_whole_cluster_from_nothing_to_nothing(deployed: Deployed) -> None:
     assert all(each["supervised"] for each in found["parts"])
     assert found["dump"] is not None
 
-    up = processes.running_parts(cluster)
+    up = control.running_parts(cluster)
     assert len(up) == 6 and up[0] == f"ZEO server alpha (pid {before['zeo-alpha']})"
     deployed.told.clear()
     assert len(deployed.stop()) == 6
@@ -176,7 +167,7 @@ def test_whole_cluster_from_nothing_to_nothing(deployed: Deployed) -> None:
         "ZEO server beta",
     ]
     assert deployed.processes() == []
-    assert processes.running_parts(cluster) == []
+    assert control.running_parts(cluster) == []
     assert deployed.stop() == [], "a second stop has nothing to do"
 
 
@@ -211,9 +202,7 @@ def test_occupant_is_found_in_another_process() -> None:
         try:
             found = wait_until(
                 lambda: (
-                    (seen := occupants.occupant(("127.0.0.1", port)))
-                    and seen.pid
-                    and seen
+                    (seen := proc.occupant(("127.0.0.1", port))) and seen.pid and seen
                 ),
                 "it listens",
             )
@@ -228,7 +217,7 @@ def test_changed_port_restarts_that_server_alone(deployed: Deployed) -> None:
     before = deployed.pids()
     deployed.scratch.zeos["beta"] = free_port()
     deployed.deploy()
-    plan = processes.plan(deployed.cluster, SERVERS)
+    plan = control.plan(deployed.cluster, SERVERS)
     assert [each.name for each in plan.restart] == ["beta"]
     assert deployed.start(*SERVERS) == ["ZEO server beta"]
     after = deployed.pids()
@@ -309,8 +298,8 @@ def test_servers_outlive_a_killed_supervisord_and_are_taken_over(
     before = deployed.pids()
     (pid,) = supervisor.pids(deployed.cluster)
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not occupants.is_alive(pid), "supervisord is gone")
-    up = processes.running_parts(deployed.cluster)
+    wait_until(lambda: not proc.is_alive(pid), "supervisord is gone")
+    up = control.running_parts(deployed.cluster)
     assert up == [
         f"ZEO server {name} (pid {before[f'zeo-{name}']})" for name in SERVERS
     ]
@@ -322,7 +311,7 @@ def test_stop_ends_what_no_supervisor_knows(deployed: Deployed) -> None:
     deployed.start(*SERVERS)
     (pid,) = supervisor.pids(deployed.cluster)
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not occupants.is_alive(pid), "supervisord is gone")
+    wait_until(lambda: not proc.is_alive(pid), "supervisord is gone")
     assert deployed.stop() == ["ZEO server alpha", "ZEO server beta"]
     assert deployed.processes() == []
     assert not any("killed" in each for each in deployed.told)
@@ -342,7 +331,7 @@ def test_unsupervised_process_is_asked_to_end_and_waited_for() -> None:
         assert process.stdout is not None
         process.stdout.readline()
         stopping.end_processes({process.pid: "slow"}, told.append)
-        assert not occupants.is_alive(process.pid)
+        assert not proc.is_alive(process.pid)
         assert process.wait() == 0
     assert told == []
 
@@ -362,7 +351,7 @@ def test_server_that_does_not_end_is_killed_and_named(deployed: Deployed) -> Non
     deployed.start(*SERVERS)
     pid = deployed.pids()["zeo-beta"]
     os.kill(pid, signal.SIGSTOP)
-    processes.stop(deployed.cluster, tell=deployed.told.append, seconds=1)
+    control.stop(deployed.cluster, tell=deployed.told.append, seconds=1)
     assert f"ZEO server beta (pid {pid}) did not end within 1 s: killed" in (
         deployed.told
     )
@@ -407,7 +396,7 @@ def test_reused_pid_of_a_pid_file_is_nobody_of_ours(deployed: Deployed) -> None:
     with subprocess.Popen(["sleep", "600"]) as stranger:
         try:
             cluster.daemon.pid_file.write_text(f"{stranger.pid}\n")
-            assert processes.running_parts(cluster) == []
+            assert control.running_parts(cluster) == []
             assert deployed.stop() == []
             assert stranger.poll() is None
         finally:
@@ -423,9 +412,7 @@ def test_server_started_by_hand_counts_by_its_configuration(
         try:
             wait_until(zeo.pid_file.exists, "its pid file")
             label = f"ZEO server alpha (pid {process.pid})"
-            wait_until(
-                lambda: label in processes.running_parts(deployed.cluster), label
-            )
+            wait_until(lambda: label in control.running_parts(deployed.cluster), label)
             assert deployed.stop() == ["ZEO server alpha"]
         finally:
             process.kill()
@@ -437,12 +424,12 @@ def test_foreign_server_on_the_files_counts_by_its_lock(deployed: Deployed) -> N
     data_file = deployed.cluster.storage("media").data_file
     storage = FileStorage(str(data_file))
     try:
-        assert processes.running_parts(deployed.cluster) == [
+        assert control.running_parts(deployed.cluster) == [
             f"a process that has {data_file} open for writing"
         ]
     finally:
         storage.close()
-    assert processes.running_parts(deployed.cluster) == []
+    assert control.running_parts(deployed.cluster) == []
 
 
 def test_foreign_answer_at_an_address_counts(deployed: Deployed) -> None:
@@ -450,7 +437,7 @@ def test_foreign_answer_at_an_address_counts(deployed: Deployed) -> None:
     with contextlib.closing(socket.socket()) as foreign:
         foreign.bind(("127.0.0.1", port))
         foreign.listen()
-        (found,) = processes.running_parts(deployed.cluster)
+        (found,) = control.running_parts(deployed.cluster)
     assert found.startswith(f"Zope web-1 or another at its address 127.0.0.1:{port}")
 
 
@@ -472,7 +459,7 @@ def test_renamed_storage_does_not_begin_empty(deployed: Deployed) -> None:
     )
     renamed = load_cluster(description)
     with pytest.raises(DescriptionError, match="formerly catalog") as caught:
-        processes.start(renamed, SERVERS)
+        control.start(renamed, SERVERS)
     assert 'path = "var/storage/catalog/Data.fs"' in caught.value.hint
     assert deployed.processes() == []
 
@@ -480,9 +467,9 @@ def test_renamed_storage_does_not_begin_empty(deployed: Deployed) -> None:
 def test_two_starts_at_once_are_refused(deployed: Deployed) -> None:
     def start_again(_text: str) -> None:
         with pytest.raises(Locked):
-            processes.start(deployed.cluster, SERVERS)
+            control.start(deployed.cluster, SERVERS)
 
-    processes.start(deployed.cluster, ["alpha"], tell=start_again)
+    control.start(deployed.cluster, ["alpha"], tell=start_again)
 
 
 def test_unknown_name_is_refused_with_the_known_ones(deployed: Deployed) -> None:

@@ -21,8 +21,9 @@ from ZODB.POSException import ConflictError, POSKeyError
 from ZODB.utils import p64, u64
 
 import tidstorage
-from tidstorage import hook, stamping
-from tidstorage.protection import CommitOutcomeUnknown
+from tidstorage.hook import commit as stamping
+from tidstorage.hook import hook
+from tidstorage.hook.failed_commits import CommitOutcomeUnknown
 
 pytestmark = pytest.mark.integration
 

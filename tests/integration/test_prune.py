@@ -10,17 +10,18 @@ import records
 from sets_over_time import sets_over_time
 from steps import killed_at, recorded
 
-from tidstorage import child, lock, manifest, runs
-from tidstorage.backup import blobs, layout, sets, verified
-from tidstorage.backup.verified import Fault, Outcome
-from tidstorage.cluster import Retention
+from tidstorage.cluster.cluster import Retention
 from tidstorage.commands import prune as verb
 from tidstorage.errors import InterruptedRestore, Locked, NotCoherent
-from tidstorage.prune import perform
-from tidstorage.prune.perform import prune
-from tidstorage.restore import perform as restore
-from tidstorage.restore import swap
-from tidstorage.restore.plan import Request
+from tidstorage.operation import lock, results
+from tidstorage.sets import layout, listing, manifest, verdicts
+from tidstorage.sets.verdicts import Fault, Outcome
+from tidstorage.system import child
+from tidstorage.verbs.backup import blobs
+from tidstorage.verbs.prune import prune as perform
+from tidstorage.verbs.prune.prune import prune
+from tidstorage.verbs.restore import restore, swap
+from tidstorage.verbs.restore.plan import Request
 
 pytestmark = pytest.mark.integration
 
@@ -44,7 +45,7 @@ def ids(found):
 
 def sets_in(cluster):
     """The sets there are, oldest first; every one of them whole."""
-    found = sets.every(cluster.backup.directory)[::-1]
+    found = listing.every(cluster.backup.directory)[::-1]
     assert all(each.is_whole for each in found)
     return [each.manifest for each in found]
 
@@ -181,7 +182,7 @@ def test_a_set_that_was_found_bad_does_not_count(over_time, cluster):
     rotten = over_time.made[3].storage("root").files[0].path
     fault = Fault(path=rotten, what="is not what was written", depth="digests")
     outcome = Outcome("digests", over_time.made[3].point.time, [fault])
-    verified.note(cluster.backup.directory, over_time.made[3].id, outcome)
+    verdicts.note(cluster.backup.directory, over_time.made[3].id, outcome)
     report = prune(cluster, ONE)
     assert report.removed == []
     assert "newest good" in report.kept[over_time.made[2].id]
@@ -208,7 +209,7 @@ def test_what_an_interrupted_restore_may_need_stays(cluster):
     with pytest.raises(InterruptedRestore):
         prune(cluster, ONE)
     assert files_in(cluster) == before
-    assert runs.read(cluster, "prune").last.status == InterruptedRestore.exit_status
+    assert results.read(cluster, "prune").last.status == InterruptedRestore.exit_status
 
 
 def test_killed_before_any_step_the_next_run_ends_it(over_time, tmp_path):

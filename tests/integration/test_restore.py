@@ -13,11 +13,8 @@ from real import PATIENCE
 from small_cluster import small_cluster
 from ZODB.FileStorage import FileStorage
 
-from tidstorage import child, point
-from tidstorage.backup import copying, layout, sets
-from tidstorage.backup.perform import back_up
+from tidstorage.coherence import point
 from tidstorage.commands import restore as verb
-from tidstorage.engines.filestorage import in_place
 from tidstorage.errors import (
     ClusterRunning,
     Damaged,
@@ -28,16 +25,20 @@ from tidstorage.errors import (
     NotCoherent,
     NotReady,
 )
-from tidstorage.local_time import local
-from tidstorage.restore import check, cutting, perform, recover, swap
-from tidstorage.restore.plan import Request
+from tidstorage.sets import layout, listing
+from tidstorage.system import child
+from tidstorage.system.clock import local
+from tidstorage.verbs.backup import copying
+from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.restore import assemble, check, cut_plan, cutting, restore, swap
+from tidstorage.verbs.restore.plan import Request
 
 pytestmark = pytest.mark.integration
 STEPS = (
-    "recover.data_file",
+    "assemble.data_file",
     "cutting.cut",
     "check.check",
-    "recover.blob_directory",
+    "assemble.blob_directory",
     "swap.write",
     "swap.execute",
     "swap.finish",
@@ -47,7 +48,7 @@ STEPS = (
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     with small_cluster(tmp_path) as running:
-        monkeypatch.setattr(perform, "running_parts", running.running_parts)
+        monkeypatch.setattr(restore, "running_parts", running.running_parts)
         yield running
 
 
@@ -93,7 +94,7 @@ def test_restores_the_point_of_a_set_taken_under_load(small):
     zec = cluster.zopes[0].cache_directory / "root.zec"
     zec.parent.mkdir()
     zec.write_bytes(b"of the lost timeline")
-    report = perform.in_place(cluster, Request())
+    report = restore.in_place(cluster, Request())
     check_restored(cluster, made)
     counters = totals(cluster)
     for storage, groups in counters.items():
@@ -141,10 +142,10 @@ def test_with_the_end_of_the_file_for_a_cut_the_files_are_torn(small, monkeypatc
     )
     before = contents(cluster)
     with pytest.raises(NotCoherent, match="do not fit together"):
-        perform.in_place(cluster, Request())
+        restore.in_place(cluster, Request())
     assert contents(cluster) == before
     monkeypatch.setattr(check, "check", lambda *arguments: None)
-    perform.in_place(cluster, Request())
+    restore.in_place(cluster, Request())
     content = {s.id: records.read(s.data_file) for s in cluster.storages}
     assert records.violations(content, {s: h[-1][0] for s, h in content.items()})
     assert made.point.vector != {s: h[-1][0] for s, h in content.items()}
@@ -161,7 +162,7 @@ def test_blobs_up_to_the_point_come_back(small, tmp_path):
         p.relative_to(documents.blob_directory): p.read_bytes()
         for p in documents.blob_directory.rglob("*.blob")
     }
-    perform.in_place(cluster, Request())
+    restore.in_place(cluster, Request())
     restored = list(documents.blob_directory.rglob("*.blob"))
     assert len(restored) == made.storage("documents").blob_count
     assert 0 < len(restored) < len(files)
@@ -184,12 +185,12 @@ def test_refused_while_a_server_runs(small):
     back_up(cluster)
     before = contents(cluster)
     with pytest.raises(ClusterRunning):
-        perform.in_place(cluster, Request())
+        restore.in_place(cluster, Request())
     assert contents(cluster) == before
     small.alpha.stop()
     before = contents(cluster)
     with pytest.raises(ClusterRunning):
-        perform.in_place(cluster, Request())
+        restore.in_place(cluster, Request())
     assert contents(cluster) == before
 
 
@@ -198,20 +199,20 @@ def test_refused_while_only_a_zope_runs(small, monkeypatch):
     small.write(1, 3)
     back_up(cluster)
     small.stop()
-    monkeypatch.setattr(perform, "running_parts", lambda cluster: ["Zope web-1"])
+    monkeypatch.setattr(restore, "running_parts", lambda cluster: ["Zope web-1"])
     with pytest.raises(ClusterRunning, match="still running: Zope web-1"):
-        perform.in_place(cluster, Request())
+        restore.in_place(cluster, Request())
 
 
 def test_nothing_to_restore(small):
     cluster = small.cluster()
     small.stop()
     with pytest.raises(NoSuchSet, match="no whole backup set"):
-        perform.in_place(cluster, Request())
+        restore.in_place(cluster, Request())
     with pytest.raises(NoSuchSet, match="no set 20200101T000000Z"):
-        perform.in_place(cluster, Request(set_id="20200101T000000Z"))
+        restore.in_place(cluster, Request(set_id="20200101T000000Z"))
     with pytest.raises(NoSuchSet, match="has the point 7-x"):
-        perform.in_place(cluster, Request(point_id="7-x"))
+        restore.in_place(cluster, Request(point_id="7-x"))
 
 
 def test_an_older_set_or_point_by_its_id(small):
@@ -221,9 +222,9 @@ def test_an_older_set_or_point_by_its_id(small):
     small.write(2, 4)
     back_up(cluster)
     small.stop()
-    perform.in_place(cluster, Request(set_id=old.id))
+    restore.in_place(cluster, Request(set_id=old.id))
     check_restored(cluster, old)
-    perform.in_place(cluster, Request(point_id=old.point.id))
+    restore.in_place(cluster, Request(point_id=old.point.id))
     check_restored(cluster, old)
     timeline = point.read(point.beside(cluster.storages[0].data_file)).timeline
     assert timeline == 3
@@ -241,7 +242,7 @@ def test_a_byte_that_rotted_is_found_and_changes_nothing(small, compress):
     path.write_bytes(content)
     before = contents(cluster)
     with pytest.raises(NotCoherent, match=r"root/.*(not what was written|damaged)"):
-        perform.in_place(cluster, Request())
+        restore.in_place(cluster, Request())
     assert contents(cluster) == before
 
 
@@ -254,7 +255,7 @@ def test_a_blob_that_is_gone_is_found_and_changes_nothing(small):
     next(pool.glob("??/*")).unlink()
     before = contents(cluster)
     with pytest.raises(NotCoherent, match=r"blob .* is missing"):
-        perform.in_place(cluster, Request())
+        restore.in_place(cluster, Request())
     assert contents(cluster) == before
 
 
@@ -274,7 +275,7 @@ def test_a_set_that_is_not_whole_is_passed_over_aloud(small, capsys, monkeypatch
     assert verb.run(parser.parse_args(["--json"]), cluster) == 0
     assert f"set {new.id} is newer, but not whole" in capsys.readouterr().err
     with pytest.raises(NotCoherent, match="not whole"):
-        perform.in_place(cluster, Request(set_id=new.id))
+        restore.in_place(cluster, Request(set_id=new.id))
 
 
 @pytest.fixture
@@ -295,7 +296,7 @@ def test_half_commits_are_the_operators_choice(damaged):
     before = contents(cluster)
     for request in (Request(), Request(set_id=made.id)):
         with pytest.raises(Damaged) as caught:
-            perform.in_place(cluster, request)
+            restore.in_place(cluster, request)
         said = str(caught.value)
         assert made.point.damage[0].commit_id.hex() in said
         assert f"--strict loses {made.strict_loss.transactions} transaction" in said
@@ -306,7 +307,7 @@ def test_half_commits_are_the_operators_choice(damaged):
 
 def test_strict_leaves_the_half_commit_out(damaged):
     cluster, _, made = damaged
-    perform.in_place(cluster, Request(policy="strict"))
+    restore.in_place(cluster, Request(policy="strict"))
     content = {s.id: records.read(s.data_file) for s in cluster.storages}
     assert records.violations(content, {s: h[-1][0] for s, h in content.items()}) == []
     half = made.point.damage[0].commit_id
@@ -318,7 +319,7 @@ def test_strict_leaves_the_half_commit_out(damaged):
 
 def test_tolerant_keeps_it_and_it_stays_known(damaged, small):
     cluster, clean, made = damaged
-    perform.in_place(cluster, Request(policy="tolerant"))
+    restore.in_place(cluster, Request(policy="tolerant"))
     content = {s.id: records.read(s.data_file) for s in cluster.storages}
     half = made.point.damage[0]
     held = {mark.commit_id for _, mark in content["catalog"] if mark}
@@ -336,7 +337,7 @@ def test_restore_elsewhere_leaves_a_running_cluster_alone(small, tmp_path):
     made = back_up(cluster)
     before = {s.data_file: s.data_file.stat().st_ino for s in cluster.storages}
     into = tmp_path / "elsewhere"
-    perform.elsewhere(cluster, Request(), into)
+    restore.elsewhere(cluster, Request(), into)
     assert {s.data_file: s.data_file.stat().st_ino for s in cluster.storages} == before
     for storage in cluster.storages:
         assert (
@@ -345,11 +346,11 @@ def test_restore_elsewhere_leaves_a_running_cluster_alone(small, tmp_path):
         )
     assert list((into / "documents" / "blobs").rglob("*.blob"))
     with pytest.raises(EngineFailed, match="not an empty folder"):
-        perform.elsewhere(cluster, Request(), into)
+        restore.elsewhere(cluster, Request(), into)
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(EngineFailed, match="not an empty folder"):
-        perform.elsewhere(cluster, Request(), file)
+        restore.elsewhere(cluster, Request(), file)
 
 
 def test_no_space_changes_nothing(small, monkeypatch):
@@ -362,28 +363,28 @@ def test_no_space_changes_nothing(small, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device", "x")
 
-    monkeypatch.setattr(recover, "blob_directory", full)
+    monkeypatch.setattr(assemble, "blob_directory", full)
     with pytest.raises(NoSpace, match="No space left"):
-        perform.in_place(cluster, Request())
+        restore.in_place(cluster, Request())
     assert contents(cluster) == before
     monkeypatch.setattr(
-        recover.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
+        assemble.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
     )
     with pytest.raises(NoSpace, match="has 10 bytes free"):
-        perform.in_place(cluster, Request())
+        restore.in_place(cluster, Request())
     with pytest.raises(NoSpace, match="has 10 bytes free"):
-        perform.elsewhere(cluster, Request(), cluster.directory / "new")
+        restore.elsewhere(cluster, Request(), cluster.directory / "new")
     assert contents(cluster) == before
 
 
 RESTORE_AND_DIE = """
 import itertools, os, pickle, sys
-from tidstorage.local_time import local
-from tidstorage.restore import check, cutting, perform, recover, swap
-perform.running_parts = lambda cluster: []
+from tidstorage.system.clock import local
+from tidstorage.verbs.restore import assemble, check, cutting, restore, swap
+restore.running_parts = lambda cluster: []
 step, count, before = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "before"
 module, name = step.split(".")
-module = dict(check=check, cutting=cutting, perform=perform, recover=recover,
+module = dict(assemble=assemble, check=check, cutting=cutting, restore=restore,
               swap=swap)[module]
 original = getattr(module, name)
 calls = itertools.count(1)
@@ -397,7 +398,7 @@ def wrapped(*arguments):
         os._exit(9)
     return result
 setattr(module, name, wrapped)
-perform.in_place(pickle.load(sys.stdin.buffer), perform.Request())
+restore.in_place(pickle.load(sys.stdin.buffer), restore.Request())
 """
 
 
@@ -445,14 +446,14 @@ def test_killed_at_each_step_the_next_run_mends(lost, when):
         if begun:
             with pytest.raises(InterruptedRestore):
                 back_up(cluster)
-            report = perform.in_place(cluster, Request(set_id="whatever"))
+            report = restore.in_place(cluster, Request(set_id="whatever"))
             assert report.resumed
             assert report.kept
         else:
             untouched = contents(cluster)
             if not any("before-restore" in path.name for path in untouched):
                 assert {p: c for p, c in untouched.items() if p in before} == before
-            perform.in_place(cluster, Request())
+            restore.in_place(cluster, Request())
         check_restored(cluster, made)
         assert not [each for each in contents(cluster) if "restoring" in str(each)], (
             step
@@ -464,7 +465,7 @@ def test_killed_at_each_action_of_the_swap_the_next_run_mends(lost):
     count = 1
     while restore_and_die(cluster, "swap.perform", count):
         assert swap.interrupted(cluster)
-        assert perform.in_place(cluster, Request()).resumed
+        assert restore.in_place(cluster, Request()).resumed
         check_restored(cluster, made)
         count += 1
     assert count > 10
@@ -480,18 +481,18 @@ def test_a_disk_that_fills_up_in_the_swap_is_told_with_what_to_do(lost, monkeypa
     with monkeypatch.context() as patched:
         patched.setattr(swap.point, "write_beside", full)
         with pytest.raises(InterruptedRestore, match="No space left") as caught:
-            perform.in_place(cluster, Request())
+            restore.in_place(cluster, Request())
     assert "run the same restore again" in caught.value.hint
-    assert perform.in_place(cluster, Request()).resumed
+    assert restore.in_place(cluster, Request()).resumed
     check_restored(cluster, made)
 
 
 def test_what_an_interrupted_cut_was_to_do_ends_with_the_old_files(lost):
     """The cluster would refuse to start for a plan that is of other files."""
     cluster, made = lost
-    plan = in_place.plan_beside(cluster.storages[0].data_file)
+    plan = cut_plan.plan_beside(cluster.storages[0].data_file)
     plan.write_text("of the old file")
-    perform.in_place(cluster, Request())
+    restore.in_place(cluster, Request())
     assert not plan.exists()
     check_restored(cluster, made)
 
@@ -501,7 +502,7 @@ def test_blobs_that_would_have_no_place_are_no_small_matter(lost):
     without = [dataclasses.replace(s, blob_directory=None) for s in cluster.storages]
     before = contents(cluster)
     with pytest.raises(NotCoherent, match="blobs of storage documents"):
-        perform.in_place(dataclasses.replace(cluster, storages=(*without,)), Request())
+        restore.in_place(dataclasses.replace(cluster, storages=(*without,)), Request())
     assert contents(cluster) == before
 
 
@@ -552,7 +553,7 @@ def test_a_start_that_fails_hides_nothing_of_the_restore(lost, monkeypatch):
     monkeypatch.setattr(verb, "processes", FailingProcesses(stops=2))
     before = contents(cluster)
     with monkeypatch.context() as patched:
-        patched.setattr(recover, "_append", failing(OSError(28, "No space left")))
+        patched.setattr(assemble, "_append", failing(OSError(28, "No space left")))
         with pytest.raises(NoSpace) as failed:
             verb.restore(cluster, Request(), None, True, print)
     assert "Nor did the cluster start: Zope web is not ready" in failed.value.hint
@@ -621,7 +622,7 @@ def test_what_cannot_be_restored_stops_nothing(lost, monkeypatch):
     with pytest.raises(NotCoherent, match="has storages that the cluster has not"):
         verb.restore(fewer, Request(), None, True, print)
     monkeypatch.setattr(
-        recover.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
+        assemble.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
     )
     with pytest.raises(NoSpace):
         verb.restore(cluster, Request(), None, True, print)
@@ -633,9 +634,9 @@ def test_interrupted_by_the_keyboard_amid_the_swap(lost, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(swap.point, "write_beside", failing(KeyboardInterrupt()))
         with pytest.raises(InterruptedRestore) as caught:
-            perform.in_place(cluster, Request())
+            restore.in_place(cluster, Request())
     assert "Run the same restore again" in caught.value.hint
-    assert perform.in_place(cluster, Request()).resumed
+    assert restore.in_place(cluster, Request()).resumed
     check_restored(cluster, made)
 
 
@@ -655,15 +656,15 @@ def test_a_set_of_other_storages_is_refused(lost):
     cluster, made = lost
     fewer = dataclasses.replace(cluster, storages=cluster.storages[:2])
     with pytest.raises(NotCoherent, match="has storages that the cluster has not"):
-        perform.in_place(fewer, Request())
+        restore.in_place(fewer, Request())
     retired = dataclasses.replace(fewer, retired=frozenset(["documents"]))
-    perform.in_place(retired, Request())
+    restore.in_place(retired, Request())
     made_elsewhere = cluster.directory / "new.fs"
     other = dataclasses.replace(cluster.storages[0], id="new", data_file=made_elsewhere)
     more = dataclasses.replace(cluster, storages=(*cluster.storages, other))
     with pytest.raises(NotCoherent, match="has no storage new"):
-        perform.in_place(more, Request())
-    assert sets.by_id(cluster.backup.directory, made.id).is_whole
+        restore.in_place(more, Request())
+    assert listing.by_id(cluster.backup.directory, made.id).is_whole
 
 
 def test_files_behind_links_stay_where_they_are(small, tmp_path):
@@ -680,7 +681,7 @@ def test_files_behind_links_stay_where_they_are(small, tmp_path):
     made = back_up(cluster)
     small.write(2, 4)
     small.stop()
-    report = perform.in_place(cluster, Request())
+    report = restore.in_place(cluster, Request())
     assert link.is_symlink()
     assert (disk / f"catalog.fs{report.kept}").exists()
     check_restored(cluster, made)

@@ -23,19 +23,21 @@ from small_cluster import SmallCluster
 from torn_files import TornFiles, coherent_files, json_runner
 from ZODB.FileStorage import FileStorage
 
-from tidstorage import child, journal, lock, point, tid
-from tidstorage.commands import restore_files
+from tidstorage.coherence import point, tid
+from tidstorage.coherence.point import Point
+from tidstorage.commands.scripts import restore_files
 from tidstorage.engines import filestorage
-from tidstorage.engines.filestorage import in_place
 from tidstorage.errors import (
     ClusterRunning,
     Damaged,
     InterruptedRestore,
     Locked,
 )
-from tidstorage.point import Point
-from tidstorage.restore import crashed_files, perform, swap
-from tidstorage.restore.crashed_files import Request
+from tidstorage.operation import lock
+from tidstorage.points import journal
+from tidstorage.system import child
+from tidstorage.verbs.restore import crashed_files, cut_plan, restore, swap
+from tidstorage.verbs.restore.crashed_files import Request
 
 pytestmark = pytest.mark.integration
 WRITER = Path(__file__).parents[1] / "stamping_writer.py"
@@ -434,13 +436,13 @@ class TestInterrupted:
     def interrupted(self, files, run, monkeypatch):
         """The first file is cut, the others not."""
         tear(files)
-        original = in_place.truncate_held
+        original = cut_plan.truncate_held
 
         def dying(path, last, keep):
             original(path, last, keep)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(in_place, "truncate_held", dying)
+        monkeypatch.setattr(cut_plan, "truncate_held", dying)
         assert restore_files.main(files.arguments()) == 130
         monkeypatch.undo()
         return files
@@ -574,7 +576,7 @@ class TestDescription:
     @pytest.fixture
     def small(self, tmp_path, monkeypatch):
         made = SmallCluster(tmp_path)
-        monkeypatch.setattr(perform, "running_parts", made.running_parts)
+        monkeypatch.setattr(restore, "running_parts", made.running_parts)
         yield made
         made.kill()
 

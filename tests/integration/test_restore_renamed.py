@@ -8,13 +8,14 @@ import pytest
 import records
 from small_cluster import small_cluster
 
-from tidstorage import journal, point
-from tidstorage.backup.perform import back_up
+from tidstorage.coherence import point
 from tidstorage.commands import restore as verb
 from tidstorage.errors import EngineFailed, NoSpace, NotCoherent, NotPermitted
-from tidstorage.restore import perform, recover
-from tidstorage.restore.plan import Request
-from tidstorage.restore.target import Target
+from tidstorage.points import journal
+from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.restore import assemble, restore
+from tidstorage.verbs.restore.plan import Request
+from tidstorage.verbs.restore.target import Target
 
 pytestmark = pytest.mark.integration
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     with small_cluster(tmp_path) as running:
-        monkeypatch.setattr(perform, "running_parts", running.running_parts)
+        monkeypatch.setattr(restore, "running_parts", running.running_parts)
         yield running
 
 
@@ -100,11 +101,11 @@ def test_half_commits_and_floors_are_renamed_too(small):
     assert made.point.damage
     small.stop()
     now = rename(cluster, catalog="index", root="top")
-    perform.in_place(now, Request(policy="tolerant"))
+    restore.in_place(now, Request(policy="tolerant"))
     beside = point.read(point.beside(now.storage("index").data_file))
     assert beside.vector["index"] == clean.point.vector["catalog"]
     assert "catalog" not in beside.vector
-    perform.in_place(now, Request(set_id=made.id, policy="strict"))
+    restore.in_place(now, Request(set_id=made.id, policy="strict"))
     beside = point.read(point.beside(now.storage("index").data_file))
     assert beside.vector["index"] == made.strict["catalog"]
 
@@ -114,7 +115,7 @@ def test_two_storages_that_would_be_one_are_refused(lost):
     first, *others = cluster.storages
     twice = dataclasses.replace(first, aliases=("documents",))
     with pytest.raises(NotCoherent, match="the one storage catalog"):
-        perform.in_place(
+        restore.in_place(
             dataclasses.replace(
                 cluster, storages=(twice, *(s for s in others if s.id == "root"))
             ),
@@ -139,7 +140,7 @@ def test_a_rehearsal_is_of_what_into_would_do(lost, tmp_path, capsys, monkeypatc
         return argparse.Namespace(free=10)
 
     with monkeypatch.context() as patched:
-        patched.setattr(recover.shutil, "disk_usage", disk_usage)
+        patched.setattr(assemble.shutil, "disk_usage", disk_usage)
         with pytest.raises(NoSpace):
             run(cluster, "--into", str(into), "--dry-run")
     assert asked == [tmp_path]
@@ -153,13 +154,13 @@ def test_a_rehearsal_is_of_what_into_would_do(lost, tmp_path, capsys, monkeypatc
 def test_the_timeline_is_new_even_where_the_points_are_lost(lost):
     """Else the daemon goes on where the lost history ended."""
     cluster, made = lost
-    perform.in_place(cluster, Request())
+    restore.in_place(cluster, Request())
     for storage in cluster.storages:
         point.beside(storage.data_file).unlink()
     writing = journal.Journal(cluster.daemon.journal)
     writing.append(journal.Timeline(point.now(), 7, made.point.vector, "a restore"))
     writing.close()
-    assert perform.in_place(cluster, Request()).point.timeline == 8
+    assert restore.in_place(cluster, Request()).point.timeline == 8
 
 
 def test_nor_is_it_one_of_another_set(small):
@@ -167,13 +168,13 @@ def test_nor_is_it_one_of_another_set(small):
     small.write(1, 3)
     first = back_up(cluster)
     small.stop()
-    perform.in_place(cluster, Request())
+    restore.in_place(cluster, Request())
     small.start()
     assert back_up(cluster).point.timeline == 2
     small.stop()
     for storage in cluster.storages:
         point.beside(storage.data_file).unlink()
-    assert perform.in_place(cluster, Request(set_id=first.id)).point.timeline == 3
+    assert restore.in_place(cluster, Request(set_id=first.id)).point.timeline == 3
 
 
 def test_what_a_failure_elsewhere_leaves_alone(lost, tmp_path, monkeypatch):
@@ -184,9 +185,9 @@ def test_what_a_failure_elsewhere_leaves_alone(lost, tmp_path, monkeypatch):
         (into / "of somebody").write_text("else")
         raise OSError(28, "No space left on device", "x")
 
-    monkeypatch.setattr(recover, "blob_directory", full)
+    monkeypatch.setattr(assemble, "blob_directory", full)
     with pytest.raises(NoSpace):
-        perform.elsewhere(cluster, Request(), into)
+        restore.elsewhere(cluster, Request(), into)
     assert [each.name for each in into.iterdir()] == ["of somebody"]
 
 
@@ -209,7 +210,7 @@ def test_what_a_killed_restore_left_is_room(lost, monkeypatch):
         stream.flush()
         os.fsync(stream.fileno())
     monkeypatch.setattr(
-        recover.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
+        assemble.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
     )
     assert run(cluster, "--dry-run") == 0
     root.with_name(f"{root.name}.restoring").unlink()
@@ -226,7 +227,7 @@ def test_what_root_restores_belongs_to_whom_the_old_files_did(lost):
     for path in (folder, *folder.rglob("*")):
         os.chown(path, 65534, 65534)
     documents.data_file.chmod(0o640)
-    perform.in_place(cluster, Request())
+    restore.in_place(cluster, Request())
     made = [documents.data_file, *documents.blob_directory.rglob("*")]
     made += [documents.blob_directory, point.beside(documents.data_file)]
     assert {each.stat().st_uid for each in made} == {65534}
@@ -236,7 +237,7 @@ def test_what_root_restores_belongs_to_whom_the_old_files_did(lost):
 
 def test_files_of_another_user_are_refused_before_anything(lost, monkeypatch):
     cluster, _ = lost
-    monkeypatch.setattr("tidstorage.restore.target.os.geteuid", lambda: 54321)
+    monkeypatch.setattr("tidstorage.verbs.restore.target.os.geteuid", lambda: 54321)
     with pytest.raises(NotPermitted, match="belong to another user"):
         run(cluster, "--dry-run")
     with pytest.raises(NotPermitted):

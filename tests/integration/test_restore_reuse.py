@@ -11,15 +11,16 @@ import ZODB
 from small_cluster import small_cluster
 from ZODB.FileStorage import FileStorage
 
-from tidstorage import point
-from tidstorage.backup import layout
-from tidstorage.backup.perform import back_up
+from tidstorage.coherence import point
 from tidstorage.commands import restore as verb
 from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage import index
 from tidstorage.errors import FileUnreadable, NoSpace
-from tidstorage.restore import perform, rates, recover, swap
-from tidstorage.restore.plan import Request
+from tidstorage.sets import layout
+from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.restore import assemble, rates, swap
+from tidstorage.verbs.restore import restore as perform
+from tidstorage.verbs.restore.plan import Request
 
 pytestmark = pytest.mark.integration
 REUSE = Request(reuse=True)
@@ -83,8 +84,8 @@ def test_a_tail_is_cut_without_a_copy(lost, monkeypatch):
     before = bytes_of(cluster)
     files = inodes(each.data_file for each in cluster.storages)
     of_blobs = inodes(blobs(cluster))
-    monkeypatch.setattr(recover, "data_file", refuse)
-    monkeypatch.setattr(recover, "_stage_blob", refuse)
+    monkeypatch.setattr(assemble, "data_file", refuse)
+    monkeypatch.setattr(assemble, "_stage_blob", refuse)
     report = perform.in_place(cluster, REUSE)
     assert report.reused == {"catalog", "documents", "root"}
     check_restored(cluster, made)

@@ -11,15 +11,16 @@ from offline_site import OfflineSite
 from small_cluster import SmallCluster
 from torn_files import TornFiles
 
-from tidstorage import guard
-from tidstorage.backup import directory as backup_directory
-from tidstorage.backup import layout, room
-from tidstorage.backup.perform import back_up
 from tidstorage.commands import backup
 from tidstorage.engines.filestorage import DataFile
 from tidstorage.errors import NoSpace, NotPermitted, Unprotected
-from tidstorage.restore import perform
-from tidstorage.restore.plan import Request
+from tidstorage.sets import directory as backup_directory
+from tidstorage.sets import layout
+from tidstorage.system import permissions
+from tidstorage.verbs.backup import room
+from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.restore import restore
+from tidstorage.verbs.restore.plan import Request
 
 pytestmark = pytest.mark.integration
 NOBODY = 65534
@@ -135,7 +136,7 @@ class TestOtherOwner:
 
     def test_what_is_roots_is_as_good_as_ours(self, tmp_path, monkeypatch):
         monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
-        guard.refuse_other_owner(tmp_path)
+        permissions.refuse_other_owner(tmp_path)
 
 
 class TestRestore:
@@ -160,12 +161,12 @@ class TestRestore:
         trap.symlink_to(target)
         before = site.contents()
         with pytest.raises(Unprotected, match="is a symbolic link, to") as error:
-            perform.in_place(site.cluster, Request())
+            restore.in_place(site.cluster, Request())
         assert str(trap) in str(error.value)
         assert (elsewhere / "precious").read_text() == "precious"
         assert site.contents() == before
         trap.unlink()
-        perform.in_place(site.cluster, Request())
+        restore.in_place(site.cluster, Request())
 
     @ROOT_ONLY
     def test_a_folder_of_another_owner(self, site, tmp_path):
@@ -173,7 +174,7 @@ class TestRestore:
         folder.mkdir()
         os.chown(folder, NOBODY, NOBODY)
         with pytest.raises(NotPermitted, match="belongs to user"):
-            perform.elsewhere(site.cluster, Request(), folder)
+            restore.elsewhere(site.cluster, Request(), folder)
         assert not [*folder.iterdir()]
 
 

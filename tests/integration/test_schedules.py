@@ -16,7 +16,7 @@ from journals import journal_entries
 from real import wait_until
 from sites import Committer, Site
 
-from tidstorage import journal
+from tidstorage.points import journal
 
 pytestmark = pytest.mark.integration
 

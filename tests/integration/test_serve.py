@@ -11,12 +11,12 @@ from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
 from ZODB.DB import DB
 
-from tidstorage import deploy
-from tidstorage.clusterfile import load_cluster
-from tidstorage.commands import serve
+from tidstorage.cluster.load import load_cluster
+from tidstorage.commands.scripts import serve
+from tidstorage.deployment import install
 from tidstorage.engines import filestorage
 from tidstorage.errors import InterruptedRestore
-from tidstorage.restore import swap
+from tidstorage.verbs.restore import swap
 
 pytestmark = pytest.mark.integration
 
@@ -35,7 +35,7 @@ def test_a_vote_that_was_cut_off_is_not_reported_as_the_last_transaction(tmp_pat
         f'[tidstorage]\naddress = "127.0.0.1:{daemon_port}"\n'
     )
     cluster = load_cluster(tmp_path / "cluster.toml")
-    deploy.write_files(cluster)
+    install.write_files(cluster)
     path = cluster.storage("root").data_file
     with (tmp_path / "log").open("wb") as log:
         server = start(cluster, log)

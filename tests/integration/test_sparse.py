@@ -8,10 +8,10 @@ import pytest
 import sparse_files
 from small_cluster import SmallCluster
 
-from tidstorage.backup.perform import back_up
 from tidstorage.errors import NoSpace
-from tidstorage.restore import perform
-from tidstorage.restore.plan import Request
+from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.restore import restore
+from tidstorage.verbs.restore.plan import Request
 
 pytestmark = pytest.mark.integration
 
@@ -46,7 +46,7 @@ def test_it_is_backed_up_and_restored_as_it_is(small, compress, monkeypatch):
         lambda _path: types.SimpleNamespace(free=COUNT * SIZE // 2),
     )
     into = small.folder / "into"
-    perform.elsewhere(cluster, Request(), into)
+    restore.elsewhere(cluster, Request(), into)
     restored = into / "catalog" / "Data.fs"
     assert sparse_files.taken(into) < LITTLE
     assert restored.stat().st_size == source.stat().st_size
@@ -59,4 +59,4 @@ def test_it_is_backed_up_and_restored_as_it_is(small, compress, monkeypatch):
         shutil, "disk_usage", lambda _path: types.SimpleNamespace(free=COUNT * 1_000)
     )
     with pytest.raises(NoSpace):
-        perform.elsewhere(cluster, Request(), small.folder / "no-room")
+        restore.elsewhere(cluster, Request(), small.folder / "no-room")

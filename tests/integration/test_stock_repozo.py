@@ -11,12 +11,12 @@ import pytest
 from small_cluster import small_cluster
 from ZODB.FileStorage import FileStorage
 
-from tidstorage import tid
-from tidstorage.backup import layout
-from tidstorage.backup.perform import back_up
+from tidstorage.coherence import tid
 from tidstorage.engines import filestorage
-from tidstorage.restore import perform
-from tidstorage.restore.plan import Request
+from tidstorage.sets import layout
+from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.restore import restore
+from tidstorage.verbs.restore.plan import Request
 
 pytestmark = pytest.mark.integration
 REPOZO = Path(sys.executable).with_name("repozo")
@@ -105,7 +105,7 @@ def test_we_restore_what_it_wrote(small, tmp_path, compress):
     assert made.kind == "unchanged"
     assert all(len(each.files) == 2 for each in made.storages)
     small.stop()
-    perform.elsewhere(cluster, Request(), tmp_path / "restored")
+    restore.elsewhere(cluster, Request(), tmp_path / "restored")
     for storage in cluster.storages:
         restored = tmp_path / "restored" / storage.id / "Data.fs"
         assert restored.read_bytes() == storage.data_file.read_bytes()

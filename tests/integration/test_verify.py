@@ -8,15 +8,17 @@ import pytest
 import records
 from sets_over_time import sets_over_time
 
-from tidstorage import lock, manifest, runs, tid
-from tidstorage.backup import blobs, layout, sets, verified
+from tidstorage.coherence import tid
 from tidstorage.commands import cluster as front
 from tidstorage.errors import Locked, NoSuchSet, NotCoherent, VerificationFailed
-from tidstorage.restore import perform as restore
-from tidstorage.restore.plan import Request as Restore
-from tidstorage.verify import checker, files, memory
-from tidstorage.verify import perform as verifying
-from tidstorage.verify.perform import Request, verify
+from tidstorage.operation import lock, results
+from tidstorage.sets import layout, listing, manifest, verdicts
+from tidstorage.verbs.backup import blobs
+from tidstorage.verbs.restore import restore
+from tidstorage.verbs.restore.plan import Request as Restore
+from tidstorage.verbs.verify import checker, files, memory
+from tidstorage.verbs.verify import verify as verifying
+from tidstorage.verbs.verify.verify import Request, verify
 
 pytestmark = pytest.mark.integration
 
@@ -46,7 +48,7 @@ def flip_a_byte(path):
 
 
 def is_whole(cluster, made):
-    return sets.by_id(cluster.backup.directory, made.id).is_whole
+    return listing.by_id(cluster.backup.directory, made.id).is_whole
 
 
 @pytest.mark.parametrize("depth", ["sizes", "digests"])
@@ -54,11 +56,11 @@ def test_sound_sets_are_good_and_are_known_to_be(over_time, cluster, depth):
     report = verify(cluster, Request("all", depth))
     assert states(report) == ["good"] * 6
     assert (report.costs, report.is_finished) == ([], True)
-    for each in sets.every(cluster.backup.directory):
+    for each in listing.every(cluster.backup.directory):
         assert each.is_whole
         assert each.verified.depth == depth
         assert each.verified.good[depth] >= over_time.made[-1].finished
-    assert runs.read(cluster, "verify").last.state == "good"
+    assert results.read(cluster, "verify").last.state == "good"
 
 
 def rot_data(cluster, made):
@@ -146,7 +148,7 @@ def test_what_rots_is_named_with_what_it_costs(over_time, cluster, rot):
     others = [number for number in range(6) if number not in needing]
     assert cost.instead == (made[others[-1]].id if others else None)
     assert states(report) == ["bad" if n in needing else "good" for n in range(6)]
-    assert runs.read(cluster, "verify").last.status == VerificationFailed.exit_status
+    assert results.read(cluster, "verify").last.status == VerificationFailed.exit_status
     if kind != "manifest":
         for number, each in enumerate(made):
             assert is_whole(cluster, each) == (number not in needing)
@@ -258,12 +260,13 @@ def test_a_budget_ends_a_run_and_the_next_one_goes_on(over_time, cluster, monkey
     assert states(report) == ["good"] * 6
     assert len(read) == len(set(read)) == unfinished + 1 > 24
     first_read = min(
-        each.verified.good["digests"] for each in sets.every(cluster.backup.directory)
+        each.verified.good["digests"]
+        for each in listing.every(cluster.backup.directory)
     )
     read.clear()
     verify(cluster, request)
     assert len(read) == 1, "what was finished is begun anew"
-    assert first_read < runs.read(cluster, "verify").last.begun
+    assert first_read < results.read(cluster, "verify").last.begun
 
 
 def test_what_was_found_before_the_time_was_over_is_not_forgotten(over_time, cluster):
@@ -328,7 +331,7 @@ def test_a_set_that_is_pruned_meanwhile_is_no_fault(over_time, cluster, monkeypa
     report = verify(cluster, ALL)
     assert states(report) == ["gone"] * 3 + ["good"] * 3
     assert report.is_good
-    assert not (folder / verified.FILE_NAME).exists()
+    assert not (folder / verdicts.FILE_NAME).exists()
 
 
 def test_one_at_a_time_but_beside_a_backup(cluster):

@@ -16,17 +16,17 @@ from ZODB.blob import Blob
 from ZODB.FileStorage import FileStorage
 from ZODB.serialize import referencesf
 
-from tidstorage import runs
-from tidstorage.backup import sets
-from tidstorage.backup.perform import back_up
 from tidstorage.commands import cluster as front
 from tidstorage.errors import NoSpace, NotCoherent, VerificationFailed
-from tidstorage.restore import check
-from tidstorage.verify import objects, restoring, scratch
-from tidstorage.verify.budget import OutOfTime
-from tidstorage.verify.perform import Request, verify
-from tidstorage.verify.restoring import Restored
-from tidstorage.verify.scratch import Loss
+from tidstorage.operation import results
+from tidstorage.sets import listing
+from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.restore import check
+from tidstorage.verbs.verify import objects, restoring, scratch
+from tidstorage.verbs.verify.budget import OutOfTime
+from tidstorage.verbs.verify.restoring import Restored
+from tidstorage.verbs.verify.scratch import Loss
+from tidstorage.verbs.verify.verify import Request, verify
 
 pytestmark = pytest.mark.integration
 
@@ -58,7 +58,7 @@ def test_every_object_of_a_sound_set_is_read(over_time, cluster):
         live += len(storage)
         storage.close()
     assert report.results[0].objects == live > 6
-    for each in sets.every(cluster.backup.directory):
+    for each in listing.every(cluster.backup.directory):
         assert (each.verified.depth, each.verified.lost) == ("objects", 0)
     assert nothing_left(cluster)
 
@@ -89,11 +89,11 @@ def test_a_set_that_does_not_fit_together_is_none(over_time, cluster, monkeypatc
     assert (cost.kind, cost.sets) == ("set", (over_time.made[5].id,))
     assert "cannot be restored: the files do not fit together" in cost.what
     assert cost.instead == over_time.made[4].id
-    newest = sets.every(cluster.backup.directory)[0]
+    newest = listing.every(cluster.backup.directory)[0]
     assert not newest.is_whole
     assert nothing_left(cluster)
     assert verify(cluster, LATEST).is_good
-    assert sets.every(cluster.backup.directory)[0].is_whole
+    assert listing.every(cluster.backup.directory)[0].is_whole
 
 
 def test_no_room_is_said_before_anything_is_written(cluster, monkeypatch):
@@ -103,7 +103,7 @@ def test_no_room_is_said_before_anything_is_written(cluster, monkeypatch):
         verify(cluster, LATEST)
     assert "scratch in [verify]" in caught.value.hint
     assert not cluster.verify.scratch.exists()
-    assert runs.read(cluster, "verify").last.status == NoSpace.exit_status
+    assert results.read(cluster, "verify").last.status == NoSpace.exit_status
 
 
 def test_a_disk_that_fills_up_amid_it_is_given_back(cluster, monkeypatch):
@@ -112,7 +112,7 @@ def test_a_disk_that_fills_up_amid_it_is_given_back(cluster, monkeypatch):
         target.staged_data_file.write_bytes(b"some of it")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(scratch.recover, "data_file", full)
+    monkeypatch.setattr(scratch.assemble, "data_file", full)
     with pytest.raises(NoSpace, match="No space left on device") as caught:
         verify(cluster, LATEST)
     assert "scratch in [verify]" in caught.value.hint
@@ -124,7 +124,7 @@ def test_a_budget_ends_between_storages_and_between_objects(
 ):
     monkeypatch.setattr(objects, "_STRETCH", 2)
     staged, read = [], []
-    original_stage, original_read = scratch.recover.data_file, objects._Reader.read
+    original_stage, original_read = scratch.assemble.data_file, objects._Reader.read
 
     def stage(directory, stored, target):
         staged.append(stored.id)
@@ -134,7 +134,7 @@ def test_a_budget_ends_between_storages_and_between_objects(
         read.append((reader._id, oid))
         original_read(reader, oid)
 
-    monkeypatch.setattr(scratch.recover, "data_file", stage)
+    monkeypatch.setattr(scratch.assemble, "data_file", stage)
     monkeypatch.setattr(objects._Reader, "read", read_one)
     request = dataclasses.replace(LATEST, budget=NO_TIME)
     counts = []
@@ -172,7 +172,7 @@ def test_killed_before_any_step_the_next_run_comes_to_its_end(over_time, tmp_pat
         report = verify(cluster, LATEST)
         assert report.is_good and report.is_finished, step
         assert nothing_left(cluster)
-        assert sets.every(cluster.backup.directory)[0].verified.depth == "objects"
+        assert listing.every(cluster.backup.directory)[0].verified.depth == "objects"
 
 
 def test_what_is_half_removed_is_never_gone_on_with(tmp_path, monkeypatch):
@@ -254,7 +254,7 @@ def test_what_the_data_lack_is_named(damaged, monkeypatch, capsys):
     assert "documents: is a blob, and the set has no 0x00/" in said[0]
     assert "root: refers to 0x" in said[1]
     assert "in catalog, which is not there" in said[1]
-    found = sets.every(damaged.backup.directory)[0]
+    found = listing.every(damaged.backup.directory)[0]
     assert found.is_whole, "it restores what there was"
     assert (found.verified.depth, found.verified.lost) == ("objects", 2)
     monkeypatch.setattr(front, "load_cluster", lambda _: damaged)

@@ -11,17 +11,19 @@ import pytest
 from real import PATIENCE, wait_until
 from ZEO.ClientStorage import ClientStorage
 
-from tidstorage import occupants, sender, status
-from tidstorage.demonstration import scratch
+from tidstorage.demo import scratch_cluster
 from tidstorage.engines import filestorage
-from tidstorage.packing.perform import pack
+from tidstorage.hook import sender
+from tidstorage.system import proc
+from tidstorage.verbs.pack.pack import pack
+from tidstorage.verbs.status import status
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    with scratch.running(tmp_path_factory.mktemp("whole")) as running:
+    with scratch_cluster.running(tmp_path_factory.mktemp("whole")) as running:
         yield running
 
 
@@ -83,7 +85,7 @@ def test_a_reference_only_across_databases_survives_a_pack(cluster):
     finally:
         client.close()
     # A Zope whose caches know nothing has to get it from the packed file.
-    os.kill(occupants.pid_in(second.pid_file), signal.SIGKILL)
+    os.kill(proc.pid_in(second.pid_file), signal.SIGKILL)
     wait_until(lambda: answers(second), "the killed Zope is back")
     assert ask(second, "recite", id="kept", storage="media") == "kept"
 
@@ -122,7 +124,7 @@ def seconds_of_transfers(zope, count=30):
 
 def daemon_pid(cluster):
     """None while it has written none yet."""
-    return occupants.pid_in(cluster.daemon.pid_file)
+    return proc.pid_in(cluster.daemon.pid_file)
 
 
 def test_commits_do_not_wait_for_a_stopped_daemon(cluster):

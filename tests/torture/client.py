@@ -22,7 +22,7 @@ from ZODB.DB import DB
 from ZODB.POSException import ConflictError, POSKeyError, StateLoadError
 
 import tidstorage
-from tidstorage.protection import CommitOutcomeUnknown
+from tidstorage.hook.failed_commits import CommitOutcomeUnknown
 from torture import bank
 
 #: Seconds that a call waits for a server that is away.

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from real import wait_until
 
-from tidstorage import barrier
 from tidstorage.errors import BarrierFailed
+from tidstorage.zeo import barrier
 from torture.files import Files
 from torture.operator import Operator
 from torture.processes import Process

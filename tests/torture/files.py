@@ -10,7 +10,7 @@ from pathlib import Path
 from ZEO.ClientStorage import ClientStorage
 from ZODB.TimeStamp import TimeStamp
 
-from tidstorage import point
+from tidstorage.coherence import point
 from torture.site import Site
 
 

@@ -19,7 +19,7 @@ from torture.bank import Key, Seen
 Vector = Mapping[str, int]
 #: {(storage, transaction): TID of the record that undid it there}.
 Undone = Mapping[tuple[str, Key], int]
-#: What our tool calls an undo, see `tidstorage.undoing`.
+#: What our tool calls an undo, see `tidstorage.verbs.damage.undo`.
 _UNDO = re.compile("undo half commit ([0-9a-f]{32})")
 
 

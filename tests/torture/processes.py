@@ -16,20 +16,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tidstorage import child
+from tidstorage.system import child
 
 _FORKED = (
     "torture.client",
     "ZEO.runzeo",
     "ZODB.FileStorage",
-    "tidstorage.commands.serve",
-    "tidstorage.daemon.main",
+    "tidstorage.commands.scripts.serve",
+    "tidstorage.daemon.start",
     "tidstorage.daemon.observation",
     "tidstorage.commands.cluster",
     "tidstorage.commands.backup",
     "tidstorage.commands.damage",
     "tidstorage.commands.rebase",
-    "tidstorage.undoing",
+    "tidstorage.verbs.damage.undo",
 )
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload([*_FORKED])

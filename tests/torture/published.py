@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from tidstorage import point
+from tidstorage.coherence import point
 from torture import judge
 from torture.judge import History
 from torture.report import Report

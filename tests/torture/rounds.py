@@ -11,9 +11,10 @@ from typing import Any
 
 from real import wait_until
 
-from tidstorage import barrier, point
-from tidstorage.commands import restore_files
-from tidstorage.point import Point
+from tidstorage.coherence import point
+from tidstorage.coherence.point import Point
+from tidstorage.commands.scripts import restore_files
+from tidstorage.zeo import barrier
 from torture import judge, moments, published
 from torture.events import Events
 from torture.operator import Operator

@@ -12,9 +12,10 @@ from typing import Any
 from daemons import Peer
 from real import free_port, wait_until
 
-from tidstorage import child, deploy
-from tidstorage.cluster import Zeo
-from tidstorage.clusterfile import load_cluster
+from tidstorage.cluster.cluster import Zeo
+from tidstorage.cluster.load import load_cluster
+from tidstorage.deployment import install
+from tidstorage.system import child
 from torture import bank, client
 from torture.network import Link, Network
 from torture.processes import Forked, Process, execute, fork
@@ -78,7 +79,7 @@ class Site:
         self.file = folder / "cluster.toml"
         self._describe()
         self.cluster = load_cluster(self.file)
-        deploy.write_files(self.cluster)
+        install.write_files(self.cluster)
         self.deployed = chance.random() < 0.5
         #: Whether programs are executed, as in the field, or forked.
         self.executed = chance.random() < 0.2
@@ -97,7 +98,7 @@ class Site:
         self.daemon = Process(
             "daemon",
             self._program(
-                "tidstorage.daemon.main",
+                "tidstorage.daemon.start",
                 ["-c", str(self.cluster.daemon.configuration), "-n"],
             ),
             folder,
@@ -138,7 +139,7 @@ class Site:
         if not self.deployed:
             return self._program("ZEO.runzeo", ["-C", str(zeo.configuration)])
         return self._program(
-            "tidstorage.commands.serve",
+            "tidstorage.commands.scripts.serve",
             ["--cluster-file", str(self.file), zeo.name],
             [str(self.cluster.bin_directory / f"zeo-{zeo.name}")],
         )
@@ -206,7 +207,7 @@ class Site:
         self.served["beta"] += (ADDED,)
         self._describe()
         self.cluster = load_cluster(self.file)
-        deploy.write_files(self.cluster)
+        install.write_files(self.cluster)
         self._configure_daemon()
         bank.open_accounts({ADDED: self.files[ADDED]})
 
@@ -268,7 +269,10 @@ class Site:
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if b"tidstorage.barrier_helper" not in (entry / "cmdline").read_bytes():
+                if (
+                    b"tidstorage.zeo.barrier_helper"
+                    not in (entry / "cmdline").read_bytes()
+                ):
                     continue
                 stat = (entry / "stat").read_text().rpartition(")")[2].split()
                 if stat[1] in parents:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tidstorage.commands import cluster as cluster_command
-from tidstorage.commands import restore_files
+from tidstorage.commands.scripts import restore_files
 
 _INTERRUPTED = 130
 #: Cuts {storage: copy} in place by a policy, "strict" or "tolerant"; its words.

@@ -8,9 +8,9 @@ from typing import Any
 
 from ZODB.FileStorage.FileStorage import CorruptedError
 
-from tidstorage import point
-from tidstorage.commands import cut as cut_command
-from tidstorage.commands import restore_files
+from tidstorage.coherence import point
+from tidstorage.commands.scripts import cut as cut_command
+from tidstorage.commands.scripts import restore_files
 from tidstorage.errors import Damaged, FileUnreadable
 from torture import bank_state, judge, published
 from torture.bank_state import State

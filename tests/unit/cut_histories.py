@@ -14,8 +14,8 @@ the core concludes from the stamps can be checked against what happened.
 import random
 from dataclasses import dataclass, field
 
-from tidstorage.cut import Record
-from tidstorage.stamp import Stamp, rename
+from tidstorage.coherence.cut import Record
+from tidstorage.coherence.stamp import Stamp, rename
 
 
 @dataclass(eq=False)

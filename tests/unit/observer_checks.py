@@ -6,8 +6,8 @@
 import binascii
 from pathlib import Path
 
-from tidstorage import tid
-from tidstorage.daemon.configuration import ObservedStorage
+from tidstorage.coherence import tid
+from tidstorage.daemon.settings import ObservedStorage
 
 
 class Server:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from small_cluster import SmallCluster
 
-from tidstorage import runs
-from tidstorage.alarms import alarms
-from tidstorage.cluster import Cluster, Verify
-from tidstorage.packing import server, unfinished
+from tidstorage.cluster.cluster import Cluster, Verify
+from tidstorage.operation import pack_note
+from tidstorage.operation import results as runs
+from tidstorage.verbs.status.alarms import alarms
+from tidstorage.zeo import packing
 
 NOW = datetime.datetime.fromisoformat("2026-11-26 12:00").astimezone()
 
@@ -104,11 +105,11 @@ def test_a_killed_run_is_said_and_one_that_goes_on_is_none(cluster, monkeypatch)
     assert killed.state == "killed"
     assert "was killed" in said(cluster, {"backup": results(killed, good)})[1]
     going = run("26 02:15:03", None, pid=os.getpid())
-    monkeypatch.setattr(runs.occupants, "begun", lambda _pid: at("26 02:15:02"))
+    monkeypatch.setattr(runs.proc, "begun", lambda _pid: at("26 02:15:02"))
     assert going.state == "running"
     assert said(cluster, {"backup": results(going, good)}) == []
     # Its number was given to another process since.
-    monkeypatch.setattr(runs.occupants, "begun", lambda _pid: at("26 03:15:02"))
+    monkeypatch.setattr(runs.proc, "begun", lambda _pid: at("26 03:15:02"))
     assert going.state == "killed"
     elsewhere = going.model_copy(update={"host": "another"})
     assert elsewhere.state == "unknown"
@@ -117,8 +118,8 @@ def test_a_killed_run_is_said_and_one_that_goes_on_is_none(cluster, monkeypatch)
 def test_what_a_pack_left_is_said(cluster):
     data_file = cluster.storages[0].data_file
     data_file.parent.mkdir(exist_ok=True)
-    server.written_to(data_file).touch()
-    unfinished.write_note(cluster, {"catalog": 7})
+    packing.written_to(data_file).touch()
+    pack_note.write_note(cluster, {"catalog": 7})
     note, left = said(cluster, {"backup": results(run("26 02:15"), run("26 02:15"))})
     assert "has not been followed by a full set" in note
     assert left.startswith(f"{data_file}.pack is there")

@@ -13,9 +13,12 @@ from ZODB.FileStorage import FileStorage
 from ZODB.fsIndex import fsIndex
 from ZODB.utils import p64
 
-from tidstorage import child, progress
-from tidstorage.backup import copying, digests, layout, repository
-from tidstorage.backup.moved import SourceMoved
+from tidstorage.operation import progress
+from tidstorage.sets import layout
+from tidstorage.sets import repozo as repository
+from tidstorage.system import child
+from tidstorage.verbs.backup import copying, digests
+from tidstorage.verbs.backup.moved import SourceMoved
 
 NAME = "root"
 

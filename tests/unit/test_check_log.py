@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from real import PATIENCE
 
-from tidstorage import tidlog
-from tidstorage.commands.check_log import Finding, findings
+from tidstorage.commands.scripts.check_log import Finding, findings
 from tidstorage.errors import NotCoherent
+from tidstorage.points import tid_log
 
 #: As the original wrote it on Python 2.
 ORIGINAL = (
@@ -27,7 +27,7 @@ def check(text: str) -> list[Finding]:
 
 def script(text: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tidstorage.commands.check_log"],
+        [sys.executable, "-m", "tidstorage.commands.scripts.check_log"],
         input=text,
         capture_output=True,
         text=True,
@@ -44,7 +44,7 @@ def test_a_log_of_the_original_is_sound() -> None:
 def test_a_log_that_our_writer_wrote_is_sound(tmp_path: Path) -> None:
     path = tmp_path / "tidlog"
     for run in range(3):
-        writer = tidlog.Writer(path, full_dump_period=2)
+        writer = tid_log.Writer(path, full_dump_period=2)
         for number in range(1, 9):
             writer.write({"a": run * 10 + number, "b": 4}, run * 100 + number)
         writer.close()

@@ -6,9 +6,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tidstorage.clusterfile import load_cluster
-from tidstorage.description.reference import reference_text
-from tidstorage.description.schema import schema_text
+from tidstorage.cluster.load import load_cluster
+from tidstorage.cluster.reference import reference_text
+from tidstorage.cluster.schema import schema_text
 from tidstorage.errors import DescriptionError
 
 ROOT = Path(__file__).parents[2]

@@ -5,10 +5,10 @@ import random
 import pytest
 from cut_histories import simulate
 
-from tidstorage.cut import Record, coherent_cut
-from tidstorage.daemon.coherence import PATIENCE, Coherence, LostTimeline, Probe
-from tidstorage.point import HalfCommit
-from tidstorage.stamp import Stamp
+from tidstorage.coherence.cut import Record, coherent_cut
+from tidstorage.coherence.following import PATIENCE, Coherence, LostTimeline, Probe
+from tidstorage.coherence.point import HalfCommit
+from tidstorage.coherence.stamp import Stamp
 
 
 def name(text: str) -> bytes:
@@ -249,7 +249,7 @@ def test_record_by_record_it_comes_to_the_same_as_all_at_once(first_seed):
 
 @pytest.mark.parametrize("most_waiting", [1, 3])
 def test_a_bound_on_what_waits_holds_up_nothing(monkeypatch, most_waiting):
-    monkeypatch.setattr("tidstorage.daemon.coherence.MOST_WAITING", most_waiting)
+    monkeypatch.setattr("tidstorage.coherence.following.MOST_WAITING", most_waiting)
     came_to_the_end = 0
     for seed in range(200):
         history = simulate(seed)
@@ -286,7 +286,7 @@ def test_nothing_is_computed_where_nothing_is_new(monkeypatch):
     coherence = started()
     coherence.add("A", [record(11, "t", "AB")], 0)
     coherence.advance()
-    monkeypatch.setattr("tidstorage.daemon.coherence.coherent_cut", None)
+    monkeypatch.setattr("tidstorage.coherence.following.coherent_cut", None)
     assert coherence.advance() is None
     with pytest.raises(TypeError):
         coherence.add("A", [record(12, "u", "A")], 0)

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from tidstorage.backup.compression import DAMAGED, compressing, decompressing
+from tidstorage.sets.compression import DAMAGED, compressing, decompressing
 
 CONTENTS = {
     "nothing": b"",

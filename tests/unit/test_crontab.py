@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidstorage import crontab
+from tidstorage.deployment import crontab
 
 OWNER = Path("/srv/site/cluster.toml")
 OTHER = Path("/srv/other/cluster.toml")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tidstorage.cut import Record, coherent_cut
+from tidstorage.coherence.cut import Record, coherent_cut
+from tidstorage.coherence.point import HalfCommit
+from tidstorage.coherence.stamp import Stamp
 from tidstorage.errors import NotCoherent, UnknownStorage
-from tidstorage.point import HalfCommit
-from tidstorage.stamp import Stamp
 
 
 def commit(name: str) -> bytes:

@@ -12,9 +12,9 @@ from cut_oracle import Oracle, combinations
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from tidstorage import cut, tail
-from tidstorage.cut import Record
-from tidstorage.stamp import Stamp
+from tidstorage.coherence import cut, tail
+from tidstorage.coherence.cut import Record
+from tidstorage.coherence.stamp import Stamp
 
 #: How many times the examples of an ordinary run.
 LONG = 100 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 1

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tidstorage.cluster import Retention, Verify
-from tidstorage.clusterfile import load_cluster
+from tidstorage.cluster.cluster import Retention, Verify
+from tidstorage.cluster.load import load_cluster
 from tidstorage.errors import DescriptionError
 
 ROOT = '[[storage]]\nid = "root"\nmount-point = "/"\n'

@@ -8,7 +8,7 @@ from ZEO.Exceptions import ServerException
 from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage import FileStorage
 
-from tidstorage import tid
+from tidstorage.coherence import tid
 from tidstorage.daemon import fetching
 from tidstorage.daemon.fetching import HistoryChanged, fetch
 

@@ -19,11 +19,11 @@ from ZODB.FileStorage import FileIterator, FileStorage
 from ZODB.fsIndex import fsIndex
 from zodbpickle import binary, pickle
 
-from tidstorage import stamp, tid
+from tidstorage.coherence import stamp, tid
 from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage import copying, index, lock
+from tidstorage.engines.filestorage.data_file import DataFile
 from tidstorage.engines.filestorage.extension import stamp_of
-from tidstorage.engines.filestorage.reading import DataFile
 from tidstorage.errors import ClusterRunning, EngineFailed, FileUnreadable, NoSpace
 
 

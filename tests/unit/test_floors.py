@@ -3,11 +3,11 @@
 import pytest
 from torn_files import coherent_files
 
-from tidstorage import point
-from tidstorage.engines.filestorage import floors
-from tidstorage.engines.filestorage.tails import cut_files
+from tidstorage.coherence import point
+from tidstorage.coherence.point import Point
+from tidstorage.engines.filestorage.files_cut import cut_files
 from tidstorage.errors import NotCoherent
-from tidstorage.point import Point
+from tidstorage.points import floors
 
 
 def test_a_point_that_counts_a_vote_that_was_given_up(tmp_path):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from real import PATIENCE
 
-from tidstorage import tidlog
-from tidstorage.commands.full_log import full_lines
+from tidstorage.commands.scripts.full_log import full_lines
 from tidstorage.errors import NotCoherent
+from tidstorage.points import tid_log
 
 
 def fill(text: str) -> list[tuple[int, str | None]]:
@@ -18,7 +18,7 @@ def fill(text: str) -> list[tuple[int, str | None]]:
 
 def script(text: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tidstorage.commands.full_log"],
+        [sys.executable, "-m", "tidstorage.commands.scripts.full_log"],
         input=text,
         capture_output=True,
         text=True,
@@ -43,14 +43,14 @@ def test_differences_become_the_full_lines_they_stand_for() -> None:
 
 def test_what_it_writes_says_the_same_as_what_it_read(tmp_path: Path) -> None:
     path = tmp_path / "tidlog"
-    writer = tidlog.Writer(path, full_dump_period=4)
+    writer = tid_log.Writer(path, full_dump_period=4)
     for number in range(1, 20):
         writer.write({"a": number, "b": number // 3 + 1}, number)
     writer.close()
     full = script(path.read_text()).stdout
     assert " d " in path.read_text() and " d " not in full
     lines = full.encode().splitlines()
-    assert list(tidlog.states(lines)) == list(tidlog.read_all(path))
+    assert list(tid_log.states(lines)) == list(tid_log.read_all(path))
     assert script(full).stdout == full
 
 
@@ -72,7 +72,7 @@ def test_a_torn_last_line_is_what_a_crash_leaves() -> None:
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
     text = "1.00 f {'a': 5}\n" * 50_000
-    command = f"{sys.executable} -m tidstorage.commands.full_log | head -1"
+    command = f"{sys.executable} -m tidstorage.commands.scripts.full_log | head -1"
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command],
         input=text,

@@ -20,7 +20,9 @@ from ZODB.MappingStorage import MappingStorage
 from ZODB.mvccadapter import MVCCAdapterInstance
 
 import tidstorage
-from tidstorage import hook, membership, stamp, stamping, tid
+from tidstorage.coherence import stamp, tid
+from tidstorage.hook import commit as stamping
+from tidstorage.hook import databases, hook
 
 IDS = {"main": "root", "catalog": "catalog"}
 
@@ -542,11 +544,11 @@ def _throw(*arguments, **options):
         (stamping, "_fits"),
         (os, "urandom"),
         (stamp, "assemble"),
-        (membership.Membership, "table"),
-        (membership.Membership, "add"),
-        (membership.Membership, "remove"),
-        (membership.Membership, "_build"),
-        (membership, "_layers"),
+        (databases.Membership, "table"),
+        (databases.Membership, "add"),
+        (databases.Membership, "remove"),
+        (databases.Membership, "_build"),
+        (databases, "_layers"),
     ],
 )
 def test_no_exception_of_ours_breaks_a_commit(
@@ -607,7 +609,7 @@ class _RefusesToVote:
 
 
 def test_faults_in_containing_a_failure_let_the_failure_out(site, monkeypatch):
-    monkeypatch.setattr(hook.protection, "may_poison", _throw)
+    monkeypatch.setattr(hook.failed_commits, "may_poison", _throw)
     connection = site.connection()
     connection.root()["x"] = 1
     transaction.get().join(_RefusesToVote())

@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
-from tidstorage import child, deploy, identity
-from tidstorage.clusterfile import load_cluster
+from tidstorage.cluster.load import load_cluster
+from tidstorage.deployment import install
 from tidstorage.errors import DescriptionError
+from tidstorage.system import child, users
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes users")
 USER = "nobody"
@@ -18,8 +19,8 @@ USER = "nobody"
 @needs_root
 def test_a_command_of_root_goes_on_as_the_user():
     code = (
-        "import os, tempfile; from tidstorage import identity;"
-        f"identity.become({USER!r});"
+        "import os, tempfile; from tidstorage.system import users;"
+        f"users.become({USER!r});"
         "print(os.getresuid(), os.getresgid(), sorted(os.getgroups()),"
         " os.environ["
         "'USER'])"
@@ -44,7 +45,7 @@ def test_what_root_makes_belongs_to_the_user(tmp_path):
         '[[zope]]\nname = "web"\n'
     )
     cluster = load_cluster(tmp_path / "cluster.toml")
-    deploy.write_files(cluster)
+    install.write_files(cluster)
     made = [
         tmp_path / "var",
         tmp_path / "var/storage/root",
@@ -58,13 +59,13 @@ def test_what_root_makes_belongs_to_the_user(tmp_path):
 
 def test_an_unknown_user_is_a_mistake_of_the_description():
     if os.geteuid() != 0:
-        identity.become("no-such-user")
+        users.become("no-such-user")
         return
     with pytest.raises(DescriptionError, match="no user no-such-user"):
-        identity.become("no-such-user")
+        users.become("no-such-user")
 
 
 def test_without_a_user_nothing_changes():
     before = os.geteuid()
-    identity.become(None)
+    users.become(None)
     assert os.geteuid() == before

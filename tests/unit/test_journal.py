@@ -9,9 +9,10 @@ import threading
 import pytest
 from journals import journal_entries
 
-from tidstorage import journal
+from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.errors import FileUnreadable
-from tidstorage.journal import (
+from tidstorage.points import journal
+from tidstorage.points.journal import (
     Acknowledgement,
     Coverage,
     Damage,
@@ -23,7 +24,6 @@ from tidstorage.journal import (
     Unstamped,
     WireDamage,
 )
-from tidstorage.point import HalfCommit, Point
 
 TIME = datetime.datetime(2026, 11, 24, 18, 30, 0, 250000, tzinfo=datetime.UTC)
 HALF = HalfCommit(b"0123456789abcdef", {"a": 5}, ("b",))

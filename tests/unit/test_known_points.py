@@ -5,10 +5,11 @@ import json
 
 import pytest
 
-from tidstorage import journal, point, published
-from tidstorage.journal import Published
-from tidstorage.point import HalfCommit, Point
-from tidstorage.restore.known import KnownPoints
+from tidstorage.coherence import point
+from tidstorage.coherence.point import HalfCommit, Point
+from tidstorage.points import journal, published
+from tidstorage.points.journal import Published
+from tidstorage.verbs.moments.known import KnownPoints
 
 BEGIN = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
 HALF = HalfCommit(b"h" * 16, {"a": 1}, ("b",))

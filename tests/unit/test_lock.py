@@ -9,12 +9,13 @@ import types
 
 import pytest
 
-from tidstorage import child, lock
 from tidstorage.errors import Locked
+from tidstorage.operation import lock
+from tidstorage.system import child
 
 HOLD = """
 import sys, types, pathlib, subprocess
-from tidstorage import lock
+from tidstorage.operation import lock
 cluster = types.SimpleNamespace(run_directory=pathlib.Path(sys.argv[1]))
 with lock.hold(cluster, "backup") as descriptor:
     if sys.argv[2] == "child":

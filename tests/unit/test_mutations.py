@@ -23,11 +23,15 @@ from cut_histories import (
 )
 from cut_oracle import combinations
 
-from tidstorage import cut, tail
+from tidstorage.coherence import cut, tail
 from tidstorage.daemon import observer
 
 #: In the order in which they import each other.
-CORE = ("tidstorage.history", "tidstorage.cut", "tidstorage.tail")
+CORE = (
+    "tidstorage.coherence.history",
+    "tidstorage.coherence.cut",
+    "tidstorage.coherence.tail",
+)
 SEEDS = range(1500)
 MOST_COMBINATIONS = 3000
 
@@ -341,7 +345,7 @@ def mutated(mutation: Mutation) -> types.SimpleNamespace:
         fresh = {}
         for name in CORE:
             source = Path(real[name].__file__).read_text()
-            if name == f"tidstorage.{mutation.module}":
+            if name == f"tidstorage.coherence.{mutation.module}":
                 assert mutation.old in source, f"no longer in {name}: {mutation.old}"
                 source = source.replace(mutation.old, mutation.new)
             spec = importlib.util.spec_from_loader(name, loader=None)
@@ -351,8 +355,8 @@ def mutated(mutation: Mutation) -> types.SimpleNamespace:
     finally:
         sys.modules.update(real)
     return types.SimpleNamespace(
-        coherent_cut=fresh["tidstorage.cut"].coherent_cut,
-        tail_cut=fresh["tidstorage.tail"].tail_cut,
+        coherent_cut=fresh["tidstorage.coherence.cut"].coherent_cut,
+        tail_cut=fresh["tidstorage.coherence.tail"].tail_cut,
     )
 
 

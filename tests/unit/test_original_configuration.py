@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tidstorage.errors import DescriptionError
-from tidstorage.original import configuration
-from tidstorage.original.site import site
+from tidstorage.legacy import configuration
+from tidstorage.legacy.site import site
 
 SAMPLE = """
 # COMMON

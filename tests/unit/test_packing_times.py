@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from persistent.timestamp import TimeStamp
 
-from tidstorage import tid
-from tidstorage.packing import times
+from tidstorage.coherence import tid
+from tidstorage.verbs.pack import times
 
 FAR = datetime.datetime(2999, 1, 1, tzinfo=datetime.UTC)
 #: Moments of 1980 to 2079, to the resolution of a TID.

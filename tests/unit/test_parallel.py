@@ -5,7 +5,7 @@ import threading
 import pytest
 from real import PATIENCE
 
-from tidstorage import parallel
+from tidstorage.operation import parallel
 
 
 def test_results_come_in_the_order_of_the_items():

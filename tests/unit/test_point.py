@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from tidstorage import point
-from tidstorage.backup import prepare
+from tidstorage.coherence import point
+from tidstorage.coherence.point import Point
 from tidstorage.errors import FileUnreadable
-from tidstorage.point import Point
+from tidstorage.verbs.backup import prepare
 
 
 def _text(**changes):

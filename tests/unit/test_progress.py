@@ -13,8 +13,9 @@ import dying
 import pytest
 from real import PATIENCE, wait_until
 
-from tidstorage import point, progress
+from tidstorage.coherence import point
 from tidstorage.commands import progress_display
+from tidstorage.operation import progress
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidstorage import protocol
-from tidstorage.protocol import (
+from tidstorage.wire import protocol
+from tidstorage.wire.protocol import (
     Abort,
     Begin,
     Bootstraped,

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tidstorage.daemon import reading
-from tidstorage.daemon.reading import Reading
+from tidstorage.daemon import throttle
+from tidstorage.daemon.throttle import Reading
 
 
 class Transport:
@@ -24,7 +24,7 @@ class Transport:
 
 @pytest.fixture
 def transport():
-    reading._say_once.cache_clear()
+    throttle._say_once.cache_clear()
     return Transport()
 
 

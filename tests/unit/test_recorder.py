@@ -6,12 +6,12 @@ import datetime
 import pytest
 from journals import journal_entries
 
-from tidstorage import journal, tidlog
+from tidstorage.coherence.point import HalfCommit, Point, now
 from tidstorage.daemon import resuming
-from tidstorage.daemon.configuration import ObservedStorage, Settings
 from tidstorage.daemon.recorder import Recorder
-from tidstorage.journal import Damage, Journal, Published, Timeline
-from tidstorage.point import HalfCommit, Point, now
+from tidstorage.daemon.settings import ObservedStorage, Settings
+from tidstorage.points import journal, tid_log
+from tidstorage.points.journal import Damage, Journal, Published, Timeline
 
 HALF = HalfCommit(b"0123456789abcdef", {"a": 5}, ("b",))
 STORAGES = tuple(ObservedStorage(each, ("localhost", 1), each) for each in "ab")
@@ -30,7 +30,7 @@ def settings(tmp_path):
 
 def recorder(settings, journal_period=60.0) -> Recorder:
     return Recorder(
-        tidlog.Writer(settings.tid_log), Journal(settings.journal), journal_period
+        tid_log.Writer(settings.tid_log), Journal(settings.journal), journal_period
     )
 
 
@@ -56,7 +56,7 @@ def journaled(settings) -> list[object]:
 def test_of_points_that_are_alike_the_journal_has_one(settings):
     record(recorder(settings), *(at(last) for last in range(1, 9)))
     assert journaled(settings) == [1]
-    assert len(list(tidlog.read_all(settings.tid_log))) == 8
+    assert len(list(tid_log.read_all(settings.tid_log))) == 8
 
 
 def test_now_and_then_the_journal_has_another(settings):
@@ -136,7 +136,7 @@ def test_a_daemon_that_was_killed_goes_on_from_the_newest_vector(settings):
     points = [at(last, verified=False, damage=(HALF,)) for last in (1, 2, 3)]
     # Lines of the TID log have hundredths of seconds.
     later = [each.time + datetime.timedelta(seconds=1) for each in points]
-    killed = tidlog.Writer(settings.tid_log)
+    killed = tid_log.Writer(settings.tid_log)
     Journal(settings.journal).append(Published(points[0]))
     for each, time in zip(points, later, strict=True):
         killed.write(each.vector, time.timestamp())
@@ -146,7 +146,7 @@ def test_a_daemon_that_was_killed_goes_on_from_the_newest_vector(settings):
 
 
 def test_a_tid_log_of_another_timeline_moves_nothing(settings):
-    log = tidlog.Writer(settings.tid_log)
+    log = tid_log.Writer(settings.tid_log)
     log.write({"a": 9, "b": 9}, now().timestamp() - 100)
     Journal(settings.journal).append(Published(at(5, timeline=2)))
     assert resuming.read(settings).point.vector == {"a": 5, "b": 5}
@@ -155,7 +155,7 @@ def test_a_tid_log_of_another_timeline_moves_nothing(settings):
 
 
 def test_a_tid_log_from_before_a_floor_moves_nothing(settings):
-    log = tidlog.Writer(settings.tid_log)
+    log = tid_log.Writer(settings.tid_log)
     Journal(settings.journal).append(
         Published(at(5)),
         Timeline(now(), 2, {}, "restored"),

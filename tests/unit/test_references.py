@@ -6,7 +6,7 @@ from persistent.wref import WeakRef
 from ZODB.DB import DB
 from ZODB.FileStorage import FileStorage
 
-from tidstorage.references import dangling
+from tidstorage.engines.filestorage.references import dangling
 
 
 class Leaf(Persistent):

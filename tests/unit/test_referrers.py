@@ -8,10 +8,11 @@ import transaction
 from persistent.mapping import PersistentMapping
 from torn_files import TornFiles
 
-from tidstorage import damages, referrers, stamp, tid, undoing
-from tidstorage.damages import Finding, Findings
+from tidstorage.coherence import stamp, tid
+from tidstorage.coherence.point import HalfCommit
 from tidstorage.errors import CannotUndo
-from tidstorage.point import HalfCommit
+from tidstorage.verbs.damage import findings, referrers, undo
+from tidstorage.verbs.damage.findings import Finding, Findings
 
 COMMIT = bytes(15) + b"\x07"
 
@@ -93,14 +94,14 @@ def test_a_file_that_is_elsewhere(files):
     assert files.found() == []
 
 
-@pytest.mark.parametrize("verb", [undoing.rehearse, undoing.undo])
+@pytest.mark.parametrize("verb", [undo.rehearse, undo.undo])
 def test_no_undo_is_begun(files, verb, monkeypatch):
     """No server is asked: there is none."""
     since = tid.to_time(files.half.present["a"])
     assert since.tzinfo is datetime.UTC
     finding = Finding(files.half, since, "", None, {})
     found = Findings([finding], None, None, ())
-    monkeypatch.setattr(damages, "find", lambda cluster: found)
+    monkeypatch.setattr(findings, "find", lambda cluster: found)
     holder = files.refer("b", files.made)
     with pytest.raises(CannotUndo, match=f"0x{holder[1].hex()} in b refers to"):
         verb(files.cluster(), COMMIT.hex())

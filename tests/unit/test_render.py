@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tidstorage import render
-from tidstorage.clusterfile import load_cluster
+from tidstorage.cluster.load import load_cluster
+from tidstorage.deployment import generated
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,8 +19,8 @@ def description(tmp_path):
 
 
 def texts(description):
-    files = render.generated_files(load_cluster(description))
-    return {file.target.name: render.render(file) for file in files}
+    files = generated.generated_files(load_cluster(description))
+    return {file.target.name: generated.render(file) for file in files}
 
 
 def test_every_file_storage_refuses_garbage_collection(description):
@@ -60,7 +60,7 @@ def test_the_product_is_told_the_storages_and_the_daemon(description):
 def test_the_console_keeps_off_the_caches_of_its_running_zope(description):
     assert "cache-path" in texts(description)["zope-web-1.conf"]
     assert "cache-path" not in texts(description)["zope-web-1-console.conf"]
-    scripts = {each.name: each for each in render.scripts(load_cluster(description))}
+    scripts = {each.name: each for each in generated.scripts(load_cluster(description))}
     (configuration,) = scripts["zope-web-1-console"].arguments
     assert configuration.endswith("etc/zope-web-1-console.conf")
 
@@ -97,7 +97,7 @@ def test_a_site_brings_its_own_products_environment_and_lines(description):
     assert "  SECRET a$$b\n" in text
     assert text.endswith("verbose-security on\n")
     assert text.count("pool-size 4") == 4
-    scripts = {each.name: each for each in render.scripts(load_cluster(description))}
+    scripts = {each.name: each for each in generated.scripts(load_cluster(description))}
     assert "Products.Acme" in scripts["zope-web"].eggs
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tidstorage.backup import repository
 from tidstorage.errors import EngineFailed
+from tidstorage.sets import repozo
 
 FULL = "2026-11-24-10-00-00.fs"
 DELTA = "2026-11-24-11-00-00.deltafs"
@@ -31,7 +31,7 @@ def names(folder):
 
 
 def test_the_newest_chain_is_what_repozo_wrote_down(folder):
-    parts = repository.newest_chain(folder)
+    parts = repozo.newest_chain(folder)
     assert [(each.name, each.start, each.end) for each in parts] == [
         (FULL, 0, 10),
         (DELTA, 10, 15),
@@ -41,12 +41,12 @@ def test_the_newest_chain_is_what_repozo_wrote_down(folder):
 
 
 def test_an_empty_repository_has_none(tmp_path):
-    assert repository.newest_chain(tmp_path) == ()
-    assert repository.newest_second(tmp_path) == ""
+    assert repozo.newest_chain(tmp_path) == ()
+    assert repozo.newest_second(tmp_path) == ""
 
 
 def test_the_newest_second_is_that_of_any_file(folder):
-    assert repository.newest_second(folder) == "2026-11-24-12-00-00"
+    assert repozo.newest_second(folder) == "2026-11-24-12-00-00"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_the_newest_second_is_that_of_any_file(folder):
 def test_a_chain_with_a_gap_is_an_error(folder, lines):
     write_record(folder, FULL, lines)
     with pytest.raises(EngineFailed, match="names"):
-        repository.newest_chain(folder)
+        repozo.newest_chain(folder)
 
 
 @pytest.mark.parametrize("text", [None, "nonsense\n", f"./{FULL} x y z\n"])
@@ -69,14 +69,14 @@ def test_an_unreadable_record_is_an_error(folder, text):
     record = (folder / FULL).with_suffix(".dat")
     record.unlink() if text is None else record.write_text(text)
     with pytest.raises(EngineFailed, match="not readable"):
-        repository.newest_chain(folder)
+        repozo.newest_chain(folder)
 
 
 def test_discard_forgets_a_file_and_all_behind_it(folder):
-    (folder / repository.TEMPORARY).write_bytes(b"half a file")
-    removed = repository.discard(folder, {FULL, OLD})
+    (folder / repozo.TEMPORARY).write_bytes(b"half a file")
+    removed = repozo.discard(folder, {FULL, OLD})
     assert removed == [DELTA, LATER]
-    assert [each.name for each in repository.newest_chain(folder)] == [FULL]
+    assert [each.name for each in repozo.newest_chain(folder)] == [FULL]
     stems = {"2026-11-24-10-00-00", "2026-11-20-10-00-00"}
     assert names(folder) == {FULL, OLD} | {
         f"{stem}.{kind}" for stem in stems for kind in ("dat", "index")
@@ -84,12 +84,12 @@ def test_discard_forgets_a_file_and_all_behind_it(folder):
 
 
 def test_discard_of_a_whole_chain_leaves_the_former_one(folder):
-    repository.discard(folder, {OLD})
-    assert [each.name for each in repository.newest_chain(folder)] == [OLD]
-    assert repository.newest_chain(folder)[0].is_compressed
+    repozo.discard(folder, {OLD})
+    assert [each.name for each in repozo.newest_chain(folder)] == [OLD]
+    assert repozo.newest_chain(folder)[0].is_compressed
 
 
 def test_discard_of_nothing_changes_nothing(folder):
     before = {each: each.stat().st_mtime_ns for each in folder.iterdir()}
-    assert repository.discard(folder, {FULL, DELTA, LATER, OLD}) == []
+    assert repozo.discard(folder, {FULL, DELTA, LATER, OLD}) == []
     assert {each: each.stat().st_mtime_ns for each in folder.iterdir()} == before

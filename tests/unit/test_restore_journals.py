@@ -4,13 +4,12 @@ import json
 
 import pytest
 
-from tidstorage import point
-from tidstorage.engines.filestorage import in_place
-from tidstorage.engines.filestorage.in_place import Plan, Step
+from tidstorage.coherence import point
+from tidstorage.coherence.point import Point
 from tidstorage.errors import FileUnreadable
-from tidstorage.point import Point
-from tidstorage.restore import swap
-from tidstorage.restore.swap import Action, Swap
+from tidstorage.verbs.restore import cut_plan, swap
+from tidstorage.verbs.restore.cut_plan import Plan, Step
+from tidstorage.verbs.restore.swap import Action, Swap
 
 NEW = Point(vector={"a": 3}, time=point.now(), source="restore")
 ANYTHING = (None, [], {}, 1, 1.5, "text", True, [None], [1], {"a": 1}, [{}])
@@ -92,20 +91,20 @@ class TestPlan:
         dropped = tmp_path / "Data.fs.dropped"
         step = Step("a", path, 3, 4, 10, dropped, tmp_path / "blobs")
         self.plan = Plan([step], {"a": 1}, frozenset([bytes(16)]), NEW, [tmp_path])
-        in_place.write(self.plan)
+        cut_plan.write(self.plan)
         return path
 
     def test_as_written(self, files):
-        assert in_place.interrupted([files]) == self.plan
+        assert cut_plan.interrupted([files]) == self.plan
 
     def test_of_another_shape(self, files):
-        beside = in_place.plan_beside(files)
+        beside = cut_plan.plan_beside(files)
         data = json.loads(beside.read_text())
         refused = 0
         for each in broken(data):
             beside.write_text(json.dumps(each))
             try:
-                in_place.interrupted([files])
+                cut_plan.interrupted([files])
             except FileUnreadable as error:
                 refused += 1
                 assert str(beside) in str(error)
@@ -114,7 +113,7 @@ class TestPlan:
 
     @pytest.mark.parametrize("wrong", [{"steps": []}, {"version": 2}, {"floor": [1]}])
     def test_never_half_believed(self, files, wrong):
-        beside = in_place.plan_beside(files)
+        beside = cut_plan.plan_beside(files)
         beside.write_text(json.dumps({**json.loads(beside.read_text()), **wrong}))
         with pytest.raises(FileUnreadable, match="not a plan to cut"):
-            in_place.interrupted([files])
+            cut_plan.interrupted([files])

@@ -4,12 +4,19 @@ import datetime
 
 import pytest
 
-from tidstorage import journal, point
+from tidstorage.coherence import point
+from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.daemon import resuming
-from tidstorage.daemon.configuration import ObservedStorage, Settings
 from tidstorage.daemon.resuming import OthersEntries
-from tidstorage.journal import Acknowledgement, Floor, Journal, Published, Timeline
-from tidstorage.point import HalfCommit, Point
+from tidstorage.daemon.settings import ObservedStorage, Settings
+from tidstorage.points import journal
+from tidstorage.points.journal import (
+    Acknowledgement,
+    Floor,
+    Journal,
+    Published,
+    Timeline,
+)
 
 TIME = datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC)
 HALF = HalfCommit(b"0123456789abcdef", {"a": 5}, ("b",))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidstorage.cluster import Retention
-from tidstorage.prune.retention import Candidate, choose
+from tidstorage.cluster.cluster import Retention
+from tidstorage.verbs.prune.retention import Candidate, choose
 
 BEGIN = datetime.datetime(2026, 1, 1, 1, 15, tzinfo=datetime.UTC)
 DAY = datetime.timedelta(days=1)

@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from tidstorage import schedule
+from tidstorage.cluster import schedule
 
 
 def local(text: str) -> datetime.datetime:

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from tidstorage import child
-from tidstorage.browsing import scratch
+from tidstorage.system import child
+from tidstorage.verbs.browse import scratch
 
 USER = """
 import argparse, pathlib, sys
-from tidstorage.browsing import scratch
+from tidstorage.verbs.browse import scratch
 cluster = argparse.Namespace(directory=pathlib.Path(sys.argv[1]))
 with scratch.folder(cluster) as made:
     print(made.folder, flush=True)

@@ -10,8 +10,9 @@ import pytest
 from listener import Listener
 from real import PATIENCE, free_port, wait_until
 
-from tidstorage import protocol, sender
-from tidstorage.sender import Sender
+from tidstorage.hook import sender
+from tidstorage.hook.sender import Sender
+from tidstorage.wire import protocol
 
 #: Seconds for hundreds of transactions: generous for a busy machine, and little
 #: beside what they take where each waits for the daemon in any way.

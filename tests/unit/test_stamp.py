@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidstorage import stamp
-from tidstorage.stamp import MalformedStamp, Stamp, decode, encode, rename
+from tidstorage.coherence import stamp
+from tidstorage.coherence.stamp import MalformedStamp, Stamp, decode, encode, rename
 
 COMMIT = bytes(range(16))
 # Surrogates have no UTF-8; nothing that configures an id can contain one.

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tidstorage import supervisor
-from tidstorage.clusterfile import load_cluster
+from tidstorage.cluster.load import load_cluster
+from tidstorage.processes import supervisor
 
 STILL_RUNNING = xmlrpc.client.Fault(91, "STILL_RUNNING: zope-web")
 BAD_NAME = xmlrpc.client.Fault(10, "BAD_NAME: zope-web")

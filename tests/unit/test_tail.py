@@ -6,11 +6,16 @@ from cut_histories import proof_through_a_settled_record, simulate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidstorage import cut, tail
-from tidstorage.cut import Record, coherent_cut
+from tidstorage.coherence import cut, tail
+from tidstorage.coherence.cut import Record, coherent_cut
+from tidstorage.coherence.stamp import Stamp
+from tidstorage.coherence.tail import (
+    followers_from,
+    partners_from,
+    tail_cut,
+    tail_stops,
+)
 from tidstorage.errors import NotCoherent, UnknownStorage
-from tidstorage.stamp import Stamp
-from tidstorage.tail import followers_from, partners_from, tail_cut, tail_stops
 
 
 def stamp(name, participants="", **vector):

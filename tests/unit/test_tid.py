@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from persistent.timestamp import TimeStamp
 
-from tidstorage import tid
+from tidstorage.coherence import tid
 
 tids = st.integers(0, 2**64 - 1)
 

@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from tidstorage import tidlog
 from tidstorage.errors import FileUnreadable, Locked
-from tidstorage.tidlog import Entry, Writer
+from tidstorage.points import tid_log
+from tidstorage.points.tid_log import Entry, Writer
 
 OLD_ID = '[[["127.0.0.1", 8100]], "root"]'
 
@@ -14,14 +14,14 @@ OLD_ID = '[[["127.0.0.1", 8100]], "root"]'
 def test_the_lines_are_those_of_the_original():
     full = Entry(1190000000.126, True, {OLD_ID: 264452132736, "b": 7})
     line = f"1190000000.13 f {{'{OLD_ID}': 264452132736, 'b': 7}}\n"
-    assert tidlog.format_entry(full) == line
-    assert tidlog.parse_line(line) == Entry(1190000000.13, True, full.tids)
-    assert tidlog.parse_line("12 d {}") == Entry(12.0, False, {})
+    assert tid_log.format_entry(full) == line
+    assert tid_log.parse_line(line) == Entry(1190000000.13, True, full.tids)
+    assert tid_log.parse_line("12 d {}") == Entry(12.0, False, {})
 
 
 def test_integers_of_python_2():
     line = "1.50 f {\"1L, 2L\": 12L, u'b': 3L, 'it\\'s 4L': 5}"
-    assert tidlog.parse_line(line).tids == {"1L, 2L": 12, "b": 3, "it's 4L": 5}
+    assert tid_log.parse_line(line).tids == {"1L, 2L": 12, "b": 3, "it's 4L": 5}
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_integers_of_python_2():
 )
 def test_what_is_no_line(line):
     with pytest.raises(ValueError):
-        tidlog.parse_line(line)
+        tid_log.parse_line(line)
 
 
 def test_a_former_state_and_the_last_one(tmp_path):
@@ -51,8 +51,8 @@ def test_a_former_state_and_the_last_one(tmp_path):
         "10.00 f {'a': 1, 'b': 1}\n\n20.00 d {'a': 2}\n30.00 d {'b': 3}\n"
         "40.00 f {'a': 4, 'b': 3}\n50.00 d {'b': 5"
     )
-    assert tidlog.read_last(path) == {"a": 4, "b": 3}
-    assert [(each.time, each.vector) for each in tidlog.read_all(path)] == [
+    assert tid_log.read_last(path) == {"a": 4, "b": 3}
+    assert [(each.time, each.vector) for each in tid_log.read_all(path)] == [
         (10, {"a": 1, "b": 1}),
         (20, {"a": 2, "b": 1}),
         (30, {"a": 2, "b": 3}),
@@ -66,10 +66,10 @@ def test_after_a_lost_line_differences_mean_nothing(tmp_path):
         "5.00 d {'a': 9}\n10.00 f {'a': 1, 'b': 1}\n15.00 d {'a': 21.00 d {'b': 3}\n"
         "30.00 d {'b': 4}\n"
     )
-    assert tidlog.read_last(path) == {"a": 1, "b": 1}
+    assert tid_log.read_last(path) == {"a": 1, "b": 1}
     with path.open("a") as log:
         log.write("40.00 f {'a': 5, 'b': 5}\n50.00 d {'b': 6}\n")
-    assert tidlog.read_last(path) == {"a": 5, "b": 6}
+    assert tid_log.read_last(path) == {"a": 5, "b": 6}
 
 
 def test_only_the_end_of_a_long_log_is_read(tmp_path, monkeypatch):
@@ -79,17 +79,17 @@ def test_only_the_end_of_a_long_log_is_read(tmp_path, monkeypatch):
         for number in range(2, 30_000):
             kind = "f" if number == 20_000 else "d"
             log.write(f"{number}.00 {kind} {{'a': {number}, 'b': {number}}}\n")
-    assert tidlog.read_last(path) == {"a": 29_999, "b": 29_999}
-    monkeypatch.setattr(tidlog, "_FIRST_WINDOW", 16)
-    assert tidlog.read_last(path) == {"a": 29_999, "b": 29_999}
+    assert tid_log.read_last(path) == {"a": 29_999, "b": 29_999}
+    monkeypatch.setattr(tid_log, "_FIRST_WINDOW", 16)
+    assert tid_log.read_last(path) == {"a": 29_999, "b": 29_999}
 
 
 def test_no_log_and_an_empty_one(tmp_path):
     path = tmp_path / "tidlog"
     with pytest.raises(FileUnreadable, match="tidlog"):
-        tidlog.read_last(path)
+        tid_log.read_last(path)
     path.touch()
-    assert tidlog.read_last(path) == {}
+    assert tid_log.read_last(path) == {}
 
 
 def test_full_lines_and_differences(tmp_path):
@@ -170,7 +170,7 @@ def test_two_writers_never_share_a_log(tmp_path):
     first.close()
     second = Writer(path)
     second.write({"a": 2}, 30)
-    assert [state.time for state in tidlog.read_all(path)] == [10, 20, 30]
+    assert [state.time for state in tid_log.read_all(path)] == [10, 20, 30]
 
 
 def test_a_log_that_cannot_be_reopened_goes_on_in_the_old_file(tmp_path):
@@ -182,7 +182,7 @@ def test_a_log_that_cannot_be_reopened_goes_on_in_the_old_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         writer.reopen({"a": 1}, 20)
     writer.write({"a": 2}, 30)
-    assert tidlog.read_last(moved / "tidlog") == {"a": 2}
+    assert tid_log.read_last(moved / "tidlog") == {"a": 2}
 
 
 def test_times_never_go_back_though_the_clock_does(tmp_path):
@@ -194,7 +194,7 @@ def test_times_never_go_back_though_the_clock_does(tmp_path):
     writer = Writer(path)
     writer.write({"a": 3}, 500)
     writer.write({"a": 4}, 1001)
-    times = [state.time for state in tidlog.read_all(path)]
+    times = [state.time for state in tid_log.read_all(path)]
     assert times == [1000, 1000, 1000, 1001]
 
 
@@ -204,4 +204,4 @@ def test_a_vector_that_changes_later_is_written_as_it_was(tmp_path):
     writer.write(vector, 10)
     vector["a"] = 2
     assert writer.write(vector, 20)
-    assert tidlog.read_last(tmp_path / "tidlog") == {"a": 2}
+    assert tid_log.read_last(tmp_path / "tidlog") == {"a": 2}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidstorage.daemon.wire import Torn, WireCoherency
+from tidstorage.coherence.messages import Torn, WireCoherency
 
 
 def bootstrapped(**options: object) -> WireCoherency:

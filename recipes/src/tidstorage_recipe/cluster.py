@@ -20,8 +20,9 @@ from zc.buildout import UserError
 from zc.buildout.easy_install import AllowHostsPackageIndex
 from zc.recipe.egg import Eggs
 
-from tidstorage import deploy, render
-from tidstorage.clusterfile import load_cluster
+from tidstorage.cluster.load import load_cluster
+from tidstorage.deployment import generated
+from tidstorage.deployment import install as deploy
 from tidstorage.errors import DescriptionError, TemplateBroken
 
 
@@ -44,12 +45,12 @@ class ClusterRecipe:
             raise UserError(f"{error}\n{error.hint}") from error
         # What cannot be rendered or fetched has to fail here, for the same reason.
         try:
-            files = render.generated_files(self.cluster)
+            files = generated.generated_files(self.cluster)
             for file in files:
-                render.render(file)
+                generated.render(file)
         except TemplateBroken as error:
             raise UserError(f"{error}\n{error.hint}") from error
-        scripts = render.scripts(self.cluster)
+        scripts = generated.scripts(self.cluster)
         for eggs in {script.eggs: None for script in scripts}:
             _fetch(buildout, name, eggs)
         bin_directory = buildout["buildout"]["bin-directory"]
@@ -105,14 +106,14 @@ def _no_vain_questions(offline: bool) -> Iterator[None]:
         delattr(AllowHostsPackageIndex, method)
 
 
-def _file_section(part: str, file: render.GeneratedFile) -> str:
+def _file_section(part: str, file: generated.GeneratedFile) -> str:
     # json.dumps puts no line break into its text, and buildout substitutes
     # what follows a single dollar.
     data = json.dumps(file.data, sort_keys=True).replace("${", "$${")
     return (
         f"[{part}-{file.name}]\n"
         "recipe = slapos.recipe.template:jinja2\n"
-        f"url = {render.TEMPLATES / file.template}\n"
+        f"url = {generated.TEMPLATES / file.template}\n"
         f"output = {file.target}\n"
         f"mode = {deploy.FILE_MODE:04o}\n"
         f"data = {data}\n"
@@ -120,7 +121,7 @@ def _file_section(part: str, file: render.GeneratedFile) -> str:
     )
 
 
-def _script_section(part: str, script: render.Script) -> str:
+def _script_section(part: str, script: generated.Script) -> str:
     position = script.position
     arguments = ", ".join(repr(each) for each in script.arguments)
     eggs = "".join(f"\n    {each}" for each in script.eggs)

@@ -18,7 +18,7 @@ from BTrees.OOBTree import OOBTree
 from OFS.SimpleItem import SimpleItem
 from persistent import Persistent
 
-from tidstorage.demonstration.checker import OPENING_BALANCE
+from tidstorage.demo.checker import OPENING_BALANCE
 
 
 class Account(Persistent):

@@ -25,7 +25,7 @@ protections that ``tidstorage.install`` explains.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tidstorage.protocol import DEFAULT_PORT
+from tidstorage.wire.protocol import DEFAULT_PORT
 
 _SWITCHES = {"on": True, "off": False}
 _KEYS = (

@@ -2,13 +2,14 @@
 
 import argparse
 
-from tidstorage.backup import directory as backup_directory
-from tidstorage.backup import prepare, sets
-from tidstorage.backup.perform import back_up
-from tidstorage.cluster import Cluster
+from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console, progress_display
-from tidstorage.local_time import local
-from tidstorage.manifest import Manifest
+from tidstorage.sets import directory as backup_directory
+from tidstorage.sets import listing
+from tidstorage.sets.manifest import Manifest
+from tidstorage.system.clock import local
+from tidstorage.verbs.backup import prepare
+from tidstorage.verbs.backup.backup import back_up
 
 HELP = "Back up all storages and blobs as one coherent set."
 
@@ -70,7 +71,7 @@ def describe(made: Manifest) -> None:
 
 def _say_what_would_be_done(cluster: Cluster, as_json: bool) -> None:
     prepare.refuse_the_impossible(cluster)
-    found = sets.every(backup_directory.known(cluster))
+    found = listing.every(backup_directory.known(cluster))
     data = {
         "directory": str(cluster.backup.directory),
         "previous": found[0].manifest.id if found else None,

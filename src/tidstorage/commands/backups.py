@@ -5,14 +5,14 @@ import datetime
 from pathlib import Path
 from typing import Any
 
-from tidstorage import point
-from tidstorage.backup import directory as backup_directory
-from tidstorage.backup import repository, sets
-from tidstorage.backup.sets import BackupSet
-from tidstorage.backup.verified import Verified
-from tidstorage.cluster import Cluster
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.coherence import point
 from tidstorage.commands import console
-from tidstorage.local_time import local, span
+from tidstorage.sets import directory as backup_directory
+from tidstorage.sets import listing, repozo
+from tidstorage.sets.listing import BackupSet
+from tidstorage.sets.verdicts import Verified
+from tidstorage.system.clock import local, span
 
 HELP = "List the backup sets, newest first."
 
@@ -25,8 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Print the list; broken manifests are named on standard error."""
     directory = backup_directory.known(cluster)
-    found = sets.every(directory)
-    for error in sets.manifests(directory)[1]:
+    found = listing.every(directory)
+    for error in listing.manifests(directory)[1]:
         console.print_warning(str(error))
     if options.json:
         console.print_json([_as_json(each) for each in found])
@@ -78,7 +78,7 @@ def _increments(found: BackupSet) -> int:
 def _oldest_copy(found: BackupSet) -> datetime.datetime | None:
     """When the oldest of the full copies was made that the set needs."""
     names = [Path(each.files[0].path).name for each in found.manifest.storages]
-    moments = (repository.newest_full([each]) for each in names)
+    moments = (repozo.newest_full([each]) for each in names)
     return min((each for each in moments if each is not None), default=None)
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tidstorage.browsing import scratch, zope
-from tidstorage.browsing.zope import Served
-from tidstorage.cluster import Cluster
+from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console, restore, restore_report
 from tidstorage.errors import EngineFailed, NotReady
-from tidstorage.restore import perform
-from tidstorage.restore.perform import Report
-from tidstorage.restore.plan import Request
+from tidstorage.verbs.browse import scratch, zope
+from tidstorage.verbs.browse.zope import Served
+from tidstorage.verbs.restore import restore as perform
+from tidstorage.verbs.restore.plan import Request
+from tidstorage.verbs.restore.restore import Report
 
 HELP = "Look at the site as it was, with a read-only Zope, and export from it."
 

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from tidstorage import identity, local_time, lock
-from tidstorage.clusterfile import load_cluster
+from tidstorage.cluster.load import load_cluster
 from tidstorage.commands.entry import run_reporting_errors
+from tidstorage.operation import lock
+from tidstorage.system import clock, users
 
 #: In the order a newcomer meets them.
 VERBS = (
@@ -45,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     options = _parser(_chosen(arguments)).parse_args(arguments)
     cluster = load_cluster(options.cluster_file)
-    identity.become(cluster.user)
-    local_time.use(cluster.time_zone)
+    users.become(cluster.user)
+    clock.use(cluster.time_zone)
     run = options.run
     with lock.waiting(getattr(options, "wait", 0.0)):
         status: int = run(options, cluster)

@@ -2,9 +2,9 @@
 
 import argparse
 
-from tidstorage import crontab
-from tidstorage.cluster import Cluster
+from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
+from tidstorage.deployment import crontab
 
 HELP = "Put what is scheduled into the user's crontab, or take it out."
 

@@ -5,12 +5,13 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from tidstorage import damages, point, tid
-from tidstorage.cluster import Cluster
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.coherence import point, tid
 from tidstorage.commands import console
-from tidstorage.damages import Accepted, Finding, Findings
-from tidstorage.journal import WireDamage
-from tidstorage.local_time import local, span
+from tidstorage.points.journal import WireDamage
+from tidstorage.system.clock import local, span
+from tidstorage.verbs.damage import findings
+from tidstorage.verbs.damage.findings import Accepted, Finding, Findings
 
 HELP = "Explain what half commits there are; accept or undo them."
 
@@ -39,13 +40,13 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     if options.undo is not None:
         _undo(options, cluster)
     elif options.acknowledge is not None:
-        accepted = damages.acknowledge(cluster, options.acknowledge, options.dry_run)
+        accepted = findings.acknowledge(cluster, options.acknowledge, options.dry_run)
         if options.json:
             console.print_json(_accepted_as_json(accepted, options.dry_run))
         else:
             _describe_accepted(cluster, accepted, options.dry_run)
     else:
-        found = damages.find(cluster)
+        found = findings.find(cluster)
         if options.json:
             console.print_json(_findings_as_json(found))
         else:
@@ -55,14 +56,14 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
 
 def _undo(options: argparse.Namespace, cluster: Cluster) -> None:
     # ZODB's databases take a while to import, and only this needs them.
-    from tidstorage import undoing
+    from tidstorage.verbs.damage import undo
 
     # What a server refuses is told once, as an error.
     logging.getLogger("ZEO").addHandler(logging.NullHandler())
     if options.dry_run:
-        done = undoing.rehearse(cluster, options.undo)
+        done = undo.rehearse(cluster, options.undo)
     else:
-        done = undoing.undo(cluster, options.undo)
+        done = undo.undo(cluster, options.undo)
     accepted = done.accepted or Accepted(done.finding, True, None, None)
     if options.json:
         undone = {"undone": not options.dry_run}

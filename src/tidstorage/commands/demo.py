@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tidstorage.cluster import Cluster
+from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
-from tidstorage.demonstration import run as demonstration
-from tidstorage.demonstration.run import Result
+from tidstorage.demo import demonstration
+from tidstorage.demo.demonstration import Result
 
 HELP = "Tear a scratch cluster under load, and restore it by plain repozo and by us."
 _LARGEST_SEED = 2**31

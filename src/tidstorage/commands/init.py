@@ -3,9 +3,9 @@
 import argparse
 from typing import Any
 
-from tidstorage import initialisation
-from tidstorage.cluster import Cluster
+from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
+from tidstorage.deployment import initialise
 
 HELP = "Create mount points and the first user; take the first coherency point."
 
@@ -21,9 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Initialise, and say what was done."""
     if options.dry_run:
-        _say_missing(initialisation.missing(cluster), options.json)
+        _say_missing(initialise.missing(cluster), options.json)
         return 0
-    done = initialisation.initialise(cluster, console.print_progress)
+    done = initialise.initialise(cluster, console.print_progress)
     if options.json:
         console.print_json(_as_json(done))
         return 0
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
         console.print_line(f"mount points created: {', '.join(done.mounted)}")
     if done.password_file is not None:
         console.print_line(
-            f"user {initialisation.USER} created; password in {done.password_file}"
+            f"user {initialise.USER} created; password in {done.password_file}"
         )
     if done.point is not None:
         console.print_line(f"first coherency point: {done.point.id}")
@@ -49,7 +49,7 @@ def _say_missing(missing: list[str], as_json: bool) -> None:
         console.print_line("Nothing to do: the cluster is initialised.")
 
 
-def _as_json(done: initialisation.Initialised) -> dict[str, Any]:
+def _as_json(done: initialise.Initialised) -> dict[str, Any]:
     return {
         "mounted": list(done.mounted),
         "password_file": (

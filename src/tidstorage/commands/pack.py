@@ -4,12 +4,13 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from tidstorage import local_time, tid
-from tidstorage.cluster import Cluster
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.coherence import tid
+from tidstorage.coherence.point import Point
 from tidstorage.commands import console, progress_display
-from tidstorage.packing import perform
-from tidstorage.packing.perform import Packed, PlannedStorage
-from tidstorage.point import Point
+from tidstorage.system import clock
+from tidstorage.verbs.pack import pack
+from tidstorage.verbs.pack.pack import Packed, PlannedStorage
 
 _MOST_DAYS = 36_500
 HELP = "Remove old history from all storages, with a backup before and after."
@@ -53,12 +54,12 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Pack, and say what that has freed."""
     days = cluster.pack.keep_days if options.days is None else options.days
     if options.dry_run:
-        floor, plans = perform.rehearse(cluster, days, options.gc_is_off)
+        floor, plans = pack.rehearse(cluster, days, options.gc_is_off)
         _say_what_would_be_done(floor, plans, options.json)
         return 0
     tell = _say_nothing if options.json else console.print_progress
     with progress_display.shown(options) as show:
-        packed = perform.pack(cluster, days, options.gc_is_off, tell, show)
+        packed = pack.pack(cluster, days, options.gc_is_off, tell, show)
     if options.json:
         console.print_json(_as_json(packed))
     else:
@@ -91,7 +92,7 @@ def _describe(packed: Packed) -> None:
 
 
 def _time(planned: PlannedStorage) -> str:
-    return "" if planned.time is None else local_time.local(planned.time)
+    return "" if planned.time is None else clock.local(planned.time)
 
 
 def _say_what_would_be_done(
@@ -107,7 +108,7 @@ def _say_what_would_be_done(
         return
     console.print_line(
         f"would be backed up, then packed below point {floor.id} or the new one"
-        f" ({local_time.local(floor.time)}):"
+        f" ({clock.local(floor.time)}):"
     )
     console.print_table(
         ("storage", "would be packed up to", "bytes"),

@@ -3,11 +3,12 @@
 import argparse
 from typing import Any
 
-from tidstorage import point, reachable
-from tidstorage.cluster import Cluster
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.coherence import point
 from tidstorage.commands import console
-from tidstorage.local_time import local, span
-from tidstorage.reachable import ListedPoint, Reach, Stretch
+from tidstorage.system.clock import local, span
+from tidstorage.verbs.moments import reachable
+from tidstorage.verbs.moments.reachable import ListedPoint, Reach, Stretch
 
 HELP = "List the coherency points and the reachable ranges, newest first."
 

@@ -14,10 +14,10 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-from tidstorage import point
+from tidstorage.coherence import point
 from tidstorage.commands import console
-from tidstorage.local_time import local, span
-from tidstorage.progress import INTERVAL, Show, Snapshot, show_nothing
+from tidstorage.operation.progress import INTERVAL, Show, Snapshot, show_nothing
+from tidstorage.system.clock import local, span
 
 #: A process that has said nothing for so long is stopped, or its machine too busy.
 _SILENCE = datetime.timedelta(seconds=10)

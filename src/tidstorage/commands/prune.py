@@ -3,10 +3,10 @@
 import argparse
 from typing import Any
 
-from tidstorage.cluster import Cluster
+from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
-from tidstorage.local_time import local
-from tidstorage.prune.perform import Report, prune
+from tidstorage.system.clock import local
+from tidstorage.verbs.prune.prune import Report, prune
 
 HELP = "Remove the backup sets that [retention] does not keep."
 

@@ -3,12 +3,12 @@
 import argparse
 from typing import Any
 
-from tidstorage import rebasing
-from tidstorage.cluster import Cluster
+from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console, damage
 from tidstorage.errors import NotConfirmed
-from tidstorage.local_time import local
-from tidstorage.rebasing import Rebase
+from tidstorage.system.clock import local
+from tidstorage.verbs.damage import rebase
+from tidstorage.verbs.damage.rebase import Rebase
 
 HELP = "Accept the present state, with all that is torn in it, as a new floor."
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Do it where --yes is given; show what it would accept otherwise."""
-    done = rebasing.rebase(cluster) if options.yes else rebasing.rehearse(cluster)
+    done = rebase.rebase(cluster) if options.yes else rebase.rehearse(cluster)
     if options.json:
         console.print_json(_as_json(done, options.yes))
     else:

@@ -2,10 +2,10 @@
 
 import argparse
 
-from tidstorage import processes
-from tidstorage.cluster import Cluster
+from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
 from tidstorage.commands.start import add_names, add_output, add_timeout, say
+from tidstorage.processes import control
 
 HELP = "Stop and start the cluster, or parts of it."
 
@@ -21,10 +21,10 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Restart, and say what was started."""
     names = options.names or None
     if options.dry_run:
-        processes.plan(cluster, names)
-        say(options.json, "would stop", processes.up(cluster, names), "Nothing runs.")
+        control.plan(cluster, names)
+        say(options.json, "would stop", control.up(cluster, names), "Nothing runs.")
         return 0
-    started = processes.restart(
+    started = control.restart(
         cluster, names, tell=console.print_progress, seconds=options.timeout
     )
     say(options.json, "started", started, "Nothing was started.")

@@ -7,16 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tidstorage import barrier, local_time, processes, tid
-from tidstorage.backup import sets
-from tidstorage.cluster import Cluster
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.coherence import tid
 from tidstorage.commands import console, progress_display, restore_report
 from tidstorage.commands.progress_display import Shown, nobody_looks
 from tidstorage.errors import NotCoherent, TidstorageError
-from tidstorage.restore import perform, swap
-from tidstorage.restore.perform import Report
-from tidstorage.restore.plan import LATEST, Policy, Request
-from tidstorage.stopping import Tell
+from tidstorage.processes import control
+from tidstorage.processes.stopping import Tell
+from tidstorage.sets import listing
+from tidstorage.system import clock
+from tidstorage.verbs.restore import restore as perform
+from tidstorage.verbs.restore import swap
+from tidstorage.verbs.restore.plan import LATEST, Policy, Request
+from tidstorage.verbs.restore.restore import Report
+from tidstorage.zeo import barrier
 
 _POINT_ID = re.compile(r"\d+-\d{8}T\d{6}\.\d{6}Z")
 HELP = "Restore all storages and blobs as they were at a time, from backup sets."
@@ -134,7 +138,7 @@ def moment(options: argparse.Namespace) -> dict[str, Any]:
     asked: dict[str, Any] = {"set_id": options.set, "timeline": options.timeline}
     if options.to == LATEST or _POINT_ID.fullmatch(options.to):
         return {**asked, "point_id": options.to}
-    return {**asked, "moment": local_time.parse(options.to)}
+    return {**asked, "moment": clock.parse(options.to)}
 
 
 def restore(
@@ -158,19 +162,19 @@ def restore(
             return perform.in_place(cluster, asked, show)
     # What cannot be restored is no reason to stop anything.
     perform.rehearse(cluster, asked)
-    before = processes.up(cluster)
+    before = control.up(cluster)
     try:
-        processes.stop(cluster, tell=tell)
+        control.stop(cluster, tell=tell)
         with shown() as show:
             report = perform.in_place(cluster, asked, show)
     except BaseException as error:
         # A part that cannot be stopped is for the operator to deal with first.
-        if before and not processes.up(cluster):
+        if before and not control.up(cluster):
             _start_all_the_same(cluster, error, tell)
         _say_what_is_down(cluster, before, error, tell)
         raise
     try:
-        processes.start(cluster, tell=tell)
+        control.start(cluster, tell=tell)
         _check_running(cluster, report)
     except BaseException as error:
         _add(error, f"The restore itself is done: {_outcome(report)}.", tell)
@@ -187,7 +191,7 @@ def _start_all_the_same(cluster: Cluster, failure: BaseException, tell: Tell) ->
     if swap.interrupted(cluster):
         return
     try:
-        processes.start(cluster, tell=tell)
+        control.start(cluster, tell=tell)
     except TidstorageError as error:
         if not isinstance(failure, TidstorageError):
             raise
@@ -198,7 +202,7 @@ def _say_what_is_down(
     cluster: Cluster, before: Sequence[str], failure: BaseException, tell: Tell
 ) -> None:
     """Name what was up before and is not any more, and how to get it up again."""
-    now = processes.up(cluster)
+    now = control.up(cluster)
     down = ", ".join(each for each in before if each not in now)
     if not down:
         return
@@ -245,7 +249,7 @@ def passed_over(cluster: Cluster, set_id: str) -> list[str]:
     directory = cluster.backup.directory
     found = [
         f"set {each.manifest.id} is newer, but not whole: {each.faults[0]}"
-        for each in sets.every(directory)
+        for each in listing.every(directory)
         if each.manifest.id > set_id and each.faults
     ]
-    return found + [str(error) for error in sets.manifests(directory)[1]]
+    return found + [str(error) for error in listing.manifests(directory)[1]]

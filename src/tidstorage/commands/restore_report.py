@@ -4,12 +4,12 @@ import datetime
 from pathlib import Path
 from typing import Any
 
-from tidstorage import point, tid
+from tidstorage.coherence import point, tid
 from tidstorage.commands import console
-from tidstorage.local_time import in_both, local, span
-from tidstorage.restore.goal import Goal
-from tidstorage.restore.perform import Report
-from tidstorage.restore.rehearsal import Effort
+from tidstorage.system.clock import in_both, local, span
+from tidstorage.verbs.moments.goal import Goal
+from tidstorage.verbs.restore.rehearsal import Effort
+from tidstorage.verbs.restore.restore import Report
 
 
 def describe(report: Report, dry_run: bool, into: Path | None) -> None:

@@ -2,11 +2,11 @@
 
 import argparse
 
-from tidstorage import processes
-from tidstorage.cluster import Cluster
+from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
-from tidstorage.parts import parts_of
-from tidstorage.starting import START_SECONDS, Plan
+from tidstorage.processes import control
+from tidstorage.processes.parts import parts_of
+from tidstorage.processes.starting import START_SECONDS, Plan
 
 HELP = "Start what does not run, restart what has changed, and wait until it serves."
 
@@ -51,9 +51,9 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Start, and say what was started."""
     names = options.names or None
     if options.dry_run:
-        _say_plan(processes.plan(cluster, names), options.json)
+        _say_plan(control.plan(cluster, names), options.json)
         return 0
-    started = processes.start(
+    started = control.start(
         cluster, names, tell=console.print_progress, seconds=options.timeout
     )
     say(options.json, "started", started, "Nothing to do: everything runs.")

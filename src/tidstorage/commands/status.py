@@ -4,12 +4,12 @@ import argparse
 import datetime
 from typing import Any
 
-from tidstorage import point, tid
-from tidstorage.cluster import Cluster
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.coherence import point, tid
 from tidstorage.commands import console, progress_display
 from tidstorage.errors import NotReady
-from tidstorage.local_time import local, span
-from tidstorage.status import PartStatus, Status, status
+from tidstorage.system.clock import local, span
+from tidstorage.verbs.status.status import PartStatus, Status, status
 
 #: What a transaction says of its writer.
 _WORDS = ("user", "description")

@@ -2,11 +2,11 @@
 
 import argparse
 
-from tidstorage import processes
-from tidstorage.cluster import Cluster
+from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
 from tidstorage.commands.start import add_names, add_output, say
-from tidstorage.stopping import STOP_SECONDS
+from tidstorage.processes import control
+from tidstorage.processes.stopping import STOP_SECONDS
 
 HELP = "Stop the cluster, or parts of it, and wait until the processes are gone."
 _NOTHING = "Nothing to do: nothing runs."
@@ -29,9 +29,9 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Stop, and say what was stopped."""
     names = options.names or None
     if options.dry_run:
-        say(options.json, "would stop", processes.up(cluster, names), _NOTHING)
+        say(options.json, "would stop", control.up(cluster, names), _NOTHING)
         return 0
-    stopped = processes.stop(
+    stopped = control.stop(
         cluster, names, tell=console.print_progress, seconds=options.timeout
     )
     say(options.json, "stopped", stopped, _NOTHING)

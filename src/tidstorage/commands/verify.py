@@ -5,15 +5,15 @@ import datetime
 import math
 from typing import Any
 
-from tidstorage import tid
-from tidstorage.backup.verified import DEPTHS
-from tidstorage.cluster import Cluster
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.coherence import tid
 from tidstorage.commands import console, progress_display
 from tidstorage.errors import VerificationFailed
-from tidstorage.local_time import local
-from tidstorage.verify.costs import Cost
-from tidstorage.verify.objects import MOST_TOLD
-from tidstorage.verify.perform import Report, Request, Result, verify
+from tidstorage.sets.verdicts import DEPTHS
+from tidstorage.system.clock import local
+from tidstorage.verbs.verify.costs import Cost
+from tidstorage.verbs.verify.objects import MOST_TOLD
+from tidstorage.verbs.verify.verify import Report, Request, Result, verify
 
 HELP = "Verify backup sets: sizes, digests, or a restore with every object read."
 _MOST_PRINTED = 20

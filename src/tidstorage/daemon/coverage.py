@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tidstorage import journal, point
-from tidstorage.daemon.configuration import ObservedStorage
+from tidstorage.coherence import point
+from tidstorage.daemon.settings import ObservedStorage
 from tidstorage.daemon.unstamped import UnstampedRecords
-from tidstorage.journal import Stamping
-from tidstorage.protocol import Hello
+from tidstorage.points import journal
+from tidstorage.points.journal import Stamping
+from tidstorage.wire.protocol import Hello
 
 #: Processes without a name that are remembered.
 _NAMELESS_KEPT = 100

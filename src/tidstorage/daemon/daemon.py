@@ -12,15 +12,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tidstorage import journal, point, tidlog
+from tidstorage.coherence import point
+from tidstorage.coherence.messages import Torn, WireCoherency
+from tidstorage.coherence.point import Point
 from tidstorage.daemon import resuming
-from tidstorage.daemon.configuration import Settings
 from tidstorage.daemon.coverage import Coverage
 from tidstorage.daemon.recorder import Recorder
 from tidstorage.daemon.resuming import Former
 from tidstorage.daemon.server import Answers, Connection
-from tidstorage.daemon.wire import Torn, WireCoherency
-from tidstorage.point import Point
+from tidstorage.daemon.settings import Settings
+from tidstorage.points import journal
+from tidstorage.points import tid_log as tidlog
 
 if TYPE_CHECKING:
     from tidstorage.daemon.observation import Observation

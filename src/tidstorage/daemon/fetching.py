@@ -17,10 +17,11 @@ from typing import Any
 
 from ZEO.ClientStorage import ClientStorage
 
-from tidstorage import server_errors, stamp, tid
+from tidstorage.coherence import stamp, tid
+from tidstorage.coherence.record import Record
 from tidstorage.engines.filestorage import read_records
 from tidstorage.errors import FileUnreadable
-from tidstorage.record import Record
+from tidstorage.zeo import server_errors
 
 #: Records asked for at once, at most.
 _LARGEST_BATCH = 2000

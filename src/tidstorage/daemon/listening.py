@@ -3,8 +3,8 @@
 import errno
 import socket
 
-from tidstorage import occupants
 from tidstorage.errors import DescriptionError, PortInUse
+from tidstorage.system import proc
 
 _BACKLOG = 1024
 
@@ -30,7 +30,7 @@ def listen(address: str, port: int) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             raise PortInUse(
                 f"{address}:{port} is taken by"
-                f" {occupants.occupant((address, port)) or 'what has just ended'}",
+                f" {proc.occupant((address, port)) or 'what has just ended'}",
                 "Stop the program that holds it, or choose another port.",
             ) from error
         raise DescriptionError(

@@ -13,18 +13,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tidstorage import barrier, journal, point, tid
-from tidstorage.barrier import BarrierStorage
+from tidstorage.coherence import point, tid
+from tidstorage.coherence.following import Advance, Coherence, LostTimeline, Probe
+from tidstorage.coherence.point import Point, Source
+from tidstorage.coherence.record import Record
 from tidstorage.daemon import resuming
-from tidstorage.daemon.coherence import Advance, Coherence, LostTimeline, Probe
-from tidstorage.daemon.configuration import Settings
 from tidstorage.daemon.coverage import Coverage
 from tidstorage.daemon.observer import Reports, StorageObserver
 from tidstorage.daemon.resuming import Former
+from tidstorage.daemon.settings import Settings
 from tidstorage.daemon.threads import hand_over, in_thread
 from tidstorage.errors import BarrierFailed
-from tidstorage.point import Point, Source
-from tidstorage.record import Record
+from tidstorage.points import journal
+from tidstorage.zeo import barrier
+from tidstorage.zeo.barrier import BarrierStorage
 
 logger = logging.getLogger(__name__)
 

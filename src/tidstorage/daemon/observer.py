@@ -18,12 +18,12 @@ from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected
 from ZODB.POSException import POSError
 
-from tidstorage import tid
-from tidstorage.daemon.coherence import Probe
-from tidstorage.daemon.configuration import ObservedStorage
+from tidstorage.coherence import tid
+from tidstorage.coherence.following import Probe
+from tidstorage.coherence.record import Record
 from tidstorage.daemon.fetching import Fetched, HistoryChanged, fetch
-from tidstorage.daemon.reading import Reading
-from tidstorage.record import Record
+from tidstorage.daemon.settings import ObservedStorage
+from tidstorage.daemon.throttle import Reading
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,11 @@ import logging
 import time
 from dataclasses import replace
 
-from tidstorage import journal, tidlog
+from tidstorage.coherence.point import Point
 from tidstorage.errors import Locked
-from tidstorage.journal import Journal
-from tidstorage.point import Point
+from tidstorage.points import journal
+from tidstorage.points import tid_log as tidlog
+from tidstorage.points.journal import Journal
 
 logger = logging.getLogger(__name__)
 

@@ -7,12 +7,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tidstorage import journal, point, tidlog
-from tidstorage.daemon.configuration import ObservedStorage, Settings
-from tidstorage.engines.filestorage import floors
+from tidstorage.coherence import point
+from tidstorage.coherence.point import Point
+from tidstorage.daemon.settings import ObservedStorage, Settings
 from tidstorage.errors import FileUnreadable
-from tidstorage.journal import Acknowledgement, Coverage, Floor, Published, Timeline
-from tidstorage.point import Point
+from tidstorage.points import floors, journal, tid_log
+from tidstorage.points.journal import (
+    Acknowledgement,
+    Coverage,
+    Floor,
+    Published,
+    Timeline,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +75,7 @@ def read(settings: Settings) -> Former:
         if last is not None and last is published:
             last = _newest(last, settings)
     elif settings.tid_log is not None and settings.tid_log.exists():
-        vector = tidlog.read_last(settings.tid_log)
+        vector = tid_log.read_last(settings.tid_log)
         last = Point(vector, point.now(), "stamps", verified=False)
     beside = timeline_beside(settings.storages)
     if beside > timeline:
@@ -107,7 +113,7 @@ def _newest(last: Point, settings: Settings) -> Point:
     """
     if settings.tid_log is None or not settings.tid_log.exists():
         return last
-    state = tidlog.read_last_state(settings.tid_log)
+    state = tid_log.read_last_state(settings.tid_log)
     # A log that is older, or below, is of another timeline.
     if last.source != "stamps" or state.time <= last.time.timestamp():
         return last

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tidstorage import protocol
+from tidstorage.coherence.messages import WireCoherency
 from tidstorage.daemon.coverage import Coverage
-from tidstorage.daemon.wire import WireCoherency
+from tidstorage.wire import protocol
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tidstorage import tid
-from tidstorage.daemon.configuration import ObservedStorage
-from tidstorage.journal import Unstamped
+from tidstorage.coherence import tid
+from tidstorage.daemon.settings import ObservedStorage
+from tidstorage.points.journal import Unstamped
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ Positions are bytes from the start of the file; a TID is an int.  "After" a TID
 is exclusive, "until" one inclusive, and neither has to be in the file.
 """
 
-from tidstorage.engines.filestorage.layout import End
-from tidstorage.engines.filestorage.reading import DataFile
+from tidstorage.engines.filestorage.data_file import DataFile
+from tidstorage.engines.filestorage.format import End
 from tidstorage.engines.filestorage.records import (
     RecordPosition,
     last_packed,

@@ -11,9 +11,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from tidstorage import durable
 from tidstorage.engines.filestorage.copying import errors_named
 from tidstorage.errors import EngineFailed
+from tidstorage.system import durable
 
 _NAME = re.compile(r"0x([0-9a-f]{1,16})\.blob")
 

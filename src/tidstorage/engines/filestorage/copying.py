@@ -10,8 +10,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tidstorage import durable
 from tidstorage.errors import EngineFailed, NoSpace
+from tidstorage.system import durable
 
 _CHUNK = 64 * 1024 * 1024
 _CHUNK_IN_MEMORY = 1024 * 1024

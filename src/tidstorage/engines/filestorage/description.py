@@ -4,9 +4,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tidstorage.engines.filestorage.data_file import DataFile
 from tidstorage.engines.filestorage.extension import stamp_of
-from tidstorage.engines.filestorage.layout import HEADER
-from tidstorage.engines.filestorage.reading import DataFile
+from tidstorage.engines.filestorage.format import HEADER
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from zodbpickle import pickle  # type: ignore[import-untyped]
 
-from tidstorage import stamp
+from tidstorage.coherence import stamp
 
 _MARK = stamp.KEY.encode()
 

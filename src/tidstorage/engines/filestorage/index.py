@@ -10,11 +10,11 @@ from pathlib import Path
 
 from ZODB.fsIndex import fsIndex
 
-from tidstorage import durable
-from tidstorage.engines.filestorage.layout import START, UNDONE
-from tidstorage.engines.filestorage.objects import data_records
-from tidstorage.engines.filestorage.reading import DataFile
+from tidstorage.engines.filestorage.data_file import DataFile
+from tidstorage.engines.filestorage.data_records import data_records
+from tidstorage.engines.filestorage.format import START, UNDONE
 from tidstorage.errors import FileUnreadable
+from tidstorage.system import durable
 
 #: FileStorage takes no index that ends before this byte.
 _SHORTEST = 100

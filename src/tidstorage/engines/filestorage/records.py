@@ -5,11 +5,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from tidstorage.cut import Record
+from tidstorage.coherence.cut import Record
+from tidstorage.coherence.stamp import Stamp
+from tidstorage.engines.filestorage.data_file import DataFile
 from tidstorage.engines.filestorage.extension import stamp_of
-from tidstorage.engines.filestorage.layout import PACKED, START, UNDONE, Transaction
-from tidstorage.engines.filestorage.reading import DataFile
-from tidstorage.stamp import Stamp
+from tidstorage.engines.filestorage.format import PACKED, START, UNDONE, Transaction
 
 _NO_ALIASES: Mapping[str, str] = MappingProxyType({})
 
@@ -30,7 +30,7 @@ class RecordPosition(NamedTuple):
 
     @property
     def record(self) -> Record:
-        """The form that `tidstorage.cut` takes."""
+        """The form that `tidstorage.coherence.cut` takes."""
         return Record(self.tid, self.stamp)
 
 

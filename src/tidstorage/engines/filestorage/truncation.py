@@ -12,12 +12,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tidstorage import durable, tid
+from tidstorage.coherence import tid
 from tidstorage.engines.filestorage import index, lock
 from tidstorage.engines.filestorage.copying import errors_named, save_range
-from tidstorage.engines.filestorage.layout import FINISHED, HEADER
-from tidstorage.engines.filestorage.reading import DataFile
+from tidstorage.engines.filestorage.data_file import DataFile
+from tidstorage.engines.filestorage.format import FINISHED, HEADER
 from tidstorage.errors import EngineFailed
+from tidstorage.system import durable
 
 _CHUNK = 1024 * 1024
 

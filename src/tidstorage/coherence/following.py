@@ -1,0 +1,336 @@
+"""From the records that observers saw to the newest coherency point; no I/O.
+
+Records go in as they are seen, with the time of their arrival; a point comes out
+whenever more of them fit together than before.  Points only ever grow.  A half
+commit, once proven, is kept and named in every point until it is acknowledged.
+
+Proof of a half commit comes from later records (`tidstorage.coherence.cut`), or from
+the server of the storage that lacks the record: a transaction that was seen on A had
+voted on C before, and holds the lock of C until it finishes or aborts there.  So
+when the lock of C is free, or has changed hands, after the record on A was seen,
+and C still has no record of it, it never gets one.
+"""
+
+from collections import deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from tidstorage.coherence.cut import CutResult, DeadRecord, coherent_cut
+from tidstorage.coherence.point import HalfCommit
+from tidstorage.coherence.record import Record
+from tidstorage.coherence.tid import Vector
+from tidstorage.errors import UnknownStorage
+
+#: Seconds that a transaction may lack records before its servers are asked.
+PATIENCE = 0.5
+#: Records of one storage that may wait for a point; see `Coherence.room`.
+MOST_WAITING = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a server said when it was asked about transactions it may lack.
+
+    commit_ids: those asked for.  lock_time: since when its storage is locked, by
+    the server's own clock, None while it is not: only good for comparing.
+    last: its last TID, read after that.  All its records up to then were added.
+    """
+
+    storage: str
+    commit_ids: frozenset[bytes]
+    lock_time: float | None
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class LostTimeline:
+    """A record whose writer had seen what its server, asked since, never had.
+
+    storage, tid: the record.  seen: the storage; bound: the TID, exclusive, up to
+    which the writer had seen it; last: the server's last one.
+    """
+
+    commit_id: bytes
+    storage: str
+    tid: int
+    seen: str
+    bound: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """A new point.  new_damage: half commits that no former point named.
+
+    verified: since the last barrier nothing in it comes from a writer without our
+    hook, nor takes part in a storage that nobody observes.
+    """
+
+    vector: Vector
+    damage: tuple[HalfCommit, ...]
+    new_damage: tuple[HalfCommit, ...]
+    verified: bool
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is above the point in one storage, and when it arrived.
+
+    end: up to here no other record will ever come.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    end: int = 0
+    arrivals: deque[tuple[int, float]] = field(default_factory=deque)
+    last: int = 0
+
+
+class Coherence:
+    """Follows one timeline from a coherent vector on.
+
+    vector: that vector, for all observed storages.  verified: see `Advance`.
+    damage: half commits in it.  acknowledged: commit ids of those that somebody has
+    accepted, which are damage no more, wherever they turn up.
+    """
+
+    def __init__(
+        self,
+        vector: Vector,
+        *,
+        verified: bool = True,
+        damage: Collection[HalfCommit] = (),
+        acknowledged: Collection[bytes] = (),
+        retired: Collection[str] = (),
+    ) -> None:
+        self.vector: dict[str, int] = dict(vector)
+        self.verified = verified
+        #: Storages that stamps name, and that nobody observes.
+        self.unknown = ""
+        self.lost_timeline: dict[bytes, LostTimeline] = {}
+        self._acknowledged = set(acknowledged)
+        self._damage = {
+            each.commit_id: each
+            for each in damage
+            if each.commit_id not in self._acknowledged
+        }
+        self._retired = frozenset(retired)
+        self._seen = {each: _Seen(last=tid) for each, tid in self.vector.items()}
+        self._undecided: dict[bytes, HalfCommit] = {}
+        self._dead: set[DeadRecord] = set()
+        self._locks: dict[DeadRecord, float] = {}
+        self._barrier: dict[str, int] | None = None
+        self._changed = True
+
+    def add(self, storage: str, records: Sequence[Record], now: float) -> None:
+        """Records of one storage as they were seen, in order."""
+        seen = self._seen[storage]
+        new = [each for each in records if each.tid > seen.last]
+        if not new:
+            return
+        self._changed = True
+        seen.records += new
+        seen.last = new[-1].tid
+        seen.arrivals.append((seen.last, now))
+
+    def add_end(self, storage: str, tid: int) -> None:
+        """No other record of the storage will ever have a TID up to this one."""
+        seen = self._seen[storage]
+        seen.end = max(seen.end, tid)
+        self._changed = True
+
+    def room(self, storage: str) -> int:
+        """How many more records of the storage are wanted; they can wait there.
+
+        A server that is down for hours may hold up all storages: what waits must
+        not grow with that time.  A bound holds up nothing else.  Of the
+        transactions that wait take one whose whole past is covered: all its
+        records are the first that wait in their storages, and what it needs of
+        others is covered, or it lacks a record there, for which servers are asked.
+        """
+        return MOST_WAITING - len(self._seen[storage].records)
+
+    def age(self, now: float) -> float:
+        """Seconds since the arrival of the oldest record that no point covers."""
+        oldest = [each.arrivals[0][1] for each in self._seen.values() if each.arrivals]
+        return max(0.0, now - min(oldest)) if oldest else 0.0
+
+    def waiting(self) -> int:
+        """Number of records that no point covers."""
+        return sum(len(each.records) for each in self._seen.values())
+
+    def advance(self) -> Advance | None:
+        """The new point, if it is above the last one."""
+        if not self._changed:
+            return None
+        self._changed = False
+        barrier = self._barrier_reached()
+        result = self._cut()
+        if barrier is not None:
+            self._prove_by(barrier, result)
+            result = self._cut()
+        tolerant = self._of_records(result.tolerant)
+        self._undecided = {each.commit_id: each for each in result.undecided}
+        new_damage = tuple(
+            each
+            for each in result.half_commits
+            if each.commit_id not in self._damage
+            and each.commit_id not in self._acknowledged
+        )
+        self._damage.update((each.commit_id, each) for each in new_damage)
+        self._locks = {
+            key: lock for key, lock in self._locks.items() if key[0] in self._undecided
+        }
+        if not self._stamped_between(self.vector, tolerant) or self.unknown:
+            self.verified = False
+        if barrier is not None and all(
+            result.tolerant[each] >= tid for each, tid in barrier.items()
+        ):
+            self.verified = self._stamped_between(barrier, tolerant)
+            self._barrier = None
+        elif tolerant == self.vector:
+            return None
+        self._keep_above(tolerant)
+        return Advance(
+            dict(self.vector), tuple(self._damage.values()), new_damage, self.verified
+        )
+
+    def _cut(self) -> CutResult:
+        records = {
+            # An end that is no record stands for one: what saw it saw no more.
+            storage: [*seen.records, Record(seen.end)]
+            if seen.end > seen.last
+            else seen.records
+            for storage, seen in self._seen.items()
+        }
+        try:
+            result = coherent_cut(
+                records, self.vector, retired=self._retired, dead=self._dead
+            )
+        except UnknownStorage as error:
+            self.unknown = str(error)
+            return coherent_cut(
+                records,
+                self.vector,
+                retired=self._retired,
+                dead=self._dead,
+                partial=True,
+            )
+        self.unknown = ""
+        return result
+
+    def _of_records(self, vector: Vector) -> dict[str, int]:
+        """The vector, with the last record in place of an end that is none."""
+        return {
+            storage: min(tid, self._seen[storage].last)
+            for storage, tid in vector.items()
+        }
+
+    def _keep_above(self, vector: Vector) -> None:
+        self.vector = dict(vector)
+        for storage, seen in self._seen.items():
+            tid = vector[storage]
+            seen.records = [each for each in seen.records if each.tid > tid]
+            while seen.arrivals and seen.arrivals[0][0] <= tid:
+                seen.arrivals.popleft()
+        self._dead = {each for each in self._dead if each[0] in self._undecided}
+
+    # Half commits, and writers of a lost timeline
+
+    def questions(self, now: float) -> dict[str, frozenset[bytes]]:
+        """{storage id: commit ids} to ask servers for, since they wait too long."""
+        asked: dict[str, set[bytes]] = {}
+        if self.age(now) < PATIENCE:
+            return {}
+        for commit_id, half in self._undecided.items():
+            for storage in half.missing:
+                asked.setdefault(storage, set()).add(commit_id)
+        for record in self._first_waiting():
+            for storage, bound in record.stamp.vector.items() if record.stamp else ():
+                seen = self._seen.get(storage)
+                if seen is not None and bound > max(seen.last, seen.end) + 1:
+                    assert record.stamp is not None
+                    asked.setdefault(storage, set()).add(record.stamp.commit_id)
+        return {
+            storage: frozenset(commit_ids)
+            for storage, commit_ids in asked.items()
+            if storage in self._seen
+        }
+
+    def _first_waiting(self) -> list[Record]:
+        return [seen.records[0] for seen in self._seen.values() if seen.records]
+
+    def answer(self, probe: Probe) -> bool:
+        """What a server said; does it decide anything?"""
+        decided = False
+        for commit_id in probe.commit_ids:
+            half = self._undecided.get(commit_id)
+            if half is not None and probe.storage in half.missing:
+                decided |= self._decide((commit_id, probe.storage), probe.lock_time)
+        for storage, seen in self._seen.items():
+            for record in seen.records[:1]:
+                self._suspect(storage, record, probe)
+        return decided
+
+    def _decide(self, key: DeadRecord, lock_time: float | None) -> bool:
+        if lock_time is None or self._locks.setdefault(key, lock_time) != lock_time:
+            self._dead.add(key)
+            self._changed = True
+            return True
+        return False
+
+    def _suspect(self, storage: str, record: Record, probe: Probe) -> None:
+        stamp = record.stamp
+        if stamp is None or stamp.commit_id not in probe.commit_ids:
+            return
+        bound = stamp.vector.get(probe.storage, 0)
+        if bound > probe.last + 1:
+            self.lost_timeline[stamp.commit_id] = LostTimeline(
+                stamp.commit_id,
+                storage,
+                record.tid,
+                probe.storage,
+                bound,
+                probe.last,
+            )
+
+    def acknowledge(self, commit_id: bytes) -> bool:
+        """Someone accepted a half commit; does the present point name it?"""
+        self._acknowledged.add(commit_id)
+        return self._damage.pop(commit_id, None) is not None
+
+    def standing(self) -> Advance:
+        """The present point once more, as it is after an acknowledgement."""
+        return Advance(
+            dict(self.vector), tuple(self._damage.values()), (), self.verified
+        )
+
+    # Barriers
+
+    def take_barrier(self, vector: Vector) -> None:
+        """A coherent vector, whoever wrote; points are verified again from it on."""
+        self._barrier = {each: vector[each] for each in self.vector}
+        self._changed = True
+
+    def _barrier_reached(self) -> dict[str, int] | None:
+        if self._barrier is None:
+            return None
+        if all(
+            max(self._seen[each].last, self._seen[each].end) >= tid
+            for each, tid in self._barrier.items()
+        ):
+            return self._barrier
+        return None
+
+    def _prove_by(self, barrier: Vector, result: CutResult) -> None:
+        """While a barrier is held, what is missing below it never comes."""
+        for half in result.undecided:
+            if all(tid <= barrier[each] for each, tid in half.present.items()):
+                self._dead |= {(half.commit_id, storage) for storage in half.missing}
+
+    def _stamped_between(self, barrier: Vector, vector: Vector) -> bool:
+        return all(
+            record.stamp is not None
+            for storage, seen in self._seen.items()
+            for record in seen.records
+            if barrier[storage] < record.tid <= vector[storage]
+        )

@@ -1,0 +1,114 @@
+"""The command line; what it says wins over the configuration file."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tidstorage.daemon import settings as configuration
+from tidstorage.daemon.settings import Settings
+
+
+def parse(arguments: Sequence[str] | None = None) -> Settings:
+    """The settings of a run; DescriptionError where the file is wrong."""
+    options = _parser().parse_args(arguments)
+    settings = Settings()
+    if options.config is not None:
+        settings = configuration.load(options.config)
+    given: dict[str, Any] = {
+        name: value
+        for name, value in vars(options).items()
+        if value is not None and name != "config"
+    }
+    for name in ("tid_log", "journal", "log", "pid_file"):
+        if name in given:
+            given[name] = given[name].absolute()
+    return replace(settings, **given)
+
+
+def _parser() -> argparse.ArgumentParser:
+    default = Settings()
+    parser = argparse.ArgumentParser(
+        prog="tidstorage",
+        description="Keep the coherency point of a cluster of ZODB storages.",
+        epilog="Without a configuration it listens on loopback and knows what it is"
+        " told over the wire.  HUP reopens log and TID log, USR1 writes the state into"
+        " the log, TERM ends it.",
+        argument_default=None,
+    )
+    add = parser.add_argument
+    add(
+        "-c",
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="configuration file: ZConfig, or a Python file of the original",
+    )
+    add(
+        "-n",
+        "--nofork",
+        "--fg",
+        dest="foreground",
+        action="store_true",
+        default=None,
+        help="stay in the foreground, as supervisors want it",
+    )
+    add("-l", "--log", type=Path, metavar="FILE", help="server log")
+    add(
+        "-a",
+        "--address",
+        metavar="ADDRESS",
+        help=f"address to listen on ({default.address})",
+    )
+    add(
+        "-p",
+        "--port",
+        type=_port,
+        metavar="PORT",
+        help=f"TCP port to listen on ({default.port})",
+    )
+    add("--pidfile", dest="pid_file", type=Path, metavar="FILE", help="process id file")
+    add("--user", metavar="USER", help="user to run as, name or number")
+    add("--group", metavar="GROUP", help="group to run as, name or number")
+    add(
+        "-s",
+        "--status-file",
+        dest="tid_log",
+        type=Path,
+        metavar="FILE",
+        help="TID log: every vector that is published",
+    )
+    add("--journal", type=Path, metavar="FILE", help="everything else about each point")
+    add(
+        "-b",
+        "--burst-period",
+        type=_seconds,
+        metavar="SECONDS",
+        help="write at most one line of the TID log in this time"
+        f" ({default.burst_period:g})",
+    )
+    add(
+        "-F",
+        "--full-dump-period",
+        type=_seconds,
+        metavar="SECONDS",
+        help="time between two full lines of the TID log"
+        f" ({default.full_dump_period:g})",
+    )
+    return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        return configuration.seconds(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected seconds, 0 or more, found {text!r}"
+        ) from None
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) >= 1 << 16:
+        raise argparse.ArgumentTypeError(f"expected 0 to 65535, found {text!r}")
+    return int(text)

@@ -1,0 +1,93 @@
+"""``tidstorage-repozo``: backup and restore for cron and old habits.
+
+The same functions as ``bin/cluster backup`` and ``restore``; quiet unless
+something is wrong, so that cron mails nothing else.  With ``-c`` it is the
+original's command (`tidstorage.commands.scripts.legacy_repozo`).
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.cluster.load import load_cluster
+from tidstorage.commands import backup, console, restore, restore_report
+from tidstorage.commands.cluster import add_wait
+from tidstorage.commands.entry import run_reporting_errors
+from tidstorage.commands.scripts import legacy_repozo, scheduled
+from tidstorage.operation import lock
+from tidstorage.system import clock, users
+from tidstorage.verbs.backup.backup import back_up
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Back up or recover; the exit status."""
+    return run_reporting_errors(lambda: _run(arguments))
+
+
+def _run(given: Sequence[str] | None) -> int:
+    arguments = sys.argv[1:] if given is None else given
+    if legacy_repozo.is_meant(arguments):
+        return legacy_repozo.run(arguments)
+    options = _parser().parse_args(arguments)
+    cluster = load_cluster(options.cluster_file)
+    users.become(cluster.user)
+    clock.use(cluster.time_zone)
+    if options.scheduled:
+        with scheduled.turn(cluster, "backup"):
+            backup.describe(back_up(cluster))
+        return 0
+    with lock.waiting(options.wait):
+        if options.recover:
+            _recover(options, cluster)
+        else:
+            made = back_up(cluster)
+            if options.verbose:
+                backup.describe(made)
+    return 0
+
+
+def _recover(options: argparse.Namespace, cluster: Cluster) -> None:
+    request = restore.request(options)
+    tell = console.print_progress if options.verbose else _say_nothing
+    report = restore.restore(cluster, request, options.into, options.stop, tell)
+    restore.warn_of_newer(cluster, report)
+    if options.verbose:
+        restore_report.describe(report, False, options.into)
+
+
+def _say_nothing(_text: str) -> None:
+    pass
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tidstorage-repozo",
+        description="Back up, or recover, all storages of a cluster as one set.",
+    )
+    parser.add_argument(
+        "--cluster-file",
+        type=Path,
+        default=Path("cluster.toml"),
+        metavar="FILE",
+        help="the description (default: cluster.toml here)",
+    )
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument(
+        "-B", "--backup", action="store_true", help="back up (the default)"
+    )
+    action.add_argument("-R", "--recover", action="store_true", help="restore")
+    parser.add_argument(
+        "--scheduled",
+        action="store_true",
+        help="back up as cron does: with times, and not beside a former run",
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="say what is done")
+    restore.add_request(parser)
+    add_wait(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

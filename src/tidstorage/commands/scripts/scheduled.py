@@ -1,0 +1,85 @@
+"""``tidstorage-verify``, ``tidstorage-prune``, ``tidstorage-pack``: for cron.
+
+They do what the verbs of ``bin/cluster`` do.  What they say goes to standard
+output, which the crontab appends to a log; errors and warnings go to standard
+error, which cron mails.  A run waits for a run of another verb to end, so that
+schedules may overlap; where the former run of its own still goes on, or waits, it
+says so and ends: nothing piles up.
+"""
+
+import argparse
+import contextlib
+import importlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.cluster.load import load_cluster
+from tidstorage.coherence import point
+from tidstorage.commands import console
+from tidstorage.commands.entry import run_reporting_errors
+from tidstorage.operation import lock
+from tidstorage.system import clock, users
+
+#: Seconds to wait for a run of another verb.
+PATIENCE = 12 * 3600.0
+
+
+def verify(arguments: Sequence[str] | None = None) -> int:
+    """Verify; the exit status."""
+    return run_reporting_errors(lambda: _run("verify", arguments))
+
+
+def prune(arguments: Sequence[str] | None = None) -> int:
+    """Prune; the exit status."""
+    return run_reporting_errors(lambda: _run("prune", arguments))
+
+
+def pack(arguments: Sequence[str] | None = None) -> int:
+    """Pack; the exit status."""
+    return run_reporting_errors(lambda: _run("pack", arguments))
+
+
+def _run(verb: str, arguments: Sequence[str] | None) -> int:
+    module = importlib.import_module(f"tidstorage.commands.{verb}")
+    parser = argparse.ArgumentParser(prog=f"tidstorage-{verb}", description=module.HELP)
+    parser.add_argument(
+        "--cluster-file",
+        type=Path,
+        default=Path("cluster.toml"),
+        metavar="FILE",
+        help="the description (default: cluster.toml here)",
+    )
+    module.add_arguments(parser)
+    options = parser.parse_args(arguments)
+    cluster = load_cluster(options.cluster_file)
+    users.become(cluster.user)
+    clock.use(cluster.time_zone)
+    with turn(cluster, verb):
+        status: int = module.run(options, cluster)
+    return status
+
+
+@contextlib.contextmanager
+def turn(cluster: Cluster, verb: str) -> Iterator[None]:
+    """Be cron's one run of the verb for the length of the ``with`` block.
+
+    Locked where the former one goes on.
+    """
+    cluster.run_directory.mkdir(parents=True, exist_ok=True)
+    with (
+        lock.waiting(0),
+        lock.hold_file(
+            cluster.run_directory / f"cron-{verb}.lock", f"the former {verb}"
+        ),
+        lock.waiting(PATIENCE),
+        console.progress_in_output(),
+    ):
+        console.print_line(f"{clock.local(point.now())} {verb} begins")
+        try:
+            yield
+        except BaseException as error:
+            # For the log; standard error is told by whoever catches it.
+            console.print_line(f"{clock.local(point.now())} {verb} failed: {error}")
+            raise
+        console.print_line(f"{clock.local(point.now())} {verb} ends")

@@ -1,0 +1,75 @@
+"""``bin/zeo-NAME``: a ZEO server, after the unfinished ends of its files are cut.
+
+A server that was killed amid a vote leaves the vote's record, never finished, at
+the end of a file.  FileStorage drops it at the next start, and yet reports its
+TID as the storage's last one; every stamp made from then on would name a TID
+that no file holds, and no cut could satisfy it.  So it is cut off before.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.cluster.load import load_cluster
+from tidstorage.coherence import point
+from tidstorage.commands import console
+from tidstorage.commands.entry import run_reporting_errors
+from tidstorage.engines import filestorage
+from tidstorage.errors import UnknownPart
+from tidstorage.operation import pack_note as packs
+from tidstorage.verbs.restore import mark
+
+UNFINISHED = ".unfinished-"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Mend the files of one server, then become it; returns its exit status."""
+    parser = argparse.ArgumentParser("serve", description="Run one ZEO server.")
+    parser.add_argument("--cluster-file", type=Path, required=True, metavar="FILE")
+    parser.add_argument("name", help="the server's name in the description")
+    options = parser.parse_args(arguments)
+    return run_reporting_errors(lambda: _serve(options))
+
+
+def _serve(options: argparse.Namespace) -> int:
+    cluster = load_cluster(options.cluster_file)
+    if options.name not in {each.name for each in cluster.zeos}:
+        raise UnknownPart(f"{cluster.file} has no ZEO server {options.name}")
+    mark.refuse(cluster)
+    for storage in cluster.storages_of(options.name):
+        if packs.put_back(storage):
+            console.print_warning(
+                f"{storage.data_file} is the file of before a pack again: that was cut"
+                " off while it gave files their names"
+            )
+    for path in cut_unfinished_ends(cluster, options.name):
+        console.print_warning(f"an unfinished vote was cut off and kept: {path}")
+    from ZEO import runzeo
+
+    configuration = cluster.zeo(options.name).configuration
+    sys.argv[1:] = []
+    runzeo.main(["-C", str(configuration)])
+    return 0
+
+
+def cut_unfinished_ends(cluster: Cluster, zeo_name: str) -> list[Path]:
+    """Cut the server's files behind their last finished transaction.
+
+    Returns where the bytes that were cut off are kept.  ClusterRunning where a
+    file is in use, FileUnreadable where one is broken before its end.
+    """
+    kept = []
+    moment = f"{point.now():%Y%m%dT%H%M%SZ}"
+    for storage in cluster.storages_of(zeo_name):
+        path = storage.data_file
+        if not path.exists() or not path.stat().st_size:
+            continue
+        with filestorage.DataFile(path) as data_file:
+            if data_file.end().reason == "clean":
+                continue
+        keep = path.with_name(f"{path.name}{UNFINISHED}{moment}")
+        filestorage.truncate(path, filestorage.last_tid(path), keep)
+        kept.append(keep)
+    return kept

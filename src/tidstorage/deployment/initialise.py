@@ -1,0 +1,187 @@
+"""What a cluster needs once: mount points, a first user, a first point."""
+
+import json
+import secrets
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from tidstorage.cluster.cluster import Cluster, Zope
+from tidstorage.coherence import point
+from tidstorage.coherence.point import Point
+from tidstorage.errors import NotReady, PartMissing
+from tidstorage.operation import lock
+from tidstorage.processes import control
+from tidstorage.processes.parts import parts_of
+from tidstorage.system import durable
+from tidstorage.verbs.backup import prepare
+from tidstorage.zeo import barrier
+
+USER = "admin"
+#: Before the JSON in the last line of the script that runs inside Zope.
+_MARK = "initialised: "
+_PASSWORD_BYTES = 15
+_CONSOLE_SECONDS = 300
+_SHOWN_LINES = 12
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Initialised:
+    """What was done, as far as it was not done before.
+
+    mounted: mount points created.  password_file: where the first user's password
+    is, where he was created now.  point: the first K, where it was taken now.
+    """
+
+    mounted: tuple[str, ...]
+    password_file: Path | None
+    point: Point | None
+
+
+def password_file(cluster: Cluster) -> Path:
+    """Where the generated password of the first user is kept, mode 0600."""
+    return cluster.run_directory.parent / "admin-password"
+
+
+def _record(cluster: Cluster) -> Path:
+    return cluster.run_directory.parent / "initialised.json"
+
+
+def missing(cluster: Cluster) -> list[str]:
+    """What `initialise` would do, in words; empty where all was done before."""
+    found = []
+    if cluster.zopes and (paths := _new_mount_points(cluster)):
+        found.append(
+            f"create the mount points {', '.join(paths)}"
+            if paths != ["/"]
+            else "create the root"
+        )
+    if prepare.newest_point(cluster) is None:
+        found.append("take the first coherency point")
+    return found
+
+
+def _new_mount_points(cluster: Cluster) -> list[str]:
+    """Those that no former run has seen to; "/" stands for the root itself."""
+    try:
+        done = json.loads(_record(cluster).read_text())["mount_points"]
+    except (OSError, ValueError, KeyError, TypeError):
+        done = []
+    return sorted({each.mount_point for each in cluster.storages} - set(done))
+
+
+def initialise(cluster: Cluster, tell: Tell) -> Initialised:
+    """Do what is missing, on ZEO servers that are started for it where needed.
+
+    They are stopped again if they did not run before.  Once all is done nothing
+    is started at all.  Raises what `processes.start` raises, NotReady where Zope
+    fails, ClusterRunning where no Zope is free to do it, BarrierFailed.
+    """
+    with lock.hold(cluster, "init"):
+        if not missing(cluster):
+            return Initialised((), None, None)
+        idle = not control.running_parts(cluster)
+        begun = _start_servers(cluster, tell)
+        try:
+            return _initialise(cluster, tell)
+        finally:
+            if idle:
+                control.stop(cluster)
+            elif begun:
+                control.stop(cluster, begun)
+
+
+def _start_servers(cluster: Cluster, tell: Tell) -> list[str]:
+    """Programs of the servers that did not run before."""
+    servers = [each for each in parts_of(cluster) if each.kind == "zeo"]
+    names = [each.program for each in servers if each.managed]
+    begin = [each.program for each in control.plan(cluster, names).begin]
+    control.start(cluster, names, tell=tell)
+    return begin
+
+
+def _initialise(cluster: Cluster, tell: Tell) -> Initialised:
+    mounted: tuple[str, ...] = ()
+    password: Path | None = None
+    if cluster.zopes and _new_mount_points(cluster):
+        mounted, password = _run_in_zope(cluster, tell)
+    first = None
+    if prepare.newest_point(cluster) is None:
+        first = Point(
+            barrier.take(barrier.storages_of(cluster)), point.now(), "barrier"
+        )
+        point.write_beside(first, [each.data_file for each in cluster.storages])
+        tell(f"first coherency point: {first.id}")
+    return Initialised(mounted, password, first)
+
+
+def _run_in_zope(cluster: Cluster, tell: Tell) -> tuple[tuple[str, ...], Path | None]:
+    paths = sorted({each.mount_point for each in cluster.storages})
+    secret = password_file(cluster)
+    generated = not secret.exists()
+    if generated:
+        durable.replace_text(secret, secrets.token_urlsafe(_PASSWORD_BYTES) + "\n")
+    request = {
+        "mount_points": [each for each in paths if each != "/"],
+        "user": USER,
+        "password_file": str(secret),
+    }
+    done = _console(cluster, cluster.zopes[0], request, tell)
+    if not done["user"] and generated:
+        # The site has its users already.
+        secret.unlink()
+    durable.replace_text(_record(cluster), json.dumps({"mount_points": paths}) + "\n")
+    return tuple(done["mounted"]), secret if done["user"] else None
+
+
+def _console(
+    cluster: Cluster, zope: Zope, request: dict[str, Any], tell: Tell
+) -> dict[str, Any]:
+    script = cluster.bin_directory / f"zope-{zope.name}-console"
+    tell(f"Zope {zope.name} looks after mount points and the first user")
+    try:
+        result = subprocess.run(
+            [script, "run", _inside_zope(), json.dumps(request)],
+            cwd=cluster.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_CONSOLE_SECONDS,
+        )
+    except OSError as error:
+        raise PartMissing(
+            f"{script}: {error.strerror}", "bin/buildout makes it."
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise NotReady(
+            f"Zope {zope.name} did not end within {_CONSOLE_SECONDS} s",
+            f"Its log is {zope.log}.",
+        ) from error
+    lines = result.stdout.splitlines()
+    for line in lines:
+        if line.startswith(_MARK) and result.returncode == 0:
+            done: dict[str, Any] = json.loads(line.removeprefix(_MARK))
+            return done
+    raise NotReady(
+        f"Zope {zope.name} could not initialise the root database"
+        f" (exit status {result.returncode}; log: {zope.log})",
+        _end_of(lines),
+    )
+
+
+def _end_of(lines: Sequence[str]) -> str:
+    return "It said:\n" + "\n".join(lines[-_SHOWN_LINES:])
+
+
+def _inside_zope() -> Path:
+    # The product imports Zope: it is looked up, not imported.
+    found = find_spec("Products.TIDStorage")
+    if found is None or found.origin is None:
+        raise PartMissing("the product Products.TIDStorage is not installed")
+    return Path(found.origin).with_name("initialise.py")

@@ -1,0 +1,93 @@
+"""Making a cluster's folder ready: for scratch clusters, and without buildout.
+
+buildout's recipes do the same for a folder that is kept, and also take away
+what a changed description no longer needs.
+"""
+
+import sys
+from pathlib import Path
+
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.deployment import generated
+from tidstorage.errors import FileUnreadable
+from tidstorage.sets import directory as backup_directory
+from tidstorage.system import users
+
+#: Data belongs to the user that the servers run as, and to nobody else.
+DIRECTORY_MODE = 0o700
+FILE_MODE = 0o600
+SCRIPT_MODE = 0o755
+
+
+def make_directories(cluster: Cluster) -> None:
+    """Make the folders that are missing; folders of data that exist stay."""
+    own = [
+        cluster.run_directory.parent,
+        cluster.etc_directory,
+        cluster.log_directory,
+        cluster.run_directory,
+        cluster.daemon.tid_log.parent,
+        *(each.cache_directory for each in cluster.zopes),
+    ]
+    data = [each.data_file.parent for each in cluster.storages]
+    if _may_make_backup_directory(cluster):
+        data.append(cluster.backup.directory)
+    for directory in (*own, *data):
+        _make(directory, cluster.user)
+    # bootstrap.py keeps a log there before anybody knows of a user.
+    users.hand_over(cluster.user, own)
+
+
+def _may_make_backup_directory(cluster: Cluster) -> bool:
+    """Not one that was used before: if it is gone, its disk is not mounted."""
+    try:
+        return not backup_directory.is_noted(cluster)
+    except (FileUnreadable, PermissionError):
+        # A backup will say so; there is no need of the directory before.
+        return False
+
+
+def _make(directory: Path, user: str | None) -> None:
+    """With its parents; what is made belongs to the user, what exists stays."""
+    missing = [each for each in (directory, *directory.parents) if not each.exists()]
+    directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+    for each in missing:
+        each.chmod(DIRECTORY_MODE)
+    users.hand_over(user, missing)
+
+
+def hand_over_files(cluster: Cluster) -> None:
+    """Let the cluster's user read what root generated."""
+    targets = [each.target for each in generated.generated_files(cluster)]
+    users.hand_over(cluster.user, [cluster.etc_directory, *targets])
+
+
+def write_files(cluster: Cluster) -> None:
+    """Write everything below etc/ and bin/, for the running interpreter."""
+    make_directories(cluster)
+    for file in generated.generated_files(cluster):
+        _write(file.target, generated.render(file), FILE_MODE)
+    hand_over_files(cluster)
+    cluster.bin_directory.mkdir(parents=True, exist_ok=True)
+    for script in generated.scripts(cluster):
+        _write(cluster.bin_directory / script.name, _script_text(script), SCRIPT_MODE)
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    path.write_text(text)
+    path.chmod(mode)
+
+
+def _script_text(script: generated.Script) -> str:
+    module, _, function = script.entry_point.partition(":")
+    paths = [entry for entry in sys.path if entry]
+    position = script.position
+    return (
+        f"#!{sys.executable}\n"
+        "import sys\n"
+        f"sys.path[:] = {paths!r}\n"
+        f"sys.argv[{position}:{position}] = {list(script.arguments)!r}\n"
+        f"from {module} import {function}\n"
+        'if __name__ == "__main__":\n'
+        f"    sys.exit({function}())\n"
+    )

@@ -1,0 +1,117 @@
+"""One lock for every verb that moves data: backup, restore, prune, pack.
+
+A lock of the kernel on an open file: it ends with the last process that holds
+the file open, so that nothing is ever left behind to be cleaned up.
+
+A second run does not wait unless it is told to (``--wait``, `waiting`): cron
+must not pile runs up, and an operator wants to know at once.
+"""
+
+import contextlib
+import contextvars
+import datetime
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.coherence import point
+from tidstorage.errors import Locked
+
+FILE_NAME = "operation.lock"
+
+
+#: Seconds between two attempts of a run that waits.
+_PAUSE = 0.1
+_patience = contextvars.ContextVar("patience", default=0.0)
+
+
+@contextlib.contextmanager
+def waiting(seconds: float) -> Iterator[None]:
+    """Let every `hold` within wait so long for the former run to end."""
+    token = _patience.set(seconds)
+    try:
+        yield
+    finally:
+        _patience.reset(token)
+
+
+@contextlib.contextmanager
+def hold(cluster: Cluster, verb: str) -> Iterator[int]:
+    """Hold the cluster's lock; Locked where another process has it.
+
+    Yields the descriptor.  A child that writes data gets it too (``pass_fds``):
+    should we be killed, the lock lasts until that child has ended.
+    """
+    cluster.run_directory.mkdir(parents=True, exist_ok=True)
+    with hold_file(cluster.run_directory / FILE_NAME, verb) as descriptor:
+        yield descriptor
+
+
+@contextlib.contextmanager
+def hold_file(path: Path, verb: str) -> Iterator[int]:
+    """The same with any file for the lock; it stays when the lock ends."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        _acquire(descriptor, path)
+        _write_owner(descriptor, verb)
+        try:
+            yield descriptor
+        finally:
+            os.ftruncate(descriptor, 0)
+            # Said aloud: a child of ours may still be about to end.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(descriptor: int, path: Path) -> None:
+    """Locked where somebody else has it, and after waiting for it too."""
+    patience = _patience.get()
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() < deadline:
+                time.sleep(_PAUSE)
+                continue
+            waited = f" We waited {patience:g} s." if patience else ""
+            raise Locked(
+                _held_by(path) + waited,
+                "Try again after its end, or let it wait with --wait SECONDS.",
+            ) from None
+
+
+def _write_owner(descriptor: int, verb: str) -> None:
+    owner = {
+        "verb": verb,
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": point.now().isoformat(timespec="seconds"),
+    }
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(owner).encode() + b"\n", 0)
+
+
+def _held_by(path: Path) -> str:
+    """Who holds the lock, in words, as far as its file tells."""
+    try:
+        owner: dict[str, Any] = json.loads(path.read_text())
+        since = datetime.datetime.fromisoformat(owner["since"])
+        what = f"{owner['verb']} (process {owner['pid']} on {owner['host']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        # Between its lock and its name, or ended and a child of it goes on.
+        return f"another operation holds {path}"
+    minutes, seconds = divmod(int((point.now() - since).total_seconds()), 60)
+    return (
+        f"{what} has been running for {minutes} min {seconds} s,"
+        f" since {since.astimezone():%Y-%m-%d %H:%M:%S}"
+    )

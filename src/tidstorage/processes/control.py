@@ -1,0 +1,144 @@
+"""The processes of a cluster: start, stop, restart, and what is up.
+
+Underneath is a supervisord of the cluster's own, which ends with the last stop.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Collection, Iterator
+
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.coherence import point
+from tidstorage.errors import DescriptionError, Locked, NotReady
+from tidstorage.processes import starting, stopping, supervisor
+from tidstorage.processes.parts import chosen
+from tidstorage.processes.running import processes_of, running_parts
+from tidstorage.processes.starting import START_SECONDS, Plan
+from tidstorage.processes.stopping import STOP_SECONDS, Tell
+from tidstorage.verbs.restore import mark
+
+__all__ = ["plan", "restart", "running_parts", "start", "stop", "up"]
+
+_LOCK = "processes.lock"
+
+
+def _say_nothing(_text: str) -> None:
+    pass
+
+
+def start(
+    cluster: Cluster,
+    names: Collection[str] | None = None,
+    *,
+    tell: Tell = _say_nothing,
+    seconds: float = START_SECONDS,
+) -> list[str]:
+    """Start what does not run, restart what has changed, stop what is removed.
+
+    names: of parts, as in the description; None: all.  tell: called with a line
+    for each step.  seconds: for the parts of one kind to become ready.
+    Returns labels of what was started; empty where there was nothing to do.
+
+    Raises InterruptedRestore, DescriptionError, PortInUse, UnknownPart before
+    anything is done, and NotReady where a part ends or does not answer; what runs
+    stays running.
+    """
+    with _alone(cluster):
+        found = plan(cluster, names)
+        return starting.start_parts(cluster, found, tell, seconds)
+
+
+def plan(cluster: Cluster, names: Collection[str] | None = None) -> Plan:
+    """What `start` would do; the same errors before anything is done."""
+    mark.refuse(cluster)
+    _refuse_left_behind(cluster)
+    found = starting.plan(cluster, names)
+    if any(part.kind == "zope" for part in found.begin):
+        _refuse_uninitialised(cluster)
+    return found
+
+
+def _refuse_left_behind(cluster: Cluster) -> None:
+    """A storage that got another id, and with it another default path, is not empty."""
+    for storage in cluster.storages:
+        for alias in storage.aliases:
+            former = cluster.directory / "var/storage" / alias / "Data.fs"
+            if former.exists() and not storage.data_file.exists():
+                raise DescriptionError(
+                    f"storage {storage.id}, formerly {alias}, would begin empty:"
+                    f" {former} is there, and {storage.data_file} is not",
+                    f'Give it path = "{former.relative_to(cluster.directory)}" (and its'
+                    " blob-dir) in cluster.toml, or move the files. Nothing has been"
+                    " started.",
+                )
+
+
+def _refuse_uninitialised(cluster: Cluster) -> None:
+    """Zopes that first start together would each create the root object."""
+    if not any(point.beside(each.data_file).exists() for each in cluster.storages):
+        raise NotReady(
+            "the cluster was never initialised", "Run bin/cluster init first."
+        )
+
+
+def stop(
+    cluster: Cluster,
+    names: Collection[str] | None = None,
+    *,
+    tell: Tell = _say_nothing,
+    seconds: float = STOP_SECONDS,
+) -> list[str]:
+    """Stop Zopes, the daemon, ZEO servers, and wait until they are gone.
+
+    seconds: after which those of one kind that are left are killed, and named.
+    With None for all of them supervisord ends too, and no process is left, also
+    none that somebody started by hand.  Returns labels of what was up.
+    """
+    with _alone(cluster):
+        parts = chosen(cluster, names)
+        if names is None:
+            return stopping.stop_all(cluster, parts, tell, seconds)
+        return stopping.stop_parts(cluster, parts, tell, seconds)
+
+
+def up(cluster: Cluster, names: Collection[str] | None = None) -> list[str]:
+    """What `stop` would stop; nothing is changed."""
+    parts = chosen(cluster, names)
+    processes = processes_of(parts)
+    found = [each.label for each in parts if each.program in processes]
+    if names is None and supervisor.pids(cluster):
+        found.append("supervisord")
+    return found
+
+
+def restart(
+    cluster: Cluster,
+    names: Collection[str] | None = None,
+    *,
+    tell: Tell = _say_nothing,
+    seconds: float = START_SECONDS,
+) -> list[str]:
+    """Stop and start; what would refuse the start refuses the stop."""
+    plan(cluster, names)
+    stop(cluster, names, tell=tell)
+    return start(cluster, names, tell=tell, seconds=seconds)
+
+
+@contextlib.contextmanager
+def _alone(cluster: Cluster) -> Iterator[None]:
+    """Only one start or stop at a time; Locked where there is another."""
+    cluster.run_directory.mkdir(parents=True, exist_ok=True)
+    path = cluster.run_directory / _LOCK
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Locked(
+                "another start or stop of this cluster is under way",
+                "Wait for its end, then try again.",
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)

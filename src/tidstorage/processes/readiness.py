@@ -1,0 +1,117 @@
+"""Does a part answer?  Asked in its own protocol, not by its mere port."""
+
+import contextlib
+import http.client
+import json
+import socket
+import struct
+
+from tidstorage.cluster.cluster import Address
+from tidstorage.processes.parts import Part
+from tidstorage.wire import protocol
+
+#: Seconds in which one question has to be answered.
+ANSWER_SECONDS = 3.0
+_LENGTH = struct.Struct(">I")
+
+
+class _Silent(Exception):
+    """The part does not answer as it should; the text says how."""
+
+
+def not_ready(part: Part) -> str | None:
+    """None where the part answers, else in words what it does instead."""
+    try:
+        if part.kind == "zeo":
+            _ask_zeo(part)
+        elif part.kind == "daemon":
+            _ask_daemon(part.address)
+        else:
+            _ask_zope(part.address)
+    except _Silent as silence:
+        return str(silence)
+    except TimeoutError:
+        return f"{part.address_text} does not answer within {ANSWER_SECONDS:g} s"
+    except OSError as error:
+        return f"{part.address_text}: {error.strerror or error}"
+    return None
+
+
+def accepts(address: Address) -> bool:
+    """Whether anything at all accepts connections there."""
+    try:
+        _connect(address).close()
+    except OSError:
+        return False
+    return True
+
+
+def _connect(address: Address) -> socket.socket:
+    if not isinstance(address, str):
+        return socket.create_connection(address, timeout=ANSWER_SECONDS)
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.settimeout(ANSWER_SECONDS)
+        connection.connect(address)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _ask_zeo(part: Part) -> None:
+    """ZEO's own ``ruok``: answered by the one thread that serves all requests."""
+    with contextlib.closing(_connect(part.address)) as connection:
+        connection.sendall(_LENGTH.pack(4) + b"ruok")
+        _receive_message(connection)  # the protocol it speaks
+        answer = _receive_message(connection)
+    try:
+        served = set(json.loads(answer))
+    except (ValueError, TypeError) as error:
+        raise _Silent(f"{part.address_text} is not a ZEO server: {error}") from error
+    if missing := sorted(set(part.storages) - served):
+        raise _Silent(f"{part.address_text} does not serve {', '.join(missing)}")
+
+
+def _receive_message(connection: socket.socket) -> bytes:
+    (length,) = _LENGTH.unpack(_receive(connection, _LENGTH.size))
+    return _receive(connection, length)
+
+
+def _receive(connection: socket.socket, length: int) -> bytes:
+    data = bytearray()
+    while len(data) < length:
+        more = connection.recv(min(length - len(data), 65536))
+        if not more:
+            raise _Silent("the connection was closed without an answer")
+        data += more
+    return bytes(data)
+
+
+def _ask_daemon(address: Address) -> None:
+    with contextlib.closing(_connect(address)) as connection:
+        connection.sendall(protocol.encode_dump())
+        answer = b""
+        while True:
+            more = connection.recv(65536)
+            if not more:
+                raise _Silent("the connection was closed without an answer")
+            answer += more
+            try:
+                tids = protocol.decode_dict(answer)
+            except ValueError as error:
+                raise _Silent(f"the answer to DUMP is none: {error}") from error
+            if tids is not None:
+                return
+
+
+def _ask_zope(address: Address) -> None:
+    """Any answer in HTTP: it is served once the application is loaded."""
+    assert not isinstance(address, str)
+    connection = http.client.HTTPConnection(*address, timeout=ANSWER_SECONDS)
+    with contextlib.closing(connection):
+        try:
+            connection.request("GET", "/")
+            connection.getresponse().read()
+        except http.client.HTTPException as error:
+            raise _Silent(f"the answer is not HTTP: {error!r}") from error

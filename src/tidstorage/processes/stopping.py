@@ -1,0 +1,138 @@
+"""Stopping parts, so that no process is left: Zopes, the daemon, ZEO servers."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.errors import NotReady
+from tidstorage.processes import supervisor
+from tidstorage.processes.parts import Part, by_kind
+from tidstorage.processes.running import processes_of
+from tidstorage.processes.supervisor import Supervisor
+from tidstorage.system import proc
+
+Tell = Callable[[str], None]
+
+#: Less than supervisor's own ``stopwaitsecs``, which would kill without a word.
+STOP_SECONDS = 25.0
+_KILL_SECONDS = 10.0
+_POLL_SECONDS = 0.05
+
+
+def stop_all(
+    cluster: Cluster, parts: Sequence[Part], tell: Tell, seconds: float
+) -> list[str]:
+    """Stop everything and supervisord too; labels of what was up."""
+    # One that is silent goes first: it would start again what is stopped.
+    if supervisor.running(cluster) is None:
+        supervisor.end_silent(cluster)
+    stopped = stop_parts(cluster, parts, tell, seconds)
+    stopped += _stop_undescribed(cluster, parts, tell)
+    if supervisor.end(cluster):
+        stopped.append("supervisord")
+    return stopped
+
+
+def stop_parts(
+    cluster: Cluster, parts: Sequence[Part], tell: Tell, seconds: float = STOP_SECONDS
+) -> list[str]:
+    """Stop these parts, each kind at once; labels of what was up.
+
+    seconds: after which the processes of one kind are killed.
+    """
+    supervised = supervisor.running(cluster)
+    stopped: list[str] = []
+    for group in reversed(by_kind(parts)):
+        processes = processes_of(group)
+        up = _up(supervised)
+        for part in group:
+            if supervised is not None and part.program in up:
+                supervised.stop(part.program)
+                if pid := up[part.program]:
+                    pids = processes.setdefault(part.program, [])
+                    pids += [pid] if pid not in pids else []
+            for pid in processes.get(part.program, []):
+                if pid != up.get(part.program):
+                    _signal(pid, signal.SIGTERM)
+        labels = {
+            pid: part.label for part in group for pid in processes.get(part.program, [])
+        }
+        wait_for_end(labels, tell, seconds)
+        for part in group:
+            if part.program in processes or part.program in up:
+                stopped.append(part.label)
+                tell(f"{part.label} is stopped")
+    return stopped
+
+
+def _up(supervised: Supervisor | None) -> dict[str, int]:
+    """{program: its pid, or 0} of all that supervisor keeps up."""
+    if supervised is None:
+        return {}
+    return {
+        each.name: each.pid for each in supervised.programs().values() if each.is_up
+    }
+
+
+def stop_programs(
+    supervised: Supervisor, names: Collection[str], tell: Tell
+) -> list[str]:
+    """Stop programs by supervisor's name alone, and wait for their end."""
+    up = {name: pid for name, pid in _up(supervised).items() if name in names}
+    for name in up:
+        supervised.stop(name)
+    wait_for_end({pid: name for name, pid in up.items() if pid}, tell)
+    return sorted(up)
+
+
+def _stop_undescribed(cluster: Cluster, parts: Sequence[Part], tell: Tell) -> list[str]:
+    """What supervisor still runs of an older description."""
+    supervised = supervisor.running(cluster)
+    if supervised is None:
+        return []
+    names = supervised.programs().keys() - {part.program for part in parts}
+    return stop_programs(supervised, names, tell)
+
+
+def end_processes(labels: Mapping[int, str], tell: Tell) -> None:
+    """End processes that nobody supervises, and wait until they are gone."""
+    for pid in labels:
+        _signal(pid, signal.SIGTERM)
+    wait_for_end(labels, tell)
+
+
+def wait_for_end(
+    labels: Mapping[int, str], tell: Tell, seconds: float = STOP_SECONDS
+) -> None:
+    """Wait until the processes are gone; kill, and say so, what stays too long.
+
+    labels: {pid: what it is}.  NotReady where even that does not help.
+    """
+    if not (left := _left(labels, seconds)):
+        return
+    for pid in left:
+        tell(f"{labels[pid]} (pid {pid}) did not end within {seconds:g} s: killed")
+        _signal(pid, signal.SIGKILL)
+    if left := _left(left, _KILL_SECONDS):
+        names = ", ".join(f"{labels[pid]} (pid {pid})" for pid in left)
+        raise NotReady(
+            f"cannot be ended: {names}",
+            "It hangs in the kernel (a dead disk or network file system?).",
+        )
+
+
+def _left(pids: Collection[int], seconds: float) -> list[int]:
+    deadline = time.monotonic() + seconds
+    while left := [pid for pid in pids if proc.is_alive(pid)]:
+        if time.monotonic() > deadline:
+            return left
+        time.sleep(_POLL_SECONDS)
+    return []
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

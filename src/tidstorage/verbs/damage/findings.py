@@ -1,0 +1,330 @@
+"""The half commits of a cluster: which there are, what they cost, accepting them.
+
+Two witnesses: the daemon's journal, and the files themselves, from the points
+beside them on.  Each may know what the other cannot: a proof that was seen online
+is nowhere in the files, and there may be no daemon.
+"""
+
+import datetime
+import getpass
+import os
+import pwd
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.coherence import point, tid
+from tidstorage.coherence.point import HalfCommit, Point
+from tidstorage.engines.filestorage.description import Description, describe
+from tidstorage.engines.filestorage.files_cut import FilesCut, cut_files
+from tidstorage.errors import FileUnreadable, TidstorageError, UnknownCommit
+from tidstorage.points import accepted as acceptance
+from tidstorage.points import floors, journal
+from tidstorage.points.journal import (
+    Acknowledgement,
+    Damage,
+    Floor,
+    Published,
+    WireDamage,
+)
+from tidstorage.sets.manifest import Loss
+
+_BY_BARRIER = "while all storages stood still it was not there"
+_BY_FILES = "later transactions of the files leave no place for it there"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One half commit.
+
+    since: when it was committed, by its first TID.  proof: why what is missing
+    never comes, in words.  descriptions: {storage id: what its record says}, as
+    far as it can be read here.
+    """
+
+    half_commit: HalfCommit
+    since: datetime.datetime
+    proof: str
+    acknowledgement: Acknowledgement | None
+    descriptions: Mapping[str, Description]
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All there is to know.
+
+    found: those that nobody accepted first, then by time.  strict_loss: what a cut
+    of the files as they are would drop that leaves them out; None where nothing,
+    or where that cannot be told.  unexamined: why the files were not examined.
+    wire: of wire-only ids.
+    """
+
+    found: Sequence[Finding]
+    strict_loss: Loss | None
+    unexamined: str | None
+    wire: Sequence[WireDamage]
+
+    @property
+    def unacknowledged(self) -> list[Finding]:
+        return [each for each in self.found if each.acknowledgement is None]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What an acknowledgement did.
+
+    new: false where somebody had accepted it before.  floor: the new one; None
+    where it could not be raised, and `no_floor` says why.
+    """
+
+    finding: Finding
+    new: bool
+    floor: Point | None
+    no_floor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    """What the journal says."""
+
+    damages: Mapping[bytes, Damage]
+    last: Point | None
+    timeline: int
+    wire: Sequence[WireDamage]
+
+
+def find(cluster: Cluster, barrier: tid.Vector | None = None) -> Findings:
+    """Examine journal and files; servers and daemon may be up or down.
+
+    barrier: of an instant before now; what was missing then never comes.
+    FileUnreadable where the journal is broken.
+    """
+    acknowledgements = acceptance.acknowledgements(cluster)
+    noted = _noted(cluster)
+    try:
+        files: FilesCut | None = examine_files(cluster, noted.damages, ())
+        unexamined = None
+    except TidstorageError as error:
+        files, unexamined = None, str(error)
+    halves = {half.commit_id: half for half in files.half_commits} if files else {}
+    held = _missing_at(barrier, files) if barrier and files else {}
+    halves.update(held)
+    standing = noted.last.damage if noted.last else ()
+    halves.update((half.commit_id, half) for half in standing)
+    findings = []
+    for damage in noted.damages.values():
+        half = damage.half_commit
+        if half.commit_id in halves or _is_in_the_files(cluster, half):
+            halves[half.commit_id] = half
+    for half in halves.values():
+        findings.append(
+            Finding(
+                half,
+                min(map(tid.to_time, half.present.values())),
+                _proof(half, noted, held),
+                acknowledgements.get(half.commit_id),
+                _descriptions(cluster, half),
+            )
+        )
+    findings.sort(key=lambda each: (each.acknowledgement is not None, each.since))
+    loss = None
+    if any(each.acknowledgement is None for each in findings) and files is not None:
+        loss = _strict_loss(
+            examine_files(cluster, noted.damages, acknowledgements.keys())
+        )
+    return Findings(findings, loss, unexamined, noted.wire)
+
+
+def _missing_at(barrier: tid.Vector, files: FilesCut) -> dict[bytes, HalfCommit]:
+    """What was in some storages when the barrier was held, and not in others."""
+    return {
+        half.commit_id: half
+        for half in files.undecided
+        if all(last <= barrier.get(each, 0) for each, last in half.present.items())
+    }
+
+
+def _proof(half: HalfCommit, noted: _Noted, held: Mapping[bytes, HalfCommit]) -> str:
+    if half.commit_id in noted.damages:
+        return noted.damages[half.commit_id].proof
+    return _BY_BARRIER if half.commit_id in held else _BY_FILES
+
+
+def _noted(cluster: Cluster) -> _Noted:
+    damages: dict[bytes, Damage] = {}
+    wire: list[WireDamage] = []
+    last: Point | None = None
+    timeline = timeline_beside(cluster)
+    for entry in journal.read_but_old_points(cluster.daemon.journal):
+        match entry:
+            case Damage(half_commit=half):
+                damages.setdefault(half.commit_id, entry)
+            case WireDamage():
+                wire.append(entry)
+            case Published(found) | Floor(found):
+                last = found
+                timeline = max(timeline, found.timeline)
+            case journal.Timeline(number=number):
+                last = None
+                timeline = max(timeline, number)
+    if last is not None and last.timeline < timeline:
+        # Of files that were replaced since.
+        last = None
+    return _Noted(damages, last, timeline, wire)
+
+
+def timeline(cluster: Cluster) -> int:
+    """The highest one that journal and points beside the files know of."""
+    return _noted(cluster).timeline
+
+
+def timeline_beside(cluster: Cluster) -> int:
+    """The highest one of the points beside the files, at least 1."""
+    known = [1]
+    for storage in cluster.storages:
+        path = point.beside(storage.data_file)
+        if path.exists():
+            known.append(point.read(path).timeline)
+    return max(known)
+
+
+def examine_files(
+    cluster: Cluster, noted: Mapping[bytes, Damage], accepted: Collection[bytes]
+) -> FilesCut:
+    """The cuts of the files as they are, above the points beside them.
+
+    noted: damage whose proof may not be in the files.  Raises as `cut_files`.
+    """
+    paths = {each.id: each.data_file for each in cluster.storages}
+    floor = floors.choose(paths, None, cluster.aliases)
+    return cut_files(
+        paths,
+        floor.vector,
+        aliases=cluster.aliases,
+        retired=cluster.retired,
+        known_damage=[
+            *floor.damage,
+            *(damage.half_commit for damage in noted.values()),
+        ],
+        accepted=accepted,
+    )
+
+
+def _strict_loss(files: FilesCut) -> Loss | None:
+    """What lies above the strict cut, as transactions of the whole cluster."""
+    dropped: dict[bytes | tuple[str, int], int] = {}
+    for storage, tail in files.tails.items():
+        for record in tail.records:
+            if record.tid > files.strict[storage].tid:
+                unstamped = (storage, record.tid)
+                key = record.stamp.commit_id if record.stamp else unstamped
+                dropped[key] = min(record.tid, dropped.get(key, record.tid))
+    if not dropped:
+        return None
+    return Loss(len(dropped), min(map(tid.to_time, dropped.values())))
+
+
+def _descriptions(cluster: Cluster, half: HalfCommit) -> dict[str, Description]:
+    found = {}
+    for storage in cluster.storages:
+        last = half.present.get(storage.id)
+        if last is None:
+            continue
+        try:
+            described = describe(storage.data_file, last)
+        except FileUnreadable:
+            # On another machine, or lost: the journal knows of it all the same.
+            continue
+        if described is not None and described.commit_id == half.commit_id:
+            found[storage.id] = described
+    return found
+
+
+def _is_in_the_files(cluster: Cluster, half: HalfCommit) -> bool:
+    """Not so where a restore left it out; where nothing is left, a pack may have."""
+    return bool(_descriptions(cluster, half))
+
+
+def by_prefix(found: Sequence[Finding], prefix: str) -> Finding:
+    """The one whose commit id begins so; UnknownCommit where none or several do."""
+    prefix = prefix.lower().removeprefix("0x")
+    matching = [
+        each for each in found if each.half_commit.commit_id.hex().startswith(prefix)
+    ]
+    if prefix and len(matching) == 1:
+        return matching[0]
+    if prefix and matching:
+        raise UnknownCommit(
+            f"{len(matching)} half commits begin with {prefix}",
+            "Give more digits: "
+            + ", ".join(each.half_commit.commit_id.hex() for each in matching),
+        )
+    raise UnknownCommit(f"there is no half commit {prefix!r}")
+
+
+def acknowledge(cluster: Cluster, prefix: str, dry_run: bool = False) -> Accepted:
+    """Accept a half commit, and record the newest point without other damage.
+
+    A running daemon reads it in the journal.  A second time only the floor is
+    raised, where it can be.  UnknownCommit; OSError where the journal or a point
+    cannot be written.
+    """
+    finding = by_prefix(find(cluster).found, prefix)
+    new = finding.acknowledgement is None
+    if dry_run:
+        return Accepted(finding, new, None, None)
+    if new:
+        journal.append(cluster.daemon.journal, *acceptances(cluster, [finding]))
+    floor, why_not = _raise_floor(cluster)
+    return Accepted(finding, new, floor, why_not)
+
+
+def acceptances(cluster: Cluster, found: Sequence[Finding]) -> list[journal.Entry]:
+    """What to write into the journal to accept them.
+
+    Once below the floor nothing but the journal knows that they are torn.
+    """
+    known = _noted(cluster).damages
+    entries: list[journal.Entry] = []
+    for each in found:
+        half = each.half_commit
+        if half.commit_id not in known:
+            entries.append(Damage(point.now(), half, each.proof))
+        entries.append(Acknowledgement(point.now(), half.commit_id, login_user()))
+    return entries
+
+
+def _raise_floor(cluster: Cluster) -> tuple[Point | None, str | None]:
+    """Record the newest point without damage that nobody accepted; or why not."""
+    accepted = acceptance.acknowledgements(cluster).keys()
+    try:
+        files = examine_files(cluster, _noted(cluster).damages, accepted)
+    except TidstorageError as error:
+        return None, str(error)
+    if any(files.unstamped.values()):
+        return None, "above the last one there are writers without stamps"
+    vector = {storage: place.tid for storage, place in files.strict.items()}
+    if all(vector[each] <= tail.floor.tid for each, tail in files.tails.items()):
+        return None, "nothing is between the last one and damage nobody accepted"
+    floor = Point(vector, point.now(), "stamps", timeline(cluster))
+    record_floor(cluster, floor, "half commits in it were accepted")
+    return floor, None
+
+
+def record_floor(cluster: Cluster, floor: Point, reason: str) -> None:
+    """Leave the floor in the journal and beside the files; OSError."""
+    journal.append(cluster.daemon.journal, Floor(floor, reason))
+    point.write_beside(floor, [each.data_file for each in cluster.storages])
+
+
+def login_user() -> str:
+    """Who sits there, whatever user the command has become since."""
+    try:
+        return os.environ.get("SUDO_USER") or os.getlogin()
+    except OSError:
+        # No terminal: cron, or a container.
+        pass
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return getpass.getuser()

@@ -1,0 +1,186 @@
+"""Undoing a half commit, where nothing that came later builds on what it wrote."""
+
+import base64
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import transaction
+import ZODB
+from ZEO.ClientStorage import ClientStorage
+from ZEO.Exceptions import ClientDisconnected, ServerException
+from ZODB.Connection import TransactionMetaData
+from ZODB.POSException import ConflictError, UndoError
+
+import tidstorage
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.coherence import tid
+from tidstorage.errors import CannotUndo, NotConnected
+from tidstorage.hook.failed_commits import CommitOutcomeUnknown
+from tidstorage.verbs.damage import findings, referrers
+from tidstorage.verbs.damage.findings import Accepted, Finding
+from tidstorage.zeo import server_errors
+
+#: Seconds in which each server has to answer.
+_CONNECT_SECONDS = 10
+#: Bytes; next to nothing is read.
+_SMALLEST_CACHE = 1 << 20
+
+_Clients = Mapping[str, ClientStorage]
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """accepted: what became of the half commit; None in a rehearsal."""
+
+    finding: Finding
+    accepted: Accepted | None
+
+
+def rehearse(cluster: Cluster, prefix: str) -> Undone:
+    """Vote for the undo, then abort: CannotUndo where a server refuses it.
+
+    So it is where something refers to an object that would be gone.
+    UnknownCommit; NotConnected unless every server is up.
+    """
+    finding = findings.by_prefix(findings.find(cluster).found, prefix)
+    present = finding.half_commit.present
+    _refuse_references(cluster, finding)
+    with _connected(cluster) as clients, _refusals(finding):
+        metadata = TransactionMetaData()
+        # In the order in which all clients lock.
+        voting = sorted(
+            ((clients[each], last) for each, last in present.items()),
+            key=lambda each: each[0].sortKey(),
+        )
+        try:
+            for client, _ in voting:
+                client.tpc_begin(metadata)
+            for client, last in voting:
+                client.undo(_undo_id(last), metadata)
+            for client, _ in voting:
+                client.tpc_vote(metadata)
+        finally:
+            for client, _ in voting:
+                client.tpc_abort(metadata)
+    return Undone(finding, None)
+
+
+def undo(cluster: Cluster, prefix: str) -> Undone:
+    """Undo it wherever it is, in one stamped transaction; then accept it.
+
+    The half commit stays where it was, and so does what undoes it: accepted, since
+    nothing of it is left to see.  As `rehearse`; nothing is done where a server
+    refuses.
+    """
+    finding = findings.by_prefix(findings.find(cluster).found, prefix)
+    _refuse_references(cluster, finding)
+    with (
+        _connected(cluster) as clients,
+        _stamping(cluster, clients) as databases,
+        _refusals(finding),
+    ):
+        _commit(databases, finding)
+    commit = finding.half_commit.commit_id.hex()
+    return Undone(finding, findings.acknowledge(cluster, commit))
+
+
+def _refuse_references(cluster: Cluster, finding: Finding) -> None:
+    for each in referrers.of_half_commit(cluster, finding.half_commit):
+        (storage, holder), (database, target) = each.holder, each.target
+        raise CannotUndo(
+            f"half commit {finding.half_commit.commit_id.hex()} cannot be undone:"
+            f" object 0x{holder.hex()} in {storage} refers to 0x{target.hex()} in"
+            f" {database}, which it made",
+            "Mend that by hand in the running site, then accept the half commit"
+            " (bin/cluster damage --acknowledge).",
+        )
+
+
+def _commit(databases: Mapping[str, ZODB.DB], finding: Finding) -> None:
+    half = finding.half_commit
+    manager = transaction.TransactionManager()
+    undoing = manager.begin()
+    undoing.setUser(findings.login_user())
+    undoing.note(f"undo half commit {half.commit_id.hex()}")
+    for storage, last in half.present.items():
+        databases[storage].undo(_undo_id(last), undoing)
+    try:
+        manager.commit()
+    finally:
+        manager.abort()
+
+
+def _undo_id(last: int) -> bytes:
+    """As the storage's undo log would name the transaction."""
+    return base64.encodebytes(tid.to_bytes(last)).rstrip()
+
+
+@contextlib.contextmanager
+def _refusals(finding: Finding) -> Iterator[None]:
+    commit = finding.half_commit.commit_id.hex()
+    try:
+        yield
+    except (UndoError, ConflictError) as error:
+        raise CannotUndo(f"half commit {commit} cannot be undone: {error}") from error
+    except ServerException as error:
+        if not server_errors.is_undo_error(error):
+            raise
+        raise CannotUndo(
+            f"half commit {commit} cannot be undone now: {error}",
+            "While a server packs a storage nothing can be undone: wait for its end.",
+        ) from error
+    except CommitOutcomeUnknown as error:
+        raise CannotUndo(
+            f"whether half commit {commit} is undone cannot be told: {error}",
+            "Start what is down; then bin/cluster damage tells whether the undo is"
+            " torn itself.",
+        ) from error
+    except ClientDisconnected as error:
+        raise NotConnected(f"a server was lost: {error}", "Nothing was undone.") from (
+            error
+        )
+
+
+@contextlib.contextmanager
+def _connected(cluster: Cluster) -> Iterator[_Clients]:
+    """A client of every storage: the stamp tells what could be seen of each."""
+    clients: dict[str, ClientStorage] = {}
+    try:
+        for storage in cluster.storages:
+            try:
+                clients[storage.id] = ClientStorage(
+                    cluster.zeo(storage.zeo).address,
+                    storage=storage.id,
+                    client_label="tidstorage undo",
+                    cache_size=_SMALLEST_CACHE,
+                    wait_timeout=_CONNECT_SECONDS,
+                )
+            except ClientDisconnected as error:
+                raise NotConnected(
+                    f"storage {storage.id} cannot be reached: {error}",
+                    "Is every ZEO server up? bin/cluster status tells.",
+                ) from error
+        yield clients
+    finally:
+        for client in clients.values():
+            client.close()
+
+
+@contextlib.contextmanager
+def _stamping(cluster: Cluster, clients: _Clients) -> Iterator[Mapping[str, ZODB.DB]]:
+    """The storages as databases that stamp; without those that hold nothing yet.
+
+    A database would write its root into an empty one.
+    """
+    databases: dict[str, ZODB.DB] = {}
+    for storage, client in clients.items():
+        if tid.from_bytes(client.lastTransaction()):
+            ZODB.DB(client, databases=databases, database_name=storage)
+    tidstorage.install(
+        (cluster.daemon.host, cluster.daemon.port), {each: each for each in databases}
+    )
+    try:
+        yield databases
+    finally:
+        tidstorage.uninstall()

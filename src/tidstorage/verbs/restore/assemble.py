@@ -1,0 +1,239 @@
+"""Second phase of a restore: the set's own bytes, beside where they will live.
+
+Exactly the files that the manifest names are put together, and each is compared
+with its digest on the way; repozo itself goes by dates alone.
+"""
+
+import contextlib
+import hashlib
+import io
+import os
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from tidstorage.engines.filestorage.copying import SparseWriter
+from tidstorage.errors import NoSpace, NotCoherent
+from tidstorage.operation.progress import Advance, count_nothing
+from tidstorage.sets import layout
+from tidstorage.sets.compression import DAMAGED, decompressing
+from tidstorage.sets.manifest import Manifest, StoredFile, StoredStorage
+from tidstorage.system import durable
+from tidstorage.verbs.backup import blobs
+from tidstorage.verbs.backup.blobs import StoredBlob
+from tidstorage.verbs.restore.target import Target
+
+_BLOCK = 1 << 20
+_STAT_BLOCK = 512
+#: As ZODB leaves them: nobody is to write to a committed blob.
+_BLOB_MODE = 0o400
+_CHOOSE_ANOTHER = "The set is damaged; choose another one (bin/cluster backups)."
+
+
+class _Digesting(io.RawIOBase):
+    """A file that is read once, from its start to its end, for its digest."""
+
+    def __init__(self, stream: io.BufferedReader) -> None:
+        self._stream = stream
+        self._digest = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)
+        count = self._stream.readinto(view)
+        self._digest.update(view[:count])
+        return count
+
+    def digest_of_all(self) -> str:
+        """The digest, with whatever was left to be read."""
+        while self.read(_BLOCK):
+            pass
+        return self._digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a restore writes to one file system, in bytes, and what is free there."""
+
+    folder: Path
+    needed: int
+    free: int
+
+
+def room_needed(
+    manifest: Manifest, targets: Mapping[str, Target], reused: Collection[str] = ()
+) -> list[Room]:
+    """For each file system that something is staged on.
+
+    What a restore that was killed has left of its staging makes room.  reused: ids
+    of storages whose present files, and blobs, are used again.
+    """
+    needed: dict[int, int] = {}
+    where: dict[int, Path] = {}
+    for storage_id, target in targets.items():
+        storage = manifest.storage(storage_id)
+        is_reused = storage_id in reused
+        left = _space_taken(target.staged_data_file)
+        size = 0 if is_reused else storage.size - storage.holes - left
+        sizes = [(target.data_file, size)]
+        if target.blob_directory is not None and target.staged_blob_directory:
+            left = _space_taken(target.staged_blob_directory)
+            present = _space_taken(target.blob_directory) if is_reused else 0
+            size = max(storage.blob_bytes - left - present, 0)
+            sizes.append((target.blob_directory, size))
+        for path, size in sizes:
+            folder = next(each for each in path.parents if each.exists())
+            device = folder.stat().st_dev
+            needed[device] = needed.get(device, 0) + size
+            where[device] = folder
+    return [
+        Room(where[each], size, shutil.disk_usage(where[each]).free)
+        for each, size in needed.items()
+    ]
+
+
+def refuse_lack_of_space(
+    manifest: Manifest, targets: Mapping[str, Target], reused: Collection[str] = ()
+) -> None:
+    """NoSpace where what is to be staged cannot fit; nothing is written yet."""
+    for room in room_needed(manifest, targets, reused):
+        if room.free < room.needed:
+            raise NoSpace(
+                f"the file system of {room.folder} has {room.free:,} bytes free;"
+                f" the restore needs {room.needed:,} beside the present files",
+                "Make room, or restore elsewhere with --into.",
+            )
+
+
+def _space_taken(path: Path) -> int:
+    """What a file, or a folder with all in it, takes of its disk; 0 if not there."""
+    return sum(
+        each.lstat().st_blocks * _STAT_BLOCK
+        for each in (path, *path.rglob("*"))
+        if os.path.lexists(each)
+    )
+
+
+def data_file(
+    directory: Path,
+    stored: StoredStorage,
+    target: Target,
+    advance: Advance = count_nothing,
+) -> None:
+    """Put a storage's Data.fs together in staging; NotCoherent if damaged.
+
+    What is zeros in it becomes holes.  advance: told the bytes written; may raise.
+    """
+    layout.make_folder(target.data_file.parent)
+    with os.fdopen(layout.create_private(target.staged_data_file), "wb") as opened:
+        output = SparseWriter(opened.fileno())
+        for each in stored.files:
+            _append(directory, each, output, advance)
+        output.finish()
+        size = output.tell()
+        if size != stored.size:
+            raise NotCoherent(
+                f"storage {stored.id}: the files of the set make {size} bytes"
+                f" instead of {stored.size}",
+                _CHOOSE_ANOTHER,
+            )
+
+
+def _append(
+    directory: Path, stored: StoredFile, output: SparseWriter, advance: Advance
+) -> None:
+    path = directory / stored.path
+    try:
+        with path.open("rb") as stream:
+            source = _Digesting(stream)
+            raw = cast(BinaryIO, source)
+            is_compressed = path.suffix.endswith("z")
+            plain = decompressing(raw) if is_compressed else contextlib.nullcontext(raw)
+            with plain as opened:
+                while block := opened.read(_BLOCK):
+                    output.write(block)
+                    advance(len(block))
+            digest = source.digest_of_all()
+    except FileNotFoundError as error:
+        raise NotCoherent(f"{path} is missing", _CHOOSE_ANOTHER) from error
+    except DAMAGED as error:
+        raise NotCoherent(f"{path} is damaged: {error}", _CHOOSE_ANOTHER) from error
+    if digest != stored.sha256:
+        raise NotCoherent(f"{path} is not what was written", _CHOOSE_ANOTHER)
+
+
+def blob_directory(
+    directory: Path,
+    stored: StoredStorage,
+    target: Target,
+    last_tid: int,
+    advance: Advance = count_nothing,
+    reuse: bool = False,
+) -> int:
+    """Stage the blobs up to ``last_tid``; how many. NotCoherent if damaged.
+
+    advance: as for `data_file`.  reuse: what is there already gets a second name,
+    where it is what was written; blobs never change.
+    """
+    staged = target.staged_blob_directory
+    if staged is None:
+        return 0
+    found = blobs.read_lists(directory, stored.blob_lists or ())
+    layout.make_folder(staged / "tmp")
+    durable.replace_text(staged / ".layout", found.layout)
+    wanted = [each for each in found.blobs if each.tid <= last_tid]
+    for blob in wanted:
+        layout.make_folder((staged / blob.path).parent)
+        present = (target.blob_directory or staged) / blob.path
+        if not (reuse and _link(present, blob, staged / blob.path, advance)):
+            _stage_blob(_pool(directory, stored), blob, staged, advance)
+    for folder in {(staged / each.path).parent for each in wanted}:
+        durable.sync_folder(folder)
+    return len(wanted)
+
+
+def _pool(directory: Path, stored: StoredStorage) -> Path:
+    """Where the blobs are that the lists name: of the id the storage had then."""
+    return blobs.pool_of_list(directory / (stored.blob_lists or ())[0].path)
+
+
+def _link(present: Path, blob: StoredBlob, staged: Path, advance: Advance) -> bool:
+    """Give a present blob its second name; false where it is not what was written."""
+    try:
+        with present.open("rb") as stream:
+            if os.fstat(stream.fileno()).st_size != blob.size:
+                return False
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        if digest != blob.sha256:
+            return False
+        os.link(present, staged, follow_symlinks=False)
+    except OSError:
+        # Lost, or on a file system without such names: the set has it.
+        return False
+    advance(blob.size)
+    return True
+
+
+def _stage_blob(pool: Path, blob: StoredBlob, staged: Path, advance: Advance) -> None:
+    target = staged / blob.path
+    path = blobs.pool_path(pool, blob.sha256)
+    try:
+        stream = path.open("rb")
+    except FileNotFoundError as error:
+        raise NotCoherent(f"blob {path} is missing", _CHOOSE_ANOTHER) from error
+    with stream, os.fdopen(layout.create_private(target), "wb") as opened:
+        source = _Digesting(stream)
+        output = SparseWriter(opened.fileno())
+        while block := source.read(_BLOCK):
+            output.write(block)
+            advance(len(block))
+        output.finish()
+        os.fsync(opened.fileno())
+        digest = source.digest_of_all()
+    if digest != blob.sha256:
+        raise NotCoherent(f"blob {path} is not what was written", _CHOOSE_ANOTHER)
+    target.chmod(_BLOB_MODE)

@@ -1,0 +1,126 @@
+"""Fourth phase of a restore: what was cut is opened and judged, before the swap."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from ZODB.FileStorage import FileStorage
+
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.coherence import tid
+from tidstorage.coherence.cut import coherent_cut
+from tidstorage.coherence.record import accepting
+from tidstorage.coherence.tid import Vector
+from tidstorage.engines import filestorage
+from tidstorage.engines.filestorage import index
+from tidstorage.errors import NotCoherent
+from tidstorage.sets.manifest import Manifest
+from tidstorage.verbs.backup.examine import records_up_to
+from tidstorage.verbs.restore.cutting import Cut
+from tidstorage.verbs.restore.plan import Policy
+from tidstorage.verbs.restore.target import Target
+
+
+def check(
+    cluster: Cluster,
+    manifest: Manifest,
+    policy: Policy,
+    files: Mapping[str, Path],
+    cut: Cut,
+    ends: Vector,
+) -> None:
+    """NotCoherent where the files do not fit together, up to the cut.
+
+    files: {storage id: its file}, cut or still to be cut.  ends: as
+    `cutting.ends_before` gives them.
+    """
+    if not _is_blind(cut, files):
+        # What a process saw of an unfinished vote was between the two.
+        until = {each: max(cut.vector[each], ends.get(each, 0)) for each in files}
+        _refuse_incoherence(cluster, manifest, policy, files, cut, until)
+
+
+def refuse_unsound(storage: str, target: Target) -> None:
+    """NotCoherent where ZODB cannot open the staged file; it is on disk then."""
+    _open_with_zodb(storage, target)
+    _flush(target)
+
+
+def _open_with_zodb(storage: str, target: Target) -> None:
+    path = target.staged_data_file
+    try:
+        opened = FileStorage(str(path), read_only=True)
+    except Exception as error:
+        # FileStorage raises classes of its own, of struct and of pickle for
+        # what is not a sound file.
+        raise NotCoherent(f"ZODB cannot open storage {storage}: {error}") from error
+    try:
+        last, size = tid.from_bytes(opened.lastTransaction()), opened.getSize()
+        expected = filestorage.last_tid(path)
+        if last != expected or size != path.stat().st_size:
+            raise NotCoherent(
+                f"ZODB finds another end of storage {storage} than the cut:"
+                f" {tid.to_text(last)} at byte {size} instead of"
+                f" {tid.to_text(expected)} at byte {path.stat().st_size}"
+            )
+        if len(opened._index):
+            # Of just this file, and made by reading it: the server need not.
+            index.save(path, opened._index, size)
+    finally:
+        opened.close()
+
+
+def _flush(target: Target) -> None:
+    descriptor = os.open(target.staged_data_file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_blind(cut: Cut, files: Mapping[str, Path]) -> bool:
+    """Whether a pack has removed what the judgement would need."""
+    return any(
+        filestorage.packed_above(path, cut.floor.get(storage, 0))
+        for storage, path in files.items()
+    )
+
+
+def _refuse_incoherence(
+    cluster: Cluster,
+    manifest: Manifest,
+    policy: Policy,
+    files: Mapping[str, Path],
+    cut: Cut,
+    until: Vector,
+) -> None:
+    """The coherent cut of the staged files has to be the files themselves."""
+    floor = {each: last for each, last in cut.floor.items() if each in files}
+    held_records = {
+        storage: records_up_to(
+            path,
+            floor.get(storage, 0),
+            until[storage],
+            cluster.aliases,
+        )
+        for storage, path in files.items()
+    }
+    records = accepting(held_records, cut.accepted)
+    # The set's own damage was proven when it was made, by barrier or by stamps;
+    # more by what has been cut off.
+    dead = [
+        (half.commit_id, missing)
+        for half in (*manifest.point.damage, *cut.damage)
+        for missing in half.missing
+    ]
+    # A storage that was unknown then was named then; now is no time to refuse.
+    result = coherent_cut(
+        records, floor, retired=cluster.retired, partial=True, dead=dead
+    )
+    kept = result.tolerant if policy == "tolerant" else result.strict
+    for storage, held in records.items():
+        if held and kept[storage] < held[-1].tid:
+            raise NotCoherent(
+                f"the files do not fit together: storage {storage} goes on after"
+                f" {tid.to_text(kept[storage])}"
+            )

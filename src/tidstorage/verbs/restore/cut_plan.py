@@ -1,0 +1,272 @@
+"""Cutting several files in place: all of them or, for the time being, none.
+
+What is to be done is written down first, beside every file.  Each step can be
+done twice, so that a run that finds a plan beside any of its files does all of
+it again; then the plan goes.  A plan is refused when a file is neither as long
+as it was nor as it was to become: then someone has written since.
+"""
+
+import contextlib
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from ZODB.FileStorage import FileStorage
+
+from tidstorage.coherence import point, tid
+from tidstorage.coherence.point import Point
+from tidstorage.coherence.tid import Vector
+from tidstorage.engines.filestorage import blob_files, index, lock, ownership
+from tidstorage.engines.filestorage.copying import errors_named
+from tidstorage.engines.filestorage.truncation import truncate_held
+from tidstorage.errors import ClusterRunning, InterruptedRestore, NotCoherent
+from tidstorage.system import durable, json_file
+from tidstorage.system.json_file import (
+    Shape,
+    StoredCommitId,
+    StoredPoint,
+    StoredTid,
+    StoredVector,
+)
+
+SUFFIX = ".cut-plan"
+_WITHOUT = (
+    "Remove it and run this again. What was cut off already is kept beside the"
+    " files, as *.dropped-*."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One file: from ``size`` bytes to ``position``, its last TID is ``last`` then.
+
+    dropped: where the bytes go that are cut off.  blob_directory: where the blobs
+    are, of which those of dropped transactions go too; None: nobody told.
+    """
+
+    storage: str
+    path: Path
+    last: int
+    position: int
+    size: int
+    dropped: Path
+    blob_directory: Path | None = None
+
+    @property
+    def dropped_blobs(self) -> Path:
+        """Where those blobs go, below the folders they had."""
+        return blobs_beside(self.dropped)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All steps, the point to leave beside the files, and what to remove.
+
+    floor, accepted: what the cut was computed from, see `tails.cut_files`.
+    remove: caches of the lost timeline, files or folders.
+    """
+
+    steps: Sequence[Step]
+    floor: Vector
+    accepted: frozenset[bytes]
+    point: Point
+    remove: Sequence[Path]
+
+
+@contextlib.contextmanager
+def locked(paths: Iterable[Path]) -> Iterator[None]:
+    """Keep every server away from all files; ClusterRunning where one has one."""
+    with contextlib.ExitStack() as stack:
+        for path in paths:
+            _refuse_open_behind_link(path)
+            stack.enter_context(errors_named(path))
+            stack.enter_context(lock.held(path))
+        yield
+
+
+def _refuse_open_behind_link(path: Path) -> None:
+    """A server that was given the file itself has its lock there, not at the link."""
+    file = path.resolve()
+    if file != path.absolute() and lock.is_held(file):
+        raise ClusterRunning(
+            f"{file}, to which {path} leads, is open in another process",
+            "Stop the ZEO server that serves it.",
+        )
+
+
+def interrupted(paths: Iterable[Path]) -> Plan | None:
+    """The plan of a run that did not come to its end, if one of the files has one.
+
+    InterruptedRestore where a file has changed since.
+    """
+    for path in map(plan_beside, paths):
+        if path.exists():
+            plan = _read(path)
+            _refuse_changed(plan, path)
+            return plan
+    return None
+
+
+def plan_beside(data_file: Path) -> Path:
+    """Where the plan of a run that cuts a Data.fs is kept."""
+    return data_file.with_name(data_file.name + SUFFIX)
+
+
+def write(plan: Plan) -> None:
+    """Write the plan: from now on it has to be brought to its end."""
+    data = {
+        "version": 1,
+        "steps": [_step_to_json(each) for each in plan.steps],
+        "floor": tid.vector_to_text(plan.floor),
+        "accepted": sorted(each.hex() for each in plan.accepted),
+        "point": plan.point.to_json(),
+        "remove": [str(each) for each in plan.remove],
+    }
+    text = json.dumps(data, indent=1) + "\n"
+    for step in plan.steps:
+        with errors_named(plan_beside(step.path)):
+            durable.replace_text(plan_beside(step.path), text)
+
+
+def _step_to_json(step: Step) -> dict[str, Any]:
+    return {
+        **dataclasses.asdict(step),
+        "path": str(step.path),
+        "dropped": str(step.dropped),
+        "blob_directory": step.blob_directory and str(step.blob_directory),
+        "last": tid.to_text(step.last),
+    }
+
+
+class _StoredStep(Shape):
+    storage: str
+    path: Path
+    last: StoredTid
+    position: int
+    size: int
+    dropped: Path
+    blob_directory: Path | None
+
+
+class _Stored(Shape):
+    version: Literal[1]
+    steps: Annotated[list[_StoredStep], Field(min_length=1)]
+    floor: StoredVector
+    accepted: list[StoredCommitId]
+    point: StoredPoint
+    remove: list[Path]
+
+
+def _read(path: Path) -> Plan:
+    stored = json_file.read(path, _Stored, "a plan to cut", _WITHOUT)
+    return Plan(
+        [Step(**dict(each)) for each in stored.steps],
+        stored.floor,
+        frozenset(stored.accepted),
+        stored.point,
+        stored.remove,
+    )
+
+
+def _refuse_changed(plan: Plan, path: Path) -> None:
+    for step in plan.steps:
+        size = step.path.stat().st_size if step.path.exists() else -1
+        if size not in (step.size, step.position):
+            raise InterruptedRestore(
+                f"{path} is the plan of an interrupted run, and {step.path} has"
+                " changed since then",
+                "If the files are to stay as they are now, remove every"
+                f" *{SUFFIX} beside them, and run this again.",
+            )
+
+
+def cut(plan: Plan) -> None:
+    """Cut all files, those that are cut already too; the caller holds the locks.
+
+    Then the blobs of what was dropped are moved away.
+    NotCoherent where ZODB does not find the end where it should be.
+    """
+    for step in plan.steps:
+        truncate_held(step.path, step.last, step.dropped)
+    for step in plan.steps:
+        _check_with_zodb(step)
+    for step in plan.steps:
+        if step.blob_directory is not None and step.position < step.size:
+            blob_files.move_above(step.blob_directory, step.last, step.dropped_blobs)
+
+
+def finish(plan: Plan) -> None:
+    """After the cut: remove the caches, leave the point, and end the plan."""
+    for path in plan.remove:
+        with errors_named(path):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    with errors_named(plan.steps[0].path):
+        point.write_beside(plan.point, [each.path for each in plan.steps])
+        for step in plan.steps:
+            ownership.give(_made_beside(step), step.path)
+        for step in plan.steps:
+            plan_beside(step.path).unlink(missing_ok=True)
+            durable.sync_folder(step.path.parent)
+
+
+def dropped_blobs(plan: Plan) -> dict[str, int]:
+    """{storage id: blobs of dropped transactions}, moved or still to be moved."""
+    found = {}
+    for step in plan.steps:
+        if step.blob_directory is not None and step.position < step.size:
+            found[step.storage] = len(
+                blob_files.above(step.blob_directory, step.last)
+            ) + len(blob_files.above(step.dropped_blobs, step.last))
+    return {storage: number for storage, number in found.items() if number}
+
+
+def _made_beside(step: Step) -> Iterable[Path]:
+    return (
+        index.path_of(step.path),
+        lock.path_of(step.path),
+        point.beside(step.path),
+        *_made_of(step.dropped),
+    )
+
+
+def blobs_beside(dropped: Path) -> Path:
+    """Where the blobs go that belong to what is dropped."""
+    return dropped.with_name(f"{dropped.name}.blobs")
+
+
+def is_kept(dropped: Path) -> bool:
+    """Whether something was dropped under that name already."""
+    return any(each.exists() for each in _made_of(dropped))
+
+
+def _made_of(dropped: Path) -> tuple[Path, Path, Path]:
+    return (
+        dropped,
+        dropped.with_name(f"{dropped.name}.json"),
+        blobs_beside(dropped),
+    )
+
+
+def _check_with_zodb(step: Step) -> None:
+    try:
+        opened = FileStorage(str(step.path), read_only=True)
+    except Exception as error:
+        # FileStorage raises classes of its own, of struct and of pickle for
+        # what is not a sound file.
+        raise NotCoherent(f"ZODB cannot open {step.path}: {error}") from error
+    found = tid.from_bytes(opened.lastTransaction()), opened.getSize()
+    opened.close()
+    if found != (step.last, step.position):
+        raise NotCoherent(
+            f"ZODB finds another end of {step.path} than was planned:"
+            f" {tid.to_text(found[0])} at byte {found[1]}, not"
+            f" {tid.to_text(step.last)} at byte {step.position}"
+        )

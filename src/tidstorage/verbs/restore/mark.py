@@ -1,0 +1,69 @@
+"""What an interrupted restore leaves, and how the next run knows it.
+
+In the place of the live files it is no state for any server to open.  Elsewhere a
+mark in the folder tells what was begun there, so that it can be begun anew.
+"""
+
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.errors import FileUnreadable, InterruptedRestore
+from tidstorage.sets import layout
+from tidstorage.system import durable, json_file
+from tidstorage.system.json_file import Shape
+from tidstorage.verbs.restore import cut_plan, swap
+
+MARK = ".tidstorage-restoring"
+
+
+class _Begun(Shape):
+    storages: list[str]
+
+
+def clear(directory: Path) -> None:
+    """Remove what a restore into that folder left that was killed, and nothing else."""
+    mark = directory / MARK
+    try:
+        begun = json_file.read(mark, _Begun, "the mark of a restore", "")
+    except FileUnreadable:
+        # None was begun there, or the mark itself was not finished.
+        for each in [*directory.iterdir()] if directory.is_dir() else ():
+            if durable.is_unfinished(each) and MARK in each.name:
+                each.unlink()
+        return
+    for storage in begun.storages:
+        folder = directory / storage
+        # Of what leads elsewhere nothing is ours to remove.
+        if Path(storage).name == storage and folder.is_dir():
+            shutil.rmtree(folder)
+    mark.unlink()
+
+
+def mark(directory: Path, storages: Collection[str]) -> None:
+    """Tell, before anything is written there, which folders are about to be made."""
+    layout.make_folder(directory)
+    begun = _Begun(storages=sorted(storages))
+    durable.replace_text(directory / MARK, begun.model_dump_json())
+
+
+def unmark(directory: Path) -> None:
+    """What is there is whole, or was removed."""
+    (directory / MARK).unlink(missing_ok=True)
+    durable.sync_folder(directory)
+
+
+def refuse(cluster: Cluster) -> None:
+    """InterruptedRestore where a swap, or a cut in place, has to be ended first.
+
+    A server started amid a swap would make an empty file where the new one is
+    to come.
+    """
+    if journal := swap.interrupted(cluster):
+        raise InterruptedRestore(f"a restore was interrupted amid its swap ({journal})")
+    if cut_plan.interrupted(each.data_file for each in cluster.storages):
+        raise InterruptedRestore(
+            "tidstorage-restore was interrupted while it cut the files",
+            "Run bin/tidstorage-restore again: it goes on where it stopped.",
+        )

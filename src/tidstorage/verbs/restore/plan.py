@@ -1,0 +1,216 @@
+"""First phase of a restore: which set, and up to where.
+
+The policy of half commits: by default the newest set without one is taken; where
+a newer set has some, nobody but the operator can choose what to lose.  Those that
+somebody accepted, before the set was made or since, do not count.
+"""
+
+import datetime
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.coherence import point
+from tidstorage.errors import Damaged, NoSuchSet, NotCoherent, WrongTime
+from tidstorage.points import accepted as acceptance
+from tidstorage.sets import directory as backup_directory
+from tidstorage.sets import listing, renaming
+from tidstorage.sets.listing import BackupSet
+from tidstorage.sets.manifest import Manifest
+from tidstorage.system.clock import in_both, local, span
+from tidstorage.verbs.moments.goal import Goal, of_moment, of_point
+from tidstorage.verbs.moments.known import KnownPoints, known_points
+
+logger = logging.getLogger(__name__)
+
+Policy = Literal["clean", "strict", "tolerant"]
+LATEST = "latest"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the operator asks for.
+
+    set_id: a set by its id.  point_id: a point by its id, or "latest".  moment:
+    a time in UTC instead; with a set, that set cut there.  timeline: which one the
+    moment is of; None: the one that was lived then.  policy: "strict" leaves out
+    half commits and all that follows them, "tolerant" keeps them, "clean" refuses
+    where there are any.  storages: ids of those to restore; None: all.  reuse: cut
+    the present files where they begin with what the set holds, instead of putting
+    them together anew.
+    """
+
+    set_id: str | None = None
+    point_id: str = LATEST
+    policy: Policy = "clean"
+    moment: datetime.datetime | None = None
+    timeline: int | None = None
+    storages: frozenset[str] | None = None
+    reuse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The set to restore, in the ids of now, and how to cut it.
+
+    goal: None: at its own point.  accepted: half commits that somebody accepted.
+    renamed: {id in the set: present id} of storages that had another name then.
+    storages: ids of those to restore; None: all.
+    """
+
+    manifest: Manifest
+    goal: Goal | None
+    policy: Policy
+    accepted: Collection[bytes]
+    renamed: Mapping[str, str]
+    storages: frozenset[str] | None = None
+
+
+def choose(cluster: Cluster, request: Request) -> Choice:
+    """The set to restore, as it is to be taken since half commits were accepted.
+
+    NoSuchSet, NotCoherent, NotReachable, Damaged or BackupDirectoryLost.
+    """
+    directory = backup_directory.known(cluster)
+    accepted = acceptance.commit_ids(cluster)
+    found = [_accepting(each, accepted) for each in _possible(directory, request)]
+    exact = [each for each in found if each.manifest.point.id == request.point_id]
+    is_of_set = request.set_id is not None or request.point_id == LATEST
+    goal = None
+    if request.moment is None and (is_of_set or exact):
+        chosen = exact[0] if exact else _newest(found, request, directory)
+        then = _sound(chosen).manifest
+        manifest = renaming.renamed(then, cluster.aliases)
+        if manifest.point.damage and request.policy == "clean":
+            every = [_accepting(each, accepted) for each in listing.every(directory)]
+            raise Damaged(_explain(manifest, every), _CHOICE)
+    else:
+        known = known_points(cluster, directory, accepted)
+        manifest, goal = _aim(known, [*_of_now(found, cluster.aliases)], request)
+        if request.storages is not None:
+            goal = goal.of_known_point()
+        (then,) = (each.manifest for each in found if each.manifest.id == manifest.id)
+    renamed = renaming.renamings(then, cluster.aliases)
+    return Choice(manifest, goal, request.policy, accepted, renamed, request.storages)
+
+
+def _aim(
+    known: KnownPoints, found: Sequence[BackupSet], request: Request
+) -> tuple[Manifest, Goal]:
+    if request.moment is None:
+        return of_point(known, found, request.point_id)
+    if request.moment > point.now():
+        raise WrongTime(f"{in_both(request.moment)} is yet to come")
+    return of_moment(known, found, request.moment, request.timeline)
+
+
+def _of_now(
+    found: Sequence[BackupSet], aliases: Mapping[str, str]
+) -> Iterator[BackupSet]:
+    """The sets in the ids of now; those that have none are passed over."""
+    for each in found:
+        try:
+            yield replace(each, manifest=renaming.renamed(each.manifest, aliases))
+        except NotCoherent as error:
+            logger.warning("%s", error)
+
+
+def _possible(directory: Path, request: Request) -> list[BackupSet]:
+    if request.set_id is not None:
+        return [listing.by_id(directory, request.set_id)]
+    return listing.every(directory)
+
+
+def _sound(found: BackupSet) -> BackupSet:
+    if not found.is_whole:
+        raise NotCoherent(
+            f"set {found.manifest.id} is not whole: {'; '.join(found.faults)}",
+            "Choose another one (bin/cluster backups).",
+        )
+    return found
+
+
+_CHOICE = (
+    "Give --strict, --tolerant, or the id of another set with --set; or accept the"
+    " half commits (bin/cluster damage)."
+)
+
+
+def _accepting(found: BackupSet, accepted: Collection[bytes]) -> BackupSet:
+    """The set without the damage that was accepted since it was made.
+
+    Where other damage is left, its strict cut stays where it was: before all.
+    """
+    made = found.manifest
+    damage = tuple(half for half in made.point.damage if half.commit_id not in accepted)
+    if len(damage) == len(made.point.damage):
+        return found
+    since = {half.commit_id for half in made.point.damage if half not in damage}
+    manifest = replace(
+        made,
+        point=replace(made.point, damage=damage),
+        strict=made.strict if damage else made.point.vector,
+        strict_loss=made.strict_loss if damage else None,
+        acknowledged=tuple(sorted({*made.acknowledged, *since})),
+    )
+    return replace(found, manifest=manifest)
+
+
+def _newest(found: Sequence[BackupSet], request: Request, directory: Path) -> BackupSet:
+    """The set that is asked for by its id, else the newest one that is whole."""
+    if request.set_id is not None:
+        return found[0]
+    of_timeline = [
+        each
+        for each in found
+        if each.is_whole and request.timeline in (None, each.manifest.point.timeline)
+    ]
+    if not of_timeline:
+        of = "" if request.timeline is None else f" of timeline {request.timeline}"
+        raise NoSuchSet(f"there is no whole backup set{of} in {directory}")
+    return of_timeline[0]
+
+
+def _explain(damaged: Manifest, found: Sequence[BackupSet]) -> str:
+    """What each choice loses."""
+    made = damaged.point
+    lines = [
+        f"set {damaged.id} holds {len(made.damage)} half commit(s):"
+        " transactions that some storages hold and others never will",
+        *(
+            f"  {half.commit_id.hex()}: in {', '.join(sorted(half.present))};"
+            f" not in {', '.join(sorted(half.missing))}"
+            for half in made.damage
+        ),
+        f"--tolerant keeps everything up to {local(made.time)}, half commits too",
+    ]
+    loss = damaged.strict_loss
+    lines.append(
+        f"--strict loses {loss.transactions} transaction(s) since"
+        f" {local(loss.since)}, {span(made.time - loss.since)}"
+        if loss
+        else "--strict loses nothing else"
+    )
+    clean = next(
+        (
+            each.manifest
+            for each in found
+            if each.is_whole and not each.manifest.point.damage
+        ),
+        None,
+    )
+    if clean is not None:
+        lines.append(
+            f"--set {clean.id} loses all since {local(clean.point.time)},"
+            f" {span(made.time - clean.point.time)}"
+        )
+    return "\n".join(lines)
+
+
+def as_of(manifest: Manifest, policy: Policy) -> datetime.datetime:
+    """The moment in UTC whose state a restore of the set brings back."""
+    loss = manifest.strict_loss
+    return loss.since if policy == "strict" and loss else manifest.point.time

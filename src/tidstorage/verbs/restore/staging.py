@@ -1,0 +1,181 @@
+"""Everything of a restore before its swap: the new files, beside the present ones."""
+
+import contextlib
+import errno
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.coherence.point import Point
+from tidstorage.engines import filestorage
+from tidstorage.errors import EngineFailed, NoSpace
+from tidstorage.operation import parallel
+from tidstorage.operation.parallel import Check
+from tidstorage.operation.progress import Operation
+from tidstorage.sets.manifest import Manifest
+from tidstorage.system import disks
+from tidstorage.verbs.restore import assemble, check, cutting, rates, reuse, target
+from tidstorage.verbs.restore.cutting import Cut
+from tidstorage.verbs.restore.plan import Choice
+from tidstorage.verbs.restore.target import Target
+
+_NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """sizes: {storage id: (bytes in the set, bytes kept)}.  files: {storage id: the
+    file that becomes, or stays, its Data.fs}; those that are reused still to be cut.
+    """
+
+    sizes: Mapping[str, tuple[int, int | None]]
+    files: Mapping[str, Path]
+    cut: Cut
+
+
+def stage(
+    cluster: Cluster,
+    chosen: Choice,
+    targets: Mapping[str, Target],
+    operation: Operation,
+    reused: Collection[str] = (),
+) -> Staged:
+    """All phases before the swap.
+
+    reused: ids of storages whose present files hold what the set holds.
+    """
+    directory, manifest = cluster.backup.directory, chosen.manifest
+    new = {each: where for each, where in targets.items() if each not in reused}
+    assemble.refuse_lack_of_space(manifest, targets, reused)
+    with nothing_left_of_a_failure(targets):
+        _stage_data_files(cluster, manifest, new, operation)
+        files = {
+            storage: each.data_file if storage in reused else each.staged_data_file
+            for storage, each in targets.items()
+        }
+        found = cutting.find(cluster, chosen, files)
+        ends = cutting.ends_before(files, found.vector)
+        lengths = {
+            storage: filestorage.position_after(path, found.vector[storage])
+            for storage, path in files.items()
+        }
+        _refuse_lack_for_tails({files[each]: lengths[each] for each in reused})
+        cutting.cut(new, found.vector)
+        for storage, where in new.items():
+            check.refuse_unsound(storage, where)
+        check.check(cluster, manifest, chosen.policy, files, found, ends)
+        blob_bytes = sum(manifest.storage(each).blob_bytes for each in targets)
+        with operation.phase("copy blobs", blob_bytes) as phase:
+            for storage, where in targets.items():
+                stored, last = manifest.storage(storage), found.vector[storage]
+                with phase.item(storage):
+                    assemble.blob_directory(
+                        directory,
+                        stored,
+                        where,
+                        last,
+                        phase.advance,
+                        storage in reused,
+                    )
+        return Staged(
+            {
+                storage: (manifest.storage(storage).size, length)
+                for storage, length in lengths.items()
+            },
+            files,
+            found,
+        )
+
+
+def _refuse_lack_for_tails(lengths: Mapping[Path, int]) -> None:
+    """NoSpace where what is cut off the present files cannot be kept beside them."""
+    disks.refuse_lack(
+        {
+            path.with_name(f"{path.name}{target.DROPPED}"): path.stat().st_size - length
+            for path, length in lengths.items()
+        },
+        "what is cut off the files, and kept beside them,",
+        "Make room, or restore elsewhere with --into.",
+    )
+
+
+def reusable(
+    cluster: Cluster,
+    manifest: Manifest,
+    targets: Mapping[str, Target],
+    operation: Operation,
+) -> frozenset[str]:
+    """Ids of the storages whose present files begin with what the set holds."""
+    directory = cluster.backup.directory
+    possible = reuse.possible(manifest, targets)
+    size = sum(manifest.storage(each).size for each in possible)
+    with operation.phase("compare the present files", size) as phase:
+
+        def compare(storage: str, check: Check) -> bool:
+            def advance(count: int) -> None:
+                check()
+                phase.advance(count)
+
+            stored, path = manifest.storage(storage), targets[storage].data_file
+            with phase.item(storage):
+                return reuse.begins_with(directory, stored, path, advance)
+
+        try:
+            with rates.measured(cluster, "compare", size):
+                good = parallel.run(cluster.backup.jobs, compare, possible)
+        except OSError as error:
+            raise EngineFailed(
+                f"a present file cannot be read: {error}",
+                "Give --copy to put all of them together anew.",
+            ) from error
+    return frozenset(
+        each for each, is_good in zip(possible, good, strict=True) if is_good
+    )
+
+
+def _stage_data_files(
+    cluster: Cluster,
+    manifest: Manifest,
+    targets: Mapping[str, Target],
+    operation: Operation,
+) -> None:
+    directory = cluster.backup.directory
+    size = sum(manifest.storage(each).size for each in targets)
+    with operation.phase("copy", size) as phase:
+
+        def put_together(storage: str, check: Check) -> None:
+            def advance(count: int) -> None:
+                check()
+                phase.advance(count)
+
+            stored, where = manifest.storage(storage), targets[storage]
+            with phase.item(storage):
+                assemble.data_file(directory, stored, where, advance)
+
+        with rates.measured(cluster, "copy", size):
+            parallel.run(cluster.backup.jobs, put_together, targets)
+
+
+@contextlib.contextmanager
+def nothing_left_of_a_failure(targets: Mapping[str, Target]) -> Iterator[None]:
+    """Remove the staging when something fails before the swap."""
+    try:
+        yield
+    except BaseException as error:
+        target.remove_staging(targets.values())
+        if isinstance(error, OSError) and error.errno in _NO_SPACE:
+            raise NoSpace(f"{error}", "Nothing has been changed.") from error
+        if isinstance(error, OSError):
+            raise EngineFailed(f"{error}", "Nothing has been changed.") from error
+        raise
+
+
+def within(new: Point, files: Mapping[str, Path]) -> Point:
+    """The point as one to leave beside the files, which may end before it."""
+    last_kept = {
+        storage: cutting.last_kept(files[storage], last)
+        for storage, last in new.vector.items()
+        if storage in files
+    }
+    return replace(new, vector={**new.vector, **last_kept})

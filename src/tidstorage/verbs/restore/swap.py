@@ -1,0 +1,170 @@
+"""Last phase of a restore: the new files take the place of the old ones.
+
+What is to be done is written down first, durably.  Every action can be done
+twice, so that a run that was cut off is ended by doing all of them again; until
+then the cluster must not be started.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.coherence import point, tid
+from tidstorage.coherence.point import Point
+from tidstorage.engines.filestorage import lock, ownership
+from tidstorage.engines.filestorage.truncation import truncate_held
+from tidstorage.errors import FileUnreadable, InterruptedRestore, NotCoherent
+from tidstorage.system import durable, json_file
+from tidstorage.system.json_file import Shape, StoredPoint
+
+JOURNAL = "restore-swap.json"
+_BEGIN_ANEW = (
+    "Remove it and run the restore again, which then begins anew. The files that the"
+    " interrupted one had moved away stay as *.before-restore-*."
+)
+_GO_ON = (
+    "run the same restore again: it goes on where it stopped. Until then start no"
+    " server."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One step.
+
+    keep: rename ``path`` to ``other``; done where ``other`` exists.  place:
+    rename ``path`` to ``other``; done where ``path`` is gone.  remove: delete
+    ``path``, a file or a folder with all in it.  cut: drop what follows the TID
+    ``last`` in the Data.fs ``path``, and save it as ``other`` before.
+    """
+
+    kind: Literal["keep", "place", "remove", "cut"]
+    path: str
+    other: str = ""
+    last: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """All actions, in their order, and the point to leave beside the files."""
+
+    set_id: str
+    actions: Sequence[Action]
+    point: Point
+    data_files: Sequence[Path]
+
+
+def journal(cluster: Cluster) -> Path:
+    """Where the swap under way is written down."""
+    return cluster.run_directory / JOURNAL
+
+
+def interrupted(cluster: Cluster) -> Path | None:
+    """The journal of a swap that did not come to its end, if there is one."""
+    path = journal(cluster)
+    return path if path.exists() else None
+
+
+def write(swap: Swap, path: Path) -> None:
+    """Write the journal: from now on the swap has to be ended."""
+    data = {
+        "version": 1,
+        "set": swap.set_id,
+        "actions": [asdict(each) for each in swap.actions],
+        "point": swap.point.to_json(),
+        "data_files": [str(each) for each in swap.data_files],
+    }
+    durable.replace_text(path, json.dumps(data, indent=1) + "\n")
+
+
+class _Stored(Shape):
+    version: Literal[1]
+    set: str
+    actions: list[Action]
+    point: StoredPoint
+    data_files: list[Path]
+
+
+def read(path: Path) -> Swap:
+    """The swap in a journal; FileUnreadable where it is not one."""
+    stored = json_file.read(path, _Stored, "a restore's journal", _BEGIN_ANEW)
+    for each in stored.actions:
+        if each.kind == "cut" and not _is_tid(each.last):
+            raise FileUnreadable(
+                f"{path} is not a restore's journal: {each.last!r} is no TID",
+                _BEGIN_ANEW,
+            )
+    return Swap(stored.set, stored.actions, stored.point, stored.data_files)
+
+
+def _is_tid(text: str) -> bool:
+    try:
+        tid.from_text(text)
+    except ValueError:
+        return False
+    return True
+
+
+def execute(swap: Swap) -> None:
+    """Do, or do to the end, all that the swap has to do."""
+    for action in swap.actions:
+        perform(action)
+    point.write_beside(swap.point, swap.data_files)
+    for path in swap.data_files:
+        ownership.give((point.beside(path), lock.path_of(path)), path)
+
+
+def finish(swap: Swap, path: Path) -> None:
+    """Bring it to its end, and remove its journal; InterruptedRestore if it stops."""
+    try:
+        execute(swap)
+        path.unlink()
+        # One that came back with a power cut would undo the point of what follows.
+        durable.sync_folder(path.parent)
+    except OSError as error:
+        raise InterruptedRestore(
+            f"the swap of set {swap.set_id} stopped in the middle: {error}",
+            f"Mend that, then {_GO_ON}",
+        ) from error
+    except KeyboardInterrupt as error:
+        raise InterruptedRestore(
+            f"interrupted in the middle of the swap of set {swap.set_id}",
+            _GO_ON.capitalize(),
+        ) from error
+
+
+def perform(action: Action) -> None:
+    """Do one action, unless it was done before; the files' locks are held."""
+    path, other = Path(action.path), Path(action.other)
+    if action.kind == "remove":
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    elif action.kind == "cut":
+        truncate_held(path, tid.from_text(action.last), other)
+    elif action.kind == "keep":
+        if not os.path.lexists(other):
+            _rename(path, other)
+    elif os.path.lexists(path):
+        _rename(path, other)
+    elif not os.path.lexists(other):
+        raise NotCoherent(
+            f"neither {path} nor {other} is there: the swap cannot be ended",
+            "The files it replaced are kept beside, as *.before-restore-*.",
+        )
+
+
+def _rename(path: Path, other: Path) -> None:
+    if os.path.lexists(other):
+        raise NotCoherent(
+            f"{other} appeared while {path} was to take its place",
+            "Move it away, then run the restore again: it goes on where it stopped.",
+        )
+    path.rename(other)
+    durable.sync_folder(other.parent)

@@ -1,0 +1,134 @@
+"""The barrier: one instant at which every storage of the cluster stands still.
+
+All votes of two-phase commit precede any finish, and a storage is locked from
+vote to finish.  So while one client holds the vote of *every* storage, no
+transaction stands between two of its finishes, and the last TIDs of all
+storages are a coherent cut, whoever wrote them, stamped or not.
+
+Every commit of the cluster waits meanwhile.  Therefore the votes are held by a
+process of its own (`tidstorage.zeo.barrier_helper`) that is killed on the deadline:
+its sockets close, and the servers release its locks.
+"""
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tidstorage.cluster.cluster import Address, Cluster
+from tidstorage.coherence import tid
+from tidstorage.errors import BarrierFailed
+from tidstorage.system import child
+
+#: Seconds in which the helper has to start and to reach every server.  No lock
+#: is held yet, so that this may be longer than the deadline of the barrier.
+CONNECT_SECONDS = 15.0
+
+#: Seconds between the first attempt and the second; doubled each time.
+FIRST_PAUSE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class BarrierStorage:
+    """A storage to hold: ``id`` is also its name on the ZEO server."""
+
+    id: str
+    address: Address
+
+
+def storages_of(cluster: Cluster) -> list[BarrierStorage]:
+    """All storages of a cluster, as the barrier needs them."""
+    return [
+        BarrierStorage(each.id, cluster.zeo(each.zeo).address)
+        for each in cluster.storages
+    ]
+
+
+class _AttemptFailed(Exception):
+    """One attempt gave no vector; its text says why."""
+
+
+def take(
+    storages: Sequence[BarrierStorage], deadline: float = 2.0, attempts: int = 5
+) -> dict[str, int]:
+    """{storage id: last TID} at one instant at which no commit was under way.
+
+    deadline: seconds for which commits may be held, for all storages together;
+    on expiry everything is released and tried again, after growing pauses, at
+    most ``attempts`` times.  A storage without a transaction has TID 0.
+
+    Raises BarrierFailed where no attempt succeeds.
+    """
+    _refuse_repeated_names(storages)
+    reason = "nothing was tried"
+    for attempt in range(attempts):
+        if attempt:
+            time.sleep(FIRST_PAUSE * 2 ** (attempt - 1))
+        try:
+            return _attempt(storages, deadline)
+        except _AttemptFailed as error:
+            reason = str(error)
+    raise BarrierFailed(f"no barrier in {attempts} attempts; the last one: {reason}")
+
+
+def _refuse_repeated_names(storages: Sequence[BarrierStorage]) -> None:
+    """Clients lock in the order of storage name, then address.
+
+    Only where the names alone decide is that order the same for every client:
+    one server has several addresses for the clients of several hosts.
+    """
+    names = [each.id for each in storages]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise BarrierFailed(
+            f"storage names are not unique: {', '.join(repeated)}",
+            "Give every storage of the cluster a name of its own; two clients"
+            " could otherwise wait for each other.",
+        )
+
+
+def _attempt(storages: Sequence[BarrierStorage], deadline: float) -> dict[str, int]:
+    request = {
+        "deadline": deadline,
+        "storages": [{"id": each.id, "address": each.address} for each in storages],
+    }
+    with subprocess.Popen(
+        child.python("tidstorage.zeo.barrier_helper"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=child.environment(),
+        text=True,
+    ) as helper:
+        try:
+            assert helper.stdin is not None
+            helper.stdin.write(json.dumps(request) + "\n")
+            helper.stdin.close()
+            _answer(helper, CONNECT_SECONDS, "the servers could not be reached")
+            answer = _answer(helper, deadline, "a storage stayed locked")
+        except BrokenPipeError:
+            raise _AttemptFailed("the helper process did not start") from None
+        finally:
+            helper.kill()
+    return tid.vector_from_text(answer["vector"])
+
+
+def _answer(
+    helper: "subprocess.Popen[str]", seconds: float, meaning: str
+) -> dict[str, dict[str, str]]:
+    """The helper's next line; killed when it takes longer than ``seconds``."""
+    assert helper.stdout is not None
+    timer = threading.Timer(seconds, helper.kill)
+    timer.start()
+    try:
+        line = helper.stdout.readline()
+    finally:
+        timer.cancel()
+    if not line.endswith("\n"):
+        raise _AttemptFailed(f"{meaning} for {seconds:g} s")
+    answer = json.loads(line)
+    if "error" in answer:
+        raise _AttemptFailed(answer["error"])
+    return answer

@@ -1,0 +1,120 @@
+"""The process that holds the votes of a barrier; see `tidstorage.zeo.barrier`.
+
+Reads one JSON line: ``{"deadline": SECONDS, "storages": [{"id", "address"}]}``.
+Writes ``{"connected": true}`` when every server answers, then
+``{"vector": {id: "0x…"}}`` when everything is released again; or
+``{"error": TEXT}``.  It may be killed at any moment: the servers release what a
+closed connection held.
+"""
+
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+from ZEO.ClientStorage import ClientStorage
+from ZODB.Connection import TransactionMetaData
+
+from tidstorage.coherence import tid
+
+#: Seconds to wait for each server before any lock is taken.
+CONNECT_TIMEOUT = 2.0
+_SMALLEST_CACHE = 1 << 20
+
+
+class _Void(Exception):
+    """The barrier says nothing; the text tells why."""
+
+
+def main() -> None:
+    """Hold one barrier; the process ends with it, whatever happened."""
+    request = json.loads(sys.stdin.readline())
+    try:
+        clients = _connect(request["storages"])
+        _say({"connected": True})
+        # Should whoever started us die, nobody else would end a vote that waits.
+        signal.setitimer(signal.ITIMER_REAL, request["deadline"])
+        _say({"vector": tid.vector_to_text(_hold(clients))})
+    except _Void as error:
+        _say({"error": str(error)})
+    # Not the ordinary end: it would wait for each connection to be closed in
+    # order, and a server that hangs would keep the locks of the others.
+    os._exit(0)
+
+
+def _say(message: dict[str, Any]) -> None:
+    print(json.dumps(message), flush=True)
+
+
+def _connect(storages: list[dict[str, Any]]) -> dict[str, ClientStorage]:
+    """{storage id: its client}, in the order in which all clients lock."""
+    clients = {each["id"]: _client(each) for each in storages}
+    for storage, client in clients.items():
+        try:
+            client._wait(CONNECT_TIMEOUT)
+        except Exception as error:
+            # ZEO raises its own ClientDisconnected, and whatever the server's
+            # registration raised (an unknown storage, a TLS failure).
+            raise _Void(f"storage {storage} cannot be reached: {error}") from error
+    return dict(sorted(clients.items(), key=lambda item: item[1].sortKey()))
+
+
+def _client(storage: dict[str, Any]) -> ClientStorage:
+    address = storage["address"]
+    return ClientStorage(
+        address if isinstance(address, str) else tuple(address),
+        storage=storage["id"],
+        client_label="tidstorage barrier",
+        cache_size=_SMALLEST_CACHE,
+        wait=False,
+        wait_timeout=CONNECT_TIMEOUT,
+        # A storage that nobody may write needs no lock, only a steady answer.
+        read_only_fallback=True,
+    )
+
+
+def _hold(clients: dict[str, ClientStorage]) -> dict[str, int]:
+    """Vote on all, read all, abort all; _Void where that proves nothing."""
+    transaction = TransactionMetaData()
+    generations = _generations(clients)
+    writable = {s: c for s, c in clients.items() if not c.is_read_only()}
+    read_only = {s: c for s, c in clients.items() if s not in writable}
+    try:
+        for client in writable.values():
+            client.tpc_begin(transaction)
+        for client in writable.values():
+            client.tpc_vote(transaction)
+        before = _last_tids(read_only)
+        vector = _last_tids(writable)
+        after = _last_tids(read_only)
+    except Exception as error:
+        # Anything a server may raise: the locks go with our connections.
+        raise _Void(f"{type(error).__name__}: {error}") from error
+    if _generations(clients) != generations:
+        raise _Void("a server was lost and found again while votes were held")
+    if before != after:
+        raise _Void(f"read-only storages moved: {', '.join(sorted(read_only))}")
+    for client in writable.values():
+        client.tpc_abort(transaction)
+    return {**vector, **after}
+
+
+def _generations(clients: dict[str, ClientStorage]) -> dict[str, int]:
+    """A number for each client that changes when its connection does."""
+    return {each: client._connection_generation for each, client in clients.items()}
+
+
+def _last_tids(clients: dict[str, ClientStorage]) -> dict[str, int]:
+    """What each server says now, over the connection that holds its vote.
+
+    `ClientStorage.lastTransaction` would be what the client's cache knows.
+    """
+    return {
+        storage: tid.from_bytes(client._call("lastTransaction"))
+        for storage, client in clients.items()
+    }
+
+
+if __name__ == "__main__":
+    main()

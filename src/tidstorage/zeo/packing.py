@@ -1,0 +1,137 @@
+"""What a ZEO server is asked about packs: whether one goes on, and to do one.
+
+Packing needs no writable connection; a read-only one cannot do harm.
+"""
+
+import contextlib
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ZEO.ClientStorage import ClientStorage
+from ZEO.Exceptions import ClientDisconnected
+
+from tidstorage.cluster.cluster import Cluster, Storage, address_text
+from tidstorage.errors import EngineFailed, NoSpace, NotConnected, TidstorageError
+from tidstorage.zeo import server_errors
+
+_CONNECT_SECONDS = 15.0
+_SMALLEST_CACHE = 1 << 20
+#: Seconds between two looks at how far a pack is.
+_LOOK_SECONDS = 0.5
+
+
+@contextlib.contextmanager
+def _client(cluster: Cluster, storage: Storage) -> Iterator[ClientStorage]:
+    zeo = cluster.zeo(storage.zeo)
+    try:
+        client = ClientStorage(
+            zeo.address,
+            storage=storage.id,
+            client_label="tidstorage pack",
+            cache_size=_SMALLEST_CACHE,
+            wait=True,
+            wait_timeout=_CONNECT_SECONDS,
+            read_only=True,
+        )
+    except Exception as error:
+        # ClientDisconnected, and whatever the server's registration raised.
+        raise NotConnected(
+            f"storage {storage.id} of ZEO server {zeo.name} at"
+            f" {address_text(zeo.address)}: {error}",
+            "Is it up? bin/cluster status tells.",
+        ) from error
+    with contextlib.closing(client):
+        yield client
+
+
+def is_packing(cluster: Cluster, storage: Storage) -> bool:
+    """Whether the server packs the storage now, whoever asked for it.
+
+    A storage refuses to tell what could be undone for just as long.
+    NotConnected where the server does not answer.
+    """
+    with _client(cluster, storage) as client:
+        try:
+            client.undoLog(0, -1)
+        except Exception as error:
+            if server_errors.is_undo_error(error):
+                return True
+            raise NotConnected(f"storage {storage.id}: {error}") from error
+    return False
+
+
+def pack(
+    cluster: Cluster, storage: Storage, seconds: float, advance: Callable[[int], None]
+) -> None:
+    """Have the server pack the storage to a time, and wait for the end of it.
+
+    seconds: since 1970 (`times.seconds_below`).  advance: told of the bytes that
+    were written.  NoSpace or EngineFailed where it fails; the storage is then as it
+    was before.
+    """
+    with _client(cluster, storage) as client, _watched(storage, advance):
+        try:
+            client.pack(seconds, wait=True)
+        except Exception as error:
+            # The server sends us whatever it met.
+            raise _failure(storage, error) from error
+
+
+def _failure(storage: Storage, error: Exception) -> TidstorageError:
+    if isinstance(error, ClientDisconnected):
+        return EngineFailed(
+            f"ZEO server {storage.zeo} was lost while it packed {storage.id}",
+            "See its log. When it is up (bin/cluster status), pack again: that begins"
+            " with a backup, and removes what was left.",
+        )
+    if _lacks_space(error):
+        return NoSpace(
+            f"ZEO server {storage.zeo} had no room to pack {storage.id}: {error}",
+            "Make room beside the Data.fs; it is as it was before.",
+        )
+    return EngineFailed(
+        f"ZEO server {storage.zeo} could not pack {storage.id}:"
+        f" {server_errors.class_name(error)}: {error}",
+        "See its log. The Data.fs is as it was before.",
+    )
+
+
+def _lacks_space(error: Exception) -> bool:
+    texts = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
+    return any(text in str(error) for text in texts)
+
+
+@contextlib.contextmanager
+def _watched(storage: Storage, advance: Callable[[int], None]) -> Iterator[None]:
+    """Tell of the growth of the file that the server writes."""
+    path = written_to(storage.data_file)
+    ended = threading.Event()
+
+    def look() -> None:
+        told = 0
+        while not ended.wait(_LOOK_SECONDS):
+            with contextlib.suppress(OSError):
+                size = path.stat().st_size
+                advance(size - told)
+                told = size
+
+    watcher = threading.Thread(target=look, name="pack", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def written_to(data_file: Path) -> Path:
+    """Where FileStorage writes the packed file, before it takes the other's name."""
+    return data_file.with_name(f"{data_file.name}.pack")
+
+
+def kept_as(data_file: Path) -> Path:
+    """Where FileStorage leaves the file of before the last pack."""
+    return data_file.with_name(f"{data_file.name}.old")
