@@ -151,6 +151,8 @@ def test():
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
         ["mypy"],
+        # Which package may import which: the contracts in pyproject.toml.
+        ["lint-imports", "--no-cache"],
         # Real servers on a machine that others use too: what fails is tried once
         # more, and named in the summary all the same.
         [
@@ -167,7 +169,10 @@ def test():
 def run_all(commands):
     for command in commands:
         print(f"\n$ {' '.join(command)}", flush=True)
-        status = subprocess.run([PYTHON, "-m", *command], cwd=ROOT).returncode
+        program, *arguments = command
+        status = subprocess.run(
+            [ENVIRONMENT / "bin" / program, *arguments], cwd=ROOT
+        ).returncode
         if status:
             raise StepFailed(
                 f"{command[0]} ended with status {status}",

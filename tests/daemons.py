@@ -13,6 +13,9 @@ from real import PATIENCE, free_port, send_signal, wait_until
 
 from tidstorage.wire import protocol
 
+#: How a daemon is run; its arguments follow.
+RUN_DAEMON = (sys.executable, "-m", "tidstorage.commands.scripts.daemon")
+
 
 class Peer:
     """One connection to a daemon."""
@@ -84,7 +87,7 @@ class DaemonProcess:
 
     @property
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "tidstorage.daemon.start", *self.arguments]
+        return [*RUN_DAEMON, *self.arguments]
 
     def start(self) -> "DaemonProcess":
         """Start it in the foreground, and wait until it answers."""

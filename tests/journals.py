@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tidstorage.points import journal
-from tidstorage.points.journal import Entry
+from tidstorage.points.entries import Entry
 
 
 def journal_entries(path: Path) -> list[Entry]:

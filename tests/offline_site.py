@@ -10,7 +10,6 @@ from torn_files import TornFiles
 
 from tidstorage.engines import filestorage
 from tidstorage.sets import layout, listing
-from tidstorage.verbs.restore import restore
 from tidstorage.zeo import barrier
 
 
@@ -35,7 +34,9 @@ class OfflineSite:
                 for each, path in self.files.paths.items()
             ),
         )
-        monkeypatch.setattr(restore, "running_parts", lambda _cluster: [])
+        monkeypatch.setattr(
+            "tidstorage.processes.running.running_parts", lambda _cluster: []
+        )
         monkeypatch.setattr(barrier, "storages_of", lambda _cluster: ())
         monkeypatch.setattr(barrier, "take", lambda _storages: self.last_tids())
 

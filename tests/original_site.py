@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from daemons import RUN_DAEMON
 from real import ZeoServer, free_port
 
 from tidstorage.system import child
@@ -116,7 +117,11 @@ class OriginalSite:
     def daemon(self) -> Iterator[subprocess.Popen[bytes]]:
         """The daemon, run from the configuration; killed at the end."""
         with subprocess.Popen(
-            [*child.python("tidstorage.daemon.start"), "-c", str(self.configuration)],
+            [
+                *RUN_DAEMON,
+                "-c",
+                str(self.configuration),
+            ],
             env=child.environment(),
         ) as process:
             try:

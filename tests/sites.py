@@ -20,8 +20,8 @@ from tidstorage.coherence.cut import Record, coherent_cut
 from tidstorage.coherence.point import Point
 from tidstorage.engines.filestorage import last_tid, read_records
 from tidstorage.engines.filestorage.abandoned_votes import abandoned_votes
-from tidstorage.points import journal, tid_log
-from tidstorage.points.journal import Published
+from tidstorage.points import tid_log
+from tidstorage.points.entries import Damage, Published
 from tidstorage.wire import client as wire_client
 
 TESTS = Path(__file__).parent
@@ -142,7 +142,7 @@ class Site:
         dead = {
             (entry.half_commit.commit_id, missing)
             for entry in journal_entries(self.daemon.journal)
-            if isinstance(entry, journal.Damage)
+            if isinstance(entry, Damage)
             for missing in entry.half_commit.missing
         }
         for each, path in self.files.items():

@@ -10,7 +10,6 @@ from backup_sets import repozo, whole_sets, with_backup
 from real import PATIENCE, wait_until
 from small_cluster import small_cluster
 
-from tidstorage.coherence import point
 from tidstorage.errors import (
     ClusterRunning,
     EngineFailed,
@@ -19,9 +18,10 @@ from tidstorage.errors import (
     NotConnected,
 )
 from tidstorage.operation import lock
+from tidstorage.points.beside import point_path, read_point
 from tidstorage.sets import layout
+from tidstorage.sets.blobs import pool_path, read_lists
 from tidstorage.system import child
-from tidstorage.verbs.backup import blobs
 from tidstorage.verbs.backup.backup import back_up
 
 pytestmark = pytest.mark.integration
@@ -61,8 +61,8 @@ def test_a_set_taken_under_load_holds_what_its_point_covers(small, tmp_path):
         assert last.point.vector[storage.id] in [tid for tid, _ in content[storage.id]]
     assert records.violations(content, last.point.vector) == []
     assert made[1].floor == made[0].point
-    beside = point.beside(cluster.storages[0].data_file)
-    assert point.read(beside) == made[1].point
+    beside = point_path(cluster.storages[0].data_file)
+    assert read_point(beside) == made[1].point
     assert [each.manifest for each in whole_sets(cluster)] == made[::-1]
     for stored in last.storages:
         tids = [tid for tid, _ in records.read(tmp_path / f"{stored.id}.fs")]
@@ -112,11 +112,11 @@ def test_blobs_are_copied_once_and_up_to_the_point(small):
     second = back_up(cluster).storage("documents")
     assert 0 < first.blob_count < second.blob_count
     assert second.blob_lists[:-1] == first.blob_lists
-    held = blobs.read_lists(directory, second.blob_lists)
+    held = read_lists(directory, second.blob_lists)
     assert held.layout == "bushy"
     live = small.beta.blob_directory("documents")
     for each in held.blobs:
-        stored = blobs.pool_path(layout.pool(directory, "documents"), each.sha256)
+        stored = pool_path(layout.pool(directory, "documents"), each.sha256)
         assert stored.read_bytes() == (live / each.path).read_bytes()
         # A copy: what happens to the original does not happen to it.
         assert stored.stat().st_ino != (live / each.path).stat().st_ino

@@ -10,9 +10,12 @@ from small_cluster import small_cluster
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
 
-from tidstorage.coherence import point
 from tidstorage.errors import BarrierFailed, EngineFailed, FloorNeeded
 from tidstorage.points import journal
+from tidstorage.points.beside import point_path, read_point, write_beside
+from tidstorage.points.entries import Acknowledgement, Damage
+from tidstorage.system import clock
+from tidstorage.verbs.backup import complete
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.restore import restore
 from tidstorage.verbs.restore.plan import Request
@@ -39,7 +42,7 @@ def test_a_half_commit_is_named_and_never_becomes_the_floor(small):
     assert made.strict["catalog"] < half.present["catalog"]
     assert made.strict_loss.transactions >= 1
     assert made.floor == clean.point
-    assert point.read(point.beside(cluster.storages[0].data_file)) == clean.point
+    assert read_point(point_path(cluster.storages[0].data_file)) == clean.point
     # Not even by the next backup, which finds nothing new.
     assert back_up(cluster).point.damage == (half,)
 
@@ -48,7 +51,7 @@ def noted(cluster):
     return [
         (type(entry), entry.half_commit.commit_id)
         for entry in journal_entries(cluster.daemon.journal)
-        if isinstance(entry, journal.Damage)
+        if isinstance(entry, Damage)
     ]
 
 
@@ -58,16 +61,16 @@ def test_the_journal_learns_of_half_commits_once(small):
     small.write(4, 1, half=["catalog", "root"])
     made = back_up(cluster)
     (half,) = made.point.damage
-    assert noted(cluster) == [(journal.Damage, half.commit_id)]
+    assert noted(cluster) == [(Damage, half.commit_id)]
     (entry,) = journal_entries(cluster.daemon.journal)
     assert (entry.half_commit, made.id in entry.proof) == (half, True)
     assert back_up(cluster).point.damage == (half,)
     assert len(noted(cluster)) == 1
-    accepted = journal.Acknowledgement(point.now(), half.commit_id, "somebody")
+    accepted = Acknowledgement(clock.now(), half.commit_id, "somebody")
     journal.append(cluster.daemon.journal, accepted)
     last = back_up(cluster)
     assert (last.point.damage, last.acknowledged) == ((), (half.commit_id,))
-    assert point.read(point.beside(cluster.storages[0].data_file)) == last.point
+    assert read_point(point_path(cluster.storages[0].data_file)) == last.point
     restore.elsewhere(cluster, Request(), small.folder / "restored")
 
 
@@ -117,7 +120,7 @@ def test_a_renamed_storage_makes_no_half_commits(small):
     vector = dict(made.point.vector)
     vector["of old"] = vector.pop("documents")
     before = dataclasses.replace(made.point, vector=vector)
-    point.write_beside(before, [each.data_file for each in cluster.storages])
+    write_beside(before, [each.data_file for each in cluster.storages])
     renamed = [
         dataclasses.replace(each, aliases=("of old",) * (each.id == "documents"))
         for each in cluster.storages
@@ -144,7 +147,7 @@ def test_stamps_of_a_lost_timeline_are_not_covered(small, caplog):
     held = records.read(small.alpha.data_file("root"))
     assert made.point.vector["root"] == held[-6][0]
     assert not made.point.verified
-    assert not point.beside(cluster.storages[0].data_file).exists()
+    assert not point_path(cluster.storages[0].data_file).exists()
 
 
 def test_an_unknown_storage_in_a_stamp_is_named_and_no_obstacle(small, caplog):
@@ -185,7 +188,7 @@ def test_the_set_stands_where_its_point_cannot_be_kept(small, monkeypatch):
     def full(*_arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(point, "write_beside", full)
+    monkeypatch.setattr(complete, "write_beside", full)
     with pytest.raises(EngineFailed, match="is whole, but its point"):
         back_up(cluster)
     assert len(whole_sets(cluster)) == 1

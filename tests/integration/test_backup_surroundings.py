@@ -89,7 +89,7 @@ def test_when_full_copies_are_due(cluster, monkeypatch):
 
     def is_due(moment, every):
         now = datetime.datetime.fromisoformat(f"{moment}+00:00")
-        monkeypatch.setattr(prepare.point, "now", lambda: now)
+        monkeypatch.setattr(prepare.clock, "now", lambda: now)
         return prepare._is_full_due(with_backup(cluster, full_every=every), existing)
 
     # A little before: cron starts at 02:15, and not always in the ninth second.

@@ -12,10 +12,11 @@ import urllib.request
 import pytest
 from real import PATIENCE, accepts, wait_until
 
-from tidstorage.coherence import point, tid
+from tidstorage.coherence import tid
 from tidstorage.demo import scratch_cluster
 from tidstorage.deployment import initialise
 from tidstorage.engines import filestorage
+from tidstorage.system import clock
 from tidstorage.verbs.browse import scratch as browsing_scratch
 
 pytestmark = pytest.mark.integration
@@ -51,7 +52,7 @@ def deleted(tmp_path_factory):
             tid.to_time(filestorage.last_tid(each.data_file))
             for each in cluster.storages
         )
-        moment = wait_until(lambda: (n := point.now()) > newest and n, "the clock")
+        moment = wait_until(lambda: (n := clock.now()) > newest and n, "the clock")
         change(cluster, "/manage_delObjects", **{"ids:list": "site"})
         assert status_of(live(cluster), "/site/front") == 404
         scratch_cluster.command(cluster, "cluster", "backup")

@@ -10,11 +10,12 @@ from daemons import running_daemon
 from real import wait_until
 from sites import Committer, Site
 
-from tidstorage.coherence.point import now
 from tidstorage.daemon import coverage
 from tidstorage.daemon.coverage import Coverage
 from tidstorage.daemon.settings import ObservedStorage
-from tidstorage.points import journal
+from tidstorage.points import entries
+from tidstorage.points.entries import Stamping, Unstamped
+from tidstorage.system.clock import now
 from tidstorage.wire import client, protocol
 from tidstorage.wire.protocol import Hello
 
@@ -231,9 +232,9 @@ def test_the_journal_grows_within_bounds():
 
 
 def test_what_the_description_lacks_is_forgotten():
-    former = journal.Coverage(
-        *(now(), now(), (journal.Stamping("gone", "here", 1, now()),)),
-        {"gone": journal.Unstamped(3, 5), "a": journal.Unstamped(2, 7)},
+    former = entries.Coverage(
+        *(now(), now(), (Stamping("gone", "here", 1, now()),)),
+        {"gone": Unstamped(3, 5), "a": Unstamped(2, 7)},
     )
     storages = [ObservedStorage("a", ("localhost", 1), "a")]
     seen = Coverage(["web-1"], storages, former)

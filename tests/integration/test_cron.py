@@ -18,13 +18,13 @@ from small_cluster import SmallCluster, small_cluster
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.cluster.load import load_cluster
-from tidstorage.coherence import point
 from tidstorage.commands.scripts import repozo, scheduled
 from tidstorage.deployment import crontab
 from tidstorage.deployment import install as deploy
 from tidstorage.errors import DescriptionError, Locked, NotConnected, PartMissing
 from tidstorage.operation import lock
 from tidstorage.operation import results as runs
+from tidstorage.system import clock
 from tidstorage.verbs.backup.backup import back_up
 
 #: Of this run alone: others may test on the same machine.
@@ -167,7 +167,7 @@ def test_cron_runs_what_was_installed(cluster: Cluster, running: Cluster) -> Non
     install(cluster)
     system = crontab.rendered_for_system(running)
     installed = Path("/etc/cron.d", USER)
-    before = point.now()
+    before = clock.now()
     subprocess.run(["install", "-m", "644", str(system), str(installed)], check=True)
 
     def have_run() -> bool:

@@ -15,13 +15,14 @@ from torn_files import TornFiles, coherent_files, json_runner
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
 
-from tidstorage.coherence import point, tid
+from tidstorage.coherence import tid
 from tidstorage.coherence.point import Point
 from tidstorage.commands.scripts import cut, restore_files
 from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage.files_cut import cut_files
 from tidstorage.errors import FloorNeeded
-from tidstorage.system import child
+from tidstorage.points.beside import point_path, read_point, write_beside
+from tidstorage.system import child, clock
 
 pytestmark = pytest.mark.integration
 WRITER = Path(__file__).parents[1] / "stamping_writer.py"
@@ -42,16 +43,16 @@ def run(capsys):
 def keep_point(files, **changes):
     """Leave a point beside the files; returns it."""
     vector = files.vector()
-    kept = Point(**{"vector": vector, "time": point.now(), "source": "barrier"})
-    point.write_beside(kept, files.paths.values())
+    kept = Point(**{"vector": vector, "time": clock.now(), "source": "barrier"})
+    write_beside(kept, files.paths.values())
     return kept
 
 
 def keep_point_of(files, storages):
     """Leave a point as of before the other storages were added; returns it."""
     vector = {each: files.last(each) for each in storages.split()}
-    kept = Point(vector, point.now(), "barrier")
-    point.write_beside(kept, [files.paths[each] for each in vector])
+    kept = Point(vector, clock.now(), "barrier")
+    write_beside(kept, [files.paths[each] for each in vector])
     return kept
 
 
@@ -186,11 +187,11 @@ class TestFloor:
     def test_the_oldest_point_beside_the_files(self, files, capsys):
         old = keep_point(files)
         files.commit("a b")
-        new = Point(files.vector(), point.now(), "barrier")
-        point.write_beside(new, [files.paths["a"]])
+        new = Point(files.vector(), clock.now(), "barrier")
+        write_beside(new, [files.paths["a"]])
         assert cut.main([*files.arguments(), "--json"]) == 0
         assert old.id in capsys.readouterr().err
-        point.beside(files.paths["c"]).unlink()
+        point_path(files.paths["c"]).unlink()
         assert cut.main([*files.arguments(), "--json"]) == 0
         assert "from their start" in capsys.readouterr().err
 
@@ -219,7 +220,7 @@ class TestFloor:
         assert {
             each: path.stat().st_size for each, path in files.paths.items()
         } == sizes
-        assert point.read(point.beside(files.paths["c"])).vector == kept
+        assert read_point(point_path(files.paths["c"])).vector == kept
 
     def test_a_storage_that_was_there_before(self, files, run):
         """Taken out of the description when the point was taken, and back since."""
@@ -232,7 +233,7 @@ class TestFloor:
         half = files.commit("a", meant="a b")
         files.commit("a b")
         assert run(*files.arguments())["half_commits"][0]["commit"] == half.hex()
-        kept = Point(files.vector(), point.now(), "barrier")
+        kept = Point(files.vector(), clock.now(), "barrier")
         (tmp_path / "floor").write_text(json.dumps(kept.to_json()))
         (tmp_path / "log").write_text(f"1.00 f {files.vector()!r}\n2.00 d {{'a'")
         files.commit("c")

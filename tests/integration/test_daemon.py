@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -13,12 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemons import DaemonProcess, Peer, running_daemon
+from daemons import RUN_DAEMON, DaemonProcess, Peer, running_daemon
 from journals import journal_entries
 from real import PATIENCE, free_port, wait_until
 
 from tidstorage.errors import DescriptionError, Locked, PortInUse
-from tidstorage.points import journal, tid_log
+from tidstorage.points import tid_log
+from tidstorage.points.entries import Published, WireDamage
 from tidstorage.wire import protocol
 
 pytestmark = pytest.mark.integration
@@ -102,7 +102,7 @@ def test_the_log_is_read_again_after_a_kill_with_a_torn_last_line(tmp_path):
         points = [
             entry.point
             for entry in journal_entries(daemon.journal)
-            if isinstance(entry, journal.Published)
+            if isinstance(entry, Published)
         ]
         assert points[-1].vector == {"a": 4, "b": 4}
         assert not points[-1].verified and points[-1].source == "wire"
@@ -277,7 +277,7 @@ def test_a_stale_pid_file_is_taken_over(tmp_path):
 def test_errors_of_the_start_come_before_the_background(tmp_path, option):
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "tidstorage.daemon.start"),
+            *RUN_DAEMON,
             *("-p", str(free_port()), option, str(tmp_path / "no" / "folder")),
         ],
         capture_output=True,
@@ -452,7 +452,7 @@ def test_a_transaction_without_an_end_stops_blocking(tmp_path):
             lambda: [
                 entry
                 for entry in journal_entries(daemon.journal)
-                if isinstance(entry, journal.WireDamage)
+                if isinstance(entry, WireDamage)
             ],
             "the damage is written down",
         )
@@ -473,7 +473,11 @@ def test_a_configuration_of_the_original(tmp_path):
         "timestamp_file_path = '/nowhere'\nkeep_full_backup_count = 3\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", "tidstorage.daemon.start", "-c", str(configuration)]
+        [
+            *RUN_DAEMON,
+            "-c",
+            str(configuration),
+        ]
     )
     try:
         wait_until((tmp_path / "tidstorage.pid").exists, "the pid file")
@@ -524,7 +528,12 @@ def test_mistakes_in_a_configuration(tmp_path, text, expected):
     configuration = tmp_path / "tidstorage.conf"
     configuration.write_text(text)
     done = subprocess.run(
-        [sys.executable, "-m", "tidstorage.daemon.start", "-n", "-c", configuration],
+        [
+            *RUN_DAEMON,
+            "-n",
+            "-c",
+            configuration,
+        ],
         capture_output=True,
         text=True,
         timeout=PATIENCE,

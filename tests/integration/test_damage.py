@@ -10,7 +10,6 @@ from journals import journal_entries
 from real import PATIENCE, wait_until
 from small_cluster import small_cluster
 
-from tidstorage.coherence import point
 from tidstorage.commands import cluster as front
 from tidstorage.engines.filestorage import last_tid, read_records
 from tidstorage.errors import (
@@ -22,8 +21,18 @@ from tidstorage.errors import (
     UnknownCommit,
 )
 from tidstorage.points import journal
+from tidstorage.points.beside import point_path, read_point
+from tidstorage.points.entries import (
+    Acknowledgement,
+    Damage,
+    Floor,
+    Published,
+    WireDamage,
+)
+from tidstorage.system import clock
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.damage import findings, rebase
+from tidstorage.verbs.damage.accept import acknowledge, login_user
 from tidstorage.verbs.restore import restore
 from tidstorage.verbs.restore.plan import Request
 
@@ -33,7 +42,9 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     with small_cluster(tmp_path) as running:
-        monkeypatch.setattr(restore, "running_parts", running.running_parts)
+        monkeypatch.setattr(
+            "tidstorage.processes.running.running_parts", running.running_parts
+        )
         yield running
 
 
@@ -74,7 +85,7 @@ def published(daemon):
     return [
         entry.point
         for entry in journal_entries(daemon.journal)
-        if isinstance(entry, journal.Published)
+        if isinstance(entry, Published)
     ]
 
 
@@ -137,7 +148,7 @@ def test_accepted_damage_is_damage_no_more(small, cluster, capsys):
         assert damage_as_json(capsys, "--acknowledge", prefix, "--dry-run")["new"]
         assert not findings.find(cluster).found[0].acknowledgement
         accepted = damage_as_json(capsys, "--acknowledge", prefix)
-        beside = point.read(point.beside(cluster.storages[0].data_file))
+        beside = read_point(point_path(cluster.storages[0].data_file))
         assert accepted["new"] and accepted["floor"] == beside.to_json()
         clean = wait_for(small, daemon, lambda last: not last.damage)
         assert clean.vector == torn.vector and clean.verified
@@ -177,9 +188,9 @@ def test_a_second_time_and_an_unknown_commit(small, cluster, capsys):
     assert not damage_as_json(capsys, "--acknowledge", commit)["new"]
     assert journal_entries(cluster.daemon.journal) == first
     kinds = [type(each) for each in first]
-    assert kinds == [journal.Damage, journal.Acknowledgement, journal.Floor]
+    assert kinds == [Damage, Acknowledgement, Floor]
     (found,) = damage_as_json(capsys)["half_commits"]
-    assert found["acknowledged"]["by"] == findings.login_user()
+    assert found["acknowledged"]["by"] == login_user()
 
 
 def test_damage_that_is_left_stays_in_the_way(small, cluster, capsys):
@@ -192,7 +203,7 @@ def test_damage_that_is_left_stays_in_the_way(small, cluster, capsys):
     made = back_up(cluster)
     earlier, later = findings.find(cluster).unacknowledged
     assert earlier.since <= later.since
-    accepted = findings.acknowledge(cluster, later.half_commit.commit_id.hex())
+    accepted = acknowledge(cluster, later.half_commit.commit_id.hex())
     assert accepted.floor is None or all(
         accepted.floor.vector[each] < last
         for each, last in earlier.half_commit.present.items()
@@ -213,7 +224,7 @@ def test_damage_that_is_left_stays_in_the_way(small, cluster, capsys):
     # It is known still, and the other one is still accepted.
     (left,) = findings.find(cluster).unacknowledged
     assert left.half_commit.commit_id == earlier.half_commit.commit_id
-    findings.acknowledge(cluster, left.half_commit.commit_id.hex())
+    acknowledge(cluster, left.half_commit.commit_id.hex())
     restore.in_place(cluster, Request())
     assert ends(small) == again.point.vector
 
@@ -226,7 +237,7 @@ def test_an_accepted_set_outlives_the_journal(small, cluster):
     (finding,) = findings.find(cluster).found
     journal.append(
         cluster.daemon.journal,
-        journal.Acknowledgement(point.now(), finding.half_commit.commit_id, "test"),
+        Acknowledgement(clock.now(), finding.half_commit.commit_id, "test"),
     )
     made = back_up(cluster)
     small.stop()
@@ -247,7 +258,7 @@ def test_rebase_accepts_what_is_torn_and_the_daemon_goes_on(small, cluster, caps
         small.write(6, 1, half=["documents", "catalog"], group=["root"])
         torn = wait_for(small, daemon, lambda last: len(last.damage) == 2)
         before = journal_entries(cluster.daemon.journal)
-        beside = point.read(point.beside(cluster.storages[0].data_file))
+        beside = read_point(point_path(cluster.storages[0].data_file))
         status, said = verb(capsys, "rebase", "--dry-run")
         assert status == 0 and "2 half commit(s) would be accepted" in said.out
         assert all(half.commit_id.hex() in said.out for half in torn.damage)
@@ -255,13 +266,13 @@ def test_rebase_accepts_what_is_torn_and_the_daemon_goes_on(small, cluster, caps
         assert status == NotConfirmed.exit_status and "--yes" in said.err
         assert "would be the new floor" in said.out
         assert journal_entries(cluster.daemon.journal) == before
-        assert point.read(point.beside(cluster.storages[0].data_file)) == beside
+        assert read_point(point_path(cluster.storages[0].data_file)) == beside
 
         status, said = verb(capsys, "rebase", "--yes", "--json")
         done = json.loads(said.out)
         assert status == 0 and done["done"] and len(done["accepted"]) == 2
         for storage in cluster.storages:
-            floor = point.read(point.beside(storage.data_file))
+            floor = read_point(point_path(storage.data_file))
             assert floor.vector == ends(small) and not floor.damage
         clean = wait_for(small, daemon, lambda last: not last.damage)
         assert clean.vector == floor.vector and clean.verified
@@ -397,9 +408,7 @@ def test_wire_only_transactions_that_may_be_torn(small, cluster, capsys):
 
 def wire_damage(daemon):
     return [
-        each
-        for each in journal_entries(daemon.journal)
-        if isinstance(each, journal.WireDamage)
+        each for each in journal_entries(daemon.journal) if isinstance(each, WireDamage)
     ]
 
 

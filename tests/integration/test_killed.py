@@ -23,12 +23,13 @@ from tidstorage.legacy import cleanup, configuration, recover
 from tidstorage.legacy import site as sites
 from tidstorage.legacy.repozo import Repozo
 from tidstorage.operation import pack_note as pack_notes
+from tidstorage.operation.unfinished import interrupted_swap
 from tidstorage.points import tid_log
 from tidstorage.sets import layout, listing
 from tidstorage.sets.directory import note_path
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.pack import pack as packs
-from tidstorage.verbs.restore import crashed_files, restore, swap
+from tidstorage.verbs.restore import crashed_files, restore
 from tidstorage.verbs.restore.crashed_files import Request as CrashedRequest
 from tidstorage.verbs.restore.plan import Request
 
@@ -140,7 +141,7 @@ def test_backup(scene, site, tmp_path):
         ("manifest.write", "os.fsync"),
         ("manifest.write", "os.rename"),
         ("backup.blobs.", "os.fsync"),
-        ("point.write_beside", "os.rename"),
+        ("beside.write_beside", "os.rename"),
         ("sets.directory._write", "os.rename"),
     ):
         assert has(names, place, event), (place, event, sorted(names))
@@ -162,7 +163,7 @@ def test_restore(scene, site):
         assert site.contents() == wanted
         names = [each.name for each in site.files.paths["a"].parent.iterdir()]
         assert not [each for each in names if ".restoring" in each]
-        assert not swap.interrupted(cluster)
+        assert not interrupted_swap(cluster)
         # Whatever was there is kept, once.
         assert len([each for each in names if each.startswith("a.fs.before")]) <= 3
 
@@ -171,7 +172,7 @@ def test_restore(scene, site):
         ("restore.swap.write", "os.fsync"),
         ("restore.swap.write", "os.rename"),
         ("restore.swap._rename", "os.rename"),
-        ("point.write_beside", "os.rename"),
+        ("beside.write_beside", "os.rename"),
     ):
         assert has(names, place, event), (place, event, sorted(names))
 

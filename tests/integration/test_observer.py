@@ -21,7 +21,7 @@ from ZEO.Exceptions import ServerException
 from ZODB.Connection import TransactionMetaData
 
 from tidstorage.coherence import tid
-from tidstorage.coherence.point import Point, now, write_beside
+from tidstorage.coherence.point import Point
 from tidstorage.daemon import observation
 from tidstorage.daemon import settings as configuration
 from tidstorage.daemon.coverage import Coverage
@@ -29,6 +29,9 @@ from tidstorage.daemon.observation import Observation
 from tidstorage.daemon.resuming import Former
 from tidstorage.engines.filestorage import last_tid
 from tidstorage.points import journal, tid_log
+from tidstorage.points.beside import write_beside
+from tidstorage.points.entries import Acknowledgement, Damage, Entry, Floor, Timeline
+from tidstorage.system.clock import now
 from tidstorage.wire import protocol
 from tidstorage.wire.protocol import Hello
 from tidstorage.zeo import server_errors
@@ -322,10 +325,10 @@ def test_a_killed_daemon_goes_on_from_what_it_published(site):
     site.write(5)
     site.wait_for_all()
     site.check_all_points()
-    assert not any(isinstance(each, journal.Timeline) for each in entries_of(site))
+    assert not any(isinstance(each, Timeline) for each in entries_of(site))
 
 
-def entries_of(site: Site) -> list[journal.Entry]:
+def entries_of(site: Site) -> list[Entry]:
     return journal_entries(site.daemon.journal)
 
 
@@ -364,7 +367,7 @@ def test_a_pack_that_takes_away_the_last_record_seen(site, daemon):
     if daemon == "is away":
         site.daemon.start()
     site.wait_for_all()
-    assert not any(isinstance(each, journal.Timeline) for each in entries_of(site))
+    assert not any(isinstance(each, Timeline) for each in entries_of(site))
 
 
 def put_back(site, old, *servers):
@@ -406,7 +409,7 @@ def test_a_point_that_a_restore_has_ended_is_not_said_again(site):
     assert all(back[each] < lost[each] for each in "cd")
     wait_until(lambda: site.points()[-1].vector == back, "the journal")
     # Neither file has a word more of the timeline that ended.
-    assert isinstance(entries_of(site)[said], journal.Timeline)
+    assert isinstance(entries_of(site)[said], Timeline)
     aside = site.daemon.tid_log.with_name("tidlog.before-2")
     wait_until(aside.exists, "the TID log of the old timeline is set aside")
     assert aside.read_bytes() == logged
@@ -488,7 +491,7 @@ def test_a_restored_storage_starts_a_new_timeline(site):
     (entry,) = [
         each
         for each in journal_entries(site.daemon.journal)
-        if isinstance(each, journal.Timeline)
+        if isinstance(each, Timeline)
     ]
     assert entry.number == 2
     aside = site.daemon.tid_log.with_name("tidlog.before-2")
@@ -496,7 +499,7 @@ def test_a_restored_storage_starts_a_new_timeline(site):
     assert tid_log.read_last(aside) == ends
     wait_until(lambda: tid_log.read_last(site.daemon.tid_log) == back, "a new TID log")
     # What somebody accepts of what is gone is nothing to go on from.
-    floor = journal.Floor(Point(ends, now(), "barrier"), "too late")
+    floor = Floor(Point(ends, now(), "barrier"), "too late")
     journal.append(site.daemon.journal, floor)
     wait_until(
         lambda: "is of a timeline that has ended" in site.daemon.log.read_text(),
@@ -524,7 +527,7 @@ def test_a_half_commit_is_proven_kept_and_named(site):
     (entry,) = [
         each
         for each in journal_entries(site.daemon.journal)
-        if isinstance(each, journal.Damage)
+        if isinstance(each, Damage)
     ]
     assert entry.half_commit == half
     # It stays named, also over a restart, until somebody accepts it.
@@ -538,7 +541,7 @@ def test_a_half_commit_is_proven_kept_and_named(site):
     assert wait_until(lambda: site.points()[-1].vector == ends, "the journal")
     assert site.points()[-1].damage == (half,)
     journal.Journal(site.daemon.journal).append(
-        journal.Acknowledgement(point.time, half.commit_id, "test")
+        Acknowledgement(point.time, half.commit_id, "test")
     )
     wait_until(lambda: not site.points()[-1].damage, "it is accepted")
     site.write(3)
@@ -562,13 +565,11 @@ def test_a_half_commit_of_before_the_first_start_is_named(site):
     site.daemon.kill()
     site.daemon.tid_log.unlink()
     site.daemon.journal.unlink()
-    journal.append(
-        site.daemon.journal, journal.Acknowledgement(now(), half.commit_id, "test")
-    )
+    journal.append(site.daemon.journal, Acknowledgement(now(), half.commit_id, "test"))
     site.daemon.start()
     ends = site.wait_for_all()
     wait_until(lambda: site.points()[-1].vector == ends, "the journal")
-    assert not any(isinstance(each, journal.Damage) for each in entries_of(site))
+    assert not any(isinstance(each, Damage) for each in entries_of(site))
     assert not any(each.damage for each in site.points())
 
 
@@ -594,7 +595,7 @@ def test_a_writer_from_a_lost_timeline_is_an_alarm(site):
     assert alarm["process"]["name"] == "web-7" and alarm["commit"] == commit_id
     # Somebody accepts what there is; stamps made meanwhile know nothing wrong.
     floor = Point(site.ends(), site.points()[0].time, "barrier")
-    journal.Journal(site.daemon.journal).append(journal.Floor(floor, "rebase"))
+    journal.Journal(site.daemon.journal).append(Floor(floor, "rebase"))
     site.wait_for_all()
     assert site.observed()["lost timeline"] == []
     site.write(2)

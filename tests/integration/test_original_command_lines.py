@@ -10,13 +10,14 @@ from original_site import status_files, write_configuration
 from torn_files import TornFiles
 from ZODB.FileStorage import FileStorage
 
-from tidstorage.coherence import point, tid
+from tidstorage.coherence import tid
 from tidstorage.commands.scripts import legacy_repozo, repozo, restore_files
 from tidstorage.engines import filestorage
 from tidstorage.legacy import cleanup, configuration
 from tidstorage.legacy import site as sites
 from tidstorage.operation import lock
 from tidstorage.points import tid_log
+from tidstorage.points.beside import point_path, read_point
 
 pytestmark = pytest.mark.integration
 STOCK = f"{sys.executable} -m ZODB.scripts.repozo"
@@ -274,7 +275,7 @@ class TestRecover:
             assert backed_up.contents()[each] == before[each][:size]
             kept = [*(backed_up.folder / "files").glob(f"{each}.fs.before-restore-*Z")]
             assert [path.read_bytes() for path in kept] == [before[each]]
-        new = point.read(point.beside(backed_up.files.paths["a"]))
+        new = read_point(point_path(backed_up.files.paths["a"]))
         assert new.source == "restore"
         assert new.vector == {
             backed_up.ids[each]: last for each, last in backed_up.covered.items()
@@ -287,7 +288,7 @@ class TestRecover:
         after = backed_up.contents()
         assert before["a"] == after["a"] and before["b"] == after["b"]
         assert before["c"] != after["c"]
-        assert point.read(point.beside(backed_up.files.paths["a"])).vector == {}
+        assert read_point(point_path(backed_up.files.paths["a"])).vector == {}
 
     def test_of_stock_repozos_own_repository(self, site, run):
         """Nothing but stock repozo wrote, at a time that a file tells."""

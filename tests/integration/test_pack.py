@@ -20,7 +20,6 @@ from small_cluster import small_cluster
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
 
-from tidstorage.coherence import point
 from tidstorage.commands import pack as pack_verb
 from tidstorage.engines import filestorage
 from tidstorage.errors import (
@@ -32,6 +31,7 @@ from tidstorage.errors import (
     PackUnsafe,
 )
 from tidstorage.operation import lock, pack_note, results
+from tidstorage.points.beside import point_path
 from tidstorage.sets import listing
 from tidstorage.system import disks
 from tidstorage.verbs.backup import complete, foreign_packs
@@ -60,7 +60,7 @@ def cluster(small, tmp_path):
     daemon = dataclasses.replace(found.daemon, tid_log=tmp_path / "tidlog")
     backup = dataclasses.replace(found.backup, directory=tmp_path / "backup")
     for storage in found.storages:
-        point.beside(storage.data_file).unlink(missing_ok=True)
+        point_path(storage.data_file).unlink(missing_ok=True)
     return dataclasses.replace(found, daemon=daemon, backup=backup)
 
 
@@ -152,7 +152,7 @@ def test_a_half_commit_stays_where_it_can_be_examined(small, cluster):
     assert any(f"below point {clean.point.id}" in each for each in told)
     # For the tests that follow: accept it.
     for storage in cluster.storages:
-        point.beside(storage.data_file).unlink()
+        point_path(storage.data_file).unlink()
 
 
 def test_without_any_point_nothing_is_packed(small, cluster, monkeypatch):

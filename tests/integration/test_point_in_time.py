@@ -13,7 +13,7 @@ from small_cluster import small_cluster
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
 
-from tidstorage.coherence import point, tid
+from tidstorage.coherence import tid
 from tidstorage.coherence.cut import Record, coherent_cut
 from tidstorage.coherence.point import Point
 from tidstorage.commands import restore as verb
@@ -26,7 +26,8 @@ from tidstorage.errors import (
     WrongTime,
 )
 from tidstorage.points import journal
-from tidstorage.points.journal import Floor, Published
+from tidstorage.points.beside import point_path, read_point
+from tidstorage.points.entries import Floor, Published
 from tidstorage.sets import listing
 from tidstorage.system import clock
 from tidstorage.verbs.backup.backup import back_up
@@ -39,7 +40,9 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     with small_cluster(tmp_path) as running:
-        monkeypatch.setattr(perform, "running_parts", running.running_parts)
+        monkeypatch.setattr(
+            "tidstorage.processes.running.running_parts", running.running_parts
+        )
         yield running
 
 
@@ -55,7 +58,7 @@ def moment_after_all(cluster):
     """A time later than that of every commit so far; those to come are later."""
     newest = max(map(tid.to_time, ends(cluster).values()))
     return wait_until(
-        lambda: (now := point.now()) > newest and now, "the clock goes on"
+        lambda: (now := clock.now()) > newest and now, "the clock goes on"
     )
 
 
@@ -97,7 +100,7 @@ def test_a_time_between_two_sets(history, capsys):
     assert f"asked for: {clock.in_both(moment)}" in said
     assert f"after point {first.point.id}" in said and "left out" not in said
     assert records.violations(contents(cluster), then) == []
-    beside = point.read(point.beside(cluster.storages[0].data_file))
+    beside = read_point(point_path(cluster.storages[0].data_file))
     assert (beside.vector, beside.timeline, beside.verified) == (then, 2, True)
 
 
@@ -363,7 +366,7 @@ def test_half_commits_below_a_time_are_the_operators_choice(torn, capsys):
     assert all(found.vector[each] <= then[each] for each in then)
     restore(cluster, capsys, *arguments, "--tolerant")
     assert ends(cluster) == then
-    beside = point.read(point.beside(cluster.storages[0].data_file))
+    beside = read_point(point_path(cluster.storages[0].data_file))
     assert beside.vector != then, "the half commit would be forgotten"
     restore(cluster, capsys, *arguments, "--strict", "--timeline", "1")
     assert records.violations(contents(cluster), ends(cluster)) == []
@@ -393,7 +396,7 @@ def test_what_saw_a_vote_that_was_given_up_comes_back(small, capsys, how):
     assert "left out" not in restore(cluster, capsys, "--to", moment.isoformat(), how)
     assert ends(cluster) == then
     # The floor of what follows is one that the files reach.
-    assert point.read(point.beside(cluster.storages[0].data_file)).vector == then
+    assert read_point(point_path(cluster.storages[0].data_file)).vector == then
     small.start()
     small.write(5, 2)
     assert not back_up(cluster).point.damage

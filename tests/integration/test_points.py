@@ -10,12 +10,12 @@ import pytest
 import ZEO
 from small_cluster import small_cluster
 
-from tidstorage.coherence import point
 from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.commands import cluster as front
 from tidstorage.engines.filestorage import last_tid
 from tidstorage.points import journal, published
-from tidstorage.points.journal import Acknowledgement, Published
+from tidstorage.points.entries import Acknowledgement, Published, entry_to_json
+from tidstorage.system import clock
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.moments import reachable, sources
 from tidstorage.verbs.restore import restore
@@ -28,12 +28,14 @@ HALF = HalfCommit(b"h" * 16, {"catalog": 1}, ("root",))
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     with small_cluster(tmp_path) as running:
-        monkeypatch.setattr(restore, "running_parts", running.running_parts)
+        monkeypatch.setattr(
+            "tidstorage.processes.running.running_parts", running.running_parts
+        )
         yield running
 
 
 def ago(seconds):
-    return point.now() - datetime.timedelta(seconds=seconds)
+    return clock.now() - datetime.timedelta(seconds=seconds)
 
 
 def at(moment, timeline=1, verified=True, damage=(), last=1 << 60):
@@ -59,10 +61,10 @@ def test_a_restore_leaves_what_only_sets_still_hold(small):
     small.write(1, 3)
     first = back_up(cluster)
     small.write(2, 3)
-    between = at(point.now())
+    between = at(clock.now())
     small.write(3, 3)
     second = back_up(cluster)
-    late = at(point.now())
+    late = at(clock.now())
     write_journal(cluster, at(first.point.time), between, late)
     begin = first.point.time
     (range_, rest) = told(cluster)[::-1]
@@ -92,7 +94,7 @@ def test_sets_go_on_where_the_journal_ends(small):
     small.write(1, 3)
     first = back_up(cluster)
     small.write(2, 3)
-    last = at(point.now())
+    last = at(clock.now())
     second = back_up(cluster)
     write_journal(cluster, at(first.point.time), last)
     both = (sources.LIVE, f"set {second.id}")
@@ -119,7 +121,7 @@ def test_what_was_packed_away_is_a_gap(small):
     old = at(ago(1000), last=1)
     pack(small)
     small.write(2, 3)
-    new = at(point.now())
+    new = at(clock.now())
     write_journal(cluster, old, new)
     later, gap = told(cluster)
     assert gap == (1, old.time, new.time, reachable.GONE)
@@ -167,7 +169,7 @@ def test_damage_inside_until_it_is_accepted(small, monkeypatch, capsys):
         assert front.main(["points"]) == 0
         said = capsys.readouterr().out
         assert "2 of 2 points" in said and "live files" in said
-        accepted = Acknowledgement(point.now(), HALF.commit_id, "test")
+        accepted = Acknowledgement(clock.now(), HALF.commit_id, "test")
         journal.append(cluster.daemon.journal, accepted)
 
 
@@ -175,9 +177,9 @@ def test_a_long_journal_is_read_fast(tmp_path):
     """200,000 points, 58 MB: two and a half days of one each second."""
     path = tmp_path / "journal"
     begin = ago(10**6)
-    line = json.dumps(journal.to_json(Published(at(begin)))).encode() + b"\n"
+    line = json.dumps(entry_to_json(Published(at(begin)))).encode() + b"\n"
     path.write_bytes(line * 200_000)
-    last = at(point.now())
+    last = at(clock.now())
     journal.append(path, Published(last))
     # Of the processor, since others use the machine.
     started = time.process_time()
@@ -193,12 +195,12 @@ def test_a_set_holds_all_since_its_last_pack(small):
     """Also what the journal knows of before the first set, and up to its point."""
     cluster = small.cluster()
     small.write(1, 6, group=["catalog", "documents", "root"])
-    old = at(point.now(), last=1)
+    old = at(clock.now(), last=1)
     pack(small)
     small.write(2, 3)
-    since = dataclasses.replace(at(point.now()), vector=ends(cluster))
+    since = dataclasses.replace(at(clock.now()), vector=ends(cluster))
     small.write(3, 3)
-    last = dataclasses.replace(at(point.now()), vector=ends(cluster))
+    last = dataclasses.replace(at(clock.now()), vector=ends(cluster))
     write_journal(cluster, old, since, last)
     made = back_up(cluster)
     for storage in cluster.storages:

@@ -29,11 +29,11 @@ from tidstorage.errors import (
     PortInUse,
     UnknownPart,
 )
+from tidstorage.operation.unfinished import swap_journal
+from tidstorage.points.beside import newest_point, point_path, read_point, write_beside
 from tidstorage.processes import control, running, starting, stopping, supervisor
 from tidstorage.processes.parts import Part, parts_of
-from tidstorage.system import proc
-from tidstorage.verbs.backup import prepare
-from tidstorage.verbs.restore import swap
+from tidstorage.system import clock, proc
 
 pytestmark = pytest.mark.integration
 
@@ -112,7 +112,7 @@ def test_whole_cluster_from_nothing_to_nothing(deployed: Deployed) -> None:
     assert done.password_file is not None
     assert done.password_file.stat().st_mode & 0o777 == 0o600
     assert deployed.processes() == [], "init stops what it started"
-    first = point.read(point.beside(cluster.storages[0].data_file))
+    first = read_point(point_path(cluster.storages[0].data_file))
     assert first == done.point
     assert all(first.vector[each.id] > 0 for each in cluster.storages)
     again = initialise.initialise(cluster, deployed.told.append)
@@ -155,7 +155,7 @@ def test_whole_cluster_from_nothing_to_nothing(deployed: Deployed) -> None:
     assert all(each["supervised"] for each in found["parts"])
     assert found["dump"] is not None
 
-    up = control.running_parts(cluster)
+    up = running.running_parts(cluster)
     assert len(up) == 6 and up[0] == f"ZEO server alpha (pid {before['zeo-alpha']})"
     deployed.told.clear()
     assert len(deployed.stop()) == 6
@@ -167,7 +167,7 @@ def test_whole_cluster_from_nothing_to_nothing(deployed: Deployed) -> None:
         "ZEO server beta",
     ]
     assert deployed.processes() == []
-    assert control.running_parts(cluster) == []
+    assert running.running_parts(cluster) == []
     assert deployed.stop() == [], "a second stop has nothing to do"
 
 
@@ -239,8 +239,8 @@ def test_removed_server_is_stopped(deployed: Deployed) -> None:
 
 
 def pretend_initialised(cluster: Cluster) -> None:
-    floor = point.Point({}, point.now(), "barrier")
-    point.write_beside(floor, [each.data_file for each in cluster.storages])
+    floor = point.Point({}, clock.now(), "barrier")
+    write_beside(floor, [each.data_file for each in cluster.storages])
 
 
 def test_a_server_killed_amid_a_start_is_waited_for(
@@ -299,7 +299,7 @@ def test_servers_outlive_a_killed_supervisord_and_are_taken_over(
     (pid,) = supervisor.pids(deployed.cluster)
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not proc.is_alive(pid), "supervisord is gone")
-    up = control.running_parts(deployed.cluster)
+    up = running.running_parts(deployed.cluster)
     assert up == [
         f"ZEO server {name} (pid {before[f'zeo-{name}']})" for name in SERVERS
     ]
@@ -396,7 +396,7 @@ def test_reused_pid_of_a_pid_file_is_nobody_of_ours(deployed: Deployed) -> None:
     with subprocess.Popen(["sleep", "600"]) as stranger:
         try:
             cluster.daemon.pid_file.write_text(f"{stranger.pid}\n")
-            assert control.running_parts(cluster) == []
+            assert running.running_parts(cluster) == []
             assert deployed.stop() == []
             assert stranger.poll() is None
         finally:
@@ -412,7 +412,7 @@ def test_server_started_by_hand_counts_by_its_configuration(
         try:
             wait_until(zeo.pid_file.exists, "its pid file")
             label = f"ZEO server alpha (pid {process.pid})"
-            wait_until(lambda: label in control.running_parts(deployed.cluster), label)
+            wait_until(lambda: label in running.running_parts(deployed.cluster), label)
             assert deployed.stop() == ["ZEO server alpha"]
         finally:
             process.kill()
@@ -424,12 +424,12 @@ def test_foreign_server_on_the_files_counts_by_its_lock(deployed: Deployed) -> N
     data_file = deployed.cluster.storage("media").data_file
     storage = FileStorage(str(data_file))
     try:
-        assert control.running_parts(deployed.cluster) == [
+        assert running.running_parts(deployed.cluster) == [
             f"a process that has {data_file} open for writing"
         ]
     finally:
         storage.close()
-    assert control.running_parts(deployed.cluster) == []
+    assert running.running_parts(deployed.cluster) == []
 
 
 def test_foreign_answer_at_an_address_counts(deployed: Deployed) -> None:
@@ -437,12 +437,12 @@ def test_foreign_answer_at_an_address_counts(deployed: Deployed) -> None:
     with contextlib.closing(socket.socket()) as foreign:
         foreign.bind(("127.0.0.1", port))
         foreign.listen()
-        (found,) = control.running_parts(deployed.cluster)
+        (found,) = running.running_parts(deployed.cluster)
     assert found.startswith(f"Zope web-1 or another at its address 127.0.0.1:{port}")
 
 
 def test_interrupted_restore_refuses_the_start(deployed: Deployed) -> None:
-    swap.journal(deployed.cluster).write_text("{}")
+    swap_journal(deployed.cluster).write_text("{}")
     with pytest.raises(InterruptedRestore):
         deployed.start(*SERVERS)
     assert deployed.processes() == []
@@ -501,4 +501,4 @@ def test_verbs_report_and_dry_runs_change_nothing(deployed: Deployed) -> None:
     failed = deployed.run("start", "gamma")
     assert failed.returncode == UnknownPart.exit_status
     assert "hint: There are: zeo-alpha" in failed.stderr
-    assert prepare.newest_point(deployed.cluster) is None
+    assert newest_point(deployed.cluster) is None

@@ -14,13 +14,14 @@ from tidstorage.cluster.cluster import Retention
 from tidstorage.commands import prune as verb
 from tidstorage.errors import InterruptedRestore, Locked, NotCoherent
 from tidstorage.operation import lock, results
+from tidstorage.operation.unfinished import swap_journal
 from tidstorage.sets import layout, listing, manifest, verdicts
+from tidstorage.sets.blobs import pool_path, read_lists
 from tidstorage.sets.verdicts import Fault, Outcome
 from tidstorage.system import child
-from tidstorage.verbs.backup import blobs
 from tidstorage.verbs.prune import prune as perform
 from tidstorage.verbs.prune.prune import prune
-from tidstorage.verbs.restore import restore, swap
+from tidstorage.verbs.restore import restore
 from tidstorage.verbs.restore.plan import Request
 
 pytestmark = pytest.mark.integration
@@ -67,7 +68,7 @@ def check_all_restores(cluster, folder):
         content = {s.id: records.read(into / s.id / "Data.fs") for s in each.storages}
         assert records.violations(content, each.point.vector) == []
         stored = each.storage("documents")
-        held = blobs.read_lists(cluster.backup.directory, stored.blob_lists).blobs
+        held = read_lists(cluster.backup.directory, stored.blob_lists).blobs
         assert len(held) == stored.blob_count > 0
         for one in held:
             assert (into / "documents/blobs" / one.path).is_file()
@@ -144,8 +145,8 @@ def test_blobs_go_with_the_last_set_that_needs_them(over_time, cluster, monkeypa
     pool = layout.pool(directory, "documents")
 
     def held(made):
-        found = blobs.read_lists(directory, made.storage("documents").blob_lists)
-        return {blobs.pool_path(pool, each.sha256) for each in found.blobs}
+        found = read_lists(directory, made.storage("documents").blob_lists)
+        return {pool_path(pool, each.sha256) for each in found.blobs}
 
     needed = held(over_time.made[0])
     lost = held(over_time.made[5]) - needed
@@ -202,7 +203,7 @@ def test_one_at_a_time(cluster):
 
 
 def test_what_an_interrupted_restore_may_need_stays(cluster):
-    journal = swap.journal(cluster)
+    journal = swap_journal(cluster)
     journal.parent.mkdir(parents=True, exist_ok=True)
     journal.write_text("{}")
     before = files_in(cluster)

@@ -13,7 +13,6 @@ from real import PATIENCE
 from small_cluster import small_cluster
 from ZODB.FileStorage import FileStorage
 
-from tidstorage.coherence import point
 from tidstorage.commands import restore as verb
 from tidstorage.errors import (
     ClusterRunning,
@@ -25,12 +24,14 @@ from tidstorage.errors import (
     NotCoherent,
     NotReady,
 )
+from tidstorage.operation.unfinished import interrupted_swap, plan_beside
+from tidstorage.points.beside import point_path, read_point
 from tidstorage.sets import layout, listing
 from tidstorage.system import child
 from tidstorage.system.clock import local
 from tidstorage.verbs.backup import copying
 from tidstorage.verbs.backup.backup import back_up
-from tidstorage.verbs.restore import assemble, check, cut_plan, cutting, restore, swap
+from tidstorage.verbs.restore import assemble, check, cutting, restore, swap
 from tidstorage.verbs.restore.plan import Request
 
 pytestmark = pytest.mark.integration
@@ -48,7 +49,9 @@ STEPS = (
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     with small_cluster(tmp_path) as running:
-        monkeypatch.setattr(restore, "running_parts", running.running_parts)
+        monkeypatch.setattr(
+            "tidstorage.processes.running.running_parts", running.running_parts
+        )
         yield running
 
 
@@ -103,9 +106,9 @@ def test_restores_the_point_of_a_set_taken_under_load(small):
                 count
             }, storage
     assert not zec.exists()
-    assert swap.interrupted(cluster) is None
+    assert interrupted_swap(cluster) is None
     for storage in cluster.storages:
-        new = point.read(point.beside(storage.data_file))
+        new = read_point(point_path(storage.data_file))
         assert (new.source, new.timeline) == ("restore", 2)
         assert new.vector == made.point.vector
         kept = storage.data_file.with_name(storage.data_file.name + report.kept)
@@ -199,7 +202,9 @@ def test_refused_while_only_a_zope_runs(small, monkeypatch):
     small.write(1, 3)
     back_up(cluster)
     small.stop()
-    monkeypatch.setattr(restore, "running_parts", lambda cluster: ["Zope web-1"])
+    monkeypatch.setattr(
+        "tidstorage.processes.running.running_parts", lambda cluster: ["Zope web-1"]
+    )
     with pytest.raises(ClusterRunning, match="still running: Zope web-1"):
         restore.in_place(cluster, Request())
 
@@ -226,7 +231,7 @@ def test_an_older_set_or_point_by_its_id(small):
     check_restored(cluster, old)
     restore.in_place(cluster, Request(point_id=old.point.id))
     check_restored(cluster, old)
-    timeline = point.read(point.beside(cluster.storages[0].data_file)).timeline
+    timeline = read_point(point_path(cluster.storages[0].data_file)).timeline
     assert timeline == 3
 
 
@@ -313,7 +318,7 @@ def test_strict_leaves_the_half_commit_out(damaged):
     half = made.point.damage[0].commit_id
     held = {mark.commit_id for marks in content.values() for _, mark in marks if mark}
     assert half not in held
-    beside = point.read(point.beside(cluster.storages[0].data_file))
+    beside = read_point(point_path(cluster.storages[0].data_file))
     assert beside.vector == made.strict
 
 
@@ -324,7 +329,7 @@ def test_tolerant_keeps_it_and_it_stays_known(damaged, small):
     half = made.point.damage[0]
     held = {mark.commit_id for _, mark in content["catalog"] if mark}
     assert half.commit_id in held
-    beside = point.read(point.beside(cluster.storages[0].data_file))
+    beside = read_point(point_path(cluster.storages[0].data_file))
     assert beside.vector == clean.point.vector
     small.start()
     assert back_up(cluster).point.damage == (half,)
@@ -379,9 +384,10 @@ def test_no_space_changes_nothing(small, monkeypatch):
 
 RESTORE_AND_DIE = """
 import itertools, os, pickle, sys
+from tidstorage.processes import running
 from tidstorage.system.clock import local
 from tidstorage.verbs.restore import assemble, check, cutting, restore, swap
-restore.running_parts = lambda cluster: []
+running.running_parts = lambda cluster: []
 step, count, before = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "before"
 module, name = step.split(".")
 module = dict(assemble=assemble, check=check, cutting=cutting, restore=restore,
@@ -433,7 +439,7 @@ def test_killed_at_each_step_the_next_run_mends(lost, when):
     before = contents(cluster)
     for step in STEPS:
         assert restore_and_die(cluster, step, when=when)
-        begun = swap.interrupted(cluster)
+        begun = interrupted_swap(cluster)
         assert bool(begun) == (
             (step, when)
             in {
@@ -464,7 +470,7 @@ def test_killed_at_each_action_of_the_swap_the_next_run_mends(lost):
     cluster, made = lost
     count = 1
     while restore_and_die(cluster, "swap.perform", count):
-        assert swap.interrupted(cluster)
+        assert interrupted_swap(cluster)
         assert restore.in_place(cluster, Request()).resumed
         check_restored(cluster, made)
         count += 1
@@ -479,7 +485,7 @@ def test_a_disk_that_fills_up_in_the_swap_is_told_with_what_to_do(lost, monkeypa
         raise OSError(28, "No space left on device", "x")
 
     with monkeypatch.context() as patched:
-        patched.setattr(swap.point, "write_beside", full)
+        patched.setattr(swap, "write_beside", full)
         with pytest.raises(InterruptedRestore, match="No space left") as caught:
             restore.in_place(cluster, Request())
     assert "run the same restore again" in caught.value.hint
@@ -490,7 +496,7 @@ def test_a_disk_that_fills_up_in_the_swap_is_told_with_what_to_do(lost, monkeypa
 def test_what_an_interrupted_cut_was_to_do_ends_with_the_old_files(lost):
     """The cluster would refuse to start for a plan that is of other files."""
     cluster, made = lost
-    plan = cut_plan.plan_beside(cluster.storages[0].data_file)
+    plan = plan_beside(cluster.storages[0].data_file)
     plan.write_text("of the old file")
     restore.in_place(cluster, Request())
     assert not plan.exists()
@@ -632,7 +638,7 @@ def test_what_cannot_be_restored_stops_nothing(lost, monkeypatch):
 def test_interrupted_by_the_keyboard_amid_the_swap(lost, monkeypatch):
     cluster, made = lost
     with monkeypatch.context() as patched:
-        patched.setattr(swap.point, "write_beside", failing(KeyboardInterrupt()))
+        patched.setattr(swap, "write_beside", failing(KeyboardInterrupt()))
         with pytest.raises(InterruptedRestore) as caught:
             restore.in_place(cluster, Request())
     assert "Run the same restore again" in caught.value.hint

@@ -23,7 +23,7 @@ from small_cluster import SmallCluster
 from torn_files import TornFiles, coherent_files, json_runner
 from ZODB.FileStorage import FileStorage
 
-from tidstorage.coherence import point, tid
+from tidstorage.coherence import tid
 from tidstorage.coherence.point import Point
 from tidstorage.commands.scripts import restore_files
 from tidstorage.engines import filestorage
@@ -34,9 +34,12 @@ from tidstorage.errors import (
     Locked,
 )
 from tidstorage.operation import lock
+from tidstorage.operation.unfinished import swap_journal
 from tidstorage.points import journal
-from tidstorage.system import child
-from tidstorage.verbs.restore import crashed_files, cut_plan, restore, swap
+from tidstorage.points.beside import point_path, read_point, write_beside
+from tidstorage.points.entries import Acknowledgement
+from tidstorage.system import child, clock
+from tidstorage.verbs.restore import crashed_files, cut_plan
 from tidstorage.verbs.restore.crashed_files import Request
 
 pytestmark = pytest.mark.integration
@@ -115,11 +118,11 @@ class TestCut:
         assert not litter(files)
 
     def test_a_new_timeline_begins(self, files, run):
-        old = Point(files.vector(), point.now(), "barrier", timeline=4)
-        point.write_beside(old, [files.paths["b"]])
+        old = Point(files.vector(), clock.now(), "barrier", timeline=4)
+        write_beside(old, [files.paths["b"]])
         kept, _ = tear(files)
         run(*files.arguments())
-        new, *same = (point.read(point.beside(each)) for each in files.paths.values())
+        new, *same = (read_point(point_path(each)) for each in files.paths.values())
         assert same == [new, new]
         assert (new.timeline, new.source, new.vector) == (5, "restore", kept)
 
@@ -422,7 +425,7 @@ class TestInterrupted:
                     if other.is_file() and other.suffix != ".json"
                 ]
                 assert path.read_bytes() + dropped.read_bytes() == before[each]
-                assert point.read(point.beside(path)).vector == kept
+                assert read_point(point_path(path)).vector == kept
             assert not [*folder.glob("*.cut-plan")]
             if status == 0:
                 break
@@ -484,7 +487,7 @@ def test_two_cuts_within_a_second_keep_what_each_dropped(files, run, taken):
     tear(files)
     kept = {}
     for seconds in range(2):
-        moment = point.now() + datetime.timedelta(seconds=seconds)
+        moment = clock.now() + datetime.timedelta(seconds=seconds)
         path = files.paths["a"].with_name(
             f"a.fs.dropped-{moment:%Y%m%dT%H%M%SZ}{taken}"
         )
@@ -576,7 +579,9 @@ class TestDescription:
     @pytest.fixture
     def small(self, tmp_path, monkeypatch):
         made = SmallCluster(tmp_path)
-        monkeypatch.setattr(restore, "running_parts", made.running_parts)
+        monkeypatch.setattr(
+            "tidstorage.processes.running.running_parts", made.running_parts
+        )
         yield made
         made.kill()
 
@@ -605,7 +610,7 @@ class TestDescription:
         cluster = small.cluster()
         with lock.hold(cluster, "backup"), pytest.raises(Locked):
             crashed_files.restore(self.request(cluster))
-        swap.journal(cluster).write_text("{}")
+        swap_journal(cluster).write_text("{}")
         with pytest.raises(InterruptedRestore, match="swap"):
             crashed_files.restore(self.request(cluster))
 
@@ -635,7 +640,7 @@ class TestDescription:
         with pytest.raises(Damaged):
             crashed_files.restore(self.request(cluster))
         writing = journal.Journal(cluster.daemon.journal)
-        writing.append(journal.Acknowledgement(point.now(), first, "the operator"))
+        writing.append(Acknowledgement(clock.now(), first, "the operator"))
         writing.close()
         crashed_files.restore(self.request(cluster))
         assert last_tids(made) == kept

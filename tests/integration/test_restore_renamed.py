@@ -8,10 +8,12 @@ import pytest
 import records
 from small_cluster import small_cluster
 
-from tidstorage.coherence import point
 from tidstorage.commands import restore as verb
 from tidstorage.errors import EngineFailed, NoSpace, NotCoherent, NotPermitted
 from tidstorage.points import journal
+from tidstorage.points.beside import point_path, read_point
+from tidstorage.points.entries import Timeline
+from tidstorage.system import clock
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.restore import assemble, restore
 from tidstorage.verbs.restore.plan import Request
@@ -23,7 +25,9 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     with small_cluster(tmp_path) as running:
-        monkeypatch.setattr(restore, "running_parts", running.running_parts)
+        monkeypatch.setattr(
+            "tidstorage.processes.running.running_parts", running.running_parts
+        )
         yield running
 
 
@@ -69,7 +73,7 @@ def test_a_set_of_before_a_renaming_is_restored_in_place(lost, capsys):
     for storage in cluster.storages:
         held = records.read(storage.data_file)
         assert held[-1][0] == made.point.vector[storage.id]
-    beside = point.read(point.beside(papers.data_file))
+    beside = read_point(point_path(papers.data_file))
     assert beside.vector == {
         "root": made.point.vector["root"],
         "papers": made.point.vector["documents"],
@@ -102,11 +106,11 @@ def test_half_commits_and_floors_are_renamed_too(small):
     small.stop()
     now = rename(cluster, catalog="index", root="top")
     restore.in_place(now, Request(policy="tolerant"))
-    beside = point.read(point.beside(now.storage("index").data_file))
+    beside = read_point(point_path(now.storage("index").data_file))
     assert beside.vector["index"] == clean.point.vector["catalog"]
     assert "catalog" not in beside.vector
     restore.in_place(now, Request(set_id=made.id, policy="strict"))
-    beside = point.read(point.beside(now.storage("index").data_file))
+    beside = read_point(point_path(now.storage("index").data_file))
     assert beside.vector["index"] == made.strict["catalog"]
 
 
@@ -156,9 +160,9 @@ def test_the_timeline_is_new_even_where_the_points_are_lost(lost):
     cluster, made = lost
     restore.in_place(cluster, Request())
     for storage in cluster.storages:
-        point.beside(storage.data_file).unlink()
+        point_path(storage.data_file).unlink()
     writing = journal.Journal(cluster.daemon.journal)
-    writing.append(journal.Timeline(point.now(), 7, made.point.vector, "a restore"))
+    writing.append(Timeline(clock.now(), 7, made.point.vector, "a restore"))
     writing.close()
     assert restore.in_place(cluster, Request()).point.timeline == 8
 
@@ -173,7 +177,7 @@ def test_nor_is_it_one_of_another_set(small):
     assert back_up(cluster).point.timeline == 2
     small.stop()
     for storage in cluster.storages:
-        point.beside(storage.data_file).unlink()
+        point_path(storage.data_file).unlink()
     assert restore.in_place(cluster, Request(set_id=first.id)).point.timeline == 3
 
 
@@ -229,7 +233,7 @@ def test_what_root_restores_belongs_to_whom_the_old_files_did(lost):
     documents.data_file.chmod(0o640)
     restore.in_place(cluster, Request())
     made = [documents.data_file, *documents.blob_directory.rglob("*")]
-    made += [documents.blob_directory, point.beside(documents.data_file)]
+    made += [documents.blob_directory, point_path(documents.data_file)]
     assert {each.stat().st_uid for each in made} == {65534}
     assert documents.data_file.stat().st_mode & 0o777 == 0o640
     assert cluster.storage("root").data_file.stat().st_uid == 0

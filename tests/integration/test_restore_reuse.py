@@ -16,7 +16,10 @@ from tidstorage.commands import restore as verb
 from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage import index
 from tidstorage.errors import FileUnreadable, NoSpace
+from tidstorage.operation.unfinished import interrupted_swap, swap_journal
+from tidstorage.points.beside import point_path, read_point
 from tidstorage.sets import layout
+from tidstorage.system import clock
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.restore import assemble, rates, swap
 from tidstorage.verbs.restore import restore as perform
@@ -29,7 +32,9 @@ REUSE = Request(reuse=True)
 @pytest.fixture
 def small(tmp_path, monkeypatch):
     with small_cluster(tmp_path) as running:
-        monkeypatch.setattr(perform, "running_parts", running.running_parts)
+        monkeypatch.setattr(
+            "tidstorage.processes.running.running_parts", running.running_parts
+        )
         yield running
 
 
@@ -65,7 +70,7 @@ def check_restored(cluster, made):
     assert ends == dict(made.point.vector)
     assert records.violations(content, ends) == []
     for storage in cluster.storages:
-        beside = point.read(point.beside(storage.data_file))
+        beside = read_point(point_path(storage.data_file))
         assert (beside.source, beside.vector) == ("restore", made.point.vector)
         # Neither reaches beyond its file, nor has to be made anew by a scan.
         found = index._load(index.path_of(storage.data_file))
@@ -251,7 +256,7 @@ def test_killed_at_every_change_the_next_run_mends(lost, tmp_path, odd):
         if status == 0:
             break
         assert status == dying.DIED
-        begun = swap.interrupted(cluster) is not None
+        begun = interrupted_swap(cluster) is not None
         if begun and step > 2:
             # It began within this stride.
             number, step = number - step - odd, 2
@@ -270,9 +275,9 @@ def test_killed_at_every_change_the_next_run_mends(lost, tmp_path, odd):
 def test_a_cut_in_a_journal_needs_its_tid(lost):
     """Without one it would drop everything."""
     cluster, _ = lost
-    path = swap.journal(cluster)
+    path = swap_journal(cluster)
     layout.make_folder(path.parent)
-    new = point.Point({}, point.now(), "restore")
+    new = point.Point({}, clock.now(), "restore")
     data_file = cluster.storages[0].data_file
     for last in ("", "0x", "5"):
         action = swap.Action("cut", str(data_file), f"{data_file}.dropped", last)

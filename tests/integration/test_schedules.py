@@ -16,7 +16,7 @@ from journals import journal_entries
 from real import wait_until
 from sites import Committer, Site
 
-from tidstorage.points import journal
+from tidstorage.points.entries import Damage
 
 pytestmark = pytest.mark.integration
 
@@ -219,7 +219,7 @@ def test_S8_a_second_finish_that_fails_and_is_reported_as_ABORT(site, committer,
         lambda: [
             entry.half_commit
             for entry in journal_entries(site.daemon.journal)
-            if isinstance(entry, journal.Damage)
+            if isinstance(entry, Damage)
             and entry.half_commit.commit_id == voted.commit_id
         ],
         "the damage is written down",

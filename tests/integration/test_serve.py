@@ -16,7 +16,7 @@ from tidstorage.commands.scripts import serve
 from tidstorage.deployment import install
 from tidstorage.engines import filestorage
 from tidstorage.errors import InterruptedRestore
-from tidstorage.verbs.restore import swap
+from tidstorage.operation.unfinished import swap_journal
 
 pytestmark = pytest.mark.integration
 
@@ -87,7 +87,7 @@ def test_no_server_opens_what_an_interrupted_restore_left(tmp_path, monkeypatch)
     description.write_text(
         '[[zeo]]\nname = "main"\n[[storage]]\nid = "root"\nmount-point = "/"\n'
     )
-    journal = swap.journal(load_cluster(description))
+    journal = swap_journal(load_cluster(description))
     journal.parent.mkdir(parents=True)
     journal.touch()
     monkeypatch.setattr(serve, "cut_unfinished_ends", pytest.fail)

@@ -13,7 +13,7 @@ from tidstorage.commands import cluster as front
 from tidstorage.errors import Locked, NoSuchSet, NotCoherent, VerificationFailed
 from tidstorage.operation import lock, results
 from tidstorage.sets import layout, listing, manifest, verdicts
-from tidstorage.verbs.backup import blobs
+from tidstorage.sets.blobs import pool_path, read_lists
 from tidstorage.verbs.restore import restore
 from tidstorage.verbs.restore.plan import Request as Restore
 from tidstorage.verbs.verify import checker, files, memory
@@ -98,8 +98,8 @@ def blob_of(cluster, made):
     """The path of a blob that came with a set, and the sets that need it."""
     directory = cluster.backup.directory
     lists = made.storage("documents").blob_lists
-    blob = blobs.read_lists(directory, lists[-1:]).blobs[0]
-    return blobs.pool_path(layout.pool(directory, "documents"), blob.sha256), blob
+    blob = read_lists(directory, lists[-1:]).blobs[0]
+    return pool_path(layout.pool(directory, "documents"), blob.sha256), blob
 
 
 def rot_blob(cluster, made):
@@ -111,7 +111,7 @@ def rot_blob(cluster, made):
         if blob.path
         in {
             one.path
-            for one in blobs.read_lists(
+            for one in read_lists(
                 cluster.backup.directory, each.storage("documents").blob_lists
             ).blobs
         }

@@ -10,7 +10,7 @@ from pathlib import Path
 from ZEO.ClientStorage import ClientStorage
 from ZODB.TimeStamp import TimeStamp
 
-from tidstorage.coherence import point
+from tidstorage.points.beside import POINT_SUFFIX, point_path, read_point
 from torture.site import Site
 
 
@@ -34,8 +34,8 @@ class Files:
         server = self.site.server_of(storage)
         try:
             data_file = self.site.files[storage]
-            beside = point.beside(data_file)
-            last = point.read(beside).vector[storage] if beside.exists() else 0
+            beside = point_path(data_file)
+            last = read_point(beside).vector[storage] if beside.exists() else 0
             if not last:
                 return
             client = ClientStorage(
@@ -81,14 +81,14 @@ class Files:
         folder = self.site.folder / f"{name}-{self.counts['timelines']}"
         folder.mkdir()
         order = self.chance.sample(self.site.storages, len(self.site.storages))
-        beside = {each: point.beside(self.site.files[each]) for each in order}
+        beside = {each: point_path(self.site.files[each]) for each in order}
         points = {
             each: path.read_bytes() for each, path in beside.items() if path.exists()
         }
         for each in order:
             _copy_live(self.site.files[each], folder / f"{each}.fs")
             if each in points:
-                (folder / f"{each}.fs{point.SUFFIX}").write_bytes(points[each])
+                (folder / f"{each}.fs{POINT_SUFFIX}").write_bytes(points[each])
             time.sleep(self.chance.uniform(0, pause))
         return folder
 

@@ -23,7 +23,7 @@ _FORKED = (
     "ZEO.runzeo",
     "ZODB.FileStorage",
     "tidstorage.commands.scripts.serve",
-    "tidstorage.daemon.start",
+    "tidstorage.commands.scripts.daemon",
     "tidstorage.daemon.observation",
     "tidstorage.commands.cluster",
     "tidstorage.commands.backup",

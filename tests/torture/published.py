@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-from tidstorage.coherence import point
+from tidstorage.points.beside import point_path, read_point
 from torture import judge
 from torture.judge import History
 from torture.report import Report
@@ -193,9 +193,9 @@ class JournalVerdict:
     def beside(self) -> None:
         """The point beside a file is one to build on: what it holds was accepted."""
         for storage, path in self.site.files.items():
-            if not point.beside(path).exists():
+            if not point_path(path).exists():
                 continue
-            vector = point.read(point.beside(path)).vector
+            vector = read_point(point_path(path)).vector
             below = torn_in(self.history, vector) - self.accepted
             if below:
                 self.report.violate(f"floor of {storage}", [f"holds {sorted(below)}"])

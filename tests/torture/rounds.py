@@ -11,9 +11,10 @@ from typing import Any
 
 from real import wait_until
 
-from tidstorage.coherence import point
 from tidstorage.coherence.point import Point
 from tidstorage.commands.scripts import restore_files
+from tidstorage.points.beside import point_path, read_point, write_beside
+from tidstorage.system import clock
 from tidstorage.zeo import barrier
 from torture import judge, moments, published
 from torture.events import Events
@@ -84,9 +85,9 @@ class Round:
     def _run(self, site: Site) -> None:
         site.start_servers()
         first = Point(
-            barrier.take(barrier.storages_of(site.cluster)), point.now(), "barrier"
+            barrier.take(barrier.storages_of(site.cluster)), clock.now(), "barrier"
         )
-        point.write_beside(first, site.files.values())
+        write_beside(first, site.files.values())
         verdict = self._stretch(site)
         if self.restored:
             self._restore_in_place(site, verdict)
@@ -241,9 +242,9 @@ def _is_under_way(site: Site) -> bool:
 
 
 def _timeline(site: Site) -> int:
-    beside = [point.beside(each) for each in site.files.values()]
+    beside = [point_path(each) for each in site.files.values()]
     # One that was just added has none.
-    return max(point.read(each).timeline for each in beside if each.exists())
+    return max(read_point(each).timeline for each in beside if each.exists())
 
 
 def _all_files(site: Site) -> dict[str, list[Path]]:

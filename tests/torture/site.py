@@ -98,7 +98,7 @@ class Site:
         self.daemon = Process(
             "daemon",
             self._program(
-                "tidstorage.daemon.start",
+                "tidstorage.commands.scripts.daemon",
                 ["-c", str(self.cluster.daemon.configuration), "-n"],
             ),
             folder,

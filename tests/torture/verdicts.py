@@ -8,10 +8,10 @@ from typing import Any
 
 from ZODB.FileStorage.FileStorage import CorruptedError
 
-from tidstorage.coherence import point
 from tidstorage.commands.scripts import cut as cut_command
 from tidstorage.commands.scripts import restore_files
 from tidstorage.errors import Damaged, FileUnreadable
+from tidstorage.points.beside import point_path, read_point
 from torture import bank_state, judge, published
 from torture.bank_state import State
 from torture.judge import History, Key
@@ -153,8 +153,8 @@ class Verdict:
 
     def _cuts(self, where: str, files: Mapping[str, Path]) -> None:
         """Both cuts of a set of files, each on copies of its own."""
-        paths = [point.beside(each) for each in files.values()]
-        beside = [point.read(each) for each in paths if each.exists()]
+        paths = [point_path(each) for each in files.values()]
+        beside = [read_point(each) for each in paths if each.exists()]
         floor = min(beside, key=lambda each: (each.timeline, each.time)).vector
         try:
             said = json.loads(run_tool(cut_command.main, [*named(files), "--json"]))
@@ -287,5 +287,5 @@ class Verdict:
 
 def _copy(path: Path, other: Path) -> None:
     shutil.copyfile(path, other)
-    if point.beside(path).exists():
-        shutil.copyfile(point.beside(path), point.beside(other))
+    if point_path(path).exists():
+        shutil.copyfile(point_path(path), point_path(other))

@@ -3,11 +3,11 @@
 import pytest
 from torn_files import coherent_files
 
-from tidstorage.coherence import point
 from tidstorage.coherence.point import Point
 from tidstorage.engines.filestorage.files_cut import cut_files
 from tidstorage.errors import NotCoherent
 from tidstorage.points import floors
+from tidstorage.system import clock
 
 
 def test_a_point_that_counts_a_vote_that_was_given_up(tmp_path):
@@ -16,7 +16,7 @@ def test_a_point_that_counts_a_vote_that_was_given_up(tmp_path):
     files.close()
     ends = cut_files(files.paths, {}, aliases={}).strict
     reached = {storage: place.tid for storage, place in ends.items()}
-    barrier = Point({**reached, "b": reached["b"] + 9}, point.now(), "barrier")
+    barrier = Point({**reached, "b": reached["b"] + 9}, clock.now(), "barrier")
     with pytest.raises(NotCoherent, match="ends before the floor"):
         cut_files(files.paths, barrier.vector, aliases={})
     left = floors.within(barrier, files.paths)
@@ -28,6 +28,6 @@ def test_a_point_that_counts_a_vote_that_was_given_up(tmp_path):
 def test_what_no_file_tells_otherwise_stays(tmp_path):
     files = coherent_files(tmp_path)
     files.close()
-    found = Point({"a": 5, "c": 7, "elsewhere": 9}, point.now(), "barrier")
+    found = Point({"a": 5, "c": 7, "elsewhere": 9}, clock.now(), "barrier")
     paths = {"a": files.paths["a"], "c": tmp_path / "not here"}
     assert floors.within(found, paths).vector == found.vector

@@ -20,7 +20,7 @@ USER = "nobody"
 def test_a_command_of_root_goes_on_as_the_user():
     code = (
         "import os, tempfile; from tidstorage.system import users;"
-        f"users.become({USER!r});"
+        f"users.leave_root({USER!r});"
         "print(os.getresuid(), os.getresgid(), sorted(os.getgroups()),"
         " os.environ["
         "'USER'])"
@@ -59,13 +59,13 @@ def test_what_root_makes_belongs_to_the_user(tmp_path):
 
 def test_an_unknown_user_is_a_mistake_of_the_description():
     if os.geteuid() != 0:
-        users.become("no-such-user")
+        users.leave_root("no-such-user")
         return
     with pytest.raises(DescriptionError, match="no user no-such-user"):
-        users.become("no-such-user")
+        users.leave_root("no-such-user")
 
 
 def test_without_a_user_nothing_changes():
     before = os.geteuid()
-    users.become(None)
+    users.leave_root(None)
     assert os.geteuid() == before

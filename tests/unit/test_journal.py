@@ -12,18 +12,19 @@ from journals import journal_entries
 from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.errors import FileUnreadable
 from tidstorage.points import journal
-from tidstorage.points.journal import (
+from tidstorage.points.entries import (
     Acknowledgement,
     Coverage,
     Damage,
     Floor,
-    Journal,
     Published,
     Stamping,
     Timeline,
     Unstamped,
     WireDamage,
+    entry_to_json,
 )
+from tidstorage.points.journal import Journal
 
 TIME = datetime.datetime(2026, 11, 24, 18, 30, 0, 250000, tzinfo=datetime.UTC)
 HALF = HalfCommit(b"0123456789abcdef", {"a": 5}, ("b",))
@@ -121,7 +122,7 @@ def test_a_journal_that_cannot_be_reopened_goes_on_in_the_old_file(tmp_path):
 def test_what_another_is_writing_is_neither_healed_nor_cut_off(tmp_path):
     """A backup appends while the daemon does."""
     path = tmp_path / "journal"
-    line = json.dumps(journal.to_json(ENTRIES[3])).encode() + b"\n"
+    line = json.dumps(entry_to_json(ENTRIES[3])).encode() + b"\n"
     appending = threading.Thread(target=journal.append, args=(path, ENTRIES[1]))
     with path.open("ab", buffering=0) as other:
         fcntl.flock(other, fcntl.LOCK_EX)

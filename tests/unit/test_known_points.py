@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from tidstorage.coherence import point
 from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.points import journal, published
-from tidstorage.points.journal import Published
+from tidstorage.points.entries import Published, entry_to_json
+from tidstorage.system import clock
 from tidstorage.verbs.moments.known import KnownPoints
 
 BEGIN = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
@@ -94,7 +94,7 @@ def test_long_damage_is_skipped_without_being_read(tmp_path, monkeypatch):
     path = tmp_path / "journal"
     journal.append(path, Published(at(1)))
     damaged = Published(at(2, damage=(HALF,)))
-    line = (json.dumps(journal.to_json(damaged)) + "\n").encode()
+    line = (json.dumps(entry_to_json(damaged)) + "\n").encode()
     with path.open("ab") as stream:
         stream.write(line * 200_000)
     found = published.read(path, 0)
@@ -106,5 +106,5 @@ def test_long_damage_is_skipped_without_being_read(tmp_path, monkeypatch):
         return original(*arguments)
 
     monkeypatch.setattr(published.journal, "parsed", counted)
-    (only,) = KnownPoints(Renamed(), found, (), ()).before(1, point.now())
+    (only,) = KnownPoints(Renamed(), found, (), ()).before(1, clock.now())
     assert only.id == at(1).id and len(parsed) < 100

@@ -3,10 +3,11 @@ import json
 
 import pytest
 
+from tidstorage.coherence.loss import Loss
 from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.errors import NotCoherent
 from tidstorage.sets import manifest
-from tidstorage.sets.manifest import Loss, Manifest, Range, StoredFile, StoredStorage
+from tidstorage.sets.manifest import Manifest, Range, StoredFile, StoredStorage
 
 TIME = datetime.datetime(2026, 11, 24, 12, 0, 0, 5, tzinfo=datetime.UTC)
 HALF = HalfCommit(b"c" * 16, {"a": 7}, ("b",))

@@ -13,9 +13,9 @@ import dying
 import pytest
 from real import PATIENCE, wait_until
 
-from tidstorage.coherence import point
 from tidstorage.commands import progress_display
 from tidstorage.operation import progress
+from tidstorage.system import clock
 
 
 @pytest.fixture
@@ -29,8 +29,8 @@ def snapshot(**changes):
             "verb": "backup",
             "pid": os.getpid(),
             "host": "here",
-            "since": point.now(),
-            "at": point.now(),
+            "since": clock.now(),
+            "at": clock.now(),
             "phase": "copy",
             "items": ("catalog", "root"),
             "unit": "bytes",
@@ -126,7 +126,7 @@ def test_what_a_killed_process_left_is_passed_over(cluster, whose):
         # The number was given to a process that began later.
         stored = json.loads(left.read_text())
         stored["pid"] = os.getpid()
-        long_ago = point.now() - datetime.timedelta(days=400)
+        long_ago = clock.now() - datetime.timedelta(days=400)
         stored["since"] = stored["at"] = long_ago.isoformat()
         left.write_text(json.dumps(stored))
     assert progress.running(cluster) == []
@@ -202,7 +202,7 @@ def test_one_sentence_tells_it_to_another_shell():
         " left; process 7 since 20"
     )
     assert "nothing was heard" not in said
-    long_ago = point.now() - datetime.timedelta(minutes=5)
+    long_ago = clock.now() - datetime.timedelta(minutes=5)
     said = progress_display.sentence(snapshot(at=long_ago))
     assert said.endswith("; nothing was heard of it for 5 min 0 s")
 

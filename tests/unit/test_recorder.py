@@ -6,12 +6,14 @@ import datetime
 import pytest
 from journals import journal_entries
 
-from tidstorage.coherence.point import HalfCommit, Point, now
+from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.daemon import resuming
 from tidstorage.daemon.recorder import Recorder
 from tidstorage.daemon.settings import ObservedStorage, Settings
-from tidstorage.points import journal, tid_log
-from tidstorage.points.journal import Damage, Journal, Published, Timeline
+from tidstorage.points import tid_log
+from tidstorage.points.entries import Damage, Floor, Published, Timeline
+from tidstorage.points.journal import Journal
+from tidstorage.system.clock import now
 
 HALF = HalfCommit(b"0123456789abcdef", {"a": 5}, ("b",))
 STORAGES = tuple(ObservedStorage(each, ("localhost", 1), each) for each in "ab")
@@ -159,7 +161,7 @@ def test_a_tid_log_from_before_a_floor_moves_nothing(settings):
     Journal(settings.journal).append(
         Published(at(5)),
         Timeline(now(), 2, {}, "restored"),
-        journal.Floor(at(3, timeline=2), "x"),
+        Floor(at(3, timeline=2), "x"),
     )
     log.write({"a": 9, "b": 9}, now().timestamp() + 100)
     assert resuming.read(settings).point.vector == {"a": 3, "b": 3}

@@ -4,14 +4,15 @@ import json
 
 import pytest
 
-from tidstorage.coherence import point
 from tidstorage.coherence.point import Point
 from tidstorage.errors import FileUnreadable
+from tidstorage.operation.unfinished import plan_beside
+from tidstorage.system import clock
 from tidstorage.verbs.restore import cut_plan, swap
 from tidstorage.verbs.restore.cut_plan import Plan, Step
 from tidstorage.verbs.restore.swap import Action, Swap
 
-NEW = Point(vector={"a": 3}, time=point.now(), source="restore")
+NEW = Point(vector={"a": 3}, time=clock.now(), source="restore")
 ANYTHING = (None, [], {}, 1, 1.5, "text", True, [None], [1], {"a": 1}, [{}])
 
 
@@ -98,7 +99,7 @@ class TestPlan:
         assert cut_plan.interrupted([files]) == self.plan
 
     def test_of_another_shape(self, files):
-        beside = cut_plan.plan_beside(files)
+        beside = plan_beside(files)
         data = json.loads(beside.read_text())
         refused = 0
         for each in broken(data):
@@ -113,7 +114,7 @@ class TestPlan:
 
     @pytest.mark.parametrize("wrong", [{"steps": []}, {"version": 2}, {"floor": [1]}])
     def test_never_half_believed(self, files, wrong):
-        beside = cut_plan.plan_beside(files)
+        beside = plan_beside(files)
         beside.write_text(json.dumps({**json.loads(beside.read_text()), **wrong}))
         with pytest.raises(FileUnreadable, match="not a plan to cut"):
             cut_plan.interrupted([files])

@@ -4,19 +4,19 @@ import datetime
 
 import pytest
 
-from tidstorage.coherence import point
 from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.daemon import resuming
 from tidstorage.daemon.resuming import OthersEntries
 from tidstorage.daemon.settings import ObservedStorage, Settings
-from tidstorage.points import journal
-from tidstorage.points.journal import (
+from tidstorage.points.beside import write_beside
+from tidstorage.points.entries import (
     Acknowledgement,
     Floor,
-    Journal,
     Published,
     Timeline,
+    entry_to_json,
 )
+from tidstorage.points.journal import Journal
 
 TIME = datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC)
 HALF = HalfCommit(b"0123456789abcdef", {"a": 5}, ("b",))
@@ -111,7 +111,7 @@ def test_without_a_journal_the_tid_log(settings):
 
 def test_files_that_were_swapped_while_no_daemon_ran(settings, tmp_path):
     data_file = tmp_path / "Data.fs"
-    point.write_beside(at(1, 1, timeline=4), [data_file])
+    write_beside(at(1, 1, timeline=4), [data_file])
     local = Settings(
         journal=settings.journal,
         storages=(ObservedStorage("a", ("localhost", 1), "a", (), data_file),),
@@ -168,4 +168,4 @@ def test_kinds_of_entries_start_as_they_are_looked_for(settings):
     """The daemon tells them by the start of the line, without parsing it."""
     entries = [Published(at(1, 1)), Floor(at(1, 1), "x")]
     for entry in entries:
-        assert str(journal.to_json(entry)).startswith("{'kind': ")
+        assert str(entry_to_json(entry)).startswith("{'kind': ")

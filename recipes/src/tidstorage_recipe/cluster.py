@@ -23,6 +23,7 @@ from zc.recipe.egg import Eggs
 from tidstorage.cluster.load import load_cluster
 from tidstorage.deployment import generated
 from tidstorage.deployment import install as deploy
+from tidstorage.deployment.scripts import Script, scripts_of
 from tidstorage.errors import DescriptionError, TemplateBroken
 
 
@@ -50,7 +51,7 @@ class ClusterRecipe:
                 generated.render(file)
         except TemplateBroken as error:
             raise UserError(f"{error}\n{error.hint}") from error
-        scripts = generated.scripts(self.cluster)
+        scripts = scripts_of(self.cluster)
         for eggs in {script.eggs: None for script in scripts}:
             _fetch(buildout, name, eggs)
         bin_directory = buildout["buildout"]["bin-directory"]
@@ -121,7 +122,7 @@ def _file_section(part: str, file: generated.GeneratedFile) -> str:
     )
 
 
-def _script_section(part: str, script: generated.Script) -> str:
+def _script_section(part: str, script: Script) -> str:
     position = script.position
     arguments = ", ".join(repr(each) for each in script.arguments)
     eggs = "".join(f"\n    {each}" for each in script.eggs)

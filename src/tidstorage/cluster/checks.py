@@ -8,7 +8,8 @@ from pathlib import Path
 from tidstorage.cluster import resolve, schedule
 from tidstorage.cluster.mistakes import Mistake, did_you_mean, shown
 from tidstorage.cluster.model import Description
-from tidstorage.cluster.values import NEVER, split_address
+from tidstorage.cluster.values import NEVER
+from tidstorage.system.address import split_address
 
 Place = tuple[str | int, ...]
 #: What Zope calls the root database, and so nothing else.

@@ -9,16 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-#: (host, port), or the path of a unix socket.
-Address = tuple[str, int] | str
-
-
-def address_text(address: Address) -> str:
-    """``host:port``, with the brackets of IPv6, or the path of a unix socket."""
-    if isinstance(address, str):
-        return address
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+from tidstorage.system.address import Address
 
 
 @dataclass(frozen=True, slots=True)

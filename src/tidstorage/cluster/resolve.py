@@ -14,7 +14,8 @@ from tidstorage.cluster.cluster import (
     Zope,
 )
 from tidstorage.cluster.model import Description, StorageSection, ZopeSection
-from tidstorage.cluster.values import NEVER, duration, split_address
+from tidstorage.cluster.values import NEVER, duration
+from tidstorage.system.address import split_address
 
 DEFAULT_SERVER = "main"
 FIRST_ZEO_PORT = 18101

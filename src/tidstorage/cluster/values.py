@@ -95,14 +95,6 @@ ENVIRONMENT_NAME = Check(
 )
 
 
-def split_address(text: str) -> tuple[str, int] | str:
-    """(host, port) of a HOST:PORT, without the brackets of IPv6; else the path."""
-    if "/" in text:
-        return text
-    host, _, port = text.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
 _MINUTES = {"m": 1, "h": 60, "d": 24 * 60, "w": 7 * 24 * 60}
 
 

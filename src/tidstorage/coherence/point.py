@@ -5,18 +5,13 @@ The newest point of a cluster lies beside each of its files as
 """
 
 import datetime
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from tidstorage.coherence import tid
-from tidstorage.errors import FileUnreadable
-from tidstorage.system import durable
 
 FORMAT_VERSION = 1
-SUFFIX = ".point"
 Source = Literal["barrier", "stamps", "wire", "restore"]
 
 
@@ -94,34 +89,3 @@ class Point:
             verified=bool(data["verified"]),
             damage=tuple(HalfCommit.from_json(half) for half in data["damage"]),
         )
-
-
-def now() -> datetime.datetime:
-    """The present moment, aware, in UTC."""
-    return datetime.datetime.now(datetime.UTC)
-
-
-def read(path: Path) -> Point:
-    """The point in a file; FileUnreadable where there is none."""
-    try:
-        return Point.from_json(json.loads(path.read_text()))
-    except OSError as error:
-        raise FileUnreadable(f"{path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FileUnreadable(f"{path} is not a coherency point: {error}") from error
-
-
-def beside(data_file: Path) -> Path:
-    """Where the point of a Data.fs is kept."""
-    return data_file.with_name(data_file.name + SUFFIX)
-
-
-def write_beside(point: Point, data_files: Iterable[Path]) -> None:
-    """Keep the point beside each file, durably; OSError where that fails.
-
-    First where there is none: were that interrupted after the others, a new point
-    would name a storage that was just added, and the storage have none.
-    """
-    text = json.dumps(point.to_json(), indent=1) + "\n"
-    for data_file in sorted(data_files, key=lambda each: beside(each).exists()):
-        durable.replace_text(beside(data_file), text)

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.coherence import point
 from tidstorage.commands import console
 from tidstorage.sets import directory as backup_directory
 from tidstorage.sets import listing, repozo
 from tidstorage.sets.listing import BackupSet
 from tidstorage.sets.verdicts import Verified
+from tidstorage.system import clock
 from tidstorage.system.clock import local, span
 
 HELP = "List the backup sets, newest first."
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     if not found:
         console.print_line(f"There is no backup set in {directory}.")
         return 0
-    now = point.now()
+    now = clock.now()
     console.print_table(
         (
             "set",

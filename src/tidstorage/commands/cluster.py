@@ -5,11 +5,11 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from types import ModuleType
 
 from tidstorage.cluster.load import load_cluster
 from tidstorage.commands.entry import run_reporting_errors
+from tidstorage.commands.front import add_cluster_file, add_wait
 from tidstorage.operation import lock
 from tidstorage.system import clock, users
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     options = _parser(_chosen(arguments)).parse_args(arguments)
     cluster = load_cluster(options.cluster_file)
-    users.become(cluster.user)
+    users.leave_root(cluster.user)
     clock.use(cluster.time_zone)
     run = options.run
     with lock.waiting(getattr(options, "wait", 0.0)):
@@ -61,42 +61,10 @@ def _chosen(arguments: Sequence[str] | None) -> Sequence[str]:
     the night should not wait for.
     """
     front = argparse.ArgumentParser(add_help=False)
-    _add_cluster_file(front)
+    add_cluster_file(front)
     front.add_argument("verb", nargs="?")
     verb = front.parse_known_args(arguments)[0].verb
     return [verb] if verb in VERBS else VERBS
-
-
-def _add_cluster_file(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--cluster-file",
-        type=Path,
-        default=Path("cluster.toml"),
-        metavar="FILE",
-        help="the description (default: cluster.toml here)",
-    )
-
-
-def add_wait(parser: argparse.ArgumentParser) -> None:
-    """How long to wait for another one that holds the lock."""
-    parser.add_argument(
-        "--wait",
-        type=_seconds,
-        default=0.0,
-        metavar="SECONDS",
-        help="wait so long for another backup, restore, prune or pack to end"
-        " (default: not at all)",
-    )
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected seconds, 0 or more, not {text!r}")
-    return value
 
 
 def _parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
@@ -104,7 +72,7 @@ def _parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
         prog="cluster",
         description="Run, back up and restore the cluster of one cluster.toml.",
     )
-    _add_cluster_file(parser)
+    add_cluster_file(parser)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     for name, module in _modules(chosen):
         help_text: str = module.HELP

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.coherence import point, tid
+from tidstorage.coherence import tid
 from tidstorage.commands import console
-from tidstorage.points.journal import WireDamage
+from tidstorage.points.entries import WireDamage
+from tidstorage.system import clock
 from tidstorage.system.clock import local, span
 from tidstorage.verbs.damage import findings
-from tidstorage.verbs.damage.findings import Accepted, Finding, Findings
+from tidstorage.verbs.damage.accept import Accepted, acknowledge
+from tidstorage.verbs.damage.findings import Finding, Findings
 
 HELP = "Explain what half commits there are; accept or undo them."
 
@@ -40,7 +42,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     if options.undo is not None:
         _undo(options, cluster)
     elif options.acknowledge is not None:
-        accepted = findings.acknowledge(cluster, options.acknowledge, options.dry_run)
+        accepted = acknowledge(cluster, options.acknowledge, options.dry_run)
         if options.json:
             console.print_json(_accepted_as_json(accepted, options.dry_run))
         else:
@@ -131,7 +133,7 @@ def _of_wire(wire: Sequence[WireDamage]) -> list[str]:
 def explain(cluster: Cluster, finding: Finding) -> list[str]:
     """One half commit, in words."""
     half = finding.half_commit
-    age = span(point.now() - finding.since)
+    age = span(clock.now() - finding.since)
     present = sorted(half.present)
     missing = sorted(half.missing)
     lines = [
@@ -169,7 +171,7 @@ def _costs(found: Findings) -> list[str]:
     if loss is not None:
         strict = (
             f"--strict would lose {loss.transactions} transaction(s) since"
-            f" {local(loss.since)}, {span(point.now() - loss.since)}"
+            f" {local(loss.since)}, {span(clock.now() - loss.since)}"
         )
     else:
         strict = "what --strict would lose cannot be told from the files here"

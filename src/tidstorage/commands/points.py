@@ -4,8 +4,8 @@ import argparse
 from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.coherence import point
 from tidstorage.commands import console
+from tidstorage.system import clock
 from tidstorage.system.clock import local, span
 from tidstorage.verbs.moments import reachable
 from tidstorage.verbs.moments.reachable import ListedPoint, Reach, Stretch
@@ -37,7 +37,7 @@ def _describe(found: Reach) -> None:
     if not found.points:
         console.print_line("There is no coherency point yet.")
         return
-    now = point.now()
+    now = clock.now()
     console.print_line(
         f"{len(found.points)} of {found.number} points"
         + ("" if len(found.points) == found.number else " (--all shows all)")

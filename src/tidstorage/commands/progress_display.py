@@ -7,22 +7,19 @@ import argparse
 import contextlib
 import datetime
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 
 from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-from tidstorage.coherence import point
 from tidstorage.commands import console
 from tidstorage.operation.progress import INTERVAL, Show, Snapshot, show_nothing
+from tidstorage.system import clock
 from tidstorage.system.clock import local, span
 
 #: A process that has said nothing for so long is stopped, or its machine too busy.
 _SILENCE = datetime.timedelta(seconds=10)
-
-Shown = Callable[[], AbstractContextManager[Show]]
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
@@ -46,12 +43,6 @@ def shown(options: argparse.Namespace) -> Iterator[Show]:
             yield show
     else:
         yield show_nothing
-
-
-@contextlib.contextmanager
-def nobody_looks() -> Iterator[Show]:
-    """For what has no options of its own."""
-    yield show_nothing
 
 
 def _print_line(snapshot: Snapshot) -> None:
@@ -97,7 +88,7 @@ def sentence(snapshot: Snapshot) -> str:
     """For somebody who looks at it from another process."""
     said = [what(snapshot), numbers(snapshot)]
     said.append(f"process {snapshot.pid} since {local(snapshot.since)}")
-    silent = point.now() - snapshot.at
+    silent = clock.now() - snapshot.at
     if silent > _SILENCE:
         said.append(f"nothing was heard of it for {span(silent)}")
     return "; ".join(filter(None, said))

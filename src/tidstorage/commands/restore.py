@@ -10,14 +10,14 @@ from typing import Any
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.commands import console, progress_display, restore_report
-from tidstorage.commands.progress_display import Shown, nobody_looks
 from tidstorage.errors import NotCoherent, TidstorageError
+from tidstorage.operation.progress import Shown, nobody_looks
+from tidstorage.operation.unfinished import interrupted_swap
 from tidstorage.processes import control
 from tidstorage.processes.stopping import Tell
 from tidstorage.sets import listing
 from tidstorage.system import clock
 from tidstorage.verbs.restore import restore as perform
-from tidstorage.verbs.restore import swap
 from tidstorage.verbs.restore.plan import LATEST, Policy, Request
 from tidstorage.verbs.restore.restore import Report
 from tidstorage.zeo import barrier
@@ -188,7 +188,7 @@ def _start_all_the_same(cluster: Cluster, failure: BaseException, tell: Tell) ->
 
     That this fails too must not hide why the restore did.
     """
-    if swap.interrupted(cluster):
+    if interrupted_swap(cluster):
         return
     try:
         control.start(cluster, tell=tell)
@@ -207,7 +207,7 @@ def _say_what_is_down(
     if not down:
         return
     said = f"Now down: {down}; bin/cluster start starts what is down"
-    said += ", once the restore is done." if swap.interrupted(cluster) else "."
+    said += ", once the restore is done." if interrupted_swap(cluster) else "."
     _add(failure, said, tell)
 
 

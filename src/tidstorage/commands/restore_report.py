@@ -4,8 +4,9 @@ import datetime
 from pathlib import Path
 from typing import Any
 
-from tidstorage.coherence import point, tid
+from tidstorage.coherence import tid
 from tidstorage.commands import console
+from tidstorage.system import clock
 from tidstorage.system.clock import in_both, local, span
 from tidstorage.verbs.moments.goal import Goal
 from tidstorage.verbs.restore.rehearsal import Effort
@@ -67,7 +68,7 @@ def describe_state(report: Report) -> None:
     if report.goal is not None:
         _describe_goal(report, report.goal)
     if report.as_of is not None:
-        age = span(point.now() - report.as_of)
+        age = span(clock.now() - report.as_of)
         console.print_line(
             f"the state of {local(report.as_of)}, {age} ago; nothing after it"
         )

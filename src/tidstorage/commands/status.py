@@ -5,9 +5,10 @@ import datetime
 from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.coherence import point, tid
+from tidstorage.coherence import tid
 from tidstorage.commands import console, progress_display
 from tidstorage.errors import NotReady
+from tidstorage.system import clock
 from tidstorage.system.clock import local, span
 from tidstorage.verbs.status.status import PartStatus, Status, status
 
@@ -56,7 +57,7 @@ def _describe(cluster: Cluster, found: Status) -> None:
         console.print_line(f"There is no backup set in {cluster.backup.directory}.")
     else:
         newest = found.newest_set
-        age = span(point.now() - newest.point.time)
+        age = span(clock.now() - newest.point.time)
         console.print_line(
             f"newest backup set: {newest.id}, point of {local(newest.point.time)}"
             f" ({age} ago)"

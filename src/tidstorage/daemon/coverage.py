@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tidstorage.coherence import point
 from tidstorage.daemon.settings import ObservedStorage
 from tidstorage.daemon.unstamped import UnstampedRecords
-from tidstorage.points import journal
-from tidstorage.points.journal import Stamping
+from tidstorage.points import entries
+from tidstorage.points.entries import Stamping
+from tidstorage.system import clock
 from tidstorage.wire.protocol import Hello
 
 #: Processes without a name that are remembered.
@@ -34,11 +34,11 @@ class Coverage:
         self,
         expected: Sequence[str],
         storages: Sequence[ObservedStorage] = (),
-        former: journal.Coverage | None = None,
+        former: entries.Coverage | None = None,
     ) -> None:
         self._expected = tuple(expected)
         self._heard: dict[object, tuple[Hello, datetime.datetime]] = {}
-        self._since = point.now() if former is None else former.since
+        self._since = clock.now() if former is None else former.since
         for each in () if former is None else former.stamping:
             process = Hello(each.name, each.host, each.pid)
             self._heard[each.name] = process, each.last
@@ -58,7 +58,7 @@ class Coverage:
             self._former_writers, self._writers = self._writers, {}
         key = process.name or (process.host, process.pid)
         self._heard.pop(key, None)
-        self._heard[key] = process, point.now()
+        self._heard[key] = process, clock.now()
         nameless = [each for each in self._heard if not isinstance(each, str)]
         for each in nameless[:-_NAMELESS_KEPT]:
             del self._heard[each]
@@ -85,7 +85,7 @@ class Coverage:
 
     # What outlives the daemon
 
-    def news(self, now: float, *, ending: bool = False) -> journal.Coverage | None:
+    def news(self, now: float, *, ending: bool = False) -> entries.Coverage | None:
         """What the journal should have by ``now`` (seconds of any one clock).
 
         However often something changes, the journal does not grow by more than an
@@ -98,7 +98,7 @@ class Coverage:
         self._next_note = now + NOTE_PERIOD
         return entry
 
-    def _is_due(self, entry: journal.Coverage, now: float, ending: bool) -> bool:
+    def _is_due(self, entry: entries.Coverage, now: float, ending: bool) -> bool:
         noted = self._noted
         if noted is None:
             return bool(self._expected or entry.unstamped)
@@ -112,9 +112,9 @@ class Coverage:
         """The journal is another file now, and has to be told anew."""
         self._noted = None
 
-    def _entry(self) -> journal.Coverage:
-        return journal.Coverage(
-            point.now(),
+    def _entry(self) -> entries.Coverage:
+        return entries.Coverage(
+            clock.now(),
             self._since,
             tuple(
                 Stamping(*process, last)
@@ -125,7 +125,7 @@ class Coverage:
         )
 
 
-def _names(entry: journal.Coverage) -> set[tuple[str, str]]:
+def _names(entry: entries.Coverage) -> set[tuple[str, str]]:
     return {
         *(("zope", each.name) for each in entry.stamping),
         *(("storage", each) for each in entry.unstamped),

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tidstorage.coherence import point
 from tidstorage.coherence.messages import Torn, WireCoherency
 from tidstorage.coherence.point import Point
 from tidstorage.daemon import resuming
@@ -23,6 +22,8 @@ from tidstorage.daemon.server import Answers, Connection
 from tidstorage.daemon.settings import Settings
 from tidstorage.points import journal
 from tidstorage.points import tid_log as tidlog
+from tidstorage.points.entries import Entry, WireDamage
+from tidstorage.system import clock
 
 if TYPE_CHECKING:
     from tidstorage.daemon.observation import Observation
@@ -128,12 +129,12 @@ class Daemon:
     def _point(self) -> Point:
         observed = self._observed
         if observed is None:
-            return Point(self._vector(), point.now(), "wire", verified=False)
+            return Point(self._vector(), clock.now(), "wire", verified=False)
         wire_only = bool(self._wire.visible)
         return replace(
             observed,
             vector=self._vector(),
-            time=point.now() if wire_only else observed.time,
+            time=clock.now() if wire_only else observed.time,
             verified=observed.verified and not wire_only,
         )
 
@@ -173,8 +174,8 @@ class Daemon:
             torn.reason,
         )
         self._recorder.note(
-            journal.WireDamage(
-                point.now(), torn.transaction_id, torn.storages, torn.tids, torn.reason
+            WireDamage(
+                clock.now(), torn.transaction_id, torn.storages, torn.tids, torn.reason
             )
         )
 
@@ -222,7 +223,7 @@ def _observation(
     settings: Settings,
     former: Former,
     on_point: Callable[[Point | None], None],
-    note: Callable[[journal.Entry], None],
+    note: Callable[[Entry], None],
     coverage: Coverage,
 ) -> "Observation":
     # A daemon that observes nothing needs no ZEO.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tidstorage.coherence import point, tid
+from tidstorage.coherence import tid
 from tidstorage.coherence.following import Advance, Coherence, LostTimeline, Probe
 from tidstorage.coherence.point import Point, Source
 from tidstorage.coherence.record import Record
@@ -24,7 +24,8 @@ from tidstorage.daemon.resuming import Former
 from tidstorage.daemon.settings import Settings
 from tidstorage.daemon.threads import hand_over, in_thread
 from tidstorage.errors import BarrierFailed
-from tidstorage.points import journal
+from tidstorage.points.entries import Acknowledgement, Damage, Entry, Floor, Timeline
+from tidstorage.system import clock
 from tidstorage.zeo import barrier
 from tidstorage.zeo.barrier import BarrierStorage
 
@@ -56,7 +57,7 @@ class Observation:
         settings: Settings,
         former: Former,
         on_point: Callable[[Point | None], None],
-        note: Callable[[journal.Entry], None],
+        note: Callable[[Entry], None],
         coverage: Coverage,
     ) -> None:
         self._settings = settings
@@ -124,7 +125,7 @@ class Observation:
             logger.info("going on from the point %s, if it still holds", former.id)
             return former
         vector = await self._barrier()
-        first = Point(vector, point.now(), "barrier", self._timeline)
+        first = Point(vector, clock.now(), "barrier", self._timeline)
         logger.info("bootstrap: %s", tid.vector_to_text(vector))
         return first
 
@@ -299,11 +300,11 @@ class Observation:
                 ", ".join(half.missing),
             )
             proof = "its place on what it lacks was given up, or taken by another"
-            self._note(journal.Damage(point.now(), half, proof))
+            self._note(Damage(clock.now(), half, proof))
         self._on_point(
             Point(
                 advance.vector,
-                point.now(),
+                clock.now(),
                 source,
                 self._timeline,
                 advance.verified,
@@ -318,9 +319,9 @@ class Observation:
             self._alarm(lost)
         for entry in self._others.new():
             match entry:
-                case journal.Acknowledgement(commit_id=commit_id, by=by):
+                case Acknowledgement(commit_id=commit_id, by=by):
                     self._accept(coherence, commit_id, by)
-                case journal.Floor(point=floor, reason=reason):
+                case Floor(point=floor, reason=reason):
                     self._rebase(coherence, floor, reason)
 
     def _alarm(self, lost: LostTimeline) -> None:
@@ -369,7 +370,7 @@ class Observation:
         ):
             logger.warning("going on from the floor %s: %s", floor.id, reason)
             # Published later than what was published since: times never go back.
-            again = replace(floor, time=point.now())
+            again = replace(floor, time=clock.now())
             self._former = resuming.of_storages(again, self._settings.storages)
             self._wake.set()
 
@@ -392,6 +393,4 @@ class Observation:
         self._timeline = max(self._timeline + 1, beside)
         logger.critical("a new timeline, number %d: %s", self._timeline, why)
         self._on_point(None)
-        self._note(
-            journal.Timeline(point.now(), self._timeline, dict(coherence.vector), why)
-        )
+        self._note(Timeline(clock.now(), self._timeline, dict(coherence.vector), why))

@@ -1,13 +1,11 @@
-"""Being a process: pid file, user and group, going into the background."""
+"""The daemon as a process: its pid file, and going into the background."""
 
 import fcntl
-import grp
 import os
-import pwd
 import sys
 from pathlib import Path
 
-from tidstorage.errors import DescriptionError, Locked, TidstorageError
+from tidstorage.errors import Locked, TidstorageError
 
 
 class PidFile:
@@ -52,47 +50,6 @@ class PidFile:
         if self._is_at_path():
             self.path.unlink()
         os.close(self._descriptor)
-
-
-def become(user: str | None, group: str | None) -> None:
-    """Run as another user and group; DescriptionError where that cannot be."""
-    if user is None and group is None:
-        return
-    number = None if user is None else _user(user)
-    try:
-        if group is not None:
-            group_number = _group(group)
-        elif number is not None:
-            group_number = pwd.getpwuid(number).pw_gid
-        if (os.getgid(), os.getegid()) != (group_number, group_number):
-            if number is not None:
-                os.initgroups(pwd.getpwuid(number).pw_name, group_number)
-            else:
-                os.setgroups([group_number])
-            os.setgid(group_number)
-        if number is not None and (os.getuid(), os.geteuid()) != (number, number):
-            os.setuid(number)
-    except PermissionError as error:
-        raise DescriptionError(
-            f"only root can become user {user or 'itself'}, group {group or 'its own'}",
-            "Start it as root, or as that user without --user and --group.",
-        ) from error
-    except KeyError as error:
-        raise DescriptionError(f"there is no user {user!r}") from error
-
-
-def _user(user: str) -> int:
-    try:
-        return int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid
-    except KeyError:
-        raise DescriptionError(f"there is no user {user!r}") from None
-
-
-def _group(group: str) -> int:
-    try:
-        return int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
-    except KeyError:
-        raise DescriptionError(f"there is no group {group!r}") from None
 
 
 def into_background(pid_file: PidFile | None) -> None:

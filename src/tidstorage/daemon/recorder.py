@@ -18,8 +18,8 @@ from dataclasses import replace
 
 from tidstorage.coherence.point import Point
 from tidstorage.errors import Locked
-from tidstorage.points import journal
 from tidstorage.points import tid_log as tidlog
+from tidstorage.points.entries import Entry, Published
 from tidstorage.points.journal import Journal
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Recorder:
         self._left_out: Point | None = None
         self._point: Point | None = None
         self._queued: Point | None = None
-        self._entries: list[journal.Entry] = []
+        self._entries: list[Entry] = []
         self._wake = asyncio.Event()
         self._noted = asyncio.Event()
         self._failing = False
@@ -65,7 +65,7 @@ class Recorder:
         self._point = None
         self._aside = timeline
 
-    def note(self, entry: journal.Entry) -> None:
+    def note(self, entry: Entry) -> None:
         """Another entry of the journal; it goes on disk at once."""
         if self._journal is None:
             return
@@ -75,7 +75,7 @@ class Recorder:
         if self._point is not None and self._point is not self._queued:
             # It was published before: behind a new timeline it would count as of that.
             self._queued = self._point
-            self._entries.append(journal.Published(self._point))
+            self._entries.append(Published(self._point))
         self._entries.append(entry)
         self._noted.set()
         self._wake.set()
@@ -121,7 +121,7 @@ class Recorder:
             self._failing = False
             return True
 
-    def _write(self, point: Point | None, entries: list[journal.Entry]) -> None:
+    def _write(self, point: Point | None, entries: list[Entry]) -> None:
         if self._journal is not None:
             self._write_journal(self._journal, point, entries)
         if self._tid_log is not None and point is not None:
@@ -131,19 +131,19 @@ class Recorder:
             self._tid_log.write(point.vector, time.time())
 
     def _write_journal(
-        self, log: Journal, point: Point | None, entries: list[journal.Entry]
+        self, log: Journal, point: Point | None, entries: list[Entry]
     ) -> None:
         former, last = self._left_out, self._journaled
         written = [*entries]
         if former is not None and entries:
-            written.insert(0, journal.Published(former))
+            written.insert(0, Published(former))
             former = None
         for entry in entries:
-            if isinstance(entry, journal.Published):
+            if isinstance(entry, Published):
                 last = entry.point
         if point is not None and point is not last:
             if entries or self._is_news(point):
-                written.append(journal.Published(point))
+                written.append(Published(point))
                 former, last = None, point
             else:
                 former = point
@@ -181,7 +181,7 @@ class Recorder:
         if self._journal is not None and self._left_out is not None:
             with contextlib.suppress(OSError):
                 # A restart does without it.
-                self._journal.append(journal.Published(self._left_out))
+                self._journal.append(Published(self._left_out))
         if self._tid_log is not None:
             self._tid_log.close()
         if self._journal is not None:

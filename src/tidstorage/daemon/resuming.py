@@ -7,18 +7,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tidstorage.coherence import point
 from tidstorage.coherence.point import Point
 from tidstorage.daemon.settings import ObservedStorage, Settings
 from tidstorage.errors import FileUnreadable
 from tidstorage.points import floors, journal, tid_log
-from tidstorage.points.journal import (
+from tidstorage.points.beside import point_path, read_point
+from tidstorage.points.entries import (
     Acknowledgement,
     Coverage,
     Floor,
     Published,
     Timeline,
 )
+from tidstorage.system import clock
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def read(settings: Settings) -> Former:
             last = _newest(last, settings)
     elif settings.tid_log is not None and settings.tid_log.exists():
         vector = tid_log.read_last(settings.tid_log)
-        last = Point(vector, point.now(), "stamps", verified=False)
+        last = Point(vector, clock.now(), "stamps", verified=False)
     beside = timeline_beside(settings.storages)
     if beside > timeline:
         # Files were swapped while no daemon ran.
@@ -131,7 +132,7 @@ def timeline_beside(storages: Iterable[ObservedStorage]) -> int:
     for storage in storages:
         if storage.data_file is not None:
             try:
-                known.append(point.read(point.beside(storage.data_file)).timeline)
+                known.append(read_point(point_path(storage.data_file)).timeline)
             except FileUnreadable:
                 # None yet, or not for us to read.
                 continue
@@ -145,7 +146,7 @@ def point_beside(settings: Settings, timeline: int) -> Point | None:
     """
     paths = {each.id: each.data_file for each in settings.storages}
     known = {storage: path for storage, path in paths.items() if path is not None}
-    found = floors.beside(known, settings.names)
+    found = floors.point_beside(known, settings.names)
     if found is None or found.timeline != timeline:
         return None
     names = settings.names

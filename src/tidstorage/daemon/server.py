@@ -1,13 +1,17 @@
 """Connections: bytes from a socket to the wire's coherency, and answers back."""
 
 import asyncio
+import errno
 import logging
+import socket
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from tidstorage.coherence.messages import WireCoherency
 from tidstorage.daemon.coverage import Coverage
+from tidstorage.errors import DescriptionError, PortInUse
+from tidstorage.system import proc
 from tidstorage.wire import protocol
 
 logger = logging.getLogger(__name__)
@@ -143,3 +147,37 @@ class Connection(asyncio.BufferedProtocol):
         """Send what is answered already, then close."""
         assert self._transport is not None
         self._transport.close()
+
+
+_BACKLOG = 1024
+
+
+def listen(address: str, port: int) -> socket.socket:
+    """A listening socket; PortInUse, or DescriptionError for a bad address."""
+    try:
+        family, _, _, _, place = socket.getaddrinfo(
+            address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise DescriptionError(
+            f"cannot listen on {address}: {error.strerror}"
+        ) from error
+    try:
+        # Without this, connections of a former run block the port for minutes.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(place)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(
+                f"{address}:{port} is taken by"
+                f" {proc.occupant((address, port)) or 'what has just ended'}",
+                "Stop the program that holds it, or choose another port.",
+            ) from error
+        raise DescriptionError(
+            f"cannot listen on {address}:{port}: {error.strerror}"
+        ) from error
+    listener.setblocking(False)
+    return listener

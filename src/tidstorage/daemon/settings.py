@@ -10,9 +10,9 @@ from typing import Any
 
 import ZConfig
 
-from tidstorage.cluster.cluster import Address
 from tidstorage.errors import DescriptionError
 from tidstorage.legacy import configuration as original
+from tidstorage.system.address import Address, parse_address
 from tidstorage.wire.protocol import DEFAULT_PORT
 
 SCHEMA = Path(__file__).with_name("schema.xml")
@@ -129,18 +129,6 @@ def seconds(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise ValueError(f"expected seconds, 0 or more, found {text!r}")
     return value
-
-
-def parse_address(text: str) -> Address:
-    """``host:port`` or the absolute path of a unix socket; else ValueError."""
-    if text.startswith("/"):
-        return text
-    host, separator, port = text.rpartition(":")
-    if not separator or not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
-        raise ValueError(
-            f"expected host:port or the path of a unix socket, found {text!r}"
-        )
-    return host.strip("[]"), int(port)
 
 
 def _with_folder(storage: ObservedStorage, folder: Path) -> ObservedStorage:

@@ -1,26 +1,18 @@
-"""``bin/tidstorage``: starts the daemon, in the foreground or the background."""
+"""Starting the daemon, in the foreground or the background."""
 
 import asyncio
 import logging
 import logging.handlers
 import os
 import signal
-import sys
-from collections.abc import Sequence
 
-from tidstorage.commands.entry import run_reporting_errors
-from tidstorage.commands.scripts import daemon as options
 from tidstorage.daemon import process
 from tidstorage.daemon.daemon import HANDLED_SIGNALS, Daemon
-from tidstorage.daemon.listening import listen
 from tidstorage.daemon.process import PidFile
+from tidstorage.daemon.server import listen
 from tidstorage.daemon.settings import Settings
 from tidstorage.errors import DescriptionError
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The entry point of the script."""
-    return run_reporting_errors(lambda: start(options.parse(arguments)))
+from tidstorage.system import users
 
 
 def start(settings: Settings) -> int:
@@ -31,7 +23,7 @@ def start(settings: Settings) -> int:
     # Until the daemon handles them: a signal that comes early must not kill it.
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
     listener = listen(settings.address, settings.port)
-    process.become(settings.user, settings.group)
+    users.become(settings.user, settings.group)
     try:
         _log_to(settings)
         pid_file = None if settings.pid_file is None else PidFile(settings.pid_file)
@@ -85,7 +77,3 @@ def _log_to(settings: Settings) -> None:
     # lines of its own in ZEO's log.
     for library in ("asyncio", "ZEO"):
         logging.getLogger(library).setLevel(logging.WARNING)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

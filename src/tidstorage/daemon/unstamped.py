@@ -13,7 +13,7 @@ from typing import Any
 
 from tidstorage.coherence import tid
 from tidstorage.daemon.settings import ObservedStorage
-from tidstorage.points.journal import Unstamped
+from tidstorage.points.entries import Unstamped
 
 logger = logging.getLogger(__name__)
 

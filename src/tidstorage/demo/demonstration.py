@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.coherence import point
 from tidstorage.demo import checker, scratch_cluster
 from tidstorage.demo.checker import Findings
 from tidstorage.demo.customers import Load
 from tidstorage.errors import DemonstrationFailed
+from tidstorage.points.beside import point_path
 from tidstorage.processes import control
 from tidstorage.system import child
 from tidstorage.verbs.restore import crashed_files, restore
@@ -200,7 +200,7 @@ def _left_as_they_are(torn: Torn) -> dict[str, Path]:
 def _cut_in_place(torn: Torn) -> dict[str, Path]:
     paths = _copies(torn.cluster, torn.cluster.directory / "cut")
     for each in torn.cluster.storages:
-        shutil.copyfile(point.beside(each.data_file), point.beside(paths[each.id]))
+        shutil.copyfile(point_path(each.data_file), point_path(paths[each.id]))
     crashed_files.restore(
         crashed_files.Request(paths, {}, frozenset(), policy="strict")
     )

@@ -14,10 +14,11 @@ from typing import Any
 
 import jinja2
 
-from tidstorage.cluster.cluster import Cluster, Storage, Zeo, Zope, address_text
+from tidstorage.cluster.cluster import Cluster, Storage, Zeo, Zope
 from tidstorage.deployment import crontab
 from tidstorage.errors import TemplateBroken
 from tidstorage.system import users
+from tidstorage.system.address import address_text
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
 #: What Zope calls the database that is mounted at "/".
@@ -36,20 +37,6 @@ class GeneratedFile:
     template: str
     target: Path
     data: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A script below bin/: an entry point and the arguments put before the user's.
-
-    position: where in ``sys.argv`` they are put; zconsole has its mode first.
-    """
-
-    name: str
-    entry_point: str
-    eggs: tuple[str, ...]
-    arguments: tuple[str, ...] = ()
-    position: int = 1
 
 
 def render(file: GeneratedFile) -> str:
@@ -85,87 +72,6 @@ def generated_files(cluster: Cluster) -> list[GeneratedFile]:
         files += [_zope(cluster, zope), _console(cluster, zope), _wsgi(zope)]
     files += [_daemon(cluster), *_crontabs(cluster), _logrotate(cluster)]
     return [*files, _supervisor(cluster, files)]
-
-
-def scripts(cluster: Cluster) -> list[Script]:
-    """Everything below bin/."""
-    ours = ("Products.TIDStorage",)
-    description = ("--cluster-file", str(cluster.file))
-    found = [
-        Script("cluster", "tidstorage.commands.cluster:main", ours, description),
-        Script(
-            "tidstorage",
-            "tidstorage.daemon.start:main",
-            ours,
-            ("-c", str(cluster.daemon.configuration)),
-        ),
-        Script(
-            "tidstorage-repozo",
-            "tidstorage.commands.scripts.repozo:main",
-            ours,
-            description,
-        ),
-        Script(
-            "tidstorage-restore",
-            "tidstorage.commands.scripts.restore_files:main",
-            ours,
-            description,
-        ),
-        *(
-            Script(
-                f"tidstorage-{verb}",
-                f"tidstorage.commands.scripts.scheduled:{verb}",
-                ours,
-                description,
-            )
-            for verb in ("verify", "prune", "pack")
-        ),
-        Script("tidstorage-cut", "tidstorage.commands.scripts.cut:main", ours),
-        Script("tidstorage-dump", "tidstorage.commands.scripts.dump:main", ours),
-        Script(
-            "tidstorage-check-log", "tidstorage.commands.scripts.check_log:main", ours
-        ),
-        Script(
-            "tidstorage-full-log", "tidstorage.commands.scripts.full_log:main", ours
-        ),
-    ]
-    for zeo in cluster.zeos:
-        found.append(
-            Script(
-                f"zeo-{zeo.name}",
-                "tidstorage.commands.scripts.serve:main",
-                ours,
-                (*description, zeo.name),
-            )
-        )
-    for zope in cluster.zopes:
-        found += _zope_scripts(zope)
-    return found
-
-
-def _zope_scripts(zope: Zope) -> list[Script]:
-    eggs = (
-        "Products.TIDStorage",
-        "Products.ZODBMountPoint",
-        "Zope",
-        "Zope2",
-        *zope.eggs,
-    )
-    return [
-        Script(
-            f"zope-{zope.name}",
-            "Zope2.Startup.serve:main",
-            eggs,
-            (str(zope.wsgi_configuration),),
-        ),
-        Script(
-            f"zope-{zope.name}-console",
-            "Zope2.utilities.zconsole:main",
-            eggs,
-            (str(console_configuration(zope)),),
-            position=2,
-        ),
-    ]
 
 
 def _server_of(cluster: Cluster, storage: Storage) -> str:

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from tidstorage.cluster.cluster import Cluster, Zope
-from tidstorage.coherence import point
 from tidstorage.coherence.point import Point
 from tidstorage.errors import NotReady, PartMissing
 from tidstorage.operation import lock
-from tidstorage.processes import control
+from tidstorage.points.beside import newest_point, write_beside
+from tidstorage.processes import control, running
 from tidstorage.processes.parts import parts_of
-from tidstorage.system import durable
-from tidstorage.verbs.backup import prepare
+from tidstorage.system import clock, durable
 from tidstorage.zeo import barrier
 
 USER = "admin"
@@ -61,7 +60,7 @@ def missing(cluster: Cluster) -> list[str]:
             if paths != ["/"]
             else "create the root"
         )
-    if prepare.newest_point(cluster) is None:
+    if newest_point(cluster) is None:
         found.append("take the first coherency point")
     return found
 
@@ -85,7 +84,7 @@ def initialise(cluster: Cluster, tell: Tell) -> Initialised:
     with lock.hold(cluster, "init"):
         if not missing(cluster):
             return Initialised((), None, None)
-        idle = not control.running_parts(cluster)
+        idle = not running.running_parts(cluster)
         begun = _start_servers(cluster, tell)
         try:
             return _initialise(cluster, tell)
@@ -111,11 +110,11 @@ def _initialise(cluster: Cluster, tell: Tell) -> Initialised:
     if cluster.zopes and _new_mount_points(cluster):
         mounted, password = _run_in_zope(cluster, tell)
     first = None
-    if prepare.newest_point(cluster) is None:
+    if newest_point(cluster) is None:
         first = Point(
-            barrier.take(barrier.storages_of(cluster)), point.now(), "barrier"
+            barrier.take(barrier.storages_of(cluster)), clock.now(), "barrier"
         )
-        point.write_beside(first, [each.data_file for each in cluster.storages])
+        write_beside(first, [each.data_file for each in cluster.storages])
         tell(f"first coherency point: {first.id}")
     return Initialised(mounted, password, first)
 

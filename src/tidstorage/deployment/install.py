@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.deployment import generated
+from tidstorage.deployment.scripts import Script, scripts_of
 from tidstorage.errors import FileUnreadable
 from tidstorage.sets import directory as backup_directory
 from tidstorage.system import users
@@ -69,7 +70,7 @@ def write_files(cluster: Cluster) -> None:
         _write(file.target, generated.render(file), FILE_MODE)
     hand_over_files(cluster)
     cluster.bin_directory.mkdir(parents=True, exist_ok=True)
-    for script in generated.scripts(cluster):
+    for script in scripts_of(cluster):
         _write(cluster.bin_directory / script.name, _script_text(script), SCRIPT_MODE)
 
 
@@ -78,7 +79,7 @@ def _write(path: Path, text: str, mode: int) -> None:
     path.chmod(mode)
 
 
-def _script_text(script: generated.Script) -> str:
+def _script_text(script: Script) -> str:
     module, _, function = script.entry_point.partition(":")
     paths = [entry for entry in sys.path if entry]
     position = script.position

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tidstorage.cluster.cluster import Address
 from tidstorage.errors import DescriptionError
+from tidstorage.system.address import Address
 
 #: Names of which one is enough to tell an old file.
 _KEYS = frozenset(

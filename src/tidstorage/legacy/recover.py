@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidstorage.coherence import point, tid
+from tidstorage.coherence import tid
 from tidstorage.coherence.point import Point
 from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage import index
@@ -21,9 +21,10 @@ from tidstorage.legacy import site as sites
 from tidstorage.legacy.repozo import Repozo
 from tidstorage.legacy.site import Site, SiteStorage
 from tidstorage.operation import lock
+from tidstorage.operation.unfinished import plan_beside
 from tidstorage.points import timelines
 from tidstorage.sets import repozo as repository
-from tidstorage.system import disks
+from tidstorage.system import clock, disks
 from tidstorage.verbs.restore import check, cut_plan, swap, target
 from tidstorage.verbs.restore.swap import Swap
 from tidstorage.verbs.restore.target import Target
@@ -183,13 +184,11 @@ def _swap(site: Site, plan: Recovered, targets: Mapping[str, Target]) -> Swap:
     new = Point(
         # Without a point nothing is known of what fits together.
         vector=plan.vector or {},
-        time=point.now(),
+        time=clock.now(),
         source="restore",
         timeline=timelines.highest(files, None) + 1,
         verified=plan.vector is not None,
     )
     actions = [act for each in targets.values() for act in each.actions(moment)]
-    actions += [
-        swap.Action("remove", str(cut_plan.plan_beside(each))) for each in files
-    ]
+    actions += [swap.Action("remove", str(plan_beside(each))) for each in files]
     return Swap(plan.second, actions, new, files)

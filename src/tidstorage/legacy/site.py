@@ -12,12 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidstorage.coherence import point
 from tidstorage.errors import DescriptionError, EngineFailed, NoSuchSet, NotCoherent
 from tidstorage.legacy.configuration import Configuration
 from tidstorage.points import tid_log as tidlog
 from tidstorage.sets import repozo
-from tidstorage.system import durable
+from tidstorage.system import clock, durable
 
 _SECOND = "%Y-%m-%d-%H-%M-%S"
 _IS_SECOND = re.compile(r"\d{4}(-\d\d){5}")
@@ -111,7 +110,7 @@ def timestamps(site: Site) -> list[str]:
 
 def note_success(site: Site) -> str:
     """Write down that a backup succeeded now, on disk; the time."""
-    second = f"{point.now():{_SECOND}}"
+    second = f"{clock.now():{_SECOND}}"
     is_new = not site.timestamps.exists()
     with site.timestamps.open("a") as stream:
         # First the line feed, as the original: a torn line stays by itself.
@@ -131,7 +130,7 @@ def next_second(site: Site) -> str:
     taken = [repozo.newest_second(each.repository) for each in site.storages]
     latest = max([*taken, *timestamps(site)[-1:]])
     deadline = time.monotonic() + _CLOCK_TOLERANCE
-    while (second := f"{point.now():{_SECOND}}") <= latest:
+    while (second := f"{clock.now():{_SECOND}}") <= latest:
         if time.monotonic() > deadline:
             raise EngineFailed(
                 f"the clock says {second} UTC, but there is a backup of {latest}",

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.coherence import point
 from tidstorage.errors import Locked
+from tidstorage.system import clock
 
 FILE_NAME = "operation.lock"
 
@@ -95,7 +95,7 @@ def _write_owner(descriptor: int, verb: str) -> None:
         "verb": verb,
         "pid": os.getpid(),
         "host": socket.gethostname(),
-        "since": point.now().isoformat(timespec="seconds"),
+        "since": clock.now().isoformat(timespec="seconds"),
     }
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps(owner).encode() + b"\n", 0)
@@ -110,7 +110,7 @@ def _held_by(path: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         # Between its lock and its name, or ended and a child of it goes on.
         return f"another operation holds {path}"
-    minutes, seconds = divmod(int((point.now() - since).total_seconds()), 60)
+    minutes, seconds = divmod(int((clock.now() - since).total_seconds()), 60)
     return (
         f"{what} has been running for {minutes} min {seconds} s,"
         f" since {since.astimezone():%Y-%m-%d %H:%M:%S}"

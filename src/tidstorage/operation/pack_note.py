@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 from tidstorage.cluster.cluster import Cluster, Storage
-from tidstorage.coherence import point, tid
+from tidstorage.coherence import tid
 from tidstorage.errors import FileUnreadable, NotConnected
-from tidstorage.system import durable, json_file
-from tidstorage.system.json_file import Shape, StoredVector
+from tidstorage.points.stored import StoredVector
+from tidstorage.system import clock, durable, json_file
+from tidstorage.system.json_file import Shape
 from tidstorage.zeo.packing import is_packing, kept_as, written_to
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def write_note(cluster: Cluster, below: tid.Vector) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     data = {
         "version": 1,
-        "begun": point.now().isoformat(),
+        "begun": clock.now().isoformat(),
         "below": tid.vector_to_text(below),
     }
     durable.replace_text(path, json.dumps(data, indent=1) + "\n")

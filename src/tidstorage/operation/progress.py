@@ -23,14 +23,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.coherence import point
-from tidstorage.system import proc
+from tidstorage.system import clock, proc
 from tidstorage.system.json_file import Shape
 
 Unit = Literal["bytes", "objects", "transactions"]
@@ -138,7 +138,7 @@ class Operation:
 
     def __init__(self, verb: str) -> None:
         self._verb = verb
-        self._since = point.now()
+        self._since = clock.now()
         self._phase = Phase("", None, "bytes")
         self._looking = threading.Lock()
         #: What is to be told; None at the end.
@@ -167,7 +167,7 @@ class Operation:
                 pid=os.getpid(),
                 host=socket.gethostname(),
                 since=self._since,
-                at=point.now(),
+                at=clock.now(),
                 phase=phase.name,
                 items=items,
                 unit=phase.unit,
@@ -258,3 +258,12 @@ def _is_alive(snapshot: Snapshot) -> bool:
         and begun < snapshot.at + slack
         and proc.is_alive(snapshot.pid)
     )
+
+
+Shown = Callable[[], AbstractContextManager[Show]]
+
+
+@contextlib.contextmanager
+def nobody_looks() -> Iterator[Show]:
+    """For what has no options of its own."""
+    yield show_nothing

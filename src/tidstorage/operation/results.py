@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.coherence import point
 from tidstorage.errors import FileUnreadable, TidstorageError
-from tidstorage.system import durable, json_file, proc
+from tidstorage.system import clock, durable, json_file, proc
 from tidstorage.system.json_file import Shape
 
 logger = logging.getLogger(__name__)
@@ -111,7 +110,7 @@ def recorded(cluster: Cluster, verb: str) -> Iterator[Run]:
     """
     run = Run()
     begun = Result(
-        verb=verb, pid=os.getpid(), host=socket.gethostname(), begun=point.now()
+        verb=verb, pid=os.getpid(), host=socket.gethostname(), begun=clock.now()
     )
     good = _good_before(cluster, verb)
     _write(cluster, Results(version=1, last=begun, good=good))
@@ -139,7 +138,7 @@ def _ended(begun: Result, run: Run, error: BaseException | None) -> Result:
         status = _INTERRUPTED if interrupted else _DEFECT
     return begun.model_copy(
         update={
-            "ended": point.now(),
+            "ended": clock.now(),
             "status": status,
             "set": run.set,
             "point": run.point,

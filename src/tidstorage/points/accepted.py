@@ -9,7 +9,7 @@ from collections.abc import Set
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import FileUnreadable
 from tidstorage.points import journal
-from tidstorage.points.journal import Acknowledgement
+from tidstorage.points.entries import Acknowledgement
 
 logger = logging.getLogger(__name__)
 

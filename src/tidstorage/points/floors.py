@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tidstorage.coherence import point
 from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.coherence.tid import Vector
 from tidstorage.engines.filestorage import records
 from tidstorage.errors import FileUnreadable
 from tidstorage.points import tid_log
+from tidstorage.points.beside import point_path, read_point
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def choose(
     """
     if given is not None:
         return Floor(_read(given, aliases), str(given))
-    found = beside(paths, aliases)
+    found = point_beside(paths, aliases)
     if found is None:
         return Floor({}, "nothing: the files are examined from their start")
     vector = _renamed(found.vector, aliases)
@@ -66,7 +66,7 @@ def _renamed(vector: Vector, aliases: Mapping[str, str]) -> dict[str, int]:
 
 def _read(path: Path, aliases: Mapping[str, str]) -> dict[str, int]:
     if _is_json(path):
-        vector: Vector = point.read(path).vector
+        vector: Vector = read_point(path).vector
     else:
         vector = tid_log.read_last(path)
         if not vector:
@@ -84,7 +84,7 @@ def _is_json(path: Path) -> bool:
     return True
 
 
-def beside(paths: Mapping[str, Path], aliases: Mapping[str, str]) -> Point | None:
+def point_beside(paths: Mapping[str, Path], aliases: Mapping[str, str]) -> Point | None:
     """The oldest of the points beside the files, where each file has one.
 
     But for storages that were added since: that point does not name them, and
@@ -94,7 +94,7 @@ def beside(paths: Mapping[str, Path], aliases: Mapping[str, str]) -> Point | Non
     without = set()
     for storage, path in paths.items():
         try:
-            points.append(point.read(point.beside(path)))
+            points.append(read_point(point_path(path)))
         except FileUnreadable:
             without.add(storage)
     oldest = min(points, key=lambda each: (each.timeline, each.time), default=None)

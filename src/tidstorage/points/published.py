@@ -18,7 +18,7 @@ from typing import BinaryIO
 from tidstorage.coherence.point import Point
 from tidstorage.errors import FileUnreadable
 from tidstorage.points import journal
-from tidstorage.points.journal import Floor, Published
+from tidstorage.points.entries import Floor, Published
 
 _POINT = re.compile(
     rb'\{"kind": "point", "version": 1, "id": "[^"]*", "timeline": (\d+),'

@@ -5,10 +5,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.coherence import point
-from tidstorage.errors import EngineFailed, FileUnreadable
+from tidstorage.errors import (
+    EngineFailed,
+    FileUnreadable,
+)
 from tidstorage.points import journal
-from tidstorage.points.journal import Floor, Published, Timeline
+from tidstorage.points.beside import point_path, read_point
+from tidstorage.points.entries import (
+    Floor,
+    Published,
+    Timeline,
+)
 from tidstorage.sets import listing
 
 
@@ -24,7 +31,7 @@ def highest(data_files: Iterable[Path], cluster: Cluster | None) -> int:
     for path in data_files:
         # Lost or broken with the file it lay beside: no obstacle now.
         with contextlib.suppress(FileUnreadable):
-            known.append(point.read(point.beside(path)).timeline)
+            known.append(read_point(point_path(path)).timeline)
     if cluster is not None:
         with contextlib.suppress(EngineFailed, OSError):
             known += [
@@ -43,3 +50,18 @@ def _of_journal(path: Path) -> Iterator[int]:
                 yield found.timeline
             case Timeline(_, number, _, _):
                 yield number
+
+
+def known_timeline(cluster: Cluster) -> int:
+    """The highest one that journal and points beside the files know of."""
+    return max(timeline_beside(cluster), *_of_journal(cluster.daemon.journal))
+
+
+def timeline_beside(cluster: Cluster) -> int:
+    """The highest one of the points beside the files, at least 1."""
+    known = [1]
+    for storage in cluster.storages:
+        path = point_path(storage.data_file)
+        if path.exists():
+            known.append(read_point(path).timeline)
+    return max(known)

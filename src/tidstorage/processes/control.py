@@ -9,16 +9,16 @@ import os
 from collections.abc import Collection, Iterator
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.coherence import point
 from tidstorage.errors import DescriptionError, Locked, NotReady
+from tidstorage.operation.unfinished import refuse_unfinished
+from tidstorage.points.beside import point_path
 from tidstorage.processes import starting, stopping, supervisor
 from tidstorage.processes.parts import chosen
-from tidstorage.processes.running import processes_of, running_parts
+from tidstorage.processes.running import processes_of
 from tidstorage.processes.starting import START_SECONDS, Plan
 from tidstorage.processes.stopping import STOP_SECONDS, Tell
-from tidstorage.verbs.restore import mark
 
-__all__ = ["plan", "restart", "running_parts", "start", "stop", "up"]
+__all__ = ["plan", "restart", "start", "stop", "up"]
 
 _LOCK = "processes.lock"
 
@@ -51,7 +51,7 @@ def start(
 
 def plan(cluster: Cluster, names: Collection[str] | None = None) -> Plan:
     """What `start` would do; the same errors before anything is done."""
-    mark.refuse(cluster)
+    refuse_unfinished(cluster)
     _refuse_left_behind(cluster)
     found = starting.plan(cluster, names)
     if any(part.kind == "zope" for part in found.begin):
@@ -76,7 +76,7 @@ def _refuse_left_behind(cluster: Cluster) -> None:
 
 def _refuse_uninitialised(cluster: Cluster) -> None:
     """Zopes that first start together would each create the root object."""
-    if not any(point.beside(each.data_file).exists() for each in cluster.storages):
+    if not any(point_path(each.data_file).exists() for each in cluster.storages):
         raise NotReady(
             "the cluster was never initialised", "Run bin/cluster init first."
         )

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tidstorage.cluster.cluster import Address, Cluster, address_text
+from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import UnknownPart
+from tidstorage.system.address import Address, address_text
 
 Kind = Literal["zeo", "daemon", "zope"]
 

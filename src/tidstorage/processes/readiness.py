@@ -6,12 +6,10 @@ import json
 import socket
 import struct
 
-from tidstorage.cluster.cluster import Address
 from tidstorage.processes.parts import Part
+from tidstorage.system.address import ANSWER_SECONDS, Address, _connect
 from tidstorage.wire import protocol
 
-#: Seconds in which one question has to be answered.
-ANSWER_SECONDS = 3.0
 _LENGTH = struct.Struct(">I")
 
 
@@ -35,28 +33,6 @@ def not_ready(part: Part) -> str | None:
     except OSError as error:
         return f"{part.address_text}: {error.strerror or error}"
     return None
-
-
-def accepts(address: Address) -> bool:
-    """Whether anything at all accepts connections there."""
-    try:
-        _connect(address).close()
-    except OSError:
-        return False
-    return True
-
-
-def _connect(address: Address) -> socket.socket:
-    if not isinstance(address, str):
-        return socket.create_connection(address, timeout=ANSWER_SECONDS)
-    connection = socket.socket(socket.AF_UNIX)
-    try:
-        connection.settimeout(ANSWER_SECONDS)
-        connection.connect(address)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 def _ask_zeo(part: Part) -> None:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.engines.filestorage import lock
+from tidstorage.errors import ClusterRunning
 from tidstorage.processes import supervisor
 from tidstorage.processes.parts import Part, parts_of
-from tidstorage.processes.readiness import accepts
 from tidstorage.system import proc
+from tidstorage.system.address import accepts
 
 
 def processes_of(parts: Sequence[Part]) -> dict[str, list[int]]:
@@ -94,3 +95,9 @@ def _consoles(cluster: Cluster) -> list[str]:
             ):
                 found.append(f"a console of Zope {name} (pid {pid})")
     return found
+
+
+def refuse_running(cluster: Cluster) -> None:
+    """ClusterRunning where a server, a Zope or the daemon is up."""
+    if parts := running_parts(cluster):
+        raise ClusterRunning(f"still running: {', '.join(parts)}")

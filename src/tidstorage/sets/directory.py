@@ -13,7 +13,7 @@ from typing import Literal
 from tidstorage.cluster.cluster import Cluster, Storage
 from tidstorage.errors import BackupDirectoryLost
 from tidstorage.sets import layout
-from tidstorage.system import durable, json_file, permissions
+from tidstorage.system import disks, durable, json_file, permissions
 from tidstorage.system.json_file import Shape
 
 
@@ -99,7 +99,7 @@ def _refuse_unprotected(cluster: Cluster) -> None:
 def on_the_data_disk(cluster: Cluster) -> list[Storage]:
     """The storages that would be lost with the disk that their backups are on."""
     files = [each.data_file for each in cluster.storages if each.data_file.exists()]
-    shared = permissions.on_one_disk(cluster.backup.directory, files)
+    shared = disks.on_one_disk(cluster.backup.directory, files)
     return [each for each in cluster.storages if each.data_file in shared]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tidstorage.coherence import tid
+from tidstorage.coherence.loss import Loss
 from tidstorage.coherence.point import Point
 from tidstorage.errors import NotCoherent
 from tidstorage.system import durable
@@ -126,25 +127,6 @@ class StoredStorage:
             int(data.get("holes", 0)),
             StoredFile.from_json(data["index"]) if data.get("index") else None,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """What a cut drops of a set: so many transactions, the first at ``since``."""
-
-    transactions: int
-    since: datetime.datetime
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "transactions": self.transactions,
-            "since": self.since.isoformat(),
-        }
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Loss":
-        since = datetime.datetime.fromisoformat(data["since"])
-        return cls(int(data["transactions"]), since)
 
 
 @dataclass(frozen=True, slots=True)

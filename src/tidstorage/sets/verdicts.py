@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tidstorage.coherence import point
 from tidstorage.errors import FileUnreadable
 from tidstorage.sets import layout, manifest
-from tidstorage.system import durable, json_file
+from tidstorage.system import clock, durable, json_file
 from tidstorage.system.json_file import Shape
 
 logger = logging.getLogger(__name__)
@@ -130,7 +129,7 @@ def add(directory: Path, set_ids: Iterable[str], fault: Fault) -> None:
     for set_id in set_ids:
         known = read(directory, set_id) or Verified()
         if fault not in known.faults:
-            at = point.now()
+            at = clock.now()
             others = [each for each in known.faults if each.path != fault.path]
             note(directory, set_id, Outcome(fault.depth, at, (*others, fault)))
 

@@ -1,7 +1,7 @@
 """Is there room for what is to be written?  Asked before anything is."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tidstorage.errors import NoSpace
@@ -28,3 +28,10 @@ def refuse_lack(needed: Mapping[Path, int], what: str, hint: str) -> None:
                 f" needs {size:,}",
                 hint,
             )
+
+
+def on_one_disk(folder: Path, data_files: Iterable[Path]) -> list[Path]:
+    """Those that lie on the file system of the folder, and are lost with it."""
+    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    device = existing.stat().st_dev
+    return [each for each in data_files if each.stat().st_dev == device]

@@ -80,10 +80,3 @@ def _files(folder: Path) -> Iterator[Path]:
         for entry in entries:
             if entry.is_file(follow_symlinks=False):
                 yield Path(entry.path)
-
-
-def on_one_disk(folder: Path, data_files: Iterable[Path]) -> list[Path]:
-    """Those that lie on the file system of the folder, and are lost with it."""
-    existing = next(each for each in (folder, *folder.parents) if each.exists())
-    device = existing.stat().st_dev
-    return [each for each in data_files if each.stat().st_dev == device]

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidstorage.cluster.cluster import Address
+from tidstorage.system.address import Address
 
 _PROC = Path("/proc")
 _LISTENING = "0A"

@@ -17,10 +17,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tidstorage.cluster.cluster import Address, Cluster
+from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.errors import BarrierFailed
 from tidstorage.system import child
+from tidstorage.system.address import Address
 
 #: Seconds in which the helper has to start and to reach every server.  No lock
 #: is held yet, so that this may be longer than the deadline of the barrier.

@@ -13,8 +13,9 @@ from pathlib import Path
 from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected
 
-from tidstorage.cluster.cluster import Cluster, Storage, address_text
+from tidstorage.cluster.cluster import Cluster, Storage
 from tidstorage.errors import EngineFailed, NoSpace, NotConnected, TidstorageError
+from tidstorage.system.address import address_text
 from tidstorage.zeo import server_errors
 
 _CONNECT_SECONDS = 15.0

@@ -1,13 +1,21 @@
-"""The command line; what it says wins over the configuration file."""
+"""``bin/tidstorage``: the daemon; what its command line says wins over its file."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tidstorage.commands.entry import run_reporting_errors
 from tidstorage.daemon import settings as configuration
 from tidstorage.daemon.settings import Settings
+from tidstorage.daemon.start import start
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the daemon; returns its exit status."""
+    return run_reporting_errors(lambda: start(parse(arguments)))
 
 
 def parse(arguments: Sequence[str] | None = None) -> Settings:
@@ -112,3 +120,7 @@ def _port(text: str) -> int:
     if not text.isdigit() or int(text) >= 1 << 16:
         raise argparse.ArgumentTypeError(f"expected 0 to 65535, found {text!r}")
     return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tidstorage.coherence import tid
 from tidstorage.commands import console
-from tidstorage.commands.cluster import add_wait
+from tidstorage.commands.front import add_wait
 from tidstorage.commands.scripts import restore_files
 from tidstorage.errors import NotCoherent
 from tidstorage.legacy import backup, cleanup, configuration, crashed, recover

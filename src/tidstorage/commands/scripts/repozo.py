@@ -13,8 +13,8 @@ from pathlib import Path
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.cluster.load import load_cluster
 from tidstorage.commands import backup, console, restore, restore_report
-from tidstorage.commands.cluster import add_wait
 from tidstorage.commands.entry import run_reporting_errors
+from tidstorage.commands.front import add_wait
 from tidstorage.commands.scripts import legacy_repozo, scheduled
 from tidstorage.operation import lock
 from tidstorage.system import clock, users
@@ -32,7 +32,7 @@ def _run(given: Sequence[str] | None) -> int:
         return legacy_repozo.run(arguments)
     options = _parser().parse_args(arguments)
     cluster = load_cluster(options.cluster_file)
-    users.become(cluster.user)
+    users.leave_root(cluster.user)
     clock.use(cluster.time_zone)
     if options.scheduled:
         with scheduled.turn(cluster, "backup"):

@@ -11,8 +11,8 @@ from typing import Any
 
 from tidstorage.coherence import tid
 from tidstorage.commands import console
-from tidstorage.commands.cluster import add_wait
 from tidstorage.commands.entry import run_reporting_errors
+from tidstorage.commands.front import add_wait
 from tidstorage.commands.scripts.cut import (
     add_files,
     add_options,
@@ -126,7 +126,7 @@ def _request(options: argparse.Namespace, paths: Mapping[str, Path]) -> Request:
         from tidstorage.cluster.load import load_cluster
 
         cluster = load_cluster(options.cluster_file or _DEFAULT_DESCRIPTION)
-        users.become(cluster.user)
+        users.leave_root(cluster.user)
         clock.use(cluster.time_zone)
         paths = {each.id: each.data_file for each in cluster.storages}
         blob_directories = {

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.cluster.load import load_cluster
-from tidstorage.coherence import point
 from tidstorage.commands import console
 from tidstorage.commands.entry import run_reporting_errors
 from tidstorage.operation import lock
@@ -53,7 +52,7 @@ def _run(verb: str, arguments: Sequence[str] | None) -> int:
     module.add_arguments(parser)
     options = parser.parse_args(arguments)
     cluster = load_cluster(options.cluster_file)
-    users.become(cluster.user)
+    users.leave_root(cluster.user)
     clock.use(cluster.time_zone)
     with turn(cluster, verb):
         status: int = module.run(options, cluster)
@@ -75,11 +74,11 @@ def turn(cluster: Cluster, verb: str) -> Iterator[None]:
         lock.waiting(PATIENCE),
         console.progress_in_output(),
     ):
-        console.print_line(f"{clock.local(point.now())} {verb} begins")
+        console.print_line(f"{clock.local(clock.now())} {verb} begins")
         try:
             yield
         except BaseException as error:
             # For the log; standard error is told by whoever catches it.
-            console.print_line(f"{clock.local(point.now())} {verb} failed: {error}")
+            console.print_line(f"{clock.local(clock.now())} {verb} failed: {error}")
             raise
-        console.print_line(f"{clock.local(point.now())} {verb} ends")
+        console.print_line(f"{clock.local(clock.now())} {verb} ends")

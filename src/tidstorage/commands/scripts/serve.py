@@ -11,17 +11,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tidstorage.cluster.cluster import Cluster
 from tidstorage.cluster.load import load_cluster
-from tidstorage.coherence import point
 from tidstorage.commands import console
 from tidstorage.commands.entry import run_reporting_errors
-from tidstorage.engines import filestorage
 from tidstorage.errors import UnknownPart
 from tidstorage.operation import pack_note as packs
-from tidstorage.verbs.restore import mark
-
-UNFINISHED = ".unfinished-"
+from tidstorage.operation.unfinished import refuse_unfinished
+from tidstorage.processes.before_serving import cut_unfinished_ends
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +33,7 @@ def _serve(options: argparse.Namespace) -> int:
     cluster = load_cluster(options.cluster_file)
     if options.name not in {each.name for each in cluster.zeos}:
         raise UnknownPart(f"{cluster.file} has no ZEO server {options.name}")
-    mark.refuse(cluster)
+    refuse_unfinished(cluster)
     for storage in cluster.storages_of(options.name):
         if packs.put_back(storage):
             console.print_warning(
@@ -52,24 +48,3 @@ def _serve(options: argparse.Namespace) -> int:
     sys.argv[1:] = []
     runzeo.main(["-C", str(configuration)])
     return 0
-
-
-def cut_unfinished_ends(cluster: Cluster, zeo_name: str) -> list[Path]:
-    """Cut the server's files behind their last finished transaction.
-
-    Returns where the bytes that were cut off are kept.  ClusterRunning where a
-    file is in use, FileUnreadable where one is broken before its end.
-    """
-    kept = []
-    moment = f"{point.now():%Y%m%dT%H%M%SZ}"
-    for storage in cluster.storages_of(zeo_name):
-        path = storage.data_file
-        if not path.exists() or not path.stat().st_size:
-            continue
-        with filestorage.DataFile(path) as data_file:
-            if data_file.end().reason == "clean":
-                continue
-        keep = path.with_name(f"{path.name}{UNFINISHED}{moment}")
-        filestorage.truncate(path, filestorage.last_tid(path), keep)
-        kept.append(keep)
-    return kept

@@ -1,15 +1,24 @@
 """Transactions with their stamps: what the cut is computed from."""
 
+import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
 from tidstorage.coherence.cut import Record
 from tidstorage.coherence.stamp import Stamp
+from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage.data_file import DataFile
 from tidstorage.engines.filestorage.extension import stamp_of
-from tidstorage.engines.filestorage.format import PACKED, START, UNDONE, Transaction
+from tidstorage.engines.filestorage.format import (
+    HEADER,
+    PACKED,
+    START,
+    UNDONE,
+    Transaction,
+)
 
 _NO_ALIASES: Mapping[str, str] = MappingProxyType({})
 
@@ -112,3 +121,55 @@ def packed_above(path: Path, tid: int) -> int:
                 break
             found = transaction.tid
     return found
+
+
+def records_up_to(
+    data_file: Path, after: int, until: int, aliases: Mapping[str, str]
+) -> list[Record]:
+    """What a storage held above ``after`` when its server's last TID was ``until``.
+
+    A server that was killed amid a vote reports the TID of the record that its
+    restart cut off as its last one, and processes saw it as that.  It stands
+    here as a record without a stamp, since nothing of it can be missing.
+    """
+    found = [
+        Record(each.tid, each.stamp)
+        for each in filestorage.read_records(data_file, after, until, aliases)
+    ]
+    if until > after and (not found or found[-1].tid < until):
+        found.append(Record(until))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """user, description: as the record has them, in UTF-8 as far as they are.
+
+    commit_id: of its stamp; None where it has none.
+    """
+
+    user: str
+    description: str
+    commit_id: bytes | None
+
+
+def describe(path: Path, tid: int) -> Description | None:
+    """Of the transaction with just that TID; None where the file has none.
+
+    FileUnreadable where the file is missing, of another kind, or broken.
+    """
+    with DataFile(path) as data_file:
+        found = next(data_file.forward(data_file.boundary_after(tid - 1)), None)
+        if found is None or found.tid != tid:
+            return None
+        header = os.pread(data_file.descriptor, HEADER.size, found.position)
+        user, description = HEADER.unpack(header)[3:5]
+        text = os.pread(
+            data_file.descriptor, user + description, found.position + HEADER.size
+        )
+    stamp = stamp_of(found.extension, {}) if found.extension else None
+    return Description(
+        text[:user].decode(errors="replace"),
+        text[user:].decode(errors="replace"),
+        None if stamp is None else stamp.commit_id,
+    )

@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterator
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.coherence import point
 from tidstorage.errors import BarrierFailed, EngineFailed, InterruptedRestore
 from tidstorage.operation import lock, pack_note, progress, results
 from tidstorage.operation.progress import Operation, Show, show_nothing
+from tidstorage.operation.unfinished import interrupted_swap
 from tidstorage.sets import layout, manifest
 from tidstorage.sets.manifest import Manifest
+from tidstorage.system import clock
 from tidstorage.verbs.backup import (
     callouts,
     complete,
@@ -24,7 +25,6 @@ from tidstorage.verbs.backup import (
 )
 from tidstorage.verbs.backup.moved import SourceMoved
 from tidstorage.verbs.backup.prepare import Preparation
-from tidstorage.verbs.restore import swap
 from tidstorage.zeo import barrier
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def back_up_while_locked(
         results.recorded(cluster, "backup") as run,
         progress.operation(cluster, "backup", show) as operation,
     ):
-        if journal := swap.interrupted(cluster):
+        if journal := interrupted_swap(cluster):
             raise InterruptedRestore(f"a restore was interrupted: {journal}")
         commands = cluster.backup
         callouts.run_command(
@@ -178,7 +178,7 @@ def _attempt(
     seconds: dict[str, float] = {}
     with _timed(seconds, "point"):
         barrier_vector = _take_barrier(cluster)
-        moment = point.now()
+        moment = clock.now()
     with _timed(seconds, "copy"):
         copies = copying.copy_all(
             cluster, start_over, operation, digests.indexes(preparation.previous)

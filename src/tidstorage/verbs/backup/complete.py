@@ -10,18 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster, Storage
-from tidstorage.coherence import point, tid
+from tidstorage.coherence import tid
 from tidstorage.errors import FileUnreadable, NotCoherent
 from tidstorage.operation import parallel
 from tidstorage.operation.parallel import Check
 from tidstorage.operation.progress import Operation
 from tidstorage.points import floors, journal
-from tidstorage.points.journal import Damage
+from tidstorage.points.beside import write_beside
+from tidstorage.points.entries import Damage
 from tidstorage.sets import layout, manifest
+from tidstorage.sets.blobs import StoredBlob, read_lists, write_list
 from tidstorage.sets.manifest import Manifest, StoredFile, StoredStorage
-from tidstorage.system import durable
+from tidstorage.system import clock, durable
 from tidstorage.verbs.backup import blobs, digests, ranges
-from tidstorage.verbs.backup.blobs import NewBlob, StoredBlob
+from tidstorage.verbs.backup.blobs import NewBlob
 from tidstorage.verbs.backup.copying import Copied
 from tidstorage.verbs.backup.examine import Examination
 from tidstorage.verbs.backup.moved import SourceMoved
@@ -71,7 +73,7 @@ def copy_blobs(
             pool = layout.pool(directory, of.storage.id)
             with phase.item(of.storage.id):
                 new = blobs.copy(of.new, pool, phase.advance, check)
-            path = blobs.write_list(pool, preparation.set_id, of.blob_directory, new)
+            path = write_list(pool, preparation.set_id, of.blob_directory, new)
             lists = (*of.lists, digests.stored_file(directory, path))
             return lists, [*of.known, *new]
 
@@ -99,7 +101,7 @@ def _known_blobs(
         return (), ()
     lists = previous.storage(storage.id).blob_lists or ()
     try:
-        return blobs.read_lists(directory, lists).blobs, lists
+        return read_lists(directory, lists).blobs, lists
     except NotCoherent as error:
         # Full copies begin new lists.
         raise SourceMoved(str(error)) from error
@@ -134,7 +136,7 @@ def complete(
             for each in cluster.storages
         ),
         tid_log=_copy_tid_log(cluster, preparation),
-        finished=point.now(),
+        finished=clock.now(),
         seconds=seconds,
         versions=_versions(),
         acknowledged=examination.acknowledged,
@@ -151,7 +153,7 @@ def leave_floor(cluster: Cluster, made: Manifest) -> None:
     """
     if not made.point.damage and made.point.verified:
         files = {each.id: each.data_file for each in cluster.storages}
-        point.write_beside(floors.within(made.point, files), files.values())
+        write_beside(floors.within(made.point, files), files.values())
 
 
 def note_damage(cluster: Cluster, made: Manifest) -> None:
@@ -174,7 +176,7 @@ def note_damage(cluster: Cluster, made: Manifest) -> None:
         else f"later transactions in backup set {made.id} leave no place for it there"
     )
     new = [
-        Damage(point.now(), half, proof)
+        Damage(clock.now(), half, proof)
         for half in made.point.damage
         if half.commit_id not in known
     ]

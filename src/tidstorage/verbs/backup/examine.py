@@ -8,17 +8,17 @@ import functools
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster, Storage
 from tidstorage.coherence import tid
 from tidstorage.coherence.cut import CutResult, DeadRecord, Record, coherent_cut
+from tidstorage.coherence.loss import Loss
 from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.coherence.record import accepting, commit_ids
 from tidstorage.engines import filestorage
+from tidstorage.engines.filestorage.records import records_up_to
 from tidstorage.errors import FloorNeeded, UnknownStorage
 from tidstorage.points import accepted as acceptance
-from tidstorage.sets.manifest import Loss
 from tidstorage.verbs.backup.copying import Copied
 from tidstorage.verbs.backup.moved import SourceMoved
 
@@ -211,24 +211,6 @@ def _copied_records(
         if each.end > copied.end:
             break
         found.append(Record(each.tid, each.stamp))
-    return found
-
-
-def records_up_to(
-    data_file: Path, after: int, until: int, aliases: Mapping[str, str]
-) -> list[Record]:
-    """What a storage held above ``after`` when its server's last TID was ``until``.
-
-    A server that was killed amid a vote reports the TID of the record that its
-    restart cut off as its last one, and processes saw it as that.  It stands
-    here as a record without a stamp, since nothing of it can be missing.
-    """
-    found = [
-        Record(each.tid, each.stamp)
-        for each in filestorage.read_records(data_file, after, until, aliases)
-    ]
-    if until > after and (not found or found[-1].tid < until):
-        found.append(Record(until))
     return found
 
 

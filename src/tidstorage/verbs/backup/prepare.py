@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tidstorage.cluster.cluster import Cluster, Zeo, address_text
-from tidstorage.coherence import point
+from tidstorage.cluster.cluster import Cluster, Zeo
 from tidstorage.coherence.point import Point
 from tidstorage.errors import (
     EngineFailed,
@@ -22,12 +21,14 @@ from tidstorage.errors import (
     NotConnected,
 )
 from tidstorage.operation import pack_note
+from tidstorage.points.beside import newest_point
 from tidstorage.sets import directory as backup_directory
 from tidstorage.sets import layout, listing, manifest, repozo
+from tidstorage.sets.blobs import MARKER, list_path
 from tidstorage.sets.manifest import Manifest
-from tidstorage.system import durable, json_file
+from tidstorage.system import clock, durable, json_file
+from tidstorage.system.address import address_text
 from tidstorage.system.json_file import Shape
-from tidstorage.verbs.backup import blobs
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ def _is_full_due(cluster: Cluster, existing: Mapping[str, Sequence[str]]) -> boo
     if every is None:
         return False
     # Cron does not start in the same second each day.
-    due = point.now() - every + min(every / 24, datetime.timedelta(hours=1))
+    due = clock.now() - every + min(every / 24, datetime.timedelta(hours=1))
     begun = [repozo.newest_full(names) for names in existing.values()]
     return any(moment is not None and moment <= due for moment in begun)
 
@@ -152,7 +153,7 @@ def refuse_the_impossible(cluster: Cluster) -> None:
         if storage.blob_directory and not _holds_blobs(storage.blob_directory):
             raise FileUnreadable(
                 f"storage {storage.id}: {storage.blob_directory} is no blob directory:"
-                f" there is no {blobs.MARKER}",
+                f" there is no {MARKER}",
                 "Is its disk mounted, and has its ZEO server run with it once?",
             )
     for zeo in cluster.zeos:
@@ -161,7 +162,7 @@ def refuse_the_impossible(cluster: Cluster) -> None:
 
 def _holds_blobs(directory: Path) -> bool:
     """Whether it is a blob directory; else it would be backed up as an empty one."""
-    return (directory / blobs.MARKER).is_file()
+    return (directory / MARKER).is_file()
 
 
 def _refuse_silence(zeo: Zeo) -> None:
@@ -181,29 +182,6 @@ def _refuse_silence(zeo: Zeo) -> None:
             "A backup needs every server up (bin/cluster status, start); earlier"
             " sets are as good as before.",
         ) from error
-
-
-def newest_point(cluster: Cluster) -> Point | None:
-    """The newest of the points beside the data files.
-
-    Each of them is a whole coherent cut; they differ only where writing them
-    was interrupted.  FileUnreadable where all of them are broken.
-    """
-    found: list[Point] = []
-    broken: list[FileUnreadable] = []
-    for storage in cluster.storages:
-        path = point.beside(storage.data_file)
-        if path.exists():
-            try:
-                found.append(point.read(path))
-            except FileUnreadable as error:
-                broken.append(error)
-    if broken and not found:
-        raise FileUnreadable(
-            str(broken[0]),
-            f"Move every *{point.SUFFIX} away: the next backup writes them anew.",
-        )
-    return max(found, key=lambda each: (each.timeline, each.time), default=None)
 
 
 def _discard_unfinished(
@@ -264,7 +242,7 @@ def discard_set(directory: Path, folder: Path) -> None:
     Blobs stay in the pool: the next backup will want them.
     """
     for pool in layout.pools(directory):
-        blobs.list_path(pool, folder.name).unlink(missing_ok=True)
+        list_path(pool, folder.name).unlink(missing_ok=True)
     shutil.rmtree(folder)
 
 
@@ -284,7 +262,7 @@ def _new_id(cluster: Cluster) -> str:
             taken.add(f"{''.join(date[:3])}T{''.join(date[3:])}Z")
     latest = max(taken, default="")
     deadline = time.monotonic() + _CLOCK_TOLERANCE
-    while (set_id := f"{point.now():%Y%m%dT%H%M%SZ}") <= latest:
+    while (set_id := f"{clock.now():%Y%m%dT%H%M%SZ}") <= latest:
         if time.monotonic() > deadline:
             raise EngineFailed(
                 f"the clock says {set_id}, but there is a backup of {latest}",

@@ -6,28 +6,27 @@ is nowhere in the files, and there may be no daemon.
 """
 
 import datetime
-import getpass
-import os
-import pwd
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.coherence import point, tid
+from tidstorage.coherence import tid
+from tidstorage.coherence.loss import Loss
 from tidstorage.coherence.point import HalfCommit, Point
-from tidstorage.engines.filestorage.description import Description, describe
 from tidstorage.engines.filestorage.files_cut import FilesCut, cut_files
+from tidstorage.engines.filestorage.records import Description, describe
 from tidstorage.errors import FileUnreadable, TidstorageError, UnknownCommit
 from tidstorage.points import accepted as acceptance
 from tidstorage.points import floors, journal
-from tidstorage.points.journal import (
+from tidstorage.points.entries import (
     Acknowledgement,
     Damage,
     Floor,
     Published,
+    Timeline,
     WireDamage,
 )
-from tidstorage.sets.manifest import Loss
+from tidstorage.points.timelines import timeline_beside
 
 _BY_BARRIER = "while all storages stood still it was not there"
 _BY_FILES = "later transactions of the files leave no place for it there"
@@ -67,20 +66,6 @@ class Findings:
     @property
     def unacknowledged(self) -> list[Finding]:
         return [each for each in self.found if each.acknowledgement is None]
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """What an acknowledgement did.
-
-    new: false where somebody had accepted it before.  floor: the new one; None
-    where it could not be raised, and `no_floor` says why.
-    """
-
-    finding: Finding
-    new: bool
-    floor: Point | None
-    no_floor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,28 +149,13 @@ def _noted(cluster: Cluster) -> _Noted:
             case Published(found) | Floor(found):
                 last = found
                 timeline = max(timeline, found.timeline)
-            case journal.Timeline(number=number):
+            case Timeline(number=number):
                 last = None
                 timeline = max(timeline, number)
     if last is not None and last.timeline < timeline:
         # Of files that were replaced since.
         last = None
     return _Noted(damages, last, timeline, wire)
-
-
-def timeline(cluster: Cluster) -> int:
-    """The highest one that journal and points beside the files know of."""
-    return _noted(cluster).timeline
-
-
-def timeline_beside(cluster: Cluster) -> int:
-    """The highest one of the points beside the files, at least 1."""
-    known = [1]
-    for storage in cluster.storages:
-        path = point.beside(storage.data_file)
-        if path.exists():
-            known.append(point.read(path).timeline)
-    return max(known)
 
 
 def examine_files(
@@ -260,71 +230,3 @@ def by_prefix(found: Sequence[Finding], prefix: str) -> Finding:
             + ", ".join(each.half_commit.commit_id.hex() for each in matching),
         )
     raise UnknownCommit(f"there is no half commit {prefix!r}")
-
-
-def acknowledge(cluster: Cluster, prefix: str, dry_run: bool = False) -> Accepted:
-    """Accept a half commit, and record the newest point without other damage.
-
-    A running daemon reads it in the journal.  A second time only the floor is
-    raised, where it can be.  UnknownCommit; OSError where the journal or a point
-    cannot be written.
-    """
-    finding = by_prefix(find(cluster).found, prefix)
-    new = finding.acknowledgement is None
-    if dry_run:
-        return Accepted(finding, new, None, None)
-    if new:
-        journal.append(cluster.daemon.journal, *acceptances(cluster, [finding]))
-    floor, why_not = _raise_floor(cluster)
-    return Accepted(finding, new, floor, why_not)
-
-
-def acceptances(cluster: Cluster, found: Sequence[Finding]) -> list[journal.Entry]:
-    """What to write into the journal to accept them.
-
-    Once below the floor nothing but the journal knows that they are torn.
-    """
-    known = _noted(cluster).damages
-    entries: list[journal.Entry] = []
-    for each in found:
-        half = each.half_commit
-        if half.commit_id not in known:
-            entries.append(Damage(point.now(), half, each.proof))
-        entries.append(Acknowledgement(point.now(), half.commit_id, login_user()))
-    return entries
-
-
-def _raise_floor(cluster: Cluster) -> tuple[Point | None, str | None]:
-    """Record the newest point without damage that nobody accepted; or why not."""
-    accepted = acceptance.acknowledgements(cluster).keys()
-    try:
-        files = examine_files(cluster, _noted(cluster).damages, accepted)
-    except TidstorageError as error:
-        return None, str(error)
-    if any(files.unstamped.values()):
-        return None, "above the last one there are writers without stamps"
-    vector = {storage: place.tid for storage, place in files.strict.items()}
-    if all(vector[each] <= tail.floor.tid for each, tail in files.tails.items()):
-        return None, "nothing is between the last one and damage nobody accepted"
-    floor = Point(vector, point.now(), "stamps", timeline(cluster))
-    record_floor(cluster, floor, "half commits in it were accepted")
-    return floor, None
-
-
-def record_floor(cluster: Cluster, floor: Point, reason: str) -> None:
-    """Leave the floor in the journal and beside the files; OSError."""
-    journal.append(cluster.daemon.journal, Floor(floor, reason))
-    point.write_beside(floor, [each.data_file for each in cluster.storages])
-
-
-def login_user() -> str:
-    """Who sits there, whatever user the command has become since."""
-    try:
-        return os.environ.get("SUDO_USER") or os.getlogin()
-    except OSError:
-        # No terminal: cron, or a container.
-        pass
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return getpass.getuser()

@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.coherence import point
 from tidstorage.coherence.point import Point
 from tidstorage.errors import InterruptedRestore
 from tidstorage.operation import lock
+from tidstorage.operation.unfinished import interrupted_swap
 from tidstorage.points import floors, journal
-from tidstorage.points.journal import Floor
+from tidstorage.points.beside import write_beside
+from tidstorage.points.entries import Floor
+from tidstorage.points.timelines import known_timeline
+from tidstorage.system import clock
 from tidstorage.verbs.damage import findings
+from tidstorage.verbs.damage.accept import acceptances
 from tidstorage.verbs.damage.findings import Finding
-from tidstorage.verbs.restore import swap
 from tidstorage.zeo import barrier
 
 REASON = "the state as it was then was accepted"
@@ -34,9 +37,9 @@ class Rebase:
 def rehearse(cluster: Cluster) -> Rebase:
     """What `rebase` would accept now; BarrierFailed unless every server is up."""
     vector = barrier.take(barrier.storages_of(cluster))
-    moment = point.now()
+    moment = clock.now()
     found = findings.find(cluster, vector)
-    floor = Point(vector, moment, "barrier", findings.timeline(cluster))
+    floor = Point(vector, moment, "barrier", known_timeline(cluster))
     return Rebase(floor, found.unacknowledged, found.unexamined)
 
 
@@ -47,14 +50,14 @@ def rebase(cluster: Cluster) -> Rebase:
     InterruptedRestore; OSError where journal or points cannot be written.
     """
     with lock.hold(cluster, "rebase"):
-        if interrupted := swap.interrupted(cluster):
+        if interrupted := interrupted_swap(cluster):
             raise InterruptedRestore(f"a restore was interrupted: {interrupted}")
         done = rehearse(cluster)
         journal.append(
             cluster.daemon.journal,
-            *findings.acceptances(cluster, done.accepted),
+            *acceptances(cluster, done.accepted),
             Floor(done.floor, REASON),
         )
         files = {each.id: each.data_file for each in cluster.storages}
-        point.write_beside(floors.within(done.floor, files), files.values())
+        write_beside(floors.within(done.floor, files), files.values())
         return done

@@ -18,7 +18,8 @@ from tidstorage.coherence import tid
 from tidstorage.errors import CannotUndo, NotConnected
 from tidstorage.hook.failed_commits import CommitOutcomeUnknown
 from tidstorage.verbs.damage import findings, referrers
-from tidstorage.verbs.damage.findings import Accepted, Finding
+from tidstorage.verbs.damage.accept import Accepted, acknowledge, login_user
+from tidstorage.verbs.damage.findings import Finding
 from tidstorage.zeo import server_errors
 
 #: Seconds in which each server has to answer.
@@ -82,7 +83,7 @@ def undo(cluster: Cluster, prefix: str) -> Undone:
     ):
         _commit(databases, finding)
     commit = finding.half_commit.commit_id.hex()
-    return Undone(finding, findings.acknowledge(cluster, commit))
+    return Undone(finding, acknowledge(cluster, commit))
 
 
 def _refuse_references(cluster: Cluster, finding: Finding) -> None:
@@ -101,7 +102,7 @@ def _commit(databases: Mapping[str, ZODB.DB], finding: Finding) -> None:
     half = finding.half_commit
     manager = transaction.TransactionManager()
     undoing = manager.begin()
-    undoing.setUser(findings.login_user())
+    undoing.setUser(login_user())
     undoing.note(f"undo half commit {half.commit_id.hex()}")
     for storage, last in half.present.items():
         databases[storage].undo(_undo_id(last), undoing)

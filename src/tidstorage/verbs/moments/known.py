@@ -12,9 +12,9 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence.point import Point
 from tidstorage.errors import FileUnreadable
 from tidstorage.points import published
+from tidstorage.points.beside import newest_point
 from tidstorage.points.published import PublishedPoints
 from tidstorage.sets import listing
-from tidstorage.verbs.backup import prepare
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def known_points(
     others = [each.point for each in made]
     others += [each.floor for each in made if each.floor is not None]
     try:
-        if beside := prepare.newest_point(cluster):
+        if beside := newest_point(cluster):
             others.append(beside)
     except FileUnreadable as error:
         logger.warning("%s", error)

@@ -14,11 +14,11 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.points import accepted as acceptance
 from tidstorage.points import published
+from tidstorage.points.beside import newest_point
 from tidstorage.points.published import PublishedPoints, Run
+from tidstorage.points.timelines import known_timeline
 from tidstorage.sets import listing
 from tidstorage.sets.manifest import Manifest
-from tidstorage.verbs.backup import prepare
-from tidstorage.verbs.damage import findings
 from tidstorage.verbs.moments import sources as holders
 from tidstorage.verbs.moments.sources import Source
 
@@ -79,7 +79,7 @@ def reach(cluster: Cluster, limit: int | None = 20) -> Reach:
         for each in reversed(listing.every(cluster.backup.directory))
         if each.is_whole
     ]
-    beside = prepare.newest_point(cluster)
+    beside = newest_point(cluster)
     others = [each.point for each in made] + ([beside] if beside else [])
     points = {each.id: each for each in [*found.newest, *others]}
     newest = sorted(
@@ -111,7 +111,7 @@ def _stretches(
     others: Sequence[Point],
     accepted: Collection[bytes],
 ) -> list[Stretch]:
-    timeline = findings.timeline(cluster)
+    timeline = known_timeline(cluster)
     points = [*others, *(each.floor for each in made if each.floor is not None)]
     sources = [
         *holders.live(cluster, found, others, timeline),

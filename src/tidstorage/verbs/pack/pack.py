@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster, Storage
-from tidstorage.coherence import point, tid
+from tidstorage.coherence import tid
 from tidstorage.coherence.point import Point
 from tidstorage.engines import filestorage
 from tidstorage.errors import FloorNeeded, Locked, NotCoherent
 from tidstorage.operation import lock, pack_note, progress, results
+from tidstorage.operation.unfinished import refuse_unfinished
 from tidstorage.points import floors
 from tidstorage.sets import directory as backup_directory
 from tidstorage.sets import listing
 from tidstorage.sets.manifest import Manifest
-from tidstorage.system import disks, durable
+from tidstorage.system import clock, disks, durable
 from tidstorage.verbs.backup import prepare
 from tidstorage.verbs.backup.backup import back_up_while_locked
 from tidstorage.verbs.pack import garbage, times
-from tidstorage.verbs.restore import mark as unfinished_restore
 from tidstorage.zeo import packing
 
 Tell = Callable[[str], None]
@@ -136,7 +136,7 @@ def rehearse(
 
 def plan(cluster: Cluster, floor: Point, days: float) -> list[PlannedStorage]:
     """To which time each storage is packed, in the description's order."""
-    not_after = point.now() - datetime.timedelta(days=days)
+    not_after = clock.now() - datetime.timedelta(days=days)
     vector = cluster.present_ids(floor.vector)
     planned = []
     for storage in cluster.storages:
@@ -149,7 +149,7 @@ def plan(cluster: Cluster, floor: Point, days: float) -> list[PlannedStorage]:
 
 def refuse_the_impossible(cluster: Cluster, trusted: bool) -> None:
     """Before anything is done."""
-    unfinished_restore.refuse(cluster)
+    refuse_unfinished(cluster)
     prepare.refuse_the_impossible(cluster)
     for storage in cluster.storages:
         garbage.refuse(cluster, storage, trusted)
@@ -171,7 +171,7 @@ def _remove_leftovers(cluster: Cluster, tell: Tell) -> None:
 
 def _floor(cluster: Cluster) -> Point:
     paths = {each.id: each.data_file for each in cluster.storages}
-    floor = floors.beside(paths, cluster.aliases)
+    floor = floors.point_beside(paths, cluster.aliases)
     if floor is None:
         raise FloorNeeded(
             "no point without damage lies beside the data files",

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage.errors import NotCoherent
+from tidstorage.sets.blobs import pool_of_list, pool_path, read_lists
 from tidstorage.sets.manifest import Manifest, StoredFile
-from tidstorage.verbs.backup import blobs
 
 logger = logging.getLogger(__name__)
 
@@ -98,9 +98,9 @@ def _unneeded_blobs(
 
 def _blobs_of(directory: Path, stored: StoredFile) -> Iterator[Path]:
     pool = _pool(directory, stored)
-    for each in blobs.read_lists(directory, [stored]).blobs:
-        yield blobs.pool_path(pool, each.sha256)
+    for each in read_lists(directory, [stored]).blobs:
+        yield pool_path(pool, each.sha256)
 
 
 def _pool(directory: Path, stored: StoredFile) -> Path:
-    return blobs.pool_of_list(directory / stored.path)
+    return pool_of_list(directory / stored.path)

@@ -15,6 +15,7 @@ from pathlib import Path
 from tidstorage.cluster.cluster import Cluster, Retention
 from tidstorage.errors import EngineFailed, NotCoherent
 from tidstorage.operation import lock, results
+from tidstorage.operation.unfinished import refuse_unfinished
 from tidstorage.sets import directory as backup_directory
 from tidstorage.sets import layout, listing, manifest, repozo
 from tidstorage.sets.listing import BackupSet
@@ -22,7 +23,6 @@ from tidstorage.sets.manifest import Manifest
 from tidstorage.system import durable
 from tidstorage.verbs.prune.freeing import Freed, freed
 from tidstorage.verbs.prune.retention import Candidate, choose
-from tidstorage.verbs.restore import mark
 
 #: What a manifest is renamed to when its set goes.
 ASIDE = "pruned.json"
@@ -61,7 +61,7 @@ def prune(
         return _prune(directory, retention, zone, dry_run=True)
     with lock.hold(cluster, "prune"), results.recorded(cluster, "prune"):
         # Its end may need files of a set that nobody else wants.
-        mark.refuse(cluster)
+        refuse_unfinished(cluster)
         try:
             return _prune(directory, retention, zone, dry_run=False)
         except OSError as error:

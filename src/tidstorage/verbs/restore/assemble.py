@@ -18,11 +18,10 @@ from tidstorage.engines.filestorage.copying import SparseWriter
 from tidstorage.errors import NoSpace, NotCoherent
 from tidstorage.operation.progress import Advance, count_nothing
 from tidstorage.sets import layout
+from tidstorage.sets.blobs import StoredBlob, pool_of_list, pool_path, read_lists
 from tidstorage.sets.compression import DAMAGED, decompressing
 from tidstorage.sets.manifest import Manifest, StoredFile, StoredStorage
 from tidstorage.system import durable
-from tidstorage.verbs.backup import blobs
-from tidstorage.verbs.backup.blobs import StoredBlob
 from tidstorage.verbs.restore.target import Target
 
 _BLOCK = 1 << 20
@@ -182,7 +181,7 @@ def blob_directory(
     staged = target.staged_blob_directory
     if staged is None:
         return 0
-    found = blobs.read_lists(directory, stored.blob_lists or ())
+    found = read_lists(directory, stored.blob_lists or ())
     layout.make_folder(staged / "tmp")
     durable.replace_text(staged / ".layout", found.layout)
     wanted = [each for each in found.blobs if each.tid <= last_tid]
@@ -198,7 +197,7 @@ def blob_directory(
 
 def _pool(directory: Path, stored: StoredStorage) -> Path:
     """Where the blobs are that the lists name: of the id the storage had then."""
-    return blobs.pool_of_list(directory / (stored.blob_lists or ())[0].path)
+    return pool_of_list(directory / (stored.blob_lists or ())[0].path)
 
 
 def _link(present: Path, blob: StoredBlob, staged: Path, advance: Advance) -> bool:
@@ -220,7 +219,7 @@ def _link(present: Path, blob: StoredBlob, staged: Path, advance: Advance) -> bo
 
 def _stage_blob(pool: Path, blob: StoredBlob, staged: Path, advance: Advance) -> None:
     target = staged / blob.path
-    path = blobs.pool_path(pool, blob.sha256)
+    path = pool_path(pool, blob.sha256)
     try:
         stream = path.open("rb")
     except FileNotFoundError as error:

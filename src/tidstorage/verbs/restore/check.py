@@ -13,9 +13,9 @@ from tidstorage.coherence.record import accepting
 from tidstorage.coherence.tid import Vector
 from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage import index
+from tidstorage.engines.filestorage.records import records_up_to
 from tidstorage.errors import NotCoherent
 from tidstorage.sets.manifest import Manifest
-from tidstorage.verbs.backup.examine import records_up_to
 from tidstorage.verbs.restore.cutting import Cut
 from tidstorage.verbs.restore.plan import Policy
 from tidstorage.verbs.restore.target import Target

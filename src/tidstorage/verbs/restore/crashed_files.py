@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.coherence import point, tid
+from tidstorage.coherence import tid
 from tidstorage.coherence.point import Point
 from tidstorage.engines.filestorage import truncation
 from tidstorage.engines.filestorage.files_cut import FilesCut, Place, cut_files
@@ -20,12 +20,14 @@ from tidstorage.errors import (
     NotCoherent,
 )
 from tidstorage.operation import lock
+from tidstorage.operation.unfinished import interrupted_swap
 from tidstorage.points import accepted as acceptance
 from tidstorage.points import floors, timelines
 from tidstorage.points.floors import Floor
-from tidstorage.verbs.restore import cut_plan, swap
+from tidstorage.processes.running import refuse_running
+from tidstorage.system import clock
+from tidstorage.verbs.restore import cut_plan
 from tidstorage.verbs.restore.cut_plan import Plan, Step
-from tidstorage.verbs.restore.restore import refuse_running
 from tidstorage.verbs.restore.target import DROPPED, cached_files, first_unused
 
 Policy = Literal["clean", "strict", "tolerant"]
@@ -112,7 +114,7 @@ def _alone(request: Request) -> Iterator[None]:
         if request.cluster is not None:
             stack.enter_context(lock.hold(request.cluster, "tidstorage-restore"))
             refuse_running(request.cluster)
-            if journal_of_swap := swap.interrupted(request.cluster):
+            if journal_of_swap := interrupted_swap(request.cluster):
                 raise InterruptedRestore(
                     "a restore was cut off in the middle of its swap:"
                     f" {journal_of_swap}",
@@ -216,7 +218,7 @@ def _plan(
         vector = floor.vector
     new = Point(
         vector=vector,
-        time=point.now(),
+        time=clock.now(),
         source="restore",
         timeline=timelines.highest(request.paths.values(), request.cluster) + 1,
         verified=not any(found.unstamped.values()),

@@ -18,23 +18,24 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from ZODB.FileStorage import FileStorage
 
-from tidstorage.coherence import point, tid
+from tidstorage.coherence import tid
 from tidstorage.coherence.point import Point
 from tidstorage.coherence.tid import Vector
-from tidstorage.engines.filestorage import blob_files, index, lock, ownership
+from tidstorage.engines.filestorage import blob_files, index, lock
 from tidstorage.engines.filestorage.copying import errors_named
 from tidstorage.engines.filestorage.truncation import truncate_held
 from tidstorage.errors import ClusterRunning, InterruptedRestore, NotCoherent
-from tidstorage.system import durable, json_file
-from tidstorage.system.json_file import (
-    Shape,
+from tidstorage.operation.unfinished import PLAN_SUFFIX, plan_beside
+from tidstorage.points.beside import point_path, write_beside
+from tidstorage.points.stored import (
     StoredCommitId,
     StoredPoint,
     StoredTid,
     StoredVector,
 )
+from tidstorage.system import durable, json_file, users
+from tidstorage.system.json_file import Shape
 
-SUFFIX = ".cut-plan"
 _WITHOUT = (
     "Remove it and run this again. What was cut off already is kept beside the"
     " files, as *.dropped-*."
@@ -112,11 +113,6 @@ def interrupted(paths: Iterable[Path]) -> Plan | None:
     return None
 
 
-def plan_beside(data_file: Path) -> Path:
-    """Where the plan of a run that cuts a Data.fs is kept."""
-    return data_file.with_name(data_file.name + SUFFIX)
-
-
 def write(plan: Plan) -> None:
     """Write the plan: from now on it has to be brought to its end."""
     data = {
@@ -181,7 +177,7 @@ def _refuse_changed(plan: Plan, path: Path) -> None:
                 f"{path} is the plan of an interrupted run, and {step.path} has"
                 " changed since then",
                 "If the files are to stay as they are now, remove every"
-                f" *{SUFFIX} beside them, and run this again.",
+                f" *{PLAN_SUFFIX} beside them, and run this again.",
             )
 
 
@@ -209,9 +205,9 @@ def finish(plan: Plan) -> None:
             else:
                 path.unlink(missing_ok=True)
     with errors_named(plan.steps[0].path):
-        point.write_beside(plan.point, [each.path for each in plan.steps])
+        write_beside(plan.point, [each.path for each in plan.steps])
         for step in plan.steps:
-            ownership.give(_made_beside(step), step.path)
+            users.give_like(_made_beside(step), step.path)
         for step in plan.steps:
             plan_beside(step.path).unlink(missing_ok=True)
             durable.sync_folder(step.path.parent)
@@ -232,7 +228,7 @@ def _made_beside(step: Step) -> Iterable[Path]:
     return (
         index.path_of(step.path),
         lock.path_of(step.path),
-        point.beside(step.path),
+        point_path(step.path),
         *_made_of(step.dropped),
     )
 

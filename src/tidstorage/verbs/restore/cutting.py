@@ -8,13 +8,14 @@ from pathlib import Path
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.coherence.cut import CutResult, Record, coherent_cut
+from tidstorage.coherence.loss import Loss
 from tidstorage.coherence.point import HalfCommit
 from tidstorage.coherence.record import accepting
 from tidstorage.coherence.tid import Vector
 from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage import DataFile, RecordPosition, lock
 from tidstorage.errors import Damaged, NotCoherent, NotReachable
-from tidstorage.sets.manifest import Loss, Manifest
+from tidstorage.sets.manifest import Manifest
 from tidstorage.system.clock import in_both, local, span
 from tidstorage.verbs.moments.goal import UNVERIFIED, Goal
 from tidstorage.verbs.restore.plan import Choice, Policy

@@ -8,12 +8,10 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from tidstorage.cluster.cluster import Cluster
-from tidstorage.errors import FileUnreadable, InterruptedRestore
+from tidstorage.errors import FileUnreadable
 from tidstorage.sets import layout
 from tidstorage.system import durable, json_file
 from tidstorage.system.json_file import Shape
-from tidstorage.verbs.restore import cut_plan, swap
 
 MARK = ".tidstorage-restoring"
 
@@ -52,18 +50,3 @@ def unmark(directory: Path) -> None:
     """What is there is whole, or was removed."""
     (directory / MARK).unlink(missing_ok=True)
     durable.sync_folder(directory)
-
-
-def refuse(cluster: Cluster) -> None:
-    """InterruptedRestore where a swap, or a cut in place, has to be ended first.
-
-    A server started amid a swap would make an empty file where the new one is
-    to come.
-    """
-    if journal := swap.interrupted(cluster):
-        raise InterruptedRestore(f"a restore was interrupted amid its swap ({journal})")
-    if cut_plan.interrupted(each.data_file for each in cluster.storages):
-        raise InterruptedRestore(
-            "tidstorage-restore was interrupted while it cut the files",
-            "Run bin/tidstorage-restore again: it goes on where it stopped.",
-        )

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Literal
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.coherence import point
 from tidstorage.errors import Damaged, NoSuchSet, NotCoherent, WrongTime
 from tidstorage.points import accepted as acceptance
 from tidstorage.sets import directory as backup_directory
 from tidstorage.sets import listing, renaming
 from tidstorage.sets.listing import BackupSet
 from tidstorage.sets.manifest import Manifest
+from tidstorage.system import clock
 from tidstorage.system.clock import in_both, local, span
 from tidstorage.verbs.moments.goal import Goal, of_moment, of_point
 from tidstorage.verbs.moments.known import KnownPoints, known_points
@@ -102,7 +102,7 @@ def _aim(
 ) -> tuple[Manifest, Goal]:
     if request.moment is None:
         return of_point(known, found, request.point_id)
-    if request.moment > point.now():
+    if request.moment > clock.now():
         raise WrongTime(f"{in_both(request.moment)} is yet to come")
     return of_moment(known, found, request.moment, request.timeline)
 

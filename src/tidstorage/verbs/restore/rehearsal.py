@@ -7,8 +7,8 @@ from pathlib import Path
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.engines import filestorage
 from tidstorage.errors import FileUnreadable
+from tidstorage.points.timelines import timeline_beside
 from tidstorage.sets.manifest import Manifest
-from tidstorage.verbs.damage import findings
 from tidstorage.verbs.restore import assemble, cutting, rates
 from tidstorage.verbs.restore.assemble import Room
 from tidstorage.verbs.restore.cutting import Cut
@@ -73,7 +73,7 @@ def _hold_the_set(cluster: Cluster, chosen: Choice, files: Mapping[str, Path]) -
     """Whether the live files have every record that the set has above the floor."""
     assert chosen.goal is not None
     try:
-        if findings.timeline_beside(cluster) != chosen.manifest.point.timeline:
+        if timeline_beside(cluster) != chosen.manifest.point.timeline:
             return False
         return all(
             not filestorage.packed_above(path, chosen.goal.floor_of(storage))

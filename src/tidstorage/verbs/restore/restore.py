@@ -8,25 +8,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.coherence import point
 from tidstorage.coherence.point import Point
 from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage import lock as file_lock
 from tidstorage.errors import (
-    ClusterRunning,
     NotCoherent,
     UnknownStorage,
 )
 from tidstorage.operation import lock, progress
 from tidstorage.operation.progress import Operation, Show, show_nothing
+from tidstorage.operation.unfinished import interrupted_swap, plan_beside, swap_journal
 from tidstorage.points import timelines
-from tidstorage.processes.running import running_parts
+from tidstorage.processes.running import refuse_running
 from tidstorage.sets import layout
 from tidstorage.sets.manifest import Manifest
+from tidstorage.system import clock
 from tidstorage.verbs.moments.goal import Goal
 from tidstorage.verbs.restore import (
     assemble,
-    cut_plan,
     mark,
     plan,
     rehearsal,
@@ -86,7 +85,7 @@ def in_place(cluster: Cluster, request: Request, show: Show = show_nothing) -> R
     ):
         refuse_running(cluster)
         with _data_files_locked(cluster):
-            if journal := swap.interrupted(cluster):
+            if journal := interrupted_swap(cluster):
                 return _resume(journal)
             return _in_place(cluster, request, operation)
 
@@ -117,7 +116,7 @@ def _in_place(cluster: Cluster, request: Request, operation: Operation) -> Repor
     actions += _removals(cluster)
     files = [each.data_file for each in cluster.storages]
     done = Swap(manifest.id, actions, new, files)
-    journal = swap.journal(cluster)
+    journal = swap_journal(cluster)
     with staging.nothing_left_of_a_failure(targets):
         for each in targets.values():
             each.give_to_owners()
@@ -167,7 +166,7 @@ def elsewhere(
 
 def rehearse(cluster: Cluster, request: Request) -> Report:
     """What `in_place` would do; nothing is changed, and the cluster may be up."""
-    if journal := swap.interrupted(cluster):
+    if journal := interrupted_swap(cluster):
         found = swap.read(journal)
         return Report(found.set_id, found.point, {}, None, resumed=True)
     chosen = plan.choose(cluster, request)
@@ -234,12 +233,6 @@ def _report(
         goal=goal,
         cut=found,
     )
-
-
-def refuse_running(cluster: Cluster) -> None:
-    """ClusterRunning where a server, a Zope or the daemon is up."""
-    if parts := running_parts(cluster):
-        raise ClusterRunning(f"still running: {', '.join(parts)}")
 
 
 @contextlib.contextmanager
@@ -310,7 +303,7 @@ def _new_point(chosen: Choice, found: Cut, timeline: int) -> Point:
     """
     return Point(
         vector=found.floor if found.damage else found.vector,
-        time=point.now(),
+        time=clock.now(),
         source="restore",
         timeline=timeline,
         # What is between known points is judged by stamps alone: all have one.
@@ -321,7 +314,7 @@ def _new_point(chosen: Choice, found: Cut, timeline: int) -> Point:
 def _removals(cluster: Cluster) -> list[Action]:
     """What an interrupted `tidstorage-restore` was to do with the old files, and the
     caches."""
-    plans = [cut_plan.plan_beside(each.data_file) for each in cluster.storages]
+    plans = [plan_beside(each.data_file) for each in cluster.storages]
     return [
         Action("remove", str(each)) for each in (*plans, *target.cached_files(cluster))
     ]

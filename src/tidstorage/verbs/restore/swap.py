@@ -13,16 +13,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from tidstorage.cluster.cluster import Cluster
-from tidstorage.coherence import point, tid
+from tidstorage.coherence import tid
 from tidstorage.coherence.point import Point
-from tidstorage.engines.filestorage import lock, ownership
+from tidstorage.engines.filestorage import lock
 from tidstorage.engines.filestorage.truncation import truncate_held
 from tidstorage.errors import FileUnreadable, InterruptedRestore, NotCoherent
-from tidstorage.system import durable, json_file
-from tidstorage.system.json_file import Shape, StoredPoint
+from tidstorage.points.beside import point_path, write_beside
+from tidstorage.points.stored import StoredPoint
+from tidstorage.system import durable, json_file, users
+from tidstorage.system.json_file import Shape
 
-JOURNAL = "restore-swap.json"
 _BEGIN_ANEW = (
     "Remove it and run the restore again, which then begins anew. The files that the"
     " interrupted one had moved away stay as *.before-restore-*."
@@ -57,17 +57,6 @@ class Swap:
     actions: Sequence[Action]
     point: Point
     data_files: Sequence[Path]
-
-
-def journal(cluster: Cluster) -> Path:
-    """Where the swap under way is written down."""
-    return cluster.run_directory / JOURNAL
-
-
-def interrupted(cluster: Cluster) -> Path | None:
-    """The journal of a swap that did not come to its end, if there is one."""
-    path = journal(cluster)
-    return path if path.exists() else None
 
 
 def write(swap: Swap, path: Path) -> None:
@@ -114,9 +103,9 @@ def execute(swap: Swap) -> None:
     """Do, or do to the end, all that the swap has to do."""
     for action in swap.actions:
         perform(action)
-    point.write_beside(swap.point, swap.data_files)
+    write_beside(swap.point, swap.data_files)
     for path in swap.data_files:
-        ownership.give((point.beside(path), lock.path_of(path)), path)
+        users.give_like((point_path(path), lock.path_of(path)), path)
 
 
 def finish(swap: Swap, path: Path) -> None:

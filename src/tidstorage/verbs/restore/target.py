@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.coherence import point, tid
-from tidstorage.engines.filestorage import index, lock, ownership
+from tidstorage.coherence import tid
+from tidstorage.engines.filestorage import index, lock
 from tidstorage.errors import EngineFailed, NotPermitted
-from tidstorage.system import permissions
+from tidstorage.system import clock, permissions, users
 from tidstorage.verbs.restore.swap import Action
 
 STAGING_SUFFIX = ".restoring"
@@ -65,12 +65,12 @@ class Target:
         """Let what is staged belong to whom the present files belong, as they do."""
         staged = self.staged_data_file
         owner = self.data_file if self.data_file.exists() else self.data_file.parent
-        ownership.give((staged, index.path_of(staged)), owner)
+        users.give_like((staged, index.path_of(staged)), owner)
         if self.data_file.exists() and staged.exists():
             shutil.copymode(self.data_file, staged)
         blobs, staged_blobs = self.blob_directory, self.staged_blob_directory
         if blobs and staged_blobs and staged_blobs.exists():
-            ownership.give((staged_blobs,), blobs if blobs.exists() else owner)
+            users.give_like((staged_blobs,), blobs if blobs.exists() else owner)
             if blobs.exists():
                 shutil.copymode(blobs, staged_blobs)
 
@@ -190,7 +190,7 @@ def unused_moment(targets: Collection[Target]) -> str:
 
 def first_unused(is_taken: Callable[[str], bool]) -> str:
     """The present second in UTC, as files are named by it, or the next unused one."""
-    while is_taken(moment := f"{point.now():%Y%m%dT%H%M%SZ}"):
+    while is_taken(moment := f"{clock.now():%Y%m%dT%H%M%SZ}"):
         time.sleep(0.05)
     return moment
 

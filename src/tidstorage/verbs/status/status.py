@@ -5,19 +5,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidstorage.cluster.cluster import Cluster, Daemon
-from tidstorage.coherence import point
 from tidstorage.errors import FileUnreadable, NotConnected, TidstorageError
 from tidstorage.operation import progress, results
 from tidstorage.operation.progress import Snapshot
 from tidstorage.operation.results import Results
 from tidstorage.processes import supervisor
 from tidstorage.processes.parts import Part, parts_of
-from tidstorage.processes.readiness import ANSWER_SECONDS, not_ready
+from tidstorage.processes.readiness import not_ready
 from tidstorage.processes.running import processes_of
 from tidstorage.sets import directory as backup_directory
 from tidstorage.sets import listing
 from tidstorage.sets.manifest import Manifest
-from tidstorage.system import proc
+from tidstorage.system import clock, proc
+from tidstorage.system.address import ANSWER_SECONDS
 from tidstorage.verbs.status import alarms
 from tidstorage.wire import client
 
@@ -89,7 +89,7 @@ def _runs(
             found[verb] = None
             said.append(str(error))
     begun = None if newest is None else newest.point.time
-    said += alarms.alarms(cluster, found, begun, point.now())
+    said += alarms.alarms(cluster, found, begun, clock.now())
     return found, tuple(said)
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.coherence import point
 from tidstorage.operation.progress import Operation, Phase
 from tidstorage.sets import listing, verdicts
 from tidstorage.sets.manifest import Manifest
 from tidstorage.sets.verdicts import Depth, Fault
+from tidstorage.system import clock
 from tidstorage.verbs.verify import files
 from tidstorage.verbs.verify.budget import Budget, OutOfTime
 from tidstorage.verbs.verify.costs import Cost, cost
@@ -85,7 +85,7 @@ class Checker:
         return self._lists[path]
 
     def _check(self, items: Iterable[Item], phase: Phase) -> Found:
-        first, bad, size = point.now(), [], 0
+        first, bad, size = clock.now(), [], 0
         for item in items:
             size += item.stored.size
             at = self._good_since(item, phase)
@@ -108,7 +108,7 @@ class Checker:
             return at
         if self.budget.is_over():
             raise OutOfTime
-        at = point.now()
+        at = clock.now()
         with phase.item(path):
             what = files.fault(self.directory, item.stored, self.depth, phase.advance)
             if item.kind == "index" and what == files.MISSING:

@@ -10,9 +10,9 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.engines import filestorage
 from tidstorage.errors import FileUnreadable, NotCoherent
+from tidstorage.sets.blobs import pool_of_list, read_lists
 from tidstorage.sets.listing import BackupSet
 from tidstorage.sets.manifest import Manifest
-from tidstorage.verbs.backup import blobs
 from tidstorage.verbs.verify.files import Item, Kind, named
 
 
@@ -108,11 +108,11 @@ def _needed(directory: Path, made: Manifest, item: Item) -> set[int] | None:
         return set() if any(each.stored.path == path for each in named(made)) else None
     tids: set[int] = set()
     for each in named(made):
-        pool = blobs.pool_of_list(directory / each.stored.path)
+        pool = pool_of_list(directory / each.stored.path)
         if each.kind == "blob list" and (directory / path).is_relative_to(pool):
             # One that is broken is named for itself.
             with contextlib.suppress(NotCoherent):
-                held = blobs.read_lists(directory, [each.stored]).blobs
+                held = read_lists(directory, [each.stored]).blobs
                 tids |= {one.tid for one in held if one.sha256 == item.stored.sha256}
     return tids or None
 

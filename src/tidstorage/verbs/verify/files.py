@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from tidstorage.errors import NotCoherent
+from tidstorage.sets.blobs import pool_of_list, pool_path, read_lists
 from tidstorage.sets.manifest import Manifest, StoredFile
 from tidstorage.sets.verdicts import Depth
-from tidstorage.verbs.backup import blobs
 
 _BLOCK = 1 << 20
 MISSING = "is missing"
@@ -43,13 +43,13 @@ def named(made: Manifest) -> Iterator[Item]:
 def stored_blobs(directory: Path, lists: Sequence[Item]) -> Iterator[Item]:
     """The blobs that lists name; one that is not sound names none."""
     for each in lists:
-        pool = blobs.pool_of_list(directory / each.stored.path)
+        pool = pool_of_list(directory / each.stored.path)
         try:
-            held = blobs.read_lists(directory, [each.stored]).blobs
+            held = read_lists(directory, [each.stored]).blobs
         except NotCoherent:
             continue
         for blob in held:
-            path = blobs.pool_path(pool, blob.sha256).relative_to(directory)
+            path = pool_path(pool, blob.sha256).relative_to(directory)
             stored = StoredFile(str(path), blob.size, blob.sha256)
             yield Item(stored, "blob", each.storage)
 

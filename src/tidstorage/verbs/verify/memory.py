@@ -12,10 +12,10 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from tidstorage.coherence import point
 from tidstorage.sets import layout
 from tidstorage.sets.manifest import StoredFile
 from tidstorage.sets.verdicts import Depth
+from tidstorage.system import clock
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Memory:
         self._uncommitted = 0
         self._is_full = False
         self._database = _open(directory / FILE_NAME)
-        self._began = point.now().isoformat()
+        self._began = clock.now().isoformat()
         with self._unless_full():
             self._database.execute(
                 "insert or ignore into round values (?, ?)", (self._name, self._began)
@@ -103,7 +103,7 @@ class Memory:
             (first,) = self._database.execute("select min(began) from round").fetchone()
             # What no round under way can ask for any more.
             self._database.execute(
-                "delete from good where at < ?", (first or point.now().isoformat(),)
+                "delete from good where at < ?", (first or clock.now().isoformat(),)
             )
             self._database.commit()
 

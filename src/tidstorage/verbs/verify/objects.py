@@ -18,9 +18,8 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.engines.filestorage import references
 from tidstorage.engines.filestorage.format import DATA_HEADER
 from tidstorage.sets import renaming
+from tidstorage.sets.blobs import BlobList, read_lists
 from tidstorage.sets.manifest import Manifest
-from tidstorage.verbs.backup import blobs
-from tidstorage.verbs.backup.blobs import BlobList
 from tidstorage.verbs.restore.target import Target
 from tidstorage.verbs.verify.budget import Budget, OutOfTime
 from tidstorage.verbs.verify.scratch import Loss, State
@@ -65,7 +64,7 @@ def read_all(
     """
     names = _names(cluster)
     for stored in renaming.renamed(made, cluster.aliases).storages:
-        held = blobs.read_lists(cluster.backup.directory, stored.blob_lists or ())
+        held = read_lists(cluster.backup.directory, stored.blob_lists or ())
         reader = _Reader(stored.id, storages, names, held, state)
         after = bytes.fromhex(state.read.get(stored.id, ""))
         for number, oid in enumerate(_oids(storages[stored.id], after), 1):

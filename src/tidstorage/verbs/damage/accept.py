@@ -1,0 +1,106 @@
+"""Accepting half commits: acknowledgements, and the floor that they allow."""
+
+import getpass
+import os
+import pwd
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.coherence.point import Point
+from tidstorage.errors import TidstorageError
+from tidstorage.points import accepted as acceptance
+from tidstorage.points import journal
+from tidstorage.points.beside import write_beside
+from tidstorage.points.entries import Acknowledgement, Damage, Entry, Floor
+from tidstorage.points.timelines import known_timeline
+from tidstorage.system import clock
+from tidstorage.verbs.damage.findings import (
+    Finding,
+    _noted,
+    by_prefix,
+    examine_files,
+    find,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What an acknowledgement did.
+
+    new: false where somebody had accepted it before.  floor: the new one; None
+    where it could not be raised, and `no_floor` says why.
+    """
+
+    finding: Finding
+    new: bool
+    floor: Point | None
+    no_floor: str | None
+
+
+def acknowledge(cluster: Cluster, prefix: str, dry_run: bool = False) -> Accepted:
+    """Accept a half commit, and record the newest point without other damage.
+
+    A running daemon reads it in the journal.  A second time only the floor is
+    raised, where it can be.  UnknownCommit; OSError where the journal or a point
+    cannot be written.
+    """
+    finding = by_prefix(find(cluster).found, prefix)
+    new = finding.acknowledgement is None
+    if dry_run:
+        return Accepted(finding, new, None, None)
+    if new:
+        journal.append(cluster.daemon.journal, *acceptances(cluster, [finding]))
+    floor, why_not = _raise_floor(cluster)
+    return Accepted(finding, new, floor, why_not)
+
+
+def acceptances(cluster: Cluster, found: Sequence[Finding]) -> list[Entry]:
+    """What to write into the journal to accept them.
+
+    Once below the floor nothing but the journal knows that they are torn.
+    """
+    known = _noted(cluster).damages
+    entries: list[Entry] = []
+    for each in found:
+        half = each.half_commit
+        if half.commit_id not in known:
+            entries.append(Damage(clock.now(), half, each.proof))
+        entries.append(Acknowledgement(clock.now(), half.commit_id, login_user()))
+    return entries
+
+
+def _raise_floor(cluster: Cluster) -> tuple[Point | None, str | None]:
+    """Record the newest point without damage that nobody accepted; or why not."""
+    accepted = acceptance.acknowledgements(cluster).keys()
+    try:
+        files = examine_files(cluster, _noted(cluster).damages, accepted)
+    except TidstorageError as error:
+        return None, str(error)
+    if any(files.unstamped.values()):
+        return None, "above the last one there are writers without stamps"
+    vector = {storage: place.tid for storage, place in files.strict.items()}
+    if all(vector[each] <= tail.floor.tid for each, tail in files.tails.items()):
+        return None, "nothing is between the last one and damage nobody accepted"
+    floor = Point(vector, clock.now(), "stamps", known_timeline(cluster))
+    record_floor(cluster, floor, "half commits in it were accepted")
+    return floor, None
+
+
+def record_floor(cluster: Cluster, floor: Point, reason: str) -> None:
+    """Leave the floor in the journal and beside the files; OSError."""
+    journal.append(cluster.daemon.journal, Floor(floor, reason))
+    write_beside(floor, [each.data_file for each in cluster.storages])
+
+
+def login_user() -> str:
+    """Who sits there, whatever user the command has become since."""
+    try:
+        return os.environ.get("SUDO_USER") or os.getlogin()
+    except OSError:
+        # No terminal: cron, or a container.
+        pass
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return getpass.getuser()
