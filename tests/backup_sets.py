@@ -5,7 +5,7 @@ import subprocess
 
 from ZEO.ClientStorage import ClientStorage
 
-from tidstorage.sets import listing
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.system import child
 
 
@@ -20,9 +20,14 @@ def repozo(*arguments):
     )
 
 
+def backup_directory(cluster):
+    """The backup directory of a cluster, whatever was there before."""
+    return BackupDirectory(cluster.backup.directory)
+
+
 def whole_sets(cluster):
     """Newest first."""
-    return [each for each in listing.every(cluster.backup.directory) if each.is_whole]
+    return [each for each in backup_directory(cluster).sets() if each.is_whole]
 
 
 def with_backup(cluster, **changes):

@@ -9,7 +9,8 @@ from small_cluster import SmallCluster
 from torn_files import TornFiles
 
 from tidstorage.engines import filestorage
-from tidstorage.sets import layout, listing
+from tidstorage.sets import layout
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.zeo import barrier
 
 
@@ -62,16 +63,16 @@ class OfflineSite:
         directory = self.cluster.backup.directory
         named = {
             directory / each.path
-            for found in listing.every(directory)
+            for found in BackupDirectory(directory).sets()
             for each in found.manifest.files()
         }
         for storage in self.cluster.storages:
-            folder = layout.repository(directory, storage.id)
+            folder = BackupDirectory(directory).repository(storage.id)
             for path in folder.iterdir():
                 data = path.suffix in (".fs", ".fsz", ".deltafs", ".deltafsz", ".tmp")
                 if data and path not in named:
                     yield path
-        for folder in layout.sets(directory).iterdir():
+        for folder in BackupDirectory(directory).sets_folder.iterdir():
             if (
                 not (folder / "manifest.json").exists()
                 or (folder / layout.BEGUN).exists()

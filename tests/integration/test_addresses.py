@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 import ZEO
 import ZODB
+from backup_sets import backup_directory
 from real import PATIENCE, free_port, wait_until
 
 from tidstorage.cluster.load import load_cluster
 from tidstorage.coherence import tid
 from tidstorage.deployment import install
-from tidstorage.sets import listing
 from tidstorage.system import child, proc
 
 pytestmark = pytest.mark.integration
@@ -144,11 +144,11 @@ def test_status_names_who_stamps_and_who_does_not(cluster):
 def test_a_backup_whose_output_nobody_reads_is_made(cluster):
     reader, writer = os.pipe()
     os.close(reader)
-    before = listing.manifests(cluster.backup.directory)[0]
+    before = backup_directory(cluster).manifests()
     done = run(cluster, "backup", stdout=writer, stderr=writer)
     os.close(writer)
     assert done.returncode == 0
-    assert len(listing.manifests(cluster.backup.directory)[0]) == len(before) + 1
+    assert len(backup_directory(cluster).manifests()) == len(before) + 1
 
 
 def test_a_socket_left_by_a_killed_server_is_taken_over(cluster):
@@ -173,12 +173,10 @@ def can_add_folder(cluster):
 
 
 def test_it_is_backed_up_and_restored(cluster):
-    before = listing.manifests(cluster.backup.directory)[0]
+    before = backup_directory(cluster).manifests()
     assert run(cluster, "backup").returncode == 0
     (made,) = [
-        each
-        for each in listing.manifests(cluster.backup.directory)[0]
-        if each not in before
+        each for each in backup_directory(cluster).manifests() if each not in before
     ]
     dump = tid.vector_to_text(made.point.vector)
     wait_until(lambda: status(cluster)["dump"] == dump, "the point covers all")

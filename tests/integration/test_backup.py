@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 import records
-from backup_sets import repozo, whole_sets, with_backup
+from backup_sets import backup_directory, repozo, whole_sets, with_backup
 from real import PATIENCE, wait_until
 from small_cluster import small_cluster
 
@@ -21,6 +21,7 @@ from tidstorage.operation import lock
 from tidstorage.points.beside import point_path, read_point
 from tidstorage.sets import layout
 from tidstorage.sets.blobs import pool_path, read_lists
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.system import child
 from tidstorage.verbs.backup.backup import back_up
 
@@ -54,7 +55,7 @@ def test_a_set_taken_under_load_holds_what_its_point_covers(small, tmp_path):
     content = {}
     for storage in cluster.storages:
         copy = tmp_path / f"{storage.id}.fs"
-        folder = layout.repository(cluster.backup.directory, storage.id)
+        folder = backup_directory(cluster).repository(storage.id)
         repozo("-R", "-r", folder, "-o", copy)
         assert copy.stat().st_size == last.storage(storage.id).size
         content[storage.id] = records.read(copy)
@@ -116,7 +117,7 @@ def test_blobs_are_copied_once_and_up_to_the_point(small):
     assert held.layout == "bushy"
     live = small.beta.blob_directory("documents")
     for each in held.blobs:
-        stored = pool_path(layout.pool(directory, "documents"), each.sha256)
+        stored = pool_path(BackupDirectory(directory).pool("documents"), each.sha256)
         assert stored.read_bytes() == (live / each.path).read_bytes()
         # A copy: what happens to the original does not happen to it.
         assert stored.stat().st_ino != (live / each.path).stat().st_ino
@@ -156,7 +157,7 @@ def test_two_at_once_are_refused(small):
 def test_files_of_plain_repozo_in_the_repository_are_continued(small):
     cluster = small.cluster()
     for storage in cluster.storages:
-        folder = layout.repository(cluster.backup.directory, storage.id)
+        folder = backup_directory(cluster).repository(storage.id)
         layout.make_folder(folder)
         repozo("-B", "-r", folder, "-f", storage.data_file)
     small.write(2, 10, group=["catalog", "documents", "root"])

@@ -6,17 +6,19 @@ import re
 import shutil
 
 import pytest
-from backup_sets import with_backup
+from backup_sets import backup_directory, with_backup
 from small_cluster import small_cluster
 
 from tidstorage.commands import backup, backups
 from tidstorage.deployment import install
 from tidstorage.errors import BackupDirectoryLost, EngineFailed, FileUnreadable
-from tidstorage.sets import directory as backup_directory
-from tidstorage.sets import layout
+from tidstorage.sets import layout, marker
 from tidstorage.verbs.backup.backup import back_up
-from tidstorage.verbs.restore import restore
 from tidstorage.verbs.restore.plan import Request
+from tidstorage.verbs.restore.restore import (
+    preview_in_place,
+    restore_elsewhere,
+)
 from tidstorage.verbs.status import status
 
 pytestmark = pytest.mark.integration
@@ -46,8 +48,8 @@ class TestTheBackupDirectory:
             lambda: back_up(cluster),
             lambda: backups.run(argparse.Namespace(json=False), cluster),
             lambda: backup.run(argparse.Namespace(dry_run=True, json=True), cluster),
-            lambda: restore.elsewhere(cluster, Request(), into),
-            lambda: restore.rehearse(cluster, Request()),
+            lambda: restore_elsewhere(cluster, Request(), into),
+            lambda: preview_in_place(cluster, Request()),
         ):
             with pytest.raises(BackupDirectoryLost, match=match) as caught:
                 verb()
@@ -76,7 +78,7 @@ class TestTheBackupDirectory:
         shutil.rmtree(disk)
         with pytest.raises(BackupDirectoryLost) as caught:
             back_up(cluster)
-        note = backup_directory.note_path(cluster)
+        note = marker.note_path(cluster)
         assert str(note) in caught.value.hint
         note.unlink()
         assert back_up(cluster).kind == "full"
@@ -84,7 +86,7 @@ class TestTheBackupDirectory:
     def test_another_directory_in_its_place_is_refused(self, small, tmp_path):
         """As where backups went before a disk was mounted over them."""
         cluster, disk = self.used(small, tmp_path)
-        note = backup_directory.note_path(cluster)
+        note = marker.note_path(cluster)
         held = note.read_text()
         shutil.rmtree(disk)
         note.unlink()
@@ -94,8 +96,8 @@ class TestTheBackupDirectory:
 
     def test_of_before_there_were_markers_is_adopted(self, small, tmp_path):
         cluster, _ = self.used(small, tmp_path)
-        (cluster.backup.directory / layout.MARKER).unlink()
-        backup_directory.note_path(cluster).unlink()
+        (cluster.backup.directory / marker.FILE_NAME).unlink()
+        marker.note_path(cluster).unlink()
         assert back_up(cluster).kind == "unchanged"
         shutil.rmtree(cluster.backup.directory)
         self.refused(cluster, "is not there")
@@ -103,7 +105,7 @@ class TestTheBackupDirectory:
     def test_of_another_cluster_is_refused(self, small, tmp_path):
         """Its storages may have the same ids, and a restore would take its sets."""
         cluster, _ = self.used(small, tmp_path)
-        backup_directory.note_path(cluster).unlink()
+        marker.note_path(cluster).unlink()
         other = dataclasses.replace(cluster, name="other")
         with pytest.raises(BackupDirectoryLost, match="backups of cluster small"):
             back_up(other)
@@ -114,7 +116,7 @@ class TestTheBackupDirectory:
     ):
         cluster, disk = self.used(small, tmp_path)
         shutil.rmtree(disk)
-        backup_directory.note_path(cluster).write_text('{"version": 1')
+        marker.note_path(cluster).write_text('{"version": 1')
         with pytest.raises(FileUnreadable, match="is not a note of the backup"):
             back_up(cluster)
         install.make_directories(cluster)
@@ -139,7 +141,7 @@ def test_blobs_whose_disk_is_not_mounted_are_no_empty_set_of_blobs(small, tmp_pa
 
 def test_sets_that_nobody_can_read_are_not_said_to_be_none(small):
     cluster = small.cluster()
-    folder = layout.sets(cluster.backup.directory)
+    folder = backup_directory(cluster).sets_folder
     layout.make_folder(folder.parent)
     folder.touch()
     with pytest.raises(EngineFailed, match="cannot be read"):

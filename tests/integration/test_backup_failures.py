@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 import pytest
-from backup_sets import repozo, whole_sets, with_backup
+from backup_sets import backup_directory, repozo, whole_sets, with_backup
 from real import PATIENCE
 from small_cluster import small_cluster
 
@@ -21,8 +21,10 @@ from tidstorage.sets import layout
 from tidstorage.system import child
 from tidstorage.verbs.backup import complete, prepare
 from tidstorage.verbs.backup.backup import back_up
-from tidstorage.verbs.restore import restore
 from tidstorage.verbs.restore.plan import Request
+from tidstorage.verbs.restore.restore import (
+    restore_elsewhere,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -85,7 +87,7 @@ def test_a_full_disk_leaves_the_last_set_good(small, small_disk):
         filler.unlink()
     back_up(cluster)
     for each in whole_sets(cluster):
-        restore.elsewhere(
+        restore_elsewhere(
             cluster, Request(set_id=each.manifest.id), small.folder / each.manifest.id
         )
 
@@ -120,7 +122,7 @@ def test_killed_before_what_was_copied_was_noted(small, tmp_path):
     assert back_up(cluster).storage("root").kind == "incremental"
     small.stop()
     copy = tmp_path / "recovered.fs"
-    folder = layout.repository(cluster.backup.directory, "root")
+    folder = backup_directory(cluster).repository("root")
     repozo("-R", "-w", "-r", folder, "-o", copy)
     assert copy.read_bytes() == small.alpha.data_file("root").read_bytes()
 
@@ -129,13 +131,13 @@ def test_killed_before_what_was_copied_was_noted(small, tmp_path):
 def test_an_unreadable_record_of_a_killed_run_is_no_obstacle(small, caplog, text):
     cluster = small.cluster()
     good = back_up(cluster)
-    folder = layout.sets(cluster.backup.directory) / "20200101T000000Z"
+    folder = backup_directory(cluster).sets_folder / "20200101T000000Z"
     folder.mkdir()
     (folder / layout.BEGUN).write_text(text)
-    pool = layout.pool(cluster.backup.directory, "documents")
+    pool = backup_directory(cluster).pool("documents")
     left = pool / "lists" / folder.name
     left.write_text("of the killed run")
-    repozo_folder = layout.repository(cluster.backup.directory, "root")
+    repozo_folder = backup_directory(cluster).repository("root")
     half = repozo_folder / "2020-01-01-00-00-01.deltafs"
     half.write_bytes(b"half")
     small.write(2, 3)
@@ -153,7 +155,7 @@ def test_an_unreadable_record_of_a_killed_run_is_no_obstacle(small, caplog, text
 def test_a_killed_run_knew_a_storage_that_is_no_more(small):
     cluster = small.cluster()
     back_up(cluster)
-    folder = layout.sets(cluster.backup.directory) / "20200101T000000Z"
+    folder = backup_directory(cluster).sets_folder / "20200101T000000Z"
     folder.mkdir()
     begun = {"version": 1, "existing": {"removed": ["2020-01-01-00-00-01.fs"]}}
     (folder / layout.BEGUN).write_text(json.dumps(begun))
@@ -164,7 +166,7 @@ def test_a_killed_run_knew_a_storage_that_is_no_more(small):
 def test_a_run_killed_before_it_had_begun_leaves_nothing(small):
     cluster = small.cluster()
     good = back_up(cluster)
-    sets_folder = layout.sets(cluster.backup.directory)
+    sets_folder = backup_directory(cluster).sets_folder
     for name, held in (("20200101T000000Z", ".begun.json.7.new"), ("2020", None)):
         (sets_folder / name).mkdir()
         if held:
@@ -203,8 +205,8 @@ def test_a_failure_is_said_where_nothing_can_be_removed(small, monkeypatch, capl
 def test_a_clock_that_went_back_is_named(small, monkeypatch):
     cluster = small.cluster()
     good = back_up(cluster)
-    (layout.sets(cluster.backup.directory) / good.id).rename(
-        layout.sets(cluster.backup.directory) / "29990101T000000Z"
+    (backup_directory(cluster).sets_folder / good.id).rename(
+        backup_directory(cluster).sets_folder / "29990101T000000Z"
     )
     monkeypatch.setattr(prepare, "_CLOCK_TOLERANCE", 0.1)
     with pytest.raises(EngineFailed, match="there is a backup of 29990101T000000Z"):

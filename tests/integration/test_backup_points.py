@@ -17,8 +17,11 @@ from tidstorage.points.entries import Acknowledgement, Damage
 from tidstorage.system import clock
 from tidstorage.verbs.backup import complete
 from tidstorage.verbs.backup.backup import back_up
-from tidstorage.verbs.restore import restore
 from tidstorage.verbs.restore.plan import Request
+from tidstorage.verbs.restore.restore import (
+    restore_elsewhere,
+    restore_in_place,
+)
 from tidstorage.zeo import barrier
 
 pytestmark = pytest.mark.integration
@@ -71,7 +74,7 @@ def test_the_journal_learns_of_half_commits_once(small):
     last = back_up(cluster)
     assert (last.point.damage, last.acknowledged) == ((), (half.commit_id,))
     assert read_point(point_path(cluster.storages[0].data_file)) == last.point
-    restore.elsewhere(cluster, Request(), small.folder / "restored")
+    restore_elsewhere(cluster, Request(), small.folder / "restored")
 
 
 def test_a_broken_journal_is_no_reason_to_go_without_a_backup(small, caplog):
@@ -131,7 +134,7 @@ def test_a_renamed_storage_makes_no_half_commits(small):
     assert again.floor == before
     assert again.point.damage == ()
     small.stop()
-    restore.in_place(cluster, Request(policy="strict"))
+    restore_in_place(cluster, Request(policy="strict"))
 
 
 def test_stamps_of_a_lost_timeline_are_not_covered(small, caplog):
@@ -178,7 +181,7 @@ def test_after_a_server_died_amid_a_vote(small):
     assert made.point.vector["documents"] > first.point.vector["documents"]
     assert made.point.verified
     assert made.strict == made.point.vector
-    restore.elsewhere(cluster, Request(), small.folder / "restored")
+    restore_elsewhere(cluster, Request(), small.folder / "restored")
     assert back_up(cluster).kind == "unchanged"
 
 

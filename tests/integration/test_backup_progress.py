@@ -12,8 +12,10 @@ from tidstorage.commands import status as status_command
 from tidstorage.operation import parallel
 from tidstorage.verbs.backup import copying
 from tidstorage.verbs.backup.backup import back_up
-from tidstorage.verbs.restore import restore as perform
 from tidstorage.verbs.restore.plan import Request
+from tidstorage.verbs.restore.restore import (
+    restore_elsewhere,
+)
 from tidstorage.verbs.status import status
 
 pytestmark = pytest.mark.integration
@@ -106,7 +108,7 @@ def test_every_byte_of_a_restore_is_counted(small):
     cluster = small.cluster(compress=True)
     made = back_up(cluster)
     seen = []
-    perform.elsewhere(cluster, Request(), small.folder / "restored", seen.append)
+    restore_elsewhere(cluster, Request(), small.folder / "restored", seen.append)
     found = phases(seen)
     size = sum(each.size for each in made.storages)
     assert (found["copy"].done, found["copy"].total) == (size, size)

@@ -4,18 +4,21 @@ import argparse
 import json
 
 import pytest
-from backup_sets import flip_a_byte, pack, repozo, whole_sets
+from backup_sets import backup_directory, flip_a_byte, pack, repozo, whole_sets
 from small_cluster import small_cluster
 
 from tidstorage.commands import backups
 from tidstorage.errors import EngineFailed, NotCoherent
 from tidstorage.sets import layout, manifest
 from tidstorage.sets import repozo as repository
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.verbs.backup import copying, examine
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.backup.moved import SourceMoved
-from tidstorage.verbs.restore import restore
 from tidstorage.verbs.restore.plan import Request
+from tidstorage.verbs.restore.restore import (
+    restore_elsewhere,
+)
 from tidstorage.verbs.verify.verify import Request as Verification
 from tidstorage.verbs.verify.verify import verify
 
@@ -41,7 +44,7 @@ def test_what_rots_in_the_repository_keeps_the_digest_it_had(small):
     assert made.storage("root").files[0] == rotten
     into = small.folder / "restored"
     with pytest.raises(NotCoherent, match=f"{rotten.path} is not what was written"):
-        restore.elsewhere(cluster, Request(), into)
+        restore_elsewhere(cluster, Request(), into)
 
 
 @pytest.mark.parametrize("compress", [False, True])
@@ -51,17 +54,17 @@ def test_what_rotted_before_any_manifest_named_it_is_copied_anew(
     """Files of plain repozo: it has noted the digest of what it read."""
     cluster = small.cluster(compress=compress)
     for storage in cluster.storages:
-        folder = layout.repository(cluster.backup.directory, storage.id)
+        folder = backup_directory(cluster).repository(storage.id)
         layout.make_folder(folder)
         options = ["-z"] if compress else []
         repozo("-B", *options, "-r", folder, "-f", storage.data_file)
-    (rotten,) = layout.repository(cluster.backup.directory, "root").glob("*.fs*")
+    (rotten,) = backup_directory(cluster).repository("root").glob("*.fs*")
     flip_a_byte(rotten)
     small.write(2, 6, group=["catalog", "documents", "root"])
     made = back_up(cluster)
     assert made.kind == "full"
     assert f"{rotten} is not what repozo wrote" in caplog.text
-    restore.elsewhere(cluster, Request(), small.folder / "restored")
+    restore_elsewhere(cluster, Request(), small.folder / "restored")
 
 
 def test_after_a_list_of_blobs_rotted_copies_begin_anew(small, caplog):
@@ -75,7 +78,7 @@ def test_after_a_list_of_blobs_rotted_copies_begin_anew(small, caplog):
     assert again.storage("documents").blob_count == (
         made.storage("documents").blob_count
     )
-    restore.elsewhere(cluster, Request(), small.folder / "restored")
+    restore_elsewhere(cluster, Request(), small.folder / "restored")
 
 
 def test_a_pack_amid_the_copy_makes_it_begin_anew(small, monkeypatch):
@@ -93,7 +96,7 @@ def test_a_pack_amid_the_copy_makes_it_begin_anew(small, monkeypatch):
     made = back_up(cluster)
     assert packed
     assert made.kind == "full"
-    folder = layout.repository(cluster.backup.directory, "catalog")
+    folder = backup_directory(cluster).repository("catalog")
     files = {each.path.rpartition("/")[2] for each in made.storage("catalog").files}
     (first,) = set(repository.data_files(folder)) - files
     assert first < min(files), "the copy of two files' bytes is still there"
@@ -145,7 +148,9 @@ def test_a_set_that_is_not_whole_is_never_offered_as_such(small, capsys):
     assert whole_sets(cluster) == []
     backups.run(argparse.Namespace(json=False), cluster)
     assert "NO: storages/root/" in capsys.readouterr().out
-    (layout.sets(directory) / made.id / manifest.FILE_NAME).write_text("{")
+    (BackupDirectory(directory).sets_folder / made.id / manifest.FILE_NAME).write_text(
+        "{"
+    )
     backups.run(argparse.Namespace(json=True), cluster)
     output = capsys.readouterr()
     assert '"whole": false' in output.out
@@ -156,7 +161,9 @@ def test_after_a_broken_manifest_nothing_is_removed_and_copies_begin_anew(small)
     cluster = small.cluster()
     first = back_up(cluster)
     directory = cluster.backup.directory
-    (layout.sets(directory) / first.id / manifest.FILE_NAME).write_text("{")
+    (BackupDirectory(directory).sets_folder / first.id / manifest.FILE_NAME).write_text(
+        "{"
+    )
     small.write(2, 3)
     assert back_up(cluster).kind == "full"
     for stored in first.files():
@@ -164,7 +171,7 @@ def test_after_a_broken_manifest_nothing_is_removed_and_copies_begin_anew(small)
     # Not for ever: what came after it is sound.
     small.write(3, 6, group=["catalog", "documents", "root"])
     assert back_up(cluster).kind == "incremental"
-    folder = layout.sets(directory) / "20200101T000000Z"
+    folder = BackupDirectory(directory).sets_folder / "20200101T000000Z"
     folder.mkdir()
     begun = {"version": 1, "existing": {"root": []}}
     (folder / layout.BEGUN).write_text(json.dumps(begun))

@@ -33,8 +33,10 @@ from tidstorage.system import clock
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.damage import findings, rebase
 from tidstorage.verbs.damage.accept import acknowledge, login_user
-from tidstorage.verbs.restore import restore
 from tidstorage.verbs.restore.plan import Request
+from tidstorage.verbs.restore.restore import (
+    restore_in_place,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -166,7 +168,7 @@ def test_accepted_damage_is_damage_no_more(small, cluster, capsys):
         daemon.stop()
     small.stop()
     # The set that was made before it was accepted needs no flag any more.
-    report = restore.in_place(cluster, Request(set_id=made.id))
+    report = restore_in_place(cluster, Request(set_id=made.id))
     assert report.point.vector == made.point.vector
     assert ends(small) == made.point.vector
 
@@ -216,16 +218,16 @@ def test_damage_that_is_left_stays_in_the_way(small, cluster, capsys):
     small.stop()
     for set_id in (made.id, again.id):
         with pytest.raises(Damaged) as caught:
-            restore.in_place(cluster, Request(set_id=set_id))
+            restore_in_place(cluster, Request(set_id=set_id))
         assert earlier.half_commit.commit_id.hex() in str(caught.value)
         assert later.half_commit.commit_id.hex() not in str(caught.value)
-    restore.in_place(cluster, Request(policy="tolerant"))
+    restore_in_place(cluster, Request(policy="tolerant"))
     assert ends(small) == again.point.vector
     # It is known still, and the other one is still accepted.
     (left,) = findings.find(cluster).unacknowledged
     assert left.half_commit.commit_id == earlier.half_commit.commit_id
     acknowledge(cluster, left.half_commit.commit_id.hex())
-    restore.in_place(cluster, Request())
+    restore_in_place(cluster, Request())
     assert ends(small) == again.point.vector
 
 
@@ -245,7 +247,7 @@ def test_an_accepted_set_outlives_the_journal(small, cluster):
         cluster.daemon.journal.write_text("{broken\n")
         if lost:
             cluster.daemon.journal.unlink()
-        restore.in_place(cluster, Request())
+        restore_in_place(cluster, Request())
         assert ends(small) == made.point.vector
 
 

@@ -9,6 +9,7 @@ import shutil
 import time
 
 import pytest
+from backup_sets import backup_directory
 from offline_site import OfflineSite
 from original_site import status_files, write_configuration
 from steps import Step, killed_at, recorded
@@ -25,13 +26,16 @@ from tidstorage.legacy.repozo import Repozo
 from tidstorage.operation import pack_note as pack_notes
 from tidstorage.operation.unfinished import interrupted_swap
 from tidstorage.points import tid_log
-from tidstorage.sets import layout, listing
-from tidstorage.sets.directory import note_path
+from tidstorage.sets import marker
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.pack import pack as packs
-from tidstorage.verbs.restore import crashed_files, restore
+from tidstorage.verbs.restore import crashed_files
 from tidstorage.verbs.restore.crashed_files import Request as CrashedRequest
 from tidstorage.verbs.restore.plan import Request
+from tidstorage.verbs.restore.restore import (
+    restore_elsewhere,
+    restore_in_place,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -90,7 +94,7 @@ def site(scene, monkeypatch):
 
 def restored(site, folder):
     """{path below: bytes} of a restore elsewhere."""
-    restore.elsewhere(site.cluster, Request(), folder)
+    restore_elsewhere(site.cluster, Request(), folder)
     found = {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
@@ -112,10 +116,10 @@ def test_backup(scene, site, tmp_path):
 
     def check():
         # Whatever a killed run has left, no set is offered that is not whole.
-        before = listing.every(cluster.backup.directory)
+        before = backup_directory(cluster).sets()
         assert former in {None, *(each.manifest.id for each in before)}
         made = back_up(cluster)
-        newest = listing.every(cluster.backup.directory)[0]
+        newest = backup_directory(cluster).sets()[0]
         assert newest.manifest.id == made.id and newest.is_whole
         assert not [*site.excess()]
         found = restored(site, tmp_path / "out")
@@ -126,13 +130,13 @@ def test_backup(scene, site, tmp_path):
     names = scene.kill_at_each_step(lambda: back_up(cluster), check)
     # Nothing of one repository can be built on.
     scene.again()
-    for path in layout.repository(cluster.backup.directory, "a").iterdir():
+    for path in backup_directory(cluster).repository("a").iterdir():
         path.unlink()
     scene.keep()
     names |= scene.kill_at_each_step(lambda: back_up(cluster), check, names)
     scene.again()
     shutil.rmtree(cluster.backup.directory)
-    note_path(cluster).unlink()
+    marker.note_path(cluster).unlink()
     scene.keep()
     former = None
     names |= scene.kill_at_each_step(lambda: back_up(cluster), check, names)
@@ -142,7 +146,7 @@ def test_backup(scene, site, tmp_path):
         ("manifest.write", "os.rename"),
         ("backup.blobs.", "os.fsync"),
         ("beside.write_beside", "os.rename"),
-        ("sets.directory._write", "os.rename"),
+        ("sets.marker._write", "os.rename"),
     ):
         assert has(names, place, event), (place, event, sorted(names))
 
@@ -157,7 +161,7 @@ def test_restore(scene, site):
     scene.keep()
 
     def check():
-        report = restore.in_place(cluster, Request())
+        report = restore_in_place(cluster, Request())
         if not report.resumed:
             assert report.set_id
         assert site.contents() == wanted
@@ -167,7 +171,7 @@ def test_restore(scene, site):
         # Whatever was there is kept, once.
         assert len([each for each in names if each.startswith("a.fs.before")]) <= 3
 
-    names = scene.kill_at_each_step(lambda: restore.in_place(cluster, Request()), check)
+    names = scene.kill_at_each_step(lambda: restore_in_place(cluster, Request()), check)
     for place, event in (
         ("restore.swap.write", "os.fsync"),
         ("restore.swap.write", "os.rename"),
@@ -187,13 +191,13 @@ def test_restore_elsewhere(scene, site):
     def check():
         # Once the mark is gone all is done, and a second run would refuse.
         if not out.exists() or {each.name for each in out.iterdir()} != {*wanted}:
-            restore.elsewhere(cluster, Request(), out)
+            restore_elsewhere(cluster, Request(), out)
         assert {each.name for each in out.iterdir()} == {*wanted}
         for each, data in wanted.items():
             assert (out / each / "Data.fs").read_bytes() == data
 
     names = scene.kill_at_each_step(
-        lambda: restore.elsewhere(cluster, Request(), out), check
+        lambda: restore_elsewhere(cluster, Request(), out), check
     )
     assert has(names, "restore.swap._rename", "os.rename")
 
@@ -278,7 +282,7 @@ def test_pack(scene, site, packing_in_process, tmp_path):
         assert objects(site) == wanted
         assert not pack_notes.note_path(cluster).exists()
         assert not any(map(pack_notes.leftover, cluster.storages))
-        newest = listing.every(cluster.backup.directory)[0]
+        newest = backup_directory(cluster).sets()[0]
         assert newest.is_whole
         assert newest.manifest.id == (packed.last or packed.first).id
         # The copies are of the packed files, and do not go on from those before.

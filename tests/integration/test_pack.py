@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 import records
 import ZODB
+from backup_sets import backup_directory
 from dying import in_child
 from persistent.mapping import PersistentMapping
 from real import PATIENCE, ZeoServer, wait_until, zeo_server
@@ -32,15 +33,17 @@ from tidstorage.errors import (
 )
 from tidstorage.operation import lock, pack_note, results
 from tidstorage.points.beside import point_path
-from tidstorage.sets import listing
 from tidstorage.system import disks
 from tidstorage.verbs.backup import complete, foreign_packs
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.pack import garbage, times
 from tidstorage.verbs.pack import pack as perform
 from tidstorage.verbs.pack.pack import pack
-from tidstorage.verbs.restore import restore
 from tidstorage.verbs.restore.plan import Request
+from tidstorage.verbs.restore.restore import (
+    preview_in_place,
+    restore_elsewhere,
+)
 from tidstorage.zeo import packing
 
 pytestmark = pytest.mark.integration
@@ -72,7 +75,7 @@ def packable(small, cluster):
 
 
 def whole(cluster):
-    found = listing.every(cluster.backup.directory)
+    found = backup_directory(cluster).sets()
     assert all(each.is_whole for each in found)
     return [each.manifest for each in found]
 
@@ -109,7 +112,7 @@ def test_under_load_every_storage_stays_below_its_own_point(
     assert results.read(cluster, "pack").good.set == packed.last.id
     for made, after in ((packed.first, {}), (packed.last, packed.first.point.vector)):
         into = tmp_path / made.id
-        restore.elsewhere(cluster, Request(set_id=made.id), into)
+        restore_elsewhere(cluster, Request(set_id=made.id), into)
         # Below the first point partners are gone after the pack.
         content = {
             each: [
@@ -190,7 +193,7 @@ def test_no_room_for_a_second_file_is_said_before(small, cluster, monkeypatch):
     with pytest.raises(NoSpace, match=f"needs {sizes:,}"):
         pack(cluster, 0)
     with pytest.raises(NoSpace):
-        perform.rehearse(cluster, 0)
+        preview_in_place(cluster, 0)
     assert inodes == [each.data_file.stat().st_ino for each in cluster.storages]
 
 
@@ -447,7 +450,7 @@ class TestGarbageCollection:
         with pytest.raises(PackUnsafe, match="packs root"):
             pack(dataclasses.replace(cluster, storages=tuple(storages)), 0)
         assert before == [each.data_file.stat().st_ino for each in cluster.storages]
-        assert not listing.every(cluster.backup.directory)
+        assert not backup_directory(cluster).sets()
 
 
 def test_the_verb(small, packable, capsys):

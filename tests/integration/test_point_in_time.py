@@ -8,6 +8,7 @@ import json
 import pytest
 import records
 import ZEO
+from backup_sets import backup_directory
 from real import wait_until
 from small_cluster import small_cluster
 from ZEO.ClientStorage import ClientStorage
@@ -28,11 +29,13 @@ from tidstorage.errors import (
 from tidstorage.points import journal
 from tidstorage.points.beside import point_path, read_point
 from tidstorage.points.entries import Floor, Published
-from tidstorage.sets import listing
 from tidstorage.system import clock
 from tidstorage.verbs.backup.backup import back_up
-from tidstorage.verbs.restore import restore as perform
 from tidstorage.verbs.restore.plan import Request
+from tidstorage.verbs.restore.restore import (
+    preview_in_place,
+    restore_in_place,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -160,7 +163,7 @@ def test_every_moment_gives_the_greatest_coherent_cut(history):
             if not first.point.time < moment < second.point.time:
                 continue
             until = {storage: tid.last_at(moment) for storage in held}
-            found = perform.rehearse(cluster, Request(moment=moment)).cut
+            found = preview_in_place(cluster, Request(moment=moment)).cut
             best = coherent_cut(held, first.point.vector, until=until)
             assert found.vector == best.strict
             assert records.violations(content, found.vector) == []
@@ -315,7 +318,7 @@ def test_each_timeline_by_the_time_it_was_lived(small, capsys):
     left = back_up(cluster)
     lost = moment_after_all(cluster)
     small.stop()
-    perform.in_place(cluster, Request(set_id=first.id))
+    restore_in_place(cluster, Request(set_id=first.id))
     small.start()
     small.write(4, 4)
     later = moment_after_all(cluster)
@@ -362,7 +365,7 @@ def test_half_commits_below_a_time_are_the_operators_choice(torn, capsys):
     with pytest.raises(Damaged, match=half) as caught:
         restore(cluster, capsys, *arguments)
     assert "--strict loses" in str(caught.value)
-    found = perform.rehearse(cluster, Request(moment=moment, policy="strict")).cut
+    found = preview_in_place(cluster, Request(moment=moment, policy="strict")).cut
     assert all(found.vector[each] <= then[each] for each in then)
     restore(cluster, capsys, *arguments, "--tolerant")
     assert ends(cluster) == then
@@ -404,15 +407,15 @@ def test_what_saw_a_vote_that_was_given_up_comes_back(small, capsys, how):
 
 def test_the_oldest_set_that_reaches_it_is_taken(history):
     cluster, first, moment, _, second = history
-    assert perform.rehearse(cluster, Request(moment=moment)).set_id == second.id
+    assert preview_in_place(cluster, Request(moment=moment)).set_id == second.id
     at_first = first.point.time
-    assert perform.rehearse(cluster, Request(moment=at_first)).set_id == first.id
+    assert preview_in_place(cluster, Request(moment=at_first)).set_id == first.id
     # Where it is not whole, a later one still holds the same.
     folder = cluster.backup.directory / "sets" / first.id / "manifest.json"
-    assert [each.manifest.id for each in listing.every(cluster.backup.directory)] == [
+    assert [each.manifest.id for each in backup_directory(cluster).sets()] == [
         second.id,
         first.id,
     ]
     folder.rename(folder.with_suffix(".away"))
-    found = perform.rehearse(cluster, Request(moment=at_first))
+    found = preview_in_place(cluster, Request(moment=at_first))
     assert found.set_id == second.id and found.cut.vector == first.point.vector

@@ -18,8 +18,10 @@ from tidstorage.points.entries import Acknowledgement, Published, entry_to_json
 from tidstorage.system import clock
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.moments import reachable, sources
-from tidstorage.verbs.restore import restore
 from tidstorage.verbs.restore.plan import Request
+from tidstorage.verbs.restore.restore import (
+    restore_in_place,
+)
 
 pytestmark = pytest.mark.integration
 HALF = HalfCommit(b"h" * 16, {"catalog": 1}, ("root",))
@@ -77,7 +79,7 @@ def test_a_restore_leaves_what_only_sets_still_hold(small):
     )
     assert rest == (1, second.point.time, late.time, sources.LIVE)
     small.stop()
-    restore.in_place(cluster, Request(set_id=first.id))
+    restore_in_place(cluster, Request(set_id=first.id))
     (now, lost, kept) = told(cluster)
     assert kept == (1, begin, second.point.time, f"set {second.id}")
     assert lost == (1, second.point.time, late.time, reachable.LOST)

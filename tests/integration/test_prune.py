@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 import records
+from backup_sets import backup_directory
 from sets_over_time import sets_over_time
 from steps import killed_at, recorded
 
@@ -15,14 +16,17 @@ from tidstorage.commands import prune as verb
 from tidstorage.errors import InterruptedRestore, Locked, NotCoherent
 from tidstorage.operation import lock, results
 from tidstorage.operation.unfinished import swap_journal
-from tidstorage.sets import layout, listing, manifest, verdicts
+from tidstorage.sets import manifest
 from tidstorage.sets.blobs import pool_path, read_lists
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.verdicts import Fault, Outcome
 from tidstorage.system import child
 from tidstorage.verbs.prune import prune as perform
-from tidstorage.verbs.prune.prune import prune
-from tidstorage.verbs.restore import restore
+from tidstorage.verbs.prune.prune import plan, prune
 from tidstorage.verbs.restore.plan import Request
+from tidstorage.verbs.restore.restore import (
+    restore_elsewhere,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -46,7 +50,7 @@ def ids(found):
 
 def sets_in(cluster):
     """The sets there are, oldest first; every one of them whole."""
-    found = listing.every(cluster.backup.directory)[::-1]
+    found = backup_directory(cluster).sets()[::-1]
     assert all(each.is_whole for each in found)
     return [each.manifest for each in found]
 
@@ -64,7 +68,7 @@ def check_all_restores(cluster, folder):
     """Every set that is left, by us, with its blobs; and the newest by stock repozo."""
     for each in sets_in(cluster):
         into = folder / each.id
-        restore.elsewhere(cluster, Request(set_id=each.id), into)
+        restore_elsewhere(cluster, Request(set_id=each.id), into)
         content = {s.id: records.read(into / s.id / "Data.fs") for s in each.storages}
         assert records.violations(content, each.point.vector) == []
         stored = each.storage("documents")
@@ -74,7 +78,7 @@ def check_all_restores(cluster, folder):
             assert (into / "documents/blobs" / one.path).is_file()
     for storage in each.storages:
         copy = folder / f"{storage.id}.fs"
-        repository = layout.repository(cluster.backup.directory, storage.id)
+        repository = backup_directory(cluster).repository(storage.id)
         command = [*child.python("ZODB.scripts.repozo"), "-R", "-w", "-r", repository]
         subprocess.run(
             [*map(str, command), "-o", str(copy)],
@@ -89,7 +93,7 @@ def test_the_older_full_set_goes_with_all_that_hung_on_it(
 ):
     before = files_in(cluster)
     needed = {each.path for one in over_time.made[3:] for each in one.files()}
-    assert prune(cluster, dry_run=True, retention=ONE).freed > 0
+    assert plan(cluster, ONE).frees.size > 0
     assert files_in(cluster) == before
     report = prune(cluster, ONE)
     assert ids(each.manifest for each in report.removed) == ids(over_time.made[:3])
@@ -99,14 +103,14 @@ def test_the_older_full_set_goes_with_all_that_hung_on_it(
     named = {each.path for one in over_time.made[:3] for each in one.files()}
     assert not (named - needed) & after.keys()
     for storage in cluster.storages:
-        folder = layout.repository(cluster.backup.directory, storage.id)
+        folder = backup_directory(cluster).repository(storage.id)
         assert len([*folder.glob("*.dat")]) == 1
     stored = sum(
         size
         for path, size in (before.items() - after.items())
         if not path.endswith((".dat", ".index", ".json", "operation.lock"))
     )
-    assert report.freed == stored
+    assert report.frees.size == stored
     check_all_restores(cluster, tmp_path / "restored")
     assert prune(cluster, ONE).removed == []
     with_one = dataclasses.replace(cluster, retention=ONE)
@@ -142,7 +146,7 @@ def test_increments_that_are_not_kept_go_from_the_end_of_their_chain(
 
 def test_blobs_go_with_the_last_set_that_needs_them(over_time, cluster, monkeypatch):
     directory = cluster.backup.directory
-    pool = layout.pool(directory, "documents")
+    pool = BackupDirectory(directory).pool("documents")
 
     def held(made):
         found = read_lists(directory, made.storage("documents").blob_lists)
@@ -158,7 +162,7 @@ def test_blobs_go_with_the_last_set_that_needs_them(over_time, cluster, monkeypa
 
 
 def test_without_knowing_what_a_set_needs_nothing_goes(over_time, cluster):
-    folder = layout.sets(cluster.backup.directory) / over_time.made[4].id
+    folder = backup_directory(cluster).sets_folder / over_time.made[4].id
     (folder / manifest.FILE_NAME).write_text("{")
     before = files_in(cluster)
     with pytest.raises(NotCoherent, match="nothing is removed") as caught:
@@ -171,7 +175,7 @@ def test_where_a_list_of_blobs_is_broken_no_blob_goes(over_time, cluster, caplog
     kept = over_time.made[5].storage("documents").blob_lists[0].path
     path = cluster.backup.directory / kept
     path.write_bytes(path.read_bytes().replace(b"0", b"1"))
-    pool = layout.pool(cluster.backup.directory, "documents")
+    pool = backup_directory(cluster).pool("documents")
     before = {*pool.glob("??/*")}
     prune(cluster, ONE)
     assert {*pool.glob("??/*")} == before
@@ -183,14 +187,14 @@ def test_a_set_that_was_found_bad_does_not_count(over_time, cluster):
     rotten = over_time.made[3].storage("root").files[0].path
     fault = Fault(path=rotten, what="is not what was written", depth="digests")
     outcome = Outcome("digests", over_time.made[3].point.time, [fault])
-    verdicts.note(cluster.backup.directory, over_time.made[3].id, outcome)
+    backup_directory(cluster).note_verdict(over_time.made[3].id, outcome)
     report = prune(cluster, ONE)
     assert report.removed == []
     assert "newest good" in report.kept[over_time.made[2].id]
 
 
 def test_what_no_set_ever_named_is_left_alone(cluster):
-    folder = layout.repository(cluster.backup.directory, "root")
+    folder = backup_directory(cluster).repository("root")
     of_before = folder / "2020-01-01-00-00-01.fs"
     of_before.write_bytes(b"by plain repozo")
     prune(cluster, ONE)

@@ -9,6 +9,7 @@ import sys
 import pytest
 import records
 import ZODB
+from backup_sets import backup_directory
 from real import PATIENCE
 from small_cluster import small_cluster
 from ZODB.FileStorage import FileStorage
@@ -26,13 +27,16 @@ from tidstorage.errors import (
 )
 from tidstorage.operation.unfinished import interrupted_swap, plan_beside
 from tidstorage.points.beside import point_path, read_point
-from tidstorage.sets import layout, listing
 from tidstorage.system import child
 from tidstorage.system.clock import local
 from tidstorage.verbs.backup import copying
 from tidstorage.verbs.backup.backup import back_up
-from tidstorage.verbs.restore import assemble, check, cutting, restore, swap
+from tidstorage.verbs.restore import assemble, check, cutting, swap
 from tidstorage.verbs.restore.plan import Request
+from tidstorage.verbs.restore.restore import (
+    restore_elsewhere,
+    restore_in_place,
+)
 
 pytestmark = pytest.mark.integration
 STEPS = (
@@ -97,7 +101,7 @@ def test_restores_the_point_of_a_set_taken_under_load(small):
     zec = cluster.zopes[0].cache_directory / "root.zec"
     zec.parent.mkdir()
     zec.write_bytes(b"of the lost timeline")
-    report = restore.in_place(cluster, Request())
+    report = restore_in_place(cluster, Request())
     check_restored(cluster, made)
     counters = totals(cluster)
     for storage, groups in counters.items():
@@ -145,10 +149,10 @@ def test_with_the_end_of_the_file_for_a_cut_the_files_are_torn(small, monkeypatc
     )
     before = contents(cluster)
     with pytest.raises(NotCoherent, match="do not fit together"):
-        restore.in_place(cluster, Request())
+        restore_in_place(cluster, Request())
     assert contents(cluster) == before
     monkeypatch.setattr(check, "check", lambda *arguments: None)
-    restore.in_place(cluster, Request())
+    restore_in_place(cluster, Request())
     content = {s.id: records.read(s.data_file) for s in cluster.storages}
     assert records.violations(content, {s: h[-1][0] for s, h in content.items()})
     assert made.point.vector != {s: h[-1][0] for s, h in content.items()}
@@ -165,7 +169,7 @@ def test_blobs_up_to_the_point_come_back(small, tmp_path):
         p.relative_to(documents.blob_directory): p.read_bytes()
         for p in documents.blob_directory.rglob("*.blob")
     }
-    restore.in_place(cluster, Request())
+    restore_in_place(cluster, Request())
     restored = list(documents.blob_directory.rglob("*.blob"))
     assert len(restored) == made.storage("documents").blob_count
     assert 0 < len(restored) < len(files)
@@ -188,12 +192,12 @@ def test_refused_while_a_server_runs(small):
     back_up(cluster)
     before = contents(cluster)
     with pytest.raises(ClusterRunning):
-        restore.in_place(cluster, Request())
+        restore_in_place(cluster, Request())
     assert contents(cluster) == before
     small.alpha.stop()
     before = contents(cluster)
     with pytest.raises(ClusterRunning):
-        restore.in_place(cluster, Request())
+        restore_in_place(cluster, Request())
     assert contents(cluster) == before
 
 
@@ -206,18 +210,18 @@ def test_refused_while_only_a_zope_runs(small, monkeypatch):
         "tidstorage.processes.running.running_parts", lambda cluster: ["Zope web-1"]
     )
     with pytest.raises(ClusterRunning, match="still running: Zope web-1"):
-        restore.in_place(cluster, Request())
+        restore_in_place(cluster, Request())
 
 
 def test_nothing_to_restore(small):
     cluster = small.cluster()
     small.stop()
     with pytest.raises(NoSuchSet, match="no whole backup set"):
-        restore.in_place(cluster, Request())
+        restore_in_place(cluster, Request())
     with pytest.raises(NoSuchSet, match="no set 20200101T000000Z"):
-        restore.in_place(cluster, Request(set_id="20200101T000000Z"))
+        restore_in_place(cluster, Request(set_id="20200101T000000Z"))
     with pytest.raises(NoSuchSet, match="has the point 7-x"):
-        restore.in_place(cluster, Request(point_id="7-x"))
+        restore_in_place(cluster, Request(point_id="7-x"))
 
 
 def test_an_older_set_or_point_by_its_id(small):
@@ -227,9 +231,9 @@ def test_an_older_set_or_point_by_its_id(small):
     small.write(2, 4)
     back_up(cluster)
     small.stop()
-    restore.in_place(cluster, Request(set_id=old.id))
+    restore_in_place(cluster, Request(set_id=old.id))
     check_restored(cluster, old)
-    restore.in_place(cluster, Request(point_id=old.point.id))
+    restore_in_place(cluster, Request(point_id=old.point.id))
     check_restored(cluster, old)
     timeline = read_point(point_path(cluster.storages[0].data_file)).timeline
     assert timeline == 3
@@ -247,7 +251,7 @@ def test_a_byte_that_rotted_is_found_and_changes_nothing(small, compress):
     path.write_bytes(content)
     before = contents(cluster)
     with pytest.raises(NotCoherent, match=r"root/.*(not what was written|damaged)"):
-        restore.in_place(cluster, Request())
+        restore_in_place(cluster, Request())
     assert contents(cluster) == before
 
 
@@ -256,11 +260,11 @@ def test_a_blob_that_is_gone_is_found_and_changes_nothing(small):
     small.write(2, 12, group=["documents"])
     back_up(cluster)
     small.stop()
-    pool = layout.pool(cluster.backup.directory, "documents")
+    pool = backup_directory(cluster).pool("documents")
     next(pool.glob("??/*")).unlink()
     before = contents(cluster)
     with pytest.raises(NotCoherent, match=r"blob .* is missing"):
-        restore.in_place(cluster, Request())
+        restore_in_place(cluster, Request())
     assert contents(cluster) == before
 
 
@@ -280,7 +284,7 @@ def test_a_set_that_is_not_whole_is_passed_over_aloud(small, capsys, monkeypatch
     assert verb.run(parser.parse_args(["--json"]), cluster) == 0
     assert f"set {new.id} is newer, but not whole" in capsys.readouterr().err
     with pytest.raises(NotCoherent, match="not whole"):
-        restore.in_place(cluster, Request(set_id=new.id))
+        restore_in_place(cluster, Request(set_id=new.id))
 
 
 @pytest.fixture
@@ -301,7 +305,7 @@ def test_half_commits_are_the_operators_choice(damaged):
     before = contents(cluster)
     for request in (Request(), Request(set_id=made.id)):
         with pytest.raises(Damaged) as caught:
-            restore.in_place(cluster, request)
+            restore_in_place(cluster, request)
         said = str(caught.value)
         assert made.point.damage[0].commit_id.hex() in said
         assert f"--strict loses {made.strict_loss.transactions} transaction" in said
@@ -312,7 +316,7 @@ def test_half_commits_are_the_operators_choice(damaged):
 
 def test_strict_leaves_the_half_commit_out(damaged):
     cluster, _, made = damaged
-    restore.in_place(cluster, Request(policy="strict"))
+    restore_in_place(cluster, Request(policy="strict"))
     content = {s.id: records.read(s.data_file) for s in cluster.storages}
     assert records.violations(content, {s: h[-1][0] for s, h in content.items()}) == []
     half = made.point.damage[0].commit_id
@@ -324,7 +328,7 @@ def test_strict_leaves_the_half_commit_out(damaged):
 
 def test_tolerant_keeps_it_and_it_stays_known(damaged, small):
     cluster, clean, made = damaged
-    restore.in_place(cluster, Request(policy="tolerant"))
+    restore_in_place(cluster, Request(policy="tolerant"))
     content = {s.id: records.read(s.data_file) for s in cluster.storages}
     half = made.point.damage[0]
     held = {mark.commit_id for _, mark in content["catalog"] if mark}
@@ -342,7 +346,7 @@ def test_restore_elsewhere_leaves_a_running_cluster_alone(small, tmp_path):
     made = back_up(cluster)
     before = {s.data_file: s.data_file.stat().st_ino for s in cluster.storages}
     into = tmp_path / "elsewhere"
-    restore.elsewhere(cluster, Request(), into)
+    restore_elsewhere(cluster, Request(), into)
     assert {s.data_file: s.data_file.stat().st_ino for s in cluster.storages} == before
     for storage in cluster.storages:
         assert (
@@ -351,11 +355,11 @@ def test_restore_elsewhere_leaves_a_running_cluster_alone(small, tmp_path):
         )
     assert list((into / "documents" / "blobs").rglob("*.blob"))
     with pytest.raises(EngineFailed, match="not an empty folder"):
-        restore.elsewhere(cluster, Request(), into)
+        restore_elsewhere(cluster, Request(), into)
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(EngineFailed, match="not an empty folder"):
-        restore.elsewhere(cluster, Request(), file)
+        restore_elsewhere(cluster, Request(), file)
 
 
 def test_no_space_changes_nothing(small, monkeypatch):
@@ -370,15 +374,15 @@ def test_no_space_changes_nothing(small, monkeypatch):
 
     monkeypatch.setattr(assemble, "blob_directory", full)
     with pytest.raises(NoSpace, match="No space left"):
-        restore.in_place(cluster, Request())
+        restore_in_place(cluster, Request())
     assert contents(cluster) == before
     monkeypatch.setattr(
         assemble.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
     )
     with pytest.raises(NoSpace, match="has 10 bytes free"):
-        restore.in_place(cluster, Request())
+        restore_in_place(cluster, Request())
     with pytest.raises(NoSpace, match="has 10 bytes free"):
-        restore.elsewhere(cluster, Request(), cluster.directory / "new")
+        restore_elsewhere(cluster, Request(), cluster.directory / "new")
     assert contents(cluster) == before
 
 
@@ -404,7 +408,7 @@ def wrapped(*arguments):
         os._exit(9)
     return result
 setattr(module, name, wrapped)
-restore.in_place(pickle.load(sys.stdin.buffer), restore.Request())
+restore_in_place(pickle.load(sys.stdin.buffer), restore.Request())
 """
 
 
@@ -452,14 +456,14 @@ def test_killed_at_each_step_the_next_run_mends(lost, when):
         if begun:
             with pytest.raises(InterruptedRestore):
                 back_up(cluster)
-            report = restore.in_place(cluster, Request(set_id="whatever"))
+            report = restore_in_place(cluster, Request(set_id="whatever"))
             assert report.resumed
             assert report.kept
         else:
             untouched = contents(cluster)
             if not any("before-restore" in path.name for path in untouched):
                 assert {p: c for p, c in untouched.items() if p in before} == before
-            restore.in_place(cluster, Request())
+            restore_in_place(cluster, Request())
         check_restored(cluster, made)
         assert not [each for each in contents(cluster) if "restoring" in str(each)], (
             step
@@ -471,7 +475,7 @@ def test_killed_at_each_action_of_the_swap_the_next_run_mends(lost):
     count = 1
     while restore_and_die(cluster, "swap.perform", count):
         assert interrupted_swap(cluster)
-        assert restore.in_place(cluster, Request()).resumed
+        assert restore_in_place(cluster, Request()).resumed
         check_restored(cluster, made)
         count += 1
     assert count > 10
@@ -487,9 +491,9 @@ def test_a_disk_that_fills_up_in_the_swap_is_told_with_what_to_do(lost, monkeypa
     with monkeypatch.context() as patched:
         patched.setattr(swap, "write_beside", full)
         with pytest.raises(InterruptedRestore, match="No space left") as caught:
-            restore.in_place(cluster, Request())
+            restore_in_place(cluster, Request())
     assert "run the same restore again" in caught.value.hint
-    assert restore.in_place(cluster, Request()).resumed
+    assert restore_in_place(cluster, Request()).resumed
     check_restored(cluster, made)
 
 
@@ -498,7 +502,7 @@ def test_what_an_interrupted_cut_was_to_do_ends_with_the_old_files(lost):
     cluster, made = lost
     plan = plan_beside(cluster.storages[0].data_file)
     plan.write_text("of the old file")
-    restore.in_place(cluster, Request())
+    restore_in_place(cluster, Request())
     assert not plan.exists()
     check_restored(cluster, made)
 
@@ -508,7 +512,7 @@ def test_blobs_that_would_have_no_place_are_no_small_matter(lost):
     without = [dataclasses.replace(s, blob_directory=None) for s in cluster.storages]
     before = contents(cluster)
     with pytest.raises(NotCoherent, match="blobs of storage documents"):
-        restore.in_place(dataclasses.replace(cluster, storages=(*without,)), Request())
+        restore_in_place(dataclasses.replace(cluster, storages=(*without,)), Request())
     assert contents(cluster) == before
 
 
@@ -640,9 +644,9 @@ def test_interrupted_by_the_keyboard_amid_the_swap(lost, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(swap, "write_beside", failing(KeyboardInterrupt()))
         with pytest.raises(InterruptedRestore) as caught:
-            restore.in_place(cluster, Request())
+            restore_in_place(cluster, Request())
     assert "Run the same restore again" in caught.value.hint
-    assert restore.in_place(cluster, Request()).resumed
+    assert restore_in_place(cluster, Request()).resumed
     check_restored(cluster, made)
 
 
@@ -662,15 +666,15 @@ def test_a_set_of_other_storages_is_refused(lost):
     cluster, made = lost
     fewer = dataclasses.replace(cluster, storages=cluster.storages[:2])
     with pytest.raises(NotCoherent, match="has storages that the cluster has not"):
-        restore.in_place(fewer, Request())
+        restore_in_place(fewer, Request())
     retired = dataclasses.replace(fewer, retired=frozenset(["documents"]))
-    restore.in_place(retired, Request())
+    restore_in_place(retired, Request())
     made_elsewhere = cluster.directory / "new.fs"
     other = dataclasses.replace(cluster.storages[0], id="new", data_file=made_elsewhere)
     more = dataclasses.replace(cluster, storages=(*cluster.storages, other))
     with pytest.raises(NotCoherent, match="has no storage new"):
-        restore.in_place(more, Request())
-    assert listing.by_id(cluster.backup.directory, made.id).is_whole
+        restore_in_place(more, Request())
+    assert backup_directory(cluster).set(made.id).is_whole
 
 
 def test_files_behind_links_stay_where_they_are(small, tmp_path):
@@ -687,7 +691,7 @@ def test_files_behind_links_stay_where_they_are(small, tmp_path):
     made = back_up(cluster)
     small.write(2, 4)
     small.stop()
-    report = restore.in_place(cluster, Request())
+    report = restore_in_place(cluster, Request())
     assert link.is_symlink()
     assert (disk / f"catalog.fs{report.kept}").exists()
     check_restored(cluster, made)

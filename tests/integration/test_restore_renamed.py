@@ -15,8 +15,12 @@ from tidstorage.points.beside import point_path, read_point
 from tidstorage.points.entries import Timeline
 from tidstorage.system import clock
 from tidstorage.verbs.backup.backup import back_up
-from tidstorage.verbs.restore import assemble, restore
+from tidstorage.verbs.restore import assemble
 from tidstorage.verbs.restore.plan import Request
+from tidstorage.verbs.restore.restore import (
+    restore_elsewhere,
+    restore_in_place,
+)
 from tidstorage.verbs.restore.target import Target
 
 pytestmark = pytest.mark.integration
@@ -105,11 +109,11 @@ def test_half_commits_and_floors_are_renamed_too(small):
     assert made.point.damage
     small.stop()
     now = rename(cluster, catalog="index", root="top")
-    restore.in_place(now, Request(policy="tolerant"))
+    restore_in_place(now, Request(policy="tolerant"))
     beside = read_point(point_path(now.storage("index").data_file))
     assert beside.vector["index"] == clean.point.vector["catalog"]
     assert "catalog" not in beside.vector
-    restore.in_place(now, Request(set_id=made.id, policy="strict"))
+    restore_in_place(now, Request(set_id=made.id, policy="strict"))
     beside = read_point(point_path(now.storage("index").data_file))
     assert beside.vector["index"] == made.strict["catalog"]
 
@@ -119,7 +123,7 @@ def test_two_storages_that_would_be_one_are_refused(lost):
     first, *others = cluster.storages
     twice = dataclasses.replace(first, aliases=("documents",))
     with pytest.raises(NotCoherent, match="the one storage catalog"):
-        restore.in_place(
+        restore_in_place(
             dataclasses.replace(
                 cluster, storages=(twice, *(s for s in others if s.id == "root"))
             ),
@@ -158,13 +162,13 @@ def test_a_rehearsal_is_of_what_into_would_do(lost, tmp_path, capsys, monkeypatc
 def test_the_timeline_is_new_even_where_the_points_are_lost(lost):
     """Else the daemon goes on where the lost history ended."""
     cluster, made = lost
-    restore.in_place(cluster, Request())
+    restore_in_place(cluster, Request())
     for storage in cluster.storages:
         point_path(storage.data_file).unlink()
     writing = journal.Journal(cluster.daemon.journal)
     writing.append(Timeline(clock.now(), 7, made.point.vector, "a restore"))
     writing.close()
-    assert restore.in_place(cluster, Request()).point.timeline == 8
+    assert restore_in_place(cluster, Request()).point.timeline == 8
 
 
 def test_nor_is_it_one_of_another_set(small):
@@ -172,13 +176,13 @@ def test_nor_is_it_one_of_another_set(small):
     small.write(1, 3)
     first = back_up(cluster)
     small.stop()
-    restore.in_place(cluster, Request())
+    restore_in_place(cluster, Request())
     small.start()
     assert back_up(cluster).point.timeline == 2
     small.stop()
     for storage in cluster.storages:
         point_path(storage.data_file).unlink()
-    assert restore.in_place(cluster, Request(set_id=first.id)).point.timeline == 3
+    assert restore_in_place(cluster, Request(set_id=first.id)).point.timeline == 3
 
 
 def test_what_a_failure_elsewhere_leaves_alone(lost, tmp_path, monkeypatch):
@@ -191,7 +195,7 @@ def test_what_a_failure_elsewhere_leaves_alone(lost, tmp_path, monkeypatch):
 
     monkeypatch.setattr(assemble, "blob_directory", full)
     with pytest.raises(NoSpace):
-        restore.elsewhere(cluster, Request(), into)
+        restore_elsewhere(cluster, Request(), into)
     assert [each.name for each in into.iterdir()] == ["of somebody"]
 
 
@@ -231,7 +235,7 @@ def test_what_root_restores_belongs_to_whom_the_old_files_did(lost):
     for path in (folder, *folder.rglob("*")):
         os.chown(path, 65534, 65534)
     documents.data_file.chmod(0o640)
-    restore.in_place(cluster, Request())
+    restore_in_place(cluster, Request())
     made = [documents.data_file, *documents.blob_directory.rglob("*")]
     made += [documents.blob_directory, point_path(documents.data_file)]
     assert {each.stat().st_uid for each in made} == {65534}

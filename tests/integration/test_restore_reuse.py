@@ -22,8 +22,10 @@ from tidstorage.sets import layout
 from tidstorage.system import clock
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.restore import assemble, rates, swap
-from tidstorage.verbs.restore import restore as perform
 from tidstorage.verbs.restore.plan import Request
+from tidstorage.verbs.restore.restore import (
+    restore_in_place,
+)
 
 pytestmark = pytest.mark.integration
 REUSE = Request(reuse=True)
@@ -91,7 +93,7 @@ def test_a_tail_is_cut_without_a_copy(lost, monkeypatch):
     of_blobs = inodes(blobs(cluster))
     monkeypatch.setattr(assemble, "data_file", refuse)
     monkeypatch.setattr(assemble, "_stage_blob", refuse)
-    report = perform.in_place(cluster, REUSE)
+    report = restore_in_place(cluster, REUSE)
     assert report.reused == {"catalog", "documents", "root"}
     check_restored(cluster, made)
     assert inodes(files) == files
@@ -114,7 +116,7 @@ def test_a_byte_that_rotted_in_a_present_file_is_not_kept(lost):
     rotten = blobs(cluster)[0]
     rotten.chmod(0o600)
     rotten.write_bytes(b"?" * rotten.stat().st_size)
-    report = perform.in_place(cluster, REUSE)
+    report = restore_in_place(cluster, REUSE)
     assert report.reused == {"catalog", "documents"}
     check_restored(cluster, made)
     assert path.read_bytes()[200] == content[200] ^ 1
@@ -128,7 +130,7 @@ def test_files_that_are_gone_or_shorter_are_put_together_anew(lost):
     filestorage.truncate(path, filestorage.last_tid(path) - 1)
     held = made.storage("catalog").ranges[-1].after
     filestorage.truncate(path, held or 1)
-    report = perform.in_place(cluster, REUSE)
+    report = restore_in_place(cluster, REUSE)
     assert report.reused == {"documents"}
     check_restored(cluster, made)
 
@@ -146,7 +148,7 @@ def test_a_file_that_was_packed_is_another_one(small):
     small.start()
     small.write(3, 30)
     small.stop()
-    report = perform.in_place(cluster, REUSE)
+    report = restore_in_place(cluster, REUSE)
     assert "root" not in report.reused
     check_restored(cluster, made)
 
@@ -170,15 +172,15 @@ def test_where_there_is_no_room_for_a_second_copy(small, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", usage)
     before = bytes_of(cluster)
     with pytest.raises(NoSpace, match="the restore needs"):
-        perform.in_place(cluster, Request())
+        restore_in_place(cluster, Request())
     monkeypatch.setattr(
         shutil, "disk_usage", lambda path: argparse.Namespace(free=tails // 2)
     )
     with pytest.raises(NoSpace, match="what is cut off the files"):
-        perform.in_place(cluster, REUSE)
+        restore_in_place(cluster, REUSE)
     assert bytes_of(cluster) == before
     monkeypatch.setattr(shutil, "disk_usage", usage)
-    assert perform.in_place(cluster, REUSE).reused
+    assert restore_in_place(cluster, REUSE).reused
     check_restored(cluster, made)
 
 
@@ -196,7 +198,7 @@ def test_behind_a_link_the_index_is_made_anew(small, tmp_path):
     small.write(2, 9)
     small.stop()
     assert index.path_of(link).exists()
-    assert "catalog" in perform.in_place(cluster, REUSE).reused
+    assert "catalog" in restore_in_place(cluster, REUSE).reused
     assert link.is_symlink() and not index.path_of(link).exists()
     check_restored(cluster, made)
 
@@ -227,9 +229,9 @@ def test_a_dry_run_tells_what_it_takes(lost, capsys):
     said = told()
     assert "only to be cut" in said and "estimated from what was measured" in said
     assert bytes_of(cluster) == before
-    perform.in_place(cluster, REUSE)
+    restore_in_place(cluster, REUSE)
     assert json.loads((cluster.directory / rates.FILE_NAME).read_text())["compare_rate"]
-    perform.in_place(cluster, Request())
+    restore_in_place(cluster, Request())
     noted = json.loads((cluster.directory / rates.FILE_NAME).read_text())
     assert noted["copy_rate"] and noted["compare_rate"]
 
@@ -250,7 +252,7 @@ def test_killed_at_every_change_the_next_run_mends(lost, tmp_path, odd):
 
         def restore(number=number):
             dying.die_at_change(number)
-            perform.in_place(cluster, REUSE)
+            restore_in_place(cluster, REUSE)
 
         status = dying.in_child(restore)
         if status == 0:
@@ -264,7 +266,7 @@ def test_killed_at_every_change_the_next_run_mends(lost, tmp_path, odd):
             resumed += 1
         elif not resumed:
             assert bytes_of(cluster) == before
-        assert perform.in_place(cluster, REUSE).resumed == begun
+        assert restore_in_place(cluster, REUSE).resumed == begun
         check_restored(cluster, made)
         shutil.rmtree(cluster.directory)
         shutil.copytree(pristine, cluster.directory, symlinks=True)
@@ -283,4 +285,4 @@ def test_a_cut_in_a_journal_needs_its_tid(lost):
         action = swap.Action("cut", str(data_file), f"{data_file}.dropped", last)
         swap.write(swap.Swap("set", [action], new, [data_file]), path)
         with pytest.raises(FileUnreadable, match="is no TID"):
-            perform.in_place(cluster, REUSE)
+            restore_in_place(cluster, REUSE)

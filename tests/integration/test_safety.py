@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 import pytest
+from backup_sets import backup_directory
 from offline_site import OfflineSite
 from small_cluster import SmallCluster
 from torn_files import TornFiles
@@ -14,13 +15,16 @@ from torn_files import TornFiles
 from tidstorage.commands import backup
 from tidstorage.engines.filestorage import DataFile
 from tidstorage.errors import NoSpace, NotPermitted, Unprotected
-from tidstorage.sets import directory as backup_directory
 from tidstorage.sets import layout
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.system import permissions
 from tidstorage.verbs.backup import room
 from tidstorage.verbs.backup.backup import back_up
-from tidstorage.verbs.restore import restore
 from tidstorage.verbs.restore.plan import Request
+from tidstorage.verbs.restore.restore import (
+    restore_elsewhere,
+    restore_in_place,
+)
 
 pytestmark = pytest.mark.integration
 NOBODY = 65534
@@ -38,12 +42,12 @@ def cluster(tmp_path):
 @pytest.fixture
 def used(cluster):
     """A backup directory that was used before, with a copy of each storage."""
-    directory = backup_directory.begin(cluster)
+    directory = BackupDirectory.begin(cluster)
     for storage in cluster.storages:
-        folder = layout.repository(directory, storage.id)
+        folder = BackupDirectory(directory).repository(storage.id)
         layout.make_folder(folder)
         os.close(layout.create_private(folder / "2026-11-26-12-00-00.fs"))
-    backup_directory.begin(cluster)
+    BackupDirectory.begin(cluster)
     return directory
 
 
@@ -59,17 +63,17 @@ class TestMoreReadable:
     def test_than_the_data(self, cluster, used, mode, users):
         open_up(used, mode)
         with pytest.raises(Unprotected, match=f"read by {users}, and") as error:
-            backup_directory.begin(cluster)
+            BackupDirectory.begin(cluster)
         assert error.value.hint == f"chmod -R go-rwx {used}"
         subprocess.run(error.value.hint.split(), check=True)
-        backup_directory.begin(cluster)
+        BackupDirectory.begin(cluster)
 
     def test_as_readable_as_the_data_is_well(self, cluster, used):
         open_up(used, 0o755)
         for storage in cluster.storages:
             storage.data_file.chmod(0o644)
             storage.data_file.parent.chmod(0o755)
-        backup_directory.begin(cluster)
+        BackupDirectory.begin(cluster)
 
     def test_data_in_a_closed_folder_is_not_readable(self, cluster, used):
         open_up(used, 0o755)
@@ -77,7 +81,7 @@ class TestMoreReadable:
             storage.data_file.chmod(0o644)
             storage.data_file.parent.chmod(0o700)
         with pytest.raises(Unprotected):
-            backup_directory.begin(cluster)
+            BackupDirectory.begin(cluster)
 
     @pytest.mark.parametrize("closed", ["", "storages", "storages/root"])
     def test_a_closed_folder_above_protects(self, cluster, used, closed):
@@ -85,7 +89,7 @@ class TestMoreReadable:
         (used / "storages").chmod(0o755)
         used.chmod(0o755)
         (used / closed).chmod(0o700)
-        backup_directory.begin(cluster)
+        BackupDirectory.begin(cluster)
 
 
 class TestLinks:
@@ -100,7 +104,7 @@ class TestLinks:
         (tmp_path / "elsewhere").mkdir()
         path.symlink_to(tmp_path / "elsewhere")
         with pytest.raises(Unprotected, match="is a symbolic link, to") as error:
-            backup_directory.begin(cluster)
+            BackupDirectory.begin(cluster)
         assert str(path) in str(error.value) and "find out who" in error.value.hint
         assert not [*(tmp_path / "elsewhere").iterdir()]
 
@@ -109,7 +113,7 @@ class TestLinks:
         path = used / "storages" / "root" / "tmp.tmp"
         path.symlink_to(tmp_path / "precious")
         with pytest.raises(Unprotected, match=r"tmp\.tmp"):
-            backup_directory.begin(cluster)
+            BackupDirectory.begin(cluster)
         assert (tmp_path / "precious").read_text() == "precious"
 
     def test_where_a_file_is_to_be_made(self, tmp_path):
@@ -123,7 +127,7 @@ class TestLinks:
         """The administrator's own, as the description names it."""
         used.rename(tmp_path / "disk")
         used.symlink_to(tmp_path / "disk")
-        backup_directory.begin(cluster)
+        BackupDirectory.begin(cluster)
 
 
 @ROOT_ONLY
@@ -131,7 +135,7 @@ class TestOtherOwner:
     def test_of_the_backup_directory(self, cluster, used):
         os.chown(used, NOBODY, NOBODY)
         with pytest.raises(NotPermitted, match="belongs to user") as error:
-            backup_directory.begin(cluster)
+            BackupDirectory.begin(cluster)
         assert "[cluster] user" in error.value.hint
 
     def test_what_is_roots_is_as_good_as_ours(self, tmp_path, monkeypatch):
@@ -161,12 +165,12 @@ class TestRestore:
         trap.symlink_to(target)
         before = site.contents()
         with pytest.raises(Unprotected, match="is a symbolic link, to") as error:
-            restore.in_place(site.cluster, Request())
+            restore_in_place(site.cluster, Request())
         assert str(trap) in str(error.value)
         assert (elsewhere / "precious").read_text() == "precious"
         assert site.contents() == before
         trap.unlink()
-        restore.in_place(site.cluster, Request())
+        restore_in_place(site.cluster, Request())
 
     @ROOT_ONLY
     def test_a_folder_of_another_owner(self, site, tmp_path):
@@ -174,7 +178,7 @@ class TestRestore:
         folder.mkdir()
         os.chown(folder, NOBODY, NOBODY)
         with pytest.raises(NotPermitted, match="belongs to user"):
-            restore.elsewhere(site.cluster, Request(), folder)
+            restore_elsewhere(site.cluster, Request(), folder)
         assert not [*folder.iterdir()]
 
 
@@ -249,6 +253,6 @@ class TestOneDisk:
         if mounted.returncode:
             pytest.skip("mounting is not allowed here")
         try:
-            assert backup_directory.on_the_data_disk(cluster) == []
+            assert backup_directory(cluster).shares_disk_with(cluster.storages) == []
         finally:
             subprocess.run(["umount", used], check=True)

@@ -10,8 +10,10 @@ from small_cluster import SmallCluster
 
 from tidstorage.errors import NoSpace
 from tidstorage.verbs.backup.backup import back_up
-from tidstorage.verbs.restore import restore
 from tidstorage.verbs.restore.plan import Request
+from tidstorage.verbs.restore.restore import (
+    restore_elsewhere,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -46,7 +48,7 @@ def test_it_is_backed_up_and_restored_as_it_is(small, compress, monkeypatch):
         lambda _path: types.SimpleNamespace(free=COUNT * SIZE // 2),
     )
     into = small.folder / "into"
-    restore.elsewhere(cluster, Request(), into)
+    restore_elsewhere(cluster, Request(), into)
     restored = into / "catalog" / "Data.fs"
     assert sparse_files.taken(into) < LITTLE
     assert restored.stat().st_size == source.stat().st_size
@@ -59,4 +61,4 @@ def test_it_is_backed_up_and_restored_as_it_is(small, compress, monkeypatch):
         shutil, "disk_usage", lambda _path: types.SimpleNamespace(free=COUNT * 1_000)
     )
     with pytest.raises(NoSpace):
-        restore.elsewhere(cluster, Request(), small.folder / "no-room")
+        restore_elsewhere(cluster, Request(), small.folder / "no-room")

@@ -8,15 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from backup_sets import backup_directory
 from small_cluster import small_cluster
 from ZODB.FileStorage import FileStorage
 
 from tidstorage.coherence import tid
 from tidstorage.engines import filestorage
-from tidstorage.sets import layout
 from tidstorage.verbs.backup.backup import back_up
-from tidstorage.verbs.restore import restore
 from tidstorage.verbs.restore.plan import Request
+from tidstorage.verbs.restore.restore import (
+    restore_elsewhere,
+)
 
 pytestmark = pytest.mark.integration
 REPOZO = Path(sys.executable).with_name("repozo")
@@ -55,7 +57,7 @@ def test_restores_what_we_wrote(small, tmp_path, compress):
 
     for each in made:
         for storage in cluster.storages:
-            folder = layout.repository(cluster.backup.directory, storage.id)
+            folder = backup_directory(cluster).repository(storage.id)
             output = tmp_path / f"{each.id}-{storage.id}.fs"
             second = date(each.storage(storage.id))
             status, said = stock("-R", "-r", folder, "-D", second, "-o", output)
@@ -76,7 +78,7 @@ def test_verifies_what_we_wrote(small):
         small.write(seed, 10)
         made = back_up(cluster)
     for storage in cluster.storages:
-        folder = layout.repository(cluster.backup.directory, storage.id)
+        folder = backup_directory(cluster).repository(storage.id)
         for more in ([], ["-Q"]):
             status, said = stock("-V", *more, "-r", folder)
             assert status == 0, said
@@ -95,7 +97,7 @@ def test_we_restore_what_it_wrote(small, tmp_path, compress):
     for seed in (1, 2):
         small.write(seed, 10)
         for storage in cluster.storages:
-            folder = layout.repository(cluster.backup.directory, storage.id)
+            folder = backup_directory(cluster).repository(storage.id)
             folder.mkdir(parents=True, exist_ok=True)
             status, said = stock(
                 "-B", "-Q", *options, "-r", folder, "-f", storage.data_file
@@ -105,7 +107,7 @@ def test_we_restore_what_it_wrote(small, tmp_path, compress):
     assert made.kind == "unchanged"
     assert all(len(each.files) == 2 for each in made.storages)
     small.stop()
-    restore.elsewhere(cluster, Request(), tmp_path / "restored")
+    restore_elsewhere(cluster, Request(), tmp_path / "restored")
     for storage in cluster.storages:
         restored = tmp_path / "restored" / storage.id / "Data.fs"
         assert restored.read_bytes() == storage.data_file.read_bytes()

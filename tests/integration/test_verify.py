@@ -6,16 +6,20 @@ import sqlite3
 
 import pytest
 import records
+from backup_sets import backup_directory
 from sets_over_time import sets_over_time
 
 from tidstorage.coherence import tid
 from tidstorage.commands import cluster as front
 from tidstorage.errors import Locked, NoSuchSet, NotCoherent, VerificationFailed
 from tidstorage.operation import lock, results
-from tidstorage.sets import layout, listing, manifest, verdicts
+from tidstorage.sets import manifest, verdicts
 from tidstorage.sets.blobs import pool_path, read_lists
-from tidstorage.verbs.restore import restore
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.verbs.restore.plan import Request as Restore
+from tidstorage.verbs.restore.restore import (
+    restore_elsewhere,
+)
 from tidstorage.verbs.verify import checker, files, memory
 from tidstorage.verbs.verify import verify as verifying
 from tidstorage.verbs.verify.verify import Request, verify
@@ -48,7 +52,7 @@ def flip_a_byte(path):
 
 
 def is_whole(cluster, made):
-    return listing.by_id(cluster.backup.directory, made.id).is_whole
+    return backup_directory(cluster).set(made.id).is_whole
 
 
 @pytest.mark.parametrize("depth", ["sizes", "digests"])
@@ -56,7 +60,7 @@ def test_sound_sets_are_good_and_are_known_to_be(over_time, cluster, depth):
     report = verify(cluster, Request("all", depth))
     assert states(report) == ["good"] * 6
     assert (report.costs, report.is_finished) == ([], True)
-    for each in listing.every(cluster.backup.directory):
+    for each in backup_directory(cluster).sets():
         assert each.is_whole
         assert each.verified.depth == depth
         assert each.verified.good[depth] >= over_time.made[-1].finished
@@ -99,7 +103,7 @@ def blob_of(cluster, made):
     directory = cluster.backup.directory
     lists = made.storage("documents").blob_lists
     blob = read_lists(directory, lists[-1:]).blobs[0]
-    return pool_path(layout.pool(directory, "documents"), blob.sha256), blob
+    return pool_path(BackupDirectory(directory).pool("documents"), blob.sha256), blob
 
 
 def rot_blob(cluster, made):
@@ -120,7 +124,7 @@ def rot_blob(cluster, made):
 
 
 def rot_manifest(cluster, made):
-    path = layout.sets(cluster.backup.directory) / made[5].id / manifest.FILE_NAME
+    path = backup_directory(cluster).sets_folder / made[5].id / manifest.FILE_NAME
     path.write_text(path.read_text().replace('"kind"', '"kinb"', 1))
     return path, "manifest", (5,), None
 
@@ -154,7 +158,7 @@ def test_what_rots_is_named_with_what_it_costs(over_time, cluster, rot):
             assert is_whole(cluster, each) == (number not in needing)
         set_id = made[needing[0]].id
         with pytest.raises(NotCoherent, match="is not whole"):
-            restore.elsewhere(cluster, Restore(set_id=set_id), cluster.directory / "x")
+            restore_elsewhere(cluster, Restore(set_id=set_id), cluster.directory / "x")
 
 
 def test_the_transactions_are_those_of_the_file(over_time, cluster):
@@ -180,7 +184,7 @@ def test_where_a_whole_disk_is_gone_not_every_file_is_told(
     over_time, cluster, monkeypatch, capsys
 ):
     monkeypatch.setattr(checker, "MOST_TOLD", 2)
-    root = layout.repository(cluster.backup.directory, "root")
+    root = backup_directory(cluster).repository("root")
     gone = [path for path in root.iterdir() if path.suffix.endswith("fsz")]
     assert len(gone) == 6
     for path in gone:
@@ -260,8 +264,7 @@ def test_a_budget_ends_a_run_and_the_next_one_goes_on(over_time, cluster, monkey
     assert states(report) == ["good"] * 6
     assert len(read) == len(set(read)) == unfinished + 1 > 24
     first_read = min(
-        each.verified.good["digests"]
-        for each in listing.every(cluster.backup.directory)
+        each.verified.good["digests"] for each in backup_directory(cluster).sets()
     )
     read.clear()
     verify(cluster, request)
@@ -316,12 +319,12 @@ def test_a_full_disk_is_no_reason_not_to_verify(cluster, monkeypatch, caplog):
 def test_a_set_that_is_pruned_meanwhile_is_no_fault(over_time, cluster, monkeypatch):
     first = over_time.made[0]
     original = files.fault
-    folder = layout.sets(cluster.backup.directory) / first.id
+    folder = backup_directory(cluster).sets_folder / first.id
 
     def prune_then_look(directory, stored, *rest):
         if stored.path == over_time.made[1].storage("root").files[0].path:
             for each in over_time.made[:3]:
-                folder = layout.sets(directory) / each.id
+                folder = BackupDirectory(directory).sets_folder / each.id
                 (folder / manifest.FILE_NAME).unlink(missing_ok=True)
                 for one in each.files():
                     (directory / one.path).unlink(missing_ok=True)

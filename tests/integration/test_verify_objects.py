@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import transaction
+from backup_sets import backup_directory
 from persistent.mapping import PersistentMapping
 from sets_over_time import sets_over_time
 from small_cluster import small_cluster
@@ -19,7 +20,6 @@ from ZODB.serialize import referencesf
 from tidstorage.commands import cluster as front
 from tidstorage.errors import NoSpace, NotCoherent, VerificationFailed
 from tidstorage.operation import results
-from tidstorage.sets import listing
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.restore import check
 from tidstorage.verbs.verify import objects, restoring, scratch
@@ -58,7 +58,7 @@ def test_every_object_of_a_sound_set_is_read(over_time, cluster):
         live += len(storage)
         storage.close()
     assert report.results[0].objects == live > 6
-    for each in listing.every(cluster.backup.directory):
+    for each in backup_directory(cluster).sets():
         assert (each.verified.depth, each.verified.lost) == ("objects", 0)
     assert nothing_left(cluster)
 
@@ -89,11 +89,11 @@ def test_a_set_that_does_not_fit_together_is_none(over_time, cluster, monkeypatc
     assert (cost.kind, cost.sets) == ("set", (over_time.made[5].id,))
     assert "cannot be restored: the files do not fit together" in cost.what
     assert cost.instead == over_time.made[4].id
-    newest = listing.every(cluster.backup.directory)[0]
+    newest = backup_directory(cluster).sets()[0]
     assert not newest.is_whole
     assert nothing_left(cluster)
     assert verify(cluster, LATEST).is_good
-    assert listing.every(cluster.backup.directory)[0].is_whole
+    assert backup_directory(cluster).sets()[0].is_whole
 
 
 def test_no_room_is_said_before_anything_is_written(cluster, monkeypatch):
@@ -172,7 +172,7 @@ def test_killed_before_any_step_the_next_run_comes_to_its_end(over_time, tmp_pat
         report = verify(cluster, LATEST)
         assert report.is_good and report.is_finished, step
         assert nothing_left(cluster)
-        assert listing.every(cluster.backup.directory)[0].verified.depth == "objects"
+        assert backup_directory(cluster).sets()[0].verified.depth == "objects"
 
 
 def test_what_is_half_removed_is_never_gone_on_with(tmp_path, monkeypatch):
@@ -254,7 +254,7 @@ def test_what_the_data_lack_is_named(damaged, monkeypatch, capsys):
     assert "documents: is a blob, and the set has no 0x00/" in said[0]
     assert "root: refers to 0x" in said[1]
     assert "in catalog, which is not there" in said[1]
-    found = listing.every(damaged.backup.directory)[0]
+    found = backup_directory(damaged).sets()[0]
     assert found.is_whole, "it restores what there was"
     assert (found.verified.depth, found.verified.lost) == ("objects", 2)
     monkeypatch.setattr(front, "load_cluster", lambda _: damaged)

@@ -8,6 +8,7 @@ import types
 
 import pytest
 import transaction
+from backup_sets import backup_directory
 from ZODB import DB
 from ZODB.FileStorage import FileStorage
 from ZODB.fsIndex import fsIndex
@@ -35,7 +36,7 @@ class Repository:
         self.cluster = types.SimpleNamespace(
             storages=(storage,), backup=self.backup, run_directory=folder / "run"
         )
-        self.folder = layout.repository(self.backup.directory, NAME)
+        self.folder = backup_directory(self).repository(NAME)
         layout.make_folder(self.folder)
         self.count = 0
 

@@ -4,8 +4,7 @@ import argparse
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console, progress_display
-from tidstorage.sets import directory as backup_directory
-from tidstorage.sets import listing
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system.clock import local
 from tidstorage.verbs.backup import prepare
@@ -41,7 +40,8 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
 
 def warn_of_shared_disk(cluster: Cluster) -> None:
     """Tell an operator, not cron each night, that one broken disk would take both."""
-    shared = [each.id for each in backup_directory.on_the_data_disk(cluster)]
+    directory = BackupDirectory(cluster.backup.directory)
+    shared = [each.id for each in directory.shares_disk_with(cluster.storages)]
     if shared:
         console.print_warning(
             f"{cluster.backup.directory} is on the file system of the data of"
@@ -71,7 +71,7 @@ def describe(made: Manifest) -> None:
 
 def _say_what_would_be_done(cluster: Cluster, as_json: bool) -> None:
     prepare.refuse_the_impossible(cluster)
-    found = listing.every(backup_directory.known(cluster))
+    found = BackupDirectory.open(cluster).sets()
     data = {
         "directory": str(cluster.backup.directory),
         "previous": found[0].manifest.id if found else None,

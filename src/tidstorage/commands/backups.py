@@ -7,8 +7,8 @@ from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
-from tidstorage.sets import directory as backup_directory
-from tidstorage.sets import listing, repozo
+from tidstorage.sets import repozo
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.listing import BackupSet
 from tidstorage.sets.verdicts import Verified
 from tidstorage.system import clock
@@ -24,15 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Print the list; broken manifests are named on standard error."""
-    directory = backup_directory.known(cluster)
-    found = listing.every(directory)
-    for error in listing.manifests(directory)[1]:
+    directory = BackupDirectory.open(cluster)
+    found = directory.sets()
+    for error in directory.broken_manifests():
         console.print_warning(str(error))
     if options.json:
         console.print_json([_as_json(each) for each in found])
         return 0
     if not found:
-        console.print_line(f"There is no backup set in {directory}.")
+        console.print_line(f"There is no backup set in {directory.path}.")
         return 0
     now = clock.now()
     console.print_table(

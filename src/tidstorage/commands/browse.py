@@ -13,9 +13,9 @@ from tidstorage.commands import console, restore, restore_report
 from tidstorage.errors import EngineFailed, NotReady
 from tidstorage.verbs.browse import scratch, zope
 from tidstorage.verbs.browse.zope import Served
-from tidstorage.verbs.restore import restore as perform
+from tidstorage.verbs.restore.outcome import RestoredElsewhere
 from tidstorage.verbs.restore.plan import Request
-from tidstorage.verbs.restore.restore import Report
+from tidstorage.verbs.restore.restore import restore_elsewhere
 
 HELP = "Look at the site as it was, with a read-only Zope, and export from it."
 
@@ -53,13 +53,13 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     request = Request(**restore.moment(options), policy=options.policy)
     with _ended_by_sigterm(), scratch.folder(cluster) as made:
         with console.step("restoring to a scratch folder"):
-            report = perform.elsewhere(cluster, request, made.folder / "restored")
+            restored = restore_elsewhere(cluster, request, made.folder / "restored")
         if target is not None:
             size = zope.export(cluster, chosen, made, options.export, target)
-            _tell(options, report, {"exported": str(target), "bytes": size})
+            _tell(options, restored, {"exported": str(target), "bytes": size})
             return 0
         with zope.serving(cluster, chosen, made, options.port) as served:
-            _tell(options, report, _as_json(served))
+            _tell(options, restored, _as_json(served))
             _wait(served)
     return 0
 
@@ -96,11 +96,13 @@ def _wait(served: Served) -> None:
     raise NotReady(f"the Zope that showed the past ended with status {status}")
 
 
-def _tell(options: argparse.Namespace, report: Report, more: dict[str, Any]) -> None:
+def _tell(
+    options: argparse.Namespace, restored: RestoredElsewhere, more: dict[str, Any]
+) -> None:
     if options.json:
-        console.print_json({**restore_report.as_json(report), **more})
+        console.print_json({**restore_report.as_json(restored), **more})
         return
-    restore_report.describe_state(report)
+    restore_report.describe_state(restored)
     if "url" in more:
         console.print_line(f"open {more['url']}")
         console.print_line(f"as user {more['user']} with password {more['password']}")

@@ -54,7 +54,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Pack, and say what that has freed."""
     days = cluster.pack.keep_days if options.days is None else options.days
     if options.dry_run:
-        floor, plans = pack.rehearse(cluster, days, options.gc_is_off)
+        floor, plans = pack.preview(cluster, days, options.gc_is_off)
         _say_what_would_be_done(floor, plans, options.json)
         return 0
     tell = _say_nothing if options.json else console.print_progress

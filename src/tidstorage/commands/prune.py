@@ -6,7 +6,7 @@ from typing import Any
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
 from tidstorage.system.clock import local
-from tidstorage.verbs.prune.prune import Report, prune
+from tidstorage.verbs.prune.prune import PrunePlan, plan, prune
 
 HELP = "Remove the backup sets that [retention] does not keep."
 
@@ -21,39 +21,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Prune and say what went and what stays."""
-    report = prune(cluster, dry_run=options.dry_run)
+    planned = plan(cluster) if options.dry_run else prune(cluster)
     if options.json:
-        console.print_json(_as_json(report))
+        console.print_json(_as_json(planned))
     else:
-        _describe(report, options.dry_run)
+        _describe(planned, options.dry_run)
     return 0
 
 
-def _describe(report: Report, dry_run: bool) -> None:
+def _describe(planned: PrunePlan, dry_run: bool) -> None:
     would = "would be " if dry_run else ""
-    for set_id in report.ended:
+    for set_id in planned.ended:
         console.print_line(f"{would}ended: the removal of set {set_id}, begun before")
-    if report.removed:
+    if planned.removed:
         console.print_table(
             (f"{would}removed", "kind", "point"),
             [
                 (each.manifest.id, each.manifest.kind, local(each.manifest.point.time))
-                for each in report.removed
+                for each in planned.removed
             ],
         )
     else:
         console.print_line("No set goes.")
     console.print_table(
         ("kept", "why"),
-        [(each, ", ".join(why)) for each, why in reversed([*report.kept.items()])],
+        [(each, ", ".join(why)) for each, why in reversed([*planned.kept.items()])],
     )
-    console.print_line(f"{report.freed:,} bytes {would}freed")
+    console.print_line(f"{planned.frees.size:,} bytes {would}freed")
 
 
-def _as_json(report: Report) -> dict[str, Any]:
+def _as_json(planned: PrunePlan) -> dict[str, Any]:
     return {
-        "removed": [each.manifest.id for each in report.removed],
-        "ended": list(report.ended),
-        "kept": {each: list(why) for each, why in report.kept.items()},
-        "freed": report.freed,
+        "removed": [each.manifest.id for each in planned.removed],
+        "ended": planned.ended,
+        "kept": {each: list(why) for each, why in planned.kept.items()},
+        "freed": planned.frees.size,
     }

@@ -189,7 +189,7 @@ def _restored_by_repozo(torn: Torn) -> dict[str, Path]:
 def _restored_by_us(torn: Torn) -> dict[str, Path]:
     folder = torn.cluster.directory / "restored"
     folder.mkdir()
-    restore.elsewhere(torn.cluster, Request(policy="strict"), folder)
+    restore.restore_elsewhere(torn.cluster, Request(policy="strict"), folder)
     return {each: folder / each / "Data.fs" for each in torn.plain}
 
 

@@ -11,7 +11,7 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.deployment import generated
 from tidstorage.deployment.scripts import Script, scripts_of
 from tidstorage.errors import FileUnreadable
-from tidstorage.sets import directory as backup_directory
+from tidstorage.sets import marker
 from tidstorage.system import users
 
 #: Data belongs to the user that the servers run as, and to nobody else.
@@ -42,7 +42,7 @@ def make_directories(cluster: Cluster) -> None:
 def _may_make_backup_directory(cluster: Cluster) -> bool:
     """Not one that was used before: if it is gone, its disk is not mounted."""
     try:
-        return not backup_directory.is_noted(cluster)
+        return not marker.is_noted(cluster)
     except (FileUnreadable, PermissionError):
         # A backup will say so; there is no need of the directory before.
         return False

@@ -16,7 +16,7 @@ from tidstorage.points.entries import (
     Published,
     Timeline,
 )
-from tidstorage.sets import listing
+from tidstorage.sets.directory import BackupDirectory
 
 
 def highest(data_files: Iterable[Path], cluster: Cluster | None) -> int:
@@ -36,7 +36,7 @@ def highest(data_files: Iterable[Path], cluster: Cluster | None) -> int:
         with contextlib.suppress(EngineFailed, OSError):
             known += [
                 each.point.timeline
-                for each in listing.manifests(cluster.backup.directory)[0]
+                for each in BackupDirectory(cluster.backup.directory).manifests()
             ]
         with contextlib.suppress(FileUnreadable):
             known += _of_journal(cluster.daemon.journal)

@@ -1,141 +1,266 @@
-"""Is the backup directory the one that was used before?
+"""The backup directory of a cluster: what is in it, and where.
 
-Where a disk is not mounted there is an empty folder, or none.  A backup made
-there would fill the root disk and be alone; a restore would say that there is no
-set.  So a backup directory holds a marker with an id of its own, and the cluster
-keeps a note of the ids beside its TID log.
+::
+
+    tidstorage-backup.json      marks the whole (`tidstorage.sets.marker`)
+    storages/<id>/              a plain repozo repository
+    blobs/<id>/                 a pool of blobs, and lists that name them
+    sets/<set id>/manifest.json one set; written last
+    sets/<set id>/verified.json what verifications found of it
+    sets/<set id>/tid.log       the daemon's TID log when the set was made
 """
 
-import uuid
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
 
 from tidstorage.cluster.cluster import Cluster, Storage
-from tidstorage.errors import BackupDirectoryLost
-from tidstorage.sets import layout
-from tidstorage.system import disks, durable, json_file, permissions
-from tidstorage.system.json_file import Shape
+from tidstorage.errors import EngineFailed, NoSuchSet, NotCoherent
+from tidstorage.sets import layout, listing, manifest, marker, verdicts
+from tidstorage.sets.listing import BackupSet
+from tidstorage.sets.manifest import Manifest
+from tidstorage.sets.verdicts import Depth, Fault, Outcome, Verified
+from tidstorage.system import disks, permissions
 
 
-class _Marker(Shape):
-    version: Literal[1]
-    cluster: str
-    id: str
+class BackupDirectory:
+    """One backup directory, opened once in a run of a command.
 
+    Made by `open`, to read, or by `begin`, to write: both refuse a directory
+    that is not the one that was used before.  Others may write to it meanwhile:
+    each call looks which sets there are.  A manifest never changes, so each is
+    read from disk once.
 
-class _Note(Shape):
-    version: Literal[1]
-    directories: dict[str, str]
-
-
-def note_path(cluster: Cluster) -> Path:
-    """Where the cluster keeps {backup directory: id of its marker}."""
-    return cluster.daemon.tid_log.with_name("backup-directories.json")
-
-
-def is_noted(cluster: Cluster) -> bool:
-    """Whether the backup directory has been used before; FileUnreadable."""
-    return str(cluster.backup.directory) in _noted(cluster)
-
-
-def known(cluster: Cluster) -> Path:
-    """The backup directory, to read from.
-
-    BackupDirectoryLost where it was used before and is not there now, or is
-    another one; FileUnreadable where nobody can tell.
+    path: of the directory, absolute.
     """
-    directory = cluster.backup.directory
-    expected = _noted(cluster).get(str(directory))
-    if expected is not None:
-        found = _marker(directory)
-        if found is None or found.id != expected:
-            raise _lost(cluster, found)
-    return directory
 
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        #: {path of a manifest: what is in it, or why nobody can tell}.
+        self._manifests: dict[Path, Manifest | NotCoherent] = {}
 
-def begin(cluster: Cluster) -> Path:
-    """The backup directory, to write to: made, marked and noted where it is new.
+    @classmethod
+    def open(cls, cluster: Cluster) -> "BackupDirectory":
+        """The backup directory, to read from; it need not be there yet.
 
-    Raises what `known` raises, and BackupDirectoryLost where it is another
-    cluster's; NotPermitted or Unprotected where others could change or read it.
-    """
-    directory = known(cluster)
-    if is_noted(cluster):
-        _refuse_unprotected(cluster)
+        Raises:
+          BackupDirectoryLost: it was used before, and is not there now or is another.
+          FileUnreadable: nobody can tell.
+        """
+        marker.refuse_another(cluster)
+        return cls(cluster.backup.directory)
+
+    @classmethod
+    def begin(cls, cluster: Cluster) -> "BackupDirectory":
+        """The backup directory, to write to: made, marked and noted where it is new.
+
+        Raises:
+          BackupDirectoryLost: as `open`, or it is another cluster's.
+          FileUnreadable: as `open`.
+          NotPermitted, Unprotected: others could change or read what is written.
+        """
+        directory = cls.open(cluster)
+        if marker.is_noted(cluster):
+            directory._refuse_unprotected(cluster.storages)
+            return directory
+        layout.make_folder(directory.path)
+        directory._refuse_unprotected(cluster.storages)
+        marker.mark(cluster)
         return directory
-    layout.make_folder(directory)
-    _refuse_unprotected(cluster)
-    found = _marker(directory)
-    if found is None:
-        found = _Marker(version=1, cluster=cluster.name, id=uuid.uuid4().hex)
-        _write(directory / layout.MARKER, found)
-    elif found.cluster != cluster.name:
-        raise BackupDirectoryLost(
-            f"{directory} holds the backups of cluster {found.cluster}",
-            "Choose another directory; or remove"
-            f" {directory / layout.MARKER}, if {found.cluster} is what"
-            f" {cluster.name} was called before.",
-        )
-    path = note_path(cluster)
-    layout.make_folder(path.parent)
-    directories = {**_noted(cluster), str(directory): found.id}
-    _write(path, _Note(version=1, directories=directories))
-    return directory
 
+    def _refuse_unprotected(self, storages: Iterable[Storage]) -> None:
+        permissions.refuse_other_owner(self.path)
+        permissions.refuse_links(self._written_to([each.id for each in storages]))
+        for storage in storages:
+            folder = self.repository(storage.id)
+            if folder.is_dir():
+                permissions.refuse_links(folder.iterdir())
+                permissions.refuse_more_readable(self.path, folder, storage.data_file)
 
-def _refuse_unprotected(cluster: Cluster) -> None:
-    directory = cluster.backup.directory
-    permissions.refuse_other_owner(directory)
-    permissions.refuse_links(
-        layout.folders(directory, [each.id for each in cluster.storages])
-    )
-    for storage in cluster.storages:
-        folder = layout.repository(directory, storage.id)
-        if folder.is_dir():
-            permissions.refuse_links(folder.iterdir())
-            permissions.refuse_more_readable(directory, folder, storage.data_file)
+    def _written_to(self, storage_ids: Iterable[str]) -> Iterator[Path]:
+        """The folders that a backup writes to."""
+        yield self.sets_folder
+        yield self.path / "storages"
+        yield self.path / "blobs"
+        for storage_id in storage_ids:
+            yield self.repository(storage_id)
+            yield self.pool(storage_id)
 
+    # Where things are
 
-def on_the_data_disk(cluster: Cluster) -> list[Storage]:
-    """The storages that would be lost with the disk that their backups are on."""
-    files = [each.data_file for each in cluster.storages if each.data_file.exists()]
-    shared = disks.on_one_disk(cluster.backup.directory, files)
-    return [each for each in cluster.storages if each.data_file in shared]
+    @property
+    def sets_folder(self) -> Path:
+        """The folder with a folder for each set."""
+        return self.path / "sets"
 
+    def set_folder(self, set_id: str) -> Path:
+        """The folder of one set."""
+        return self.sets_folder / set_id
 
-def _write(path: Path, shape: Shape) -> None:
-    durable.replace_text(path, shape.model_dump_json(indent=1) + "\n")
+    def repository(self, storage_id: str) -> Path:
+        """The repozo repository of one storage."""
+        return self.path / "storages" / storage_id
 
+    def pool(self, storage_id: str) -> Path:
+        """The blobs of one storage, of all sets."""
+        return self.path / "blobs" / storage_id
 
-def _noted(cluster: Cluster) -> dict[str, str]:
-    """{backup directory: id of the marker that it has to hold}."""
-    path = note_path(cluster)
-    if not path.exists():
-        return {}
-    hint = "Look whether the right disk is mounted, then remove that file."
-    what = "a note of the backup directories used before"
-    return json_file.read(path, _Note, what, hint).directories
+    def pools(self) -> list[Path]:
+        """The pools of all storages that ever had one here."""
+        return [*(self.path / "blobs").glob("*")]
 
+    def relative(self, path: Path) -> str:
+        """A path as manifests name it."""
+        return str(path.relative_to(self.path))
 
-def _marker(directory: Path) -> _Marker | None:
-    """None without a marker, or without the directory."""
-    path = directory / layout.MARKER
-    if not path.exists():
-        return None
-    hint = "Is the disk with the backups well? Else remove that file."
-    return json_file.read(path, _Marker, "the marker of a backup directory", hint)
+    def shares_disk_with(self, storages: Iterable[Storage]) -> list[Storage]:
+        """The storages that would be lost with the disk that their backups are on."""
+        present = [storage for storage in storages if storage.data_file.exists()]
+        files = [storage.data_file for storage in present]
+        shared = disks.on_one_disk(self.path, files)
+        return [storage for storage in present if storage.data_file in shared]
 
+    # Sets
 
-def _lost(cluster: Cluster, found: _Marker | None) -> BackupDirectoryLost:
-    directory = cluster.backup.directory
-    if found is not None:
-        what = f"holds the {layout.MARKER} of another one"
-    elif directory.exists():
-        what = f"holds no {layout.MARKER}"
-    else:
-        what = "is not there"
-    return BackupDirectoryLost(
-        f"backups were made to {directory} before; now it {what}",
-        "Is its disk mounted? To go on with what is there now, remove"
-        f" {note_path(cluster)}.",
-    )
+    def manifests(self) -> list[Manifest]:
+        """The sound manifests, newest first.
+
+        Raises:
+          EngineFailed: the folder cannot be read.
+          PermissionError: likewise.
+        """
+        return [
+            content for content in self._contents() if isinstance(content, Manifest)
+        ]
+
+    def broken_manifests(self) -> list[NotCoherent]:
+        """Why manifests that are there cannot be believed, newest first.
+
+        Raises: as `manifests`.
+        """
+        return [
+            content for content in self._contents() if isinstance(content, NotCoherent)
+        ]
+
+    def _contents(self) -> list[Manifest | NotCoherent]:
+        return [self._content(path) for path in self._manifest_paths()]
+
+    def _content(self, path: Path) -> Manifest | NotCoherent:
+        if path not in self._manifests:
+            try:
+                self._manifests[path] = manifest.read(path)
+            except NotCoherent as error:
+                self._manifests[path] = error
+        return self._manifests[path]
+
+    def _manifest_paths(self) -> list[Path]:
+        """Those there are, newest first.
+
+        Not by a glob, which finds nothing in a folder that it cannot read.
+        """
+        try:
+            folders = [*self.sets_folder.iterdir()]
+        except FileNotFoundError:
+            return []
+        except PermissionError:
+            raise
+        except OSError as error:
+            raise EngineFailed(
+                f"{self.sets_folder} cannot be read: {error.strerror}",
+                "Is the disk with the backups there, and well?",
+            ) from error
+        paths = (folder / manifest.FILE_NAME for folder in folders)
+        return sorted((path for path in paths if path.exists()), reverse=True)
+
+    def set_ids(self) -> list[str]:
+        """Ids of all sets, be they sound or broken, newest first.
+
+        Raises: as `manifests`.
+        """
+        return [path.parent.name for path in self._manifest_paths()]
+
+    def sets(self) -> list[BackupSet]:
+        """All sets with a sound manifest, newest first, each with its faults.
+
+        Whole means here: every file it names is there and has the right size, and
+        no verification found anything wrong with it.
+
+        Raises: as `manifests`.
+        """
+        return self._judge(self.manifests())
+
+    def set(self, set_id: str) -> BackupSet:
+        """The set of that id, whole or not.
+
+        Raises:
+          NoSuchSet: there is none.
+          NotCoherent: its manifest is broken.
+        """
+        return self._judge([self.manifest(set_id)])[0]
+
+    def manifest_path(self, set_id: str) -> Path:
+        """Where the manifest of a set is, or would be."""
+        return self.set_folder(set_id) / manifest.FILE_NAME
+
+    def manifest(self, set_id: str) -> Manifest:
+        """The manifest of the set of that id.
+
+        Raises: as `set`.
+        """
+        path = self.manifest_path(set_id)
+        if not path.is_file() or path.parent.parent != self.sets_folder:
+            raise NoSuchSet(f"there is no set {set_id} in {self.path}")
+        content = self._content(path)
+        if isinstance(content, NotCoherent):
+            raise content
+        return content
+
+    def faults(self, made: Manifest) -> tuple[str, ...]:
+        """What is wrong with a set, as far as anybody knows."""
+        return self._judge([made])[0].faults
+
+    def _judge(self, made: Iterable[Manifest]) -> list[BackupSet]:
+        return listing.judge(self.path, made, self.verdicts())
+
+    # What verifications found
+
+    def verdict(self, set_id: str) -> Verified | None:
+        """What verifications found of a set; None where there was none."""
+        return verdicts.read(self._verdict_path(set_id))
+
+    def verdicts(self) -> Mapping[str, Verified]:
+        """{set id: what verifications found}, of all sets that were verified."""
+        found = {
+            path.parent.name: verdicts.read(path)
+            for path in self.sets_folder.glob(f"*/{verdicts.FILE_NAME}")
+        }
+        return {
+            set_id: verdict for set_id, verdict in found.items() if verdict is not None
+        }
+
+    def note_verdict(self, set_id: str, outcome: Outcome) -> None:
+        """Keep what a verification found; nothing where the set is gone meanwhile."""
+        # Between the two a prune may take it.
+        if self.manifest_path(set_id).exists():
+            verdict = verdicts.after(self.verdict(set_id), outcome)
+            verdicts.write(self._verdict_path(set_id), verdict)
+
+    def note_fault(self, set_ids: Iterable[str], fault: Fault) -> None:
+        """Something was found that all these sets need, whichever was looked at."""
+        for set_id in set_ids:
+            known = self.verdict(set_id) or Verified()
+            if fault not in known.faults:
+                outcome = verdicts.outcome_with(known, fault)
+                self.note_verdict(set_id, outcome)
+
+    def forget_fault(self, path: str, depth: Depth) -> None:
+        """A file that was bad is good again: no set has that fault any more.
+
+        depth: how deeply it was looked at; what a deeper look found stays.
+        """
+        for set_id, known in self.verdicts().items():
+            without = verdicts.without_fault(known, path, depth)
+            if without != known:
+                verdicts.write(self._verdict_path(set_id), without)
+
+    def _verdict_path(self, set_id: str) -> Path:
+        return self.set_folder(set_id) / verdicts.FILE_NAME

@@ -1,6 +1,6 @@
 """What verifications found, beside each set: not in its manifest, which is sealed.
 
-``sets/<set id>/verified.json``.  Where it cannot be read, nothing is known.
+Where one cannot be read, nothing is known of its set.
 """
 
 import contextlib
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal
 
 from tidstorage.errors import FileUnreadable
-from tidstorage.sets import layout, manifest
 from tidstorage.system import clock, durable, json_file
 from tidstorage.system.json_file import Shape
 
@@ -66,13 +65,8 @@ class Outcome:
     lost: int | None = None
 
 
-def _path(directory: Path, set_id: str) -> Path:
-    return layout.sets(directory) / set_id / FILE_NAME
-
-
-def read(directory: Path, set_id: str) -> Verified | None:
-    """What is known of a set; None where it was never verified."""
-    path = _path(directory, set_id)
+def read(path: Path) -> Verified | None:
+    """The verdict in a file; None where there is none, or none that can be read."""
     if not path.exists():
         return None
     try:
@@ -80,6 +74,13 @@ def read(directory: Path, set_id: str) -> Verified | None:
     except FileUnreadable as error:
         logger.warning("counts as never verified: %s", error)
         return None
+
+
+def write(path: Path, verdict: Verified) -> None:
+    """Keep the verdict, where the folder of its set is still there."""
+    text = verdict.model_dump_json(indent=1) + "\n"
+    with contextlib.suppress(FileNotFoundError):
+        durable.replace_text(path, text)
 
 
 def after(before: Verified | None, outcome: Outcome) -> Verified:
@@ -102,54 +103,21 @@ def after(before: Verified | None, outcome: Outcome) -> Verified:
     return Verified(good=good, faults=faults, lost=lost)
 
 
-def note(directory: Path, set_id: str, outcome: Outcome) -> None:
-    """Keep what a verification found; nothing where the set is gone meanwhile."""
-    folder = layout.sets(directory) / set_id
-    # Between the two a prune may take it.
-    if (folder / manifest.FILE_NAME).exists():
-        _write(directory, set_id, after(read(directory, set_id), outcome))
+def outcome_with(known: Verified, fault: Fault) -> Outcome:
+    """What a look as deep as the fault's would have found: that fault too."""
+    others = [other for other in known.faults if other.path != fault.path]
+    return Outcome(fault.depth, clock.now(), (*others, fault))
+
+
+def without_fault(known: Verified, path: str, depth: Depth) -> Verified:
+    """The verdict without what is said of a file, at that depth or less deep."""
+    deeper = DEPTHS[DEPTHS.index(depth) + 1 :]
+    left = tuple(
+        fault for fault in known.faults if fault.path != path or fault.depth in deeper
+    )
+    return known.model_copy(update={"faults": left})
 
 
 def bad_files(known: Iterable[Verified]) -> dict[str, str]:
     """{path: what is wrong with it}, of all sets together: files are shared."""
-    return {fault.path: fault.what for each in known for fault in each.faults}
-
-
-def read_all(directory: Path) -> dict[str, Verified]:
-    """{set id: what is known of it}, of all sets that were verified."""
-    found = {
-        path.parent.name: read(directory, path.parent.name)
-        for path in layout.sets(directory).glob(f"*/{FILE_NAME}")
-    }
-    return {set_id: each for set_id, each in found.items() if each is not None}
-
-
-def add(directory: Path, set_ids: Iterable[str], fault: Fault) -> None:
-    """Something was found that all these sets need, whichever was looked at."""
-    for set_id in set_ids:
-        known = read(directory, set_id) or Verified()
-        if fault not in known.faults:
-            at = clock.now()
-            others = [each for each in known.faults if each.path != fault.path]
-            note(directory, set_id, Outcome(fault.depth, at, (*others, fault)))
-
-
-def forget(directory: Path, path: str, depth: Depth) -> None:
-    """A file that was bad is good again: no set has that fault any more.
-
-    depth: how deeply it was looked at; what a deeper look found stays.
-    """
-    deeper = DEPTHS[DEPTHS.index(depth) + 1 :]
-    for set_id, known in read_all(directory).items():
-        left = tuple(
-            each for each in known.faults if each.path != path or each.depth in deeper
-        )
-        if left != known.faults:
-            changed = known.model_copy(update={"faults": left})
-            _write(directory, set_id, changed)
-
-
-def _write(directory: Path, set_id: str, found: Verified) -> None:
-    text = found.model_dump_json(indent=1) + "\n"
-    with contextlib.suppress(FileNotFoundError):
-        durable.replace_text(_path(directory, set_id), text)
+    return {fault.path: fault.what for verdict in known for fault in verdict.faults}

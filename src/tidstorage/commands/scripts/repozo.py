@@ -19,6 +19,7 @@ from tidstorage.commands.scripts import legacy_repozo, scheduled
 from tidstorage.operation import lock
 from tidstorage.system import clock, users
 from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.restore import around
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,10 +52,10 @@ def _run(given: Sequence[str] | None) -> int:
 def _recover(options: argparse.Namespace, cluster: Cluster) -> None:
     request = restore.request(options)
     tell = console.print_progress if options.verbose else _say_nothing
-    report = restore.restore(cluster, request, options.into, options.stop, tell)
-    restore.warn_of_newer(cluster, report)
+    outcome = around.restore(cluster, request, options.into, options.stop, tell)
+    restore.warn_of_passed_over(outcome)
     if options.verbose:
-        restore_report.describe(report, False, options.into)
+        restore_report.describe(outcome, options.into)
 
 
 def _say_nothing(_text: str) -> None:

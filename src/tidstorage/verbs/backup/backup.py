@@ -99,7 +99,7 @@ def _prepare_and_make(cluster: Cluster, operation: Operation, full: bool) -> Man
         with _reporting_lack_of_space(cluster):
             made = _make_set(cluster, preparation, operation)
     except BaseException:
-        _discard(cluster, preparation)
+        _discard(preparation)
         raise
     _finish(cluster, preparation, made)
     if not pack_note.note_path(cluster).exists():
@@ -113,9 +113,9 @@ def _prepare_and_make(cluster: Cluster, operation: Operation, full: bool) -> Man
     return made
 
 
-def _discard(cluster: Cluster, preparation: Preparation) -> None:
+def _discard(preparation: Preparation) -> None:
     """Leave nothing of a set that failed, where that is possible."""
-    directory = cluster.backup.directory
+    directory = preparation.directory
     try:
         # First: what is taken away now must not be a set for anybody.
         (preparation.folder / manifest.FILE_NAME).unlink(missing_ok=True)
@@ -161,7 +161,7 @@ def _make_set(
         except SourceMoved as error:
             reason = str(error)
             logger.warning("copying anew: %s", error)
-            prepare.discard_files(cluster.backup.directory, preparation.existing)
+            prepare.discard_files(preparation.directory, preparation.existing)
             _wait_for_the_next_second()
     raise EngineFailed(
         f"{ATTEMPTS} attempts to copy failed; the last one: {reason}",
@@ -181,7 +181,11 @@ def _attempt(
         moment = clock.now()
     with _timed(seconds, "copy"):
         copies = copying.copy_all(
-            cluster, start_over, operation, digests.indexes(preparation.previous)
+            cluster,
+            preparation.directory,
+            start_over,
+            operation,
+            digests.indexes(preparation.previous),
         )
     with _timed(seconds, "examine"):
         examination = examine.examine(

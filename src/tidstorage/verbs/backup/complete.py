@@ -57,20 +57,18 @@ def copy_blobs(
     operation: Operation,
 ) -> dict[str, StoredBlobs]:
     """{storage id: its blobs up to the vector}, of the storages that have any."""
-    directory = cluster.backup.directory
+    directory = preparation.directory
     found = []
     for storage in cluster.storages:
         if storage.blob_directory is not None:
-            known, lists = _known_blobs(
-                directory, preparation, storage, copies[storage.id]
-            )
+            known, lists = _known_blobs(preparation, storage, copies[storage.id])
             new = blobs.not_known(storage.blob_directory, vector[storage.id], known)
             found.append(_BlobsOf(storage, storage.blob_directory, known, lists, new))
     total = sum(each.size for of in found for each in of.new)
     with operation.phase("copy blobs", total) as phase:
 
         def copy(of: _BlobsOf, check: Check) -> StoredBlobs:
-            pool = layout.pool(directory, of.storage.id)
+            pool = directory.pool(of.storage.id)
             with phase.item(of.storage.id):
                 new = blobs.copy(of.new, pool, phase.advance, check)
             path = write_list(pool, preparation.set_id, of.blob_directory, new)
@@ -82,7 +80,7 @@ def copy_blobs(
 
 
 def _known_blobs(
-    directory: Path, preparation: Preparation, storage: Storage, copied: Copied
+    preparation: Preparation, storage: Storage, copied: Copied
 ) -> tuple[Sequence[StoredBlob], tuple[StoredFile, ...]]:
     """What the lists of the previous set have, where they go on.
 
@@ -101,7 +99,7 @@ def _known_blobs(
         return (), ()
     lists = previous.storage(storage.id).blob_lists or ()
     try:
-        return read_lists(directory, lists).blobs, lists
+        return read_lists(preparation.directory.path, lists).blobs, lists
     except NotCoherent as error:
         # Full copies begin new lists.
         raise SourceMoved(str(error)) from error
@@ -116,7 +114,6 @@ def complete(
     seconds: dict[str, float],
 ) -> Manifest:
     """Write the manifest: from then on the set exists."""
-    directory = cluster.backup.directory
     found = Manifest(
         id=preparation.set_id,
         cluster=cluster.name,
@@ -127,7 +124,6 @@ def complete(
         unstamped=examination.unstamped,
         storages=tuple(
             _stored_storage(
-                directory,
                 preparation,
                 each,
                 copies[each.id],
@@ -185,13 +181,13 @@ def note_damage(cluster: Cluster, made: Manifest) -> None:
 
 
 def _stored_storage(
-    directory: Path,
     preparation: Preparation,
     storage: Storage,
     copied: Copied,
     stored: StoredBlobs | None,
 ) -> StoredStorage:
-    folder = layout.repository(directory, storage.id)
+    directory = preparation.directory
+    folder = directory.repository(storage.id)
     durable.sync_folder(folder)
     known = digests.named(preparation.previous)
     if copied.written is not None:
@@ -227,7 +223,7 @@ def _copy_tid_log(cluster: Cluster, preparation: Preparation) -> StoredFile | No
         shutil.copyfileobj(source, copy)
         copy.flush()
         os.fsync(copy.fileno())
-    return digests.stored_file(cluster.backup.directory, target)
+    return digests.stored_file(preparation.directory, target)
 
 
 def _versions() -> dict[str, str]:

@@ -23,11 +23,13 @@ from tidstorage.errors import EngineFailed
 from tidstorage.operation import parallel
 from tidstorage.operation.parallel import Check
 from tidstorage.operation.progress import Advance, Operation
-from tidstorage.sets import layout, repozo
+from tidstorage.sets import repozo
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Kind, StoredFile
 from tidstorage.sets.repozo import Part
 from tidstorage.verbs.backup import digests, room, writing
 from tidstorage.verbs.backup.moved import SourceMoved
+from tidstorage.verbs.backup.writing import Addition
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ class _Source:
 
 def copy_all(
     cluster: Cluster,
+    directory: BackupDirectory,
     start_over: bool,
     operation: Operation,
     indexes: Mapping[str, StoredFile] | None = None,
@@ -82,10 +85,12 @@ def copy_all(
     SourceMoved, FileUnreadable, NoSpace, EngineFailed or OSError.
     """
     with contextlib.ExitStack() as stack:
-        sources = [_open(cluster, each, start_over, stack) for each in cluster.storages]
+        sources = [
+            _open(directory, storage, start_over, stack) for storage in cluster.storages
+        ]
         sources = _compare(cluster, sources, operation)
         room.refuse_lack(
-            cluster.backup.directory,
+            directory.path,
             sum(
                 room.least(
                     each.data_file, each.start, each.end, cluster.backup.compress
@@ -93,7 +98,7 @@ def copy_all(
                 for each in sources
             ),
         )
-        copies = _copy(cluster, sources, operation, indexes or {})
+        copies = _copy(cluster, directory, sources, operation, indexes or {})
         return {
             each.storage.id: copied
             for each, copied in zip(sources, copies, strict=True)
@@ -101,9 +106,12 @@ def copy_all(
 
 
 def _open(
-    cluster: Cluster, storage: Storage, start_over: bool, stack: contextlib.ExitStack
+    directory: BackupDirectory,
+    storage: Storage,
+    start_over: bool,
+    stack: contextlib.ExitStack,
 ) -> _Source:
-    folder = layout.repository(cluster.backup.directory, storage.id)
+    folder = directory.repository(storage.id)
     data_file = stack.enter_context(DataFile(storage.data_file))
     # A file without a byte yet is copied as that.
     end = min(data_file.last_boundary(), data_file.size())
@@ -149,6 +157,7 @@ def _compare(
 
 def _copy(
     cluster: Cluster,
+    directory: BackupDirectory,
     sources: Sequence[_Source],
     operation: Operation,
     indexes: Mapping[str, StoredFile],
@@ -160,50 +169,46 @@ def _copy(
 
         def copy(source: _Source, check: Check) -> Copied:
             with phase.item(source.storage.id), _shrinking(source):
-                former = _former_index(cluster, source, indexes)
-                return _copy_one(cluster, source, former, phase.advance, check)
+                former = _former_index(directory, source, indexes)
+                addition = Addition(
+                    source.data_file,
+                    source.end,
+                    source.folder,
+                    source.parts,
+                    former,
+                    cluster.backup.compress,
+                )
+                return _copy_one(directory, addition, phase.advance, check)
 
         return parallel.run(cluster.backup.jobs, copy, sources)
 
 
 def _former_index(
-    cluster: Cluster, source: _Source, indexes: Mapping[str, StoredFile]
+    directory: BackupDirectory, source: _Source, indexes: Mapping[str, StoredFile]
 ) -> Path | None:
     """The index to go on from; one that rots would be carried into all later ones."""
     if not source.parts:
         return None
     path = (source.folder / source.parts[-1].name).with_suffix(".index")
-    known = indexes.get(str(path.relative_to(cluster.backup.directory)))
-    if known is not None and not digests.is_unchanged(cluster.backup.directory, known):
+    known = indexes.get(directory.relative(path))
+    if known is not None and not digests.is_unchanged(directory, known):
         logger.warning("%s is not what was written: it is made anew", path)
         return None
     return path
 
 
 def _copy_one(
-    cluster: Cluster,
-    source: _Source,
-    former_index: Path | None,
-    advance: Advance,
-    check: Check,
+    directory: BackupDirectory, addition: Addition, advance: Advance, check: Check
 ) -> Copied:
-    inode = os.fstat(source.data_file.descriptor).st_ino
-    holes = room_spared(source.data_file.descriptor, source.end)
-    if source.parts and source.start == source.end:
-        return Copied("unchanged", inode, source.parts, None, holes)
-    part, stored = writing.add(
-        source.data_file,
-        cluster.backup.directory,
-        source.folder,
-        source.parts,
-        former_index,
-        source.end,
-        cluster.backup.compress,
-        advance,
-        check,
-    )
-    kind: Kind = "incremental" if source.parts else "full"
-    return Copied(kind, inode, (*source.parts, part), stored, holes)
+    descriptor = addition.source.descriptor
+    inode = os.fstat(descriptor).st_ino
+    holes = room_spared(descriptor, addition.end)
+    parts = addition.chain
+    if parts and addition.start == addition.end:
+        return Copied("unchanged", inode, parts, None, holes)
+    part, stored = writing.add(directory, addition, advance, check)
+    kind: Kind = "incremental" if parts else "full"
+    return Copied(kind, inode, (*parts, part), stored, holes)
 
 
 @contextlib.contextmanager

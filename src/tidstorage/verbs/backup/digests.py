@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest, StoredFile
 from tidstorage.sets.repozo import Part
 from tidstorage.verbs.backup.moved import SourceMoved
@@ -26,11 +27,14 @@ def named(previous: Manifest | None) -> dict[str, StoredFile]:
 
 
 def stored_part(
-    directory: Path, folder: Path, part: Part, known: Mapping[str, StoredFile]
+    directory: BackupDirectory,
+    folder: Path,
+    part: Part,
+    known: Mapping[str, StoredFile],
 ) -> StoredFile:
     """A file of a repozo repository; SourceMoved where it is not what was written."""
     path = folder / part.name
-    relative = str(path.relative_to(directory))
+    relative = directory.relative(path)
     size = path.stat().st_size
     former = known.get(relative)
     if former is None:
@@ -55,17 +59,17 @@ def _digest(path: Path, part: Part) -> str:
     return whole.hexdigest()
 
 
-def stored_file(directory: Path, path: Path) -> StoredFile:
+def stored_file(directory: BackupDirectory, path: Path) -> StoredFile:
     """A file that we have just written ourselves."""
     with path.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    return StoredFile(str(path.relative_to(directory)), path.stat().st_size, sha256)
+    return StoredFile(directory.relative(path), path.stat().st_size, sha256)
 
 
-def is_unchanged(directory: Path, known: StoredFile) -> bool:
+def is_unchanged(directory: BackupDirectory, known: StoredFile) -> bool:
     """Whether a file is still what a manifest says of it."""
     try:
-        return stored_file(directory, directory / known.path) == known
+        return stored_file(directory, directory.path / known.path) == known
     except FileNotFoundError:
         return False
 
@@ -77,14 +81,14 @@ def indexes(previous: Manifest | None) -> dict[str, StoredFile]:
 
 
 def stored_index(
-    directory: Path, part: Path, previous: Manifest | None
+    directory: BackupDirectory, part: Path, previous: Manifest | None
 ) -> StoredFile | None:
     """The index that repozo keeps beside a file; None where there is none.
 
     As a former manifest named it, where one did: it does not change any more.
     """
     path = part.with_suffix(".index")
-    relative = str(path.relative_to(directory))
+    relative = directory.relative(path)
     if known := indexes(previous).get(relative):
         return known
     return stored_file(directory, path) if path.exists() else None

@@ -22,9 +22,9 @@ from tidstorage.errors import (
 )
 from tidstorage.operation import pack_note
 from tidstorage.points.beside import newest_point
-from tidstorage.sets import directory as backup_directory
-from tidstorage.sets import layout, listing, manifest, repozo
+from tidstorage.sets import layout, manifest, repozo
 from tidstorage.sets.blobs import MARKER, list_path
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import clock, durable, json_file
 from tidstorage.system.address import address_text
@@ -50,11 +50,12 @@ class _Begun(Shape):
 class Preparation:
     """What the later phases build on.
 
-    existing: {storage id: repozo files that were there before}.  previous: the
-    newest set.  floor: the newest clean point beside the data files.
-    start_over: the repositories cannot be trusted to be continued.
+    directory: where the set goes.  existing: {storage id: repozo files that were
+    there before}.  previous: the newest set.  floor: the newest clean point beside
+    the data files.  start_over: the repositories cannot be trusted to be continued.
     """
 
+    directory: BackupDirectory
     set_id: str
     folder: Path
     existing: Mapping[str, list[str]]
@@ -70,24 +71,25 @@ def prepare(cluster: Cluster, full: bool = False) -> Preparation:
     EngineFailed where it cannot be made.
     """
     refuse_the_impossible(cluster)
-    directory = backup_directory.begin(cluster)
-    layout.make_folder(layout.sets(directory))
+    directory = BackupDirectory.begin(cluster)
+    layout.make_folder(directory.sets_folder)
     for storage in cluster.storages:
-        layout.make_folder(layout.repository(directory, storage.id))
-    sound, broken = listing.manifests(directory)
+        layout.make_folder(directory.repository(storage.id))
+    sound, broken = directory.manifests(), directory.broken_manifests()
     # A broken manifest may name any file: nothing is removed then.
     left = _discard_unfinished(directory, sound, remove_files=not broken)
     existing = {
-        storage.id: repozo.data_files(layout.repository(directory, storage.id))
+        storage.id: repozo.data_files(directory.repository(storage.id))
         for storage in cluster.storages
     }
     full = full or _is_full_due(cluster, existing) or _follows_a_pack(cluster)
-    set_id = _new_id(cluster)
-    folder = layout.sets(directory) / set_id
+    set_id = _new_id(cluster, directory)
+    folder = directory.set_folder(set_id)
     folder.mkdir(mode=layout.FOLDER_MODE)
     begun = _Begun(version=1, existing=existing)
     durable.replace_text(folder / layout.BEGUN, begun.model_dump_json())
     return Preparation(
+        directory=directory,
         set_id=set_id,
         folder=folder,
         existing=existing,
@@ -121,7 +123,7 @@ def _follows_a_pack(cluster: Cluster) -> bool:
 
 
 def _must_start_over(
-    directory: Path,
+    directory: BackupDirectory,
     sound: Sequence[Manifest],
     broken: Sequence[NotCoherent],
     left: Sequence[str],
@@ -133,10 +135,10 @@ def _must_start_over(
     of before the newest sound set was not built on either.
     """
     reasons = list(left)
-    if broken and not (sound and sound[0].id == listing.newest_id(directory)):
+    if broken and not (sound and sound[0].id == directory.set_ids()[0]):
         reasons += map(str, broken)
     if sound:
-        reasons += itertools.islice(listing.faults(directory, sound[0]), 1)
+        reasons += itertools.islice(directory.faults(sound[0]), 1)
     for reason in reasons:
         logger.warning("full copies are made, since of an earlier set %s", reason)
     return bool(reasons)
@@ -185,7 +187,7 @@ def _refuse_silence(zeo: Zeo) -> None:
 
 
 def _discard_unfinished(
-    directory: Path, sound: Sequence[Manifest], remove_files: bool
+    directory: BackupDirectory, sound: Sequence[Manifest], remove_files: bool
 ) -> list[str]:
     """Remove sets that were never finished, and the files only they had begun.
 
@@ -193,7 +195,7 @@ def _discard_unfinished(
     """
     named = {each.path for found in sound for each in found.files()}
     unknown: list[str] = []
-    for folder in sorted(layout.sets(directory).iterdir()):
+    for folder in sorted(directory.sets_folder.iterdir()):
         record = folder / layout.BEGUN
         if (folder / manifest.FILE_NAME).exists():
             record.unlink(missing_ok=True)
@@ -220,43 +222,44 @@ def _holds_anything(folder: Path) -> bool:
 
 
 def discard_files(
-    directory: Path, existing: Mapping[str, Sequence[str]], named: Collection[str] = ()
+    directory: BackupDirectory,
+    existing: Mapping[str, Sequence[str]],
+    named: Collection[str] = (),
 ) -> None:
     """Remove the repozo files that are neither ``existing`` nor ``named``.
 
     existing: {storage id: names}; named: paths that manifests name.
     """
     for storage_id, names in existing.items():
-        folder = layout.repository(directory, storage_id)
+        folder = directory.repository(storage_id)
         keep = {
             name
             for name in repozo.data_files(folder)
-            if name in names or str((folder / name).relative_to(directory)) in named
+            if name in names or directory.relative(folder / name) in named
         }
         repozo.discard(folder, keep)
 
 
-def discard_set(directory: Path, folder: Path) -> None:
+def discard_set(directory: BackupDirectory, folder: Path) -> None:
     """Remove what a set without a manifest has besides repozo's files.
 
     Blobs stay in the pool: the next backup will want them.
     """
-    for pool in layout.pools(directory):
+    for pool in directory.pools():
         list_path(pool, folder.name).unlink(missing_ok=True)
     shutil.rmtree(folder)
 
 
-def _new_id(cluster: Cluster) -> str:
+def _new_id(cluster: Cluster, directory: BackupDirectory) -> str:
     """An id later than every set and every file of repozo; waits for it.
 
     Two files of one second would have one name, or be restored in the wrong
     order.
     """
-    directory = cluster.backup.directory
-    names = (each.name for each in layout.sets(directory).iterdir())
+    names = (folder.name for folder in directory.sets_folder.iterdir())
     taken = {*filter(_SET_ID.fullmatch, names)}
     for storage in cluster.storages:
-        newest = repozo.newest_second(layout.repository(directory, storage.id))
+        newest = repozo.newest_second(directory.repository(storage.id))
         if newest:
             date = newest.split("-")
             taken.add(f"{''.join(date[:3])}T{''.join(date[3:])}Z")

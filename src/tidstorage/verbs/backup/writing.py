@@ -14,6 +14,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -24,6 +25,7 @@ from tidstorage.operation.parallel import Check
 from tidstorage.operation.progress import Advance
 from tidstorage.sets import layout, repozo
 from tidstorage.sets.compression import compressing
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import StoredFile
 from tidstorage.sets.repozo import Part
 from tidstorage.system import durable
@@ -44,33 +46,50 @@ class _Digesting:
         """Nothing is held back."""
 
 
-def add(
-    source: DataFile,
-    directory: Path,
-    folder: Path,
-    chain: Sequence[Part],
-    former_index: Path | None,
-    end: int,
-    compress: bool,
-    advance: Advance,
-    check: Check,
-) -> tuple[Part, StoredFile]:
-    """Copy what a repository has not of a Data.fs yet, up to the boundary ``end``.
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """What is to be added to a repozo repository.
 
-    directory: of all backups; folder: the repository.  chain: the files to go on
-    from; none for a full copy.  former_index: of the last of them, where it can be
-    gone on from.  advance: told the bytes of the source.  OSError, EngineFailed
-    where a file of that name exists, what ``check`` raises.
+    source: the Data.fs, copied up to the boundary ``end``.  folder: the repository.
+    chain: the files to go on from; none for a full copy.  former_index: of the last
+    of them, where it can be gone on from.
     """
-    start = chain[-1].end if chain else 0
+
+    source: DataFile
+    end: int
+    folder: Path
+    chain: Sequence[Part]
+    former_index: Path | None
+    compress: bool
+
+    @property
+    def start(self) -> int:
+        """The first byte of the Data.fs that is not in the repository yet."""
+        return self.chain[-1].end if self.chain else 0
+
+
+def add(
+    directory: BackupDirectory, addition: Addition, advance: Advance, check: Check
+) -> tuple[Part, StoredFile]:
+    """Copy what a repository has not of a Data.fs yet.
+
+    advance: told the bytes of the source.  check: called often; what it raises ends
+    the copy.
+
+    Raises:
+      EngineFailed: a file of that name exists.
+      OSError: as the system says.
+    """
+    source, chain, compress = addition.source, addition.chain, addition.compress
+    start, end, folder = addition.start, addition.end, addition.folder
     suffix = (".deltafs" if chain else ".fs") + ("z" if compress else "")
     second = time.strftime("%Y-%m-%d-%H-%M-%S", time.gmtime())
     path = folder / (second + suffix)
     if path.exists():
         raise EngineFailed(f"{path} exists already", "Run the backup again.")
-    found = index.complete(source, end, former_index, check)
+    complete_index = index.complete(source, end, addition.former_index, check)
     with _placed(path.with_suffix(".index")):
-        found.save(end, str(folder / repozo.TEMPORARY))
+        complete_index.save(end, str(folder / repozo.TEMPORARY))
     md5 = hashlib.md5(usedforsecurity=False)
     with _placed(path) as descriptor:
         sparse = SparseWriter(descriptor)
@@ -85,8 +104,8 @@ def add(
         sparse.finish()
     part = Part(path.name, start, end, md5.hexdigest())
     _record(folder, chain, part)
-    relative = str(path.relative_to(directory))
-    return part, StoredFile(relative, sparse.tell(), target.sha256.hexdigest())
+    size, sha256 = sparse.tell(), target.sha256.hexdigest()
+    return part, StoredFile(directory.relative(path), size, sha256)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ import logging
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence.point import Point
@@ -14,7 +13,7 @@ from tidstorage.errors import FileUnreadable
 from tidstorage.points import published
 from tidstorage.points.beside import newest_point
 from tidstorage.points.published import PublishedPoints
-from tidstorage.sets import listing
+from tidstorage.sets.directory import BackupDirectory
 
 logger = logging.getLogger(__name__)
 
@@ -110,14 +109,14 @@ def _merged(
 
 
 def known_points(
-    cluster: Cluster, directory: Path, accepted: Collection[bytes]
+    cluster: Cluster, directory: BackupDirectory, accepted: Collection[bytes]
 ) -> KnownPoints:
     """All of a cluster whose sets are in the directory.
 
     accepted: ids of half commits that somebody accepted.  What cannot be read any
     more is passed over: a restore has to go without.
     """
-    made = listing.manifests(directory)[0]
+    made = directory.manifests()
     others = [each.point for each in made]
     others += [each.floor for each in made if each.floor is not None]
     try:

@@ -17,7 +17,7 @@ from tidstorage.points import published
 from tidstorage.points.beside import newest_point
 from tidstorage.points.published import PublishedPoints, Run
 from tidstorage.points.timelines import known_timeline
-from tidstorage.sets import listing
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
 from tidstorage.verbs.moments import sources as holders
 from tidstorage.verbs.moments.sources import Source
@@ -76,7 +76,7 @@ def reach(cluster: Cluster, limit: int | None = 20) -> Reach:
     accepted = acceptance.acknowledgements(cluster).keys()
     made = [
         each.manifest
-        for each in reversed(listing.every(cluster.backup.directory))
+        for each in reversed(BackupDirectory(cluster.backup.directory).sets())
         if each.is_whole
     ]
     beside = newest_point(cluster)

@@ -19,8 +19,7 @@ from tidstorage.errors import FloorNeeded, Locked, NotCoherent
 from tidstorage.operation import lock, pack_note, progress, results
 from tidstorage.operation.unfinished import refuse_unfinished
 from tidstorage.points import floors
-from tidstorage.sets import directory as backup_directory
-from tidstorage.sets import listing
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import clock, disks, durable
 from tidstorage.verbs.backup import prepare
@@ -120,7 +119,7 @@ def pack(
         return Packed(floor, first, packed, last)
 
 
-def rehearse(
+def preview(
     cluster: Cluster, days: float, trusted: bool = False
 ) -> tuple[Point, Sequence[PlannedStorage]]:
     """The point that a pack would stay below now, and what it would do.
@@ -129,8 +128,8 @@ def rehearse(
     """
     refuse_the_impossible(cluster, trusted)
     floor = _floor(cluster)
-    found = listing.manifests(backup_directory.known(cluster))[0]
-    _refuse_lack_of_space(cluster, found[0] if found else None)
+    made = BackupDirectory.open(cluster).manifests()
+    _refuse_lack_of_space(cluster, made[0] if made else None)
     return floor, plan(cluster, floor, days)
 
 

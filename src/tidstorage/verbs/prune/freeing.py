@@ -30,7 +30,9 @@ class Freed:
     size: int
 
 
-def freed(directory: Path, gone: Sequence[Manifest], kept: Sequence[Manifest]) -> Freed:
+def find_freed(
+    directory: Path, gone: Sequence[Manifest], kept: Sequence[Manifest]
+) -> Freed:
     """What the sets that go leave; nothing is removed yet."""
     needed = {each.path for one in kept for each in one.files()}
     data_files: dict[Path, set[str]] = {}

@@ -6,7 +6,6 @@ it tells the next run what to remove, wherever this one was killed.
 """
 
 import contextlib
-import datetime
 import zoneinfo
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +15,12 @@ from tidstorage.cluster.cluster import Cluster, Retention
 from tidstorage.errors import EngineFailed, NotCoherent
 from tidstorage.operation import lock, results
 from tidstorage.operation.unfinished import refuse_unfinished
-from tidstorage.sets import directory as backup_directory
-from tidstorage.sets import layout, listing, manifest, repozo
+from tidstorage.sets import manifest, repozo
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.listing import BackupSet
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import durable
-from tidstorage.verbs.prune.freeing import Freed, freed
+from tidstorage.verbs.prune.freeing import Freed, find_freed
 from tidstorage.verbs.prune.retention import Candidate, choose
 
 #: What a manifest is renamed to when its set goes.
@@ -29,75 +28,92 @@ ASIDE = "pruned.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What a prune did, or with ``dry_run`` would do.
+class PrunePlan:
+    """Which sets go and which stay: shown, or performed.
 
-    removed: the sets that go, oldest first.  ended: ids of sets that a run which
-    was killed had begun to remove.  kept: {set id: why it stays}.  freed: bytes.
+    removed: the sets that go, oldest first.  begun: {folder: manifest} of sets that
+    a run which was killed had begun to remove.  kept: {set id: why it stays}.
+    frees: what only the sets that go needed.
     """
 
     removed: Sequence[BackupSet]
-    ended: Sequence[str]
+    begun: Mapping[Path, Manifest]
     kept: Mapping[str, tuple[str, ...]]
-    freed: int
+    frees: Freed
+
+    @property
+    def ended(self) -> list[str]:
+        """Ids of the sets whose removal was begun before."""
+        return [folder.name for folder in self.begun]
 
 
-def prune(
-    cluster: Cluster,
-    retention: Retention | None = None,
-    dry_run: bool = False,
-) -> Report:
-    """Remove the sets that the retention does not keep, and what only they needed.
+def plan(cluster: Cluster, retention: Retention | None = None) -> PrunePlan:
+    """Which sets the retention does not keep, and what only they need.
 
     retention: other than the cluster's; ``Retention(keep_full=2)`` keeps two full
-    sets and all since.  Days are those of the cluster's time zone.  NotCoherent where
-    a broken manifest may need anything; InterruptedRestore, Locked, EngineFailed,
-    BackupDirectoryLost.
+    sets and all since.  Days are those of the cluster's time zone.
+
+    Raises:
+      NotCoherent: a broken manifest may need anything.
+      BackupDirectoryLost: the backup directory is another one than before.
     """
-    directory = backup_directory.known(cluster)
-    retention = retention or cluster.retention
-    zone = zoneinfo.ZoneInfo(cluster.time_zone) if cluster.time_zone else None
-    if dry_run:
-        return _prune(directory, retention, zone, dry_run=True)
+    return _plan(cluster, BackupDirectory.open(cluster), retention)
+
+
+def prune(cluster: Cluster, retention: Retention | None = None) -> PrunePlan:
+    """Remove the sets that the retention does not keep, and what only they needed.
+
+    Returns what was done.  A run that is killed is ended by the next one.
+
+    Raises:
+      Locked: a backup, restore, pack or another prune is under way.
+      InterruptedRestore: a restore has to be ended first, and may need any set.
+      EngineFailed: something could not be removed.
+      as `plan`.
+    """
+    directory = BackupDirectory.open(cluster)
     with lock.hold(cluster, "prune"), results.recorded(cluster, "prune"):
         # Its end may need files of a set that nobody else wants.
         refuse_unfinished(cluster)
         try:
-            return _prune(directory, retention, zone, dry_run=False)
+            planned = _plan(cluster, directory, retention)
+            _perform(directory, planned)
         except OSError as error:
             raise EngineFailed(
                 f"{error}",
                 "Run it again: it ends what it began. The sets that bin/cluster"
                 " backups lists are as good as before.",
             ) from error
+        return planned
 
 
-def _prune(
-    directory: Path, retention: Retention, zone: datetime.tzinfo | None, dry_run: bool
-) -> Report:
+def _plan(
+    cluster: Cluster, directory: BackupDirectory, retention: Retention | None
+) -> PrunePlan:
     _refuse_broken(directory)
-    found = listing.every(directory)
-    kept = choose([*map(_candidate, found)], retention, zone)
-    removed = [each for each in reversed(found) if each.manifest.id not in kept]
-    left = _begun(directory)
-    gone = [*left.values(), *(each.manifest for each in removed)]
-    staying = [each.manifest for each in found if each.manifest.id in kept]
-    frees = freed(directory, gone, staying)
-    if not dry_run:
-        for each in removed:
-            _set_aside(layout.sets(directory) / each.manifest.id)
-        _remove(directory, frees)
-    ended = [folder.name for folder in left]
-    return Report(removed, ended, kept, frees.size)
+    zone = zoneinfo.ZoneInfo(cluster.time_zone) if cluster.time_zone else None
+    sets = directory.sets()
+    kept = choose([*map(_candidate, sets)], retention or cluster.retention, zone)
+    removed = [known for known in reversed(sets) if known.manifest.id not in kept]
+    begun = _begun(directory)
+    gone = [*begun.values(), *(known.manifest for known in removed)]
+    staying = [known.manifest for known in sets if known.manifest.id in kept]
+    return PrunePlan(removed, begun, kept, find_freed(directory.path, gone, staying))
 
 
-def _candidate(found: BackupSet) -> Candidate:
-    made = found.manifest
-    return Candidate(made.id, made.point.time, made.kind == "full", found.is_whole)
+def _perform(directory: BackupDirectory, planned: PrunePlan) -> None:
+    for known in planned.removed:
+        _set_aside(directory.set_folder(known.manifest.id))
+    _remove(directory, planned.frees)
 
 
-def _refuse_broken(directory: Path) -> None:
-    broken = listing.manifests(directory)[1]
+def _candidate(known: BackupSet) -> Candidate:
+    made = known.manifest
+    return Candidate(made.id, made.point.time, made.kind == "full", known.is_whole)
+
+
+def _refuse_broken(directory: BackupDirectory) -> None:
+    broken = directory.broken_manifests()
     if broken:
         raise NotCoherent(
             f"{broken[0]}: what that set needs is not known, and nothing is removed",
@@ -105,9 +121,9 @@ def _refuse_broken(directory: Path) -> None:
         )
 
 
-def _begun(directory: Path) -> dict[Path, Manifest]:
+def _begun(directory: BackupDirectory) -> dict[Path, Manifest]:
     """{folder: manifest} of sets that a killed run had begun to remove."""
-    folders = sorted(path.parent for path in layout.sets(directory).glob(f"*/{ASIDE}"))
+    folders = sorted(path.parent for path in directory.sets_folder.glob(f"*/{ASIDE}"))
     return {folder: manifest.read(folder / ASIDE) for folder in folders}
 
 
@@ -117,7 +133,7 @@ def _set_aside(folder: Path) -> None:
     durable.sync_folder(folder)
 
 
-def _remove(directory: Path, frees: Freed) -> None:
+def _remove(directory: BackupDirectory, frees: Freed) -> None:
     """What the sets that are set aside have left, and then themselves."""
     for folder, names in frees.data_files.items():
         if not folder.is_dir():
@@ -139,7 +155,7 @@ def _remove(directory: Path, frees: Freed) -> None:
             # A verification has just told what it found.
             path.unlink()
         folder.rmdir()
-    durable.sync_folder(layout.sets(directory))
+    durable.sync_folder(directory.sets_folder)
 
 
 def _but_aside(folder: Path) -> Iterator[Path]:

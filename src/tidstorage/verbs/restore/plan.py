@@ -15,8 +15,8 @@ from typing import Literal
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import Damaged, NoSuchSet, NotCoherent, WrongTime
 from tidstorage.points import accepted as acceptance
-from tidstorage.sets import directory as backup_directory
-from tidstorage.sets import listing, renaming
+from tidstorage.sets import renaming
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.listing import BackupSet
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import clock
@@ -56,36 +56,46 @@ class Request:
 class Choice:
     """The set to restore, in the ids of now, and how to cut it.
 
-    goal: None: at its own point.  accepted: half commits that somebody accepted.
-    renamed: {id in the set: present id} of storages that had another name then.
-    storages: ids of those to restore; None: all.
+    directory: what the set is in.  goal: None: at its own point.  accepted: half
+    commits that somebody accepted.  renamed: {id in the set: present id} of storages
+    that had another name then.  passed_over: why newer sets were not taken, in
+    words.  storages: ids of those to restore; None: all.
     """
 
+    directory: BackupDirectory
     manifest: Manifest
     goal: Goal | None
     policy: Policy
     accepted: Collection[bytes]
     renamed: Mapping[str, str]
+    passed_over: tuple[str, ...] = ()
     storages: frozenset[str] | None = None
 
 
 def choose(cluster: Cluster, request: Request) -> Choice:
     """The set to restore, as it is to be taken since half commits were accepted.
 
-    NoSuchSet, NotCoherent, NotReachable, Damaged or BackupDirectoryLost.
+    Raises:
+      NoSuchSet: there is no such set, or none that is whole.
+      NotCoherent: the set that is asked for is not whole.
+      NotReachable: no set holds the moment or point that is asked for.
+      Damaged: the set holds half commits, and the operator has to choose.
+      BackupDirectoryLost: the backup directory is another one than before.
     """
-    directory = backup_directory.known(cluster)
+    directory = BackupDirectory.open(cluster)
     accepted = acceptance.commit_ids(cluster)
-    found = [_accepting(each, accepted) for each in _possible(directory, request)]
+    every = [_accepting(known, accepted) for known in directory.sets()]
+    found = every
+    if request.set_id is not None:
+        found = [_accepting(directory.set(request.set_id), accepted)]
     exact = [each for each in found if each.manifest.point.id == request.point_id]
     is_of_set = request.set_id is not None or request.point_id == LATEST
     goal = None
     if request.moment is None and (is_of_set or exact):
-        chosen = exact[0] if exact else _newest(found, request, directory)
+        chosen = exact[0] if exact else _newest(found, request, directory.path)
         then = _sound(chosen).manifest
         manifest = renaming.renamed(then, cluster.aliases)
         if manifest.point.damage and request.policy == "clean":
-            every = [_accepting(each, accepted) for each in listing.every(directory)]
             raise Damaged(_explain(manifest, every), _CHOICE)
     else:
         known = known_points(cluster, directory, accepted)
@@ -93,8 +103,28 @@ def choose(cluster: Cluster, request: Request) -> Choice:
         if request.storages is not None:
             goal = goal.of_known_point()
         (then,) = (each.manifest for each in found if each.manifest.id == manifest.id)
-    renamed = renaming.renamings(then, cluster.aliases)
-    return Choice(manifest, goal, request.policy, accepted, renamed, request.storages)
+    return Choice(
+        directory,
+        manifest,
+        goal,
+        request.policy,
+        accepted,
+        renaming.renamings(then, cluster.aliases),
+        () if goal else _passed_over(directory, every, manifest.id),
+        request.storages,
+    )
+
+
+def _passed_over(
+    directory: BackupDirectory, every: Sequence[BackupSet], set_id: str
+) -> tuple[str, ...]:
+    """Newer sets that are not taken, and why, in words."""
+    newer = [
+        f"set {known.manifest.id} is newer, but not whole: {known.faults[0]}"
+        for known in every
+        if known.manifest.id > set_id and known.faults
+    ]
+    return (*newer, *map(str, directory.broken_manifests()))
 
 
 def _aim(
@@ -116,12 +146,6 @@ def _of_now(
             yield replace(each, manifest=renaming.renamed(each.manifest, aliases))
         except NotCoherent as error:
             logger.warning("%s", error)
-
-
-def _possible(directory: Path, request: Request) -> list[BackupSet]:
-    if request.set_id is not None:
-        return [listing.by_id(directory, request.set_id)]
-    return listing.every(directory)
 
 
 def _sound(found: BackupSet) -> BackupSet:

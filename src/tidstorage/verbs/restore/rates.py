@@ -3,13 +3,13 @@
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.errors import FileUnreadable, TidstorageError
-from tidstorage.sets import listing
+from tidstorage.errors import FileUnreadable
+from tidstorage.sets.manifest import Manifest
 from tidstorage.system import durable, json_file
 from tidstorage.system.json_file import Shape
 
@@ -55,26 +55,25 @@ def measured(cluster: Cluster, work: Work, size: int) -> Iterator[None]:
         logger.warning("how fast this restore was is not noted: %s", error)
 
 
-def estimate(cluster: Cluster, copied: int, compared: int) -> float | None:
+def estimate(
+    cluster: Cluster, made: Iterable[Manifest], copied: int, compared: int
+) -> float | None:
     """Seconds for so many bytes; None where nothing was ever measured here.
 
-    Where no restore was, the last full copies of a backup have to do.
+    made: the sets there are, newest first: where no restore was, the last full copies
+    of a backup have to do.
     """
     rates = _read(cluster)
-    copy_rate = rates.copy_rate or _of_backups(cluster)
+    copy_rate = rates.copy_rate or _of_backups(made)
     compare_rate = rates.compare_rate or copy_rate
     if copy_rate is None or compare_rate is None:
         return None
     return copied / copy_rate + compared / compare_rate
 
 
-def _of_backups(cluster: Cluster) -> float | None:
-    try:
-        made = listing.manifests(cluster.backup.directory)[0]
-    except (TidstorageError, OSError):
-        return None
-    for each in made:
-        size = sum(stored.size for stored in each.storages if stored.kind == "full")
-        if size and each.seconds.get("copy"):
-            return size / each.seconds["copy"]
+def _of_backups(made: Iterable[Manifest]) -> float | None:
+    for manifest in made:
+        size = sum(stored.size for stored in manifest.storages if stored.kind == "full")
+        if size and manifest.seconds.get("copy"):
+            return size / manifest.seconds["copy"]
     return None

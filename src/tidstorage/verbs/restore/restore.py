@@ -4,7 +4,7 @@ import contextlib
 import datetime
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
@@ -23,61 +23,80 @@ from tidstorage.processes.running import refuse_running
 from tidstorage.sets import layout
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import clock
-from tidstorage.verbs.moments.goal import Goal
 from tidstorage.verbs.restore import (
     assemble,
+    effort,
     mark,
     plan,
-    rehearsal,
     reuse,
     staging,
     swap,
     target,
 )
 from tidstorage.verbs.restore.cutting import Cut
+from tidstorage.verbs.restore.outcome import (
+    Ended,
+    Preview,
+    Restored,
+    RestoredElsewhere,
+    ToBeEnded,
+)
 from tidstorage.verbs.restore.plan import Choice, Request
-from tidstorage.verbs.restore.rehearsal import Effort
 from tidstorage.verbs.restore.swap import Action, Swap
 from tidstorage.verbs.restore.target import Target
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What a restore did, or with --dry-run would do.
+class RestorePlan:
+    """Which set is restored to where: shown by `preview`, or performed.
 
-    sizes: {storage id: (bytes in the set, bytes kept; None in a dry run)}.
-    last_tids: {storage id: TID of the last transaction kept}, once restored.
-    kept: what is appended to the names of the old files; None where there was
-    nothing to keep.  resumed: an interrupted swap was brought to its end.
-    renamed: {id in the set: present id} of storages that had another name then.
-    as_of: the moment whose state it is, in UTC; None for a resumed one.  goal: what
-    was asked for instead of the set's own point.  cut: None where only the restore
-    itself can find it.  reused: ids of storages whose files were cut where they lie;
-    dropped: what is appended to the names of what was cut off.  effort: in a dry run
-    what it would take; reused are then those that seem to be as they have to be.
+    timeline: the number of the one that begins, or goes on, with it.  candidates:
+    ids of storages whose present files may begin with what the set holds.
     """
 
-    set_id: str
-    point: Point
-    sizes: Mapping[str, tuple[int, int | None]]
-    kept: str | None
-    last_tids: Mapping[str, int] = field(default_factory=dict)
-    resumed: bool = False
-    as_of: datetime.datetime | None = None
-    renamed: Mapping[str, str] = field(default_factory=dict)
-    goal: Goal | None = None
-    cut: Cut | None = None
-    reused: frozenset[str] = frozenset()
-    dropped: str | None = None
-    effort: Effort | None = None
+    cluster: Cluster
+    chosen: Choice
+    targets: Mapping[str, Target]
+    timeline: int
+    candidates: frozenset[str] = frozenset()
 
 
-def in_place(cluster: Cluster, request: Request, show: Show = show_nothing) -> Report:
+def plan_in_place(cluster: Cluster, request: Request) -> RestorePlan:
+    """How to restore over the cluster's own files; nothing is changed.
+
+    Raises: as `plan.choose`, and NotCoherent: where the set is of other storages.
+    """
+    chosen = plan.choose(cluster, request)
+    targets = _targets(cluster, chosen.manifest)
+    return RestorePlan(
+        cluster,
+        chosen,
+        targets,
+        _next_timeline(cluster, chosen.manifest),
+        frozenset(reuse.possible(chosen.manifest, targets) if request.reuse else ()),
+    )
+
+
+def plan_elsewhere(cluster: Cluster, request: Request, directory: Path) -> RestorePlan:
+    """How to restore into an empty folder; nothing is changed.
+
+    Raises: as `plan.choose`, and UnknownStorage: where the set has none of that id.
+    """
+    chosen = plan.choose(cluster, request)
+    targets = _targets_elsewhere(chosen, directory)
+    return RestorePlan(cluster, chosen, targets, chosen.manifest.point.timeline)
+
+
+def restore_in_place(
+    cluster: Cluster, request: Request, show: Show = show_nothing
+) -> Restored | Ended:
     """Restore over the cluster's own files, which are kept under other names.
 
-    ClusterRunning while any part of it is up.  Any error before the swap leaves
-    everything as it was; a swap that was interrupted is brought to its end
-    instead, whatever is asked for.
+    Any error before the swap leaves everything as it was; a swap that was
+    interrupted is brought to its end instead, whatever is asked for.  show: told
+    how far it is (`tidstorage.operation.progress`).
+
+    Raises: ClusterRunning: while any part of the cluster is up.
     """
     with (
         lock.hold(cluster, "restore"),
@@ -86,52 +105,57 @@ def in_place(cluster: Cluster, request: Request, show: Show = show_nothing) -> R
         refuse_running(cluster)
         with _data_files_locked(cluster):
             if journal := interrupted_swap(cluster):
-                return _resume(journal)
-            return _in_place(cluster, request, operation)
+                return _end_swap(journal)
+            return _perform(plan_in_place(cluster, request), operation)
 
 
-def _in_place(cluster: Cluster, request: Request, operation: Operation) -> Report:
-    chosen = plan.choose(cluster, request)
-    manifest = chosen.manifest
-    targets = _targets(cluster, manifest)
+def _perform(planned: RestorePlan, operation: Operation) -> Restored:
+    cluster, chosen, targets = planned.cluster, planned.chosen, planned.targets
     target.remove_staging(targets.values())
-    reused: frozenset[str] = frozenset()
-    if request.reuse:
-        reused = staging.reusable(cluster, manifest, targets, operation)
+    reused = staging.reusable(cluster, chosen, targets, planned.candidates, operation)
     staged = staging.stage(cluster, chosen, targets, operation, reused)
-    new = staging.within(
-        _new_point(chosen, staged.cut, _next_timeline(cluster, manifest)), staged.files
+    point = staging.within(
+        _new_point(chosen, staged.cut, planned.timeline), staged.files
     )
     moment = target.unused_moment(targets.values())
     actions = [
-        act
-        for storage, each in targets.items()
-        for act in (
-            each.cutting_actions(moment, staged.cut.vector[storage])
+        action
+        for storage, where in targets.items()
+        for action in (
+            where.cutting_actions(moment, staged.cut.vector[storage])
             if storage in reused
-            else each.actions(moment)
+            else where.actions(moment)
         )
     ]
-    keeps = any(act.kind == "keep" for act in actions)
+    keeps = any(action.kind == "keep" for action in actions)
     actions += _removals(cluster)
-    files = [each.data_file for each in cluster.storages]
-    done = Swap(manifest.id, actions, new, files)
+    data_files = [storage.data_file for storage in cluster.storages]
+    new_files = Swap(chosen.manifest.id, actions, point, data_files)
     journal = swap_journal(cluster)
     with staging.nothing_left_of_a_failure(targets):
-        for each in targets.values():
-            each.give_to_owners()
-        swap.write(done, journal)
-    swap.finish(done, journal)
-    kept = f"{target.KEPT}{moment}" if keeps else None
-    last_tids = _last_tids(targets)
-    report = _report(chosen, new, staged.sizes, staged.cut, kept, last_tids)
-    dropped = f"{target.DROPPED}{moment}" if reused else None
-    return replace(report, reused=reused, dropped=dropped)
+        for where in targets.values():
+            where.give_to_owners()
+        swap.write(new_files, journal)
+    swap.finish(new_files, journal)
+    return Restored(
+        set_id=chosen.manifest.id,
+        point=point,
+        as_of=_as_of(chosen, staged.cut),
+        renamed=chosen.renamed,
+        goal=chosen.goal,
+        cut=staged.cut,
+        passed_over=chosen.passed_over,
+        sizes=staged.sizes,
+        last_tids=_last_tids(targets),
+        kept=f"{target.KEPT}{moment}" if keeps else None,
+        reused=reused,
+        dropped=f"{target.DROPPED}{moment}" if reused else None,
+    )
 
 
-def elsewhere(
+def restore_elsewhere(
     cluster: Cluster, request: Request, directory: Path, show: Show = show_nothing
-) -> Report:
+) -> RestoredElsewhere:
     """Restore into an empty folder: ``<id>/Data.fs`` and ``<id>/blobs`` each.
 
     show: told how far it is (`tidstorage.operation.progress`).
@@ -140,99 +164,85 @@ def elsewhere(
         lock.hold(cluster, "restore"),
         progress.operation(cluster, "restore", show) as operation,
     ):
-        chosen = plan.choose(cluster, request)
-        manifest = chosen.manifest
         mark.clear(directory)
-        targets = _targets_elsewhere(chosen, directory)
+        planned = plan_elsewhere(cluster, request, directory)
+        chosen, targets = planned.chosen, planned.targets
         mark.mark(directory, targets)
         try:
             staged = staging.stage(cluster, chosen, targets, operation)
-            timeline = manifest.point.timeline
-            new = staging.within(_new_point(chosen, staged.cut, timeline), staged.files)
-            actions = [act for each in targets.values() for act in each.actions("")]
-            files = [each.data_file for each in targets.values()]
-            swap.execute(Swap(manifest.id, actions, new, files))
+            point = staging.within(
+                _new_point(chosen, staged.cut, planned.timeline), staged.files
+            )
+            actions = [
+                action for where in targets.values() for action in where.actions("")
+            ]
+            data_files = [where.data_file for where in targets.values()]
+            swap.execute(Swap(chosen.manifest.id, actions, point, data_files))
         except BaseException:
             # It was empty or missing, and is to be empty for the next attempt.
-            for each in targets.values():
-                if each.data_file.parent.exists():
-                    shutil.rmtree(each.data_file.parent)
+            for where in targets.values():
+                if where.data_file.parent.exists():
+                    shutil.rmtree(where.data_file.parent)
             mark.unmark(directory)
             raise
         mark.unmark(directory)
-        last_tids = _last_tids(targets)
-        return _report(chosen, new, staged.sizes, staged.cut, None, last_tids)
+        return RestoredElsewhere(
+            set_id=chosen.manifest.id,
+            point=point,
+            as_of=_as_of(chosen, staged.cut),
+            renamed=chosen.renamed,
+            goal=chosen.goal,
+            cut=staged.cut,
+            passed_over=chosen.passed_over,
+            directory=directory,
+            sizes=staged.sizes,
+            last_tids=_last_tids(targets),
+        )
 
 
-def rehearse(cluster: Cluster, request: Request) -> Report:
-    """What `in_place` would do; nothing is changed, and the cluster may be up."""
+def preview_in_place(cluster: Cluster, request: Request) -> Preview | ToBeEnded:
+    """What `restore_in_place` would do; the cluster may be up."""
     if journal := interrupted_swap(cluster):
-        found = swap.read(journal)
-        return Report(found.set_id, found.point, {}, None, resumed=True)
-    chosen = plan.choose(cluster, request)
-    targets = _targets(cluster, chosen.manifest)
-    timeline = _next_timeline(cluster, chosen.manifest)
-    reused: frozenset[str] = frozenset()
-    if request.reuse:
-        reused = frozenset(reuse.possible(chosen.manifest, targets))
-    return _rehearsed(cluster, chosen, targets, timeline, reused)
+        begun = swap.read(journal)
+        return ToBeEnded(set_id=begun.set_id, point=begun.point)
+    return preview(plan_in_place(cluster, request))
 
 
-def rehearse_elsewhere(cluster: Cluster, request: Request, directory: Path) -> Report:
-    """What `elsewhere` would do; nothing is changed."""
-    chosen = plan.choose(cluster, request)
-    targets = _targets_elsewhere(chosen, directory)
-    return _rehearsed(cluster, chosen, targets, chosen.manifest.point.timeline)
+def preview(planned: RestorePlan) -> Preview:
+    """What performing the plan would do, and take; nothing is changed.
 
-
-def _rehearsed(
-    cluster: Cluster,
-    chosen: Choice,
-    targets: Mapping[str, Target],
-    timeline: int,
-    reused: frozenset[str] = frozenset(),
-) -> Report:
-    assemble.refuse_lack_of_space(chosen.manifest, targets, reused)
-    effort = rehearsal.effort(cluster, chosen.manifest, targets, reused)
-    stored = {each: (chosen.manifest.storage(each).size, None) for each in targets}
-    found = rehearsal.find_cut(cluster, chosen, targets)
-    if found is None:
+    Raises: NoSpace: where what has to be written cannot fit.
+    """
+    cluster, chosen, targets = planned.cluster, planned.chosen, planned.targets
+    assemble.refuse_lack_of_space(chosen.manifest, targets, planned.candidates)
+    cut = effort.find_cut(cluster, chosen, targets)
+    least = cut
+    if least is None:
         # Only the copies themselves tell more: here is the least that they hold.
         assert chosen.goal is not None
-        least = chosen.goal.floor.vector if chosen.goal.floor else {}
-        new = _new_point(chosen, Cut(least, least), timeline)
-    else:
-        new = _new_point(chosen, found, timeline)
-    report = _report(chosen, new, stored, found)
-    return replace(report, reused=reused, effort=effort)
-
-
-def _report(
-    chosen: Choice,
-    new: Point,
-    sizes: Mapping[str, tuple[int, int | None]],
-    found: Cut | None,
-    kept: str | None = None,
-    last_tids: Mapping[str, int] | None = None,
-) -> Report:
-    goal = chosen.goal
-    if goal is None:
-        as_of: datetime.datetime | None = plan.as_of(chosen.manifest, chosen.policy)
-    elif found is None:
-        as_of = None
-    else:
-        as_of = found.left_out.since if found.left_out else goal.moment
-    return Report(
-        chosen.manifest.id,
-        new,
-        sizes,
-        kept,
-        last_tids or {},
-        as_of=as_of,
+        floor = chosen.goal.floor.vector if chosen.goal.floor else {}
+        least = Cut(floor, floor)
+    return Preview(
+        set_id=chosen.manifest.id,
+        point=_new_point(chosen, least, planned.timeline),
+        as_of=_as_of(chosen, cut),
         renamed=chosen.renamed,
-        goal=goal,
-        cut=found,
+        goal=chosen.goal,
+        cut=cut,
+        passed_over=chosen.passed_over,
+        sizes={storage: chosen.manifest.storage(storage).size for storage in targets},
+        reused=planned.candidates,
+        effort=effort.estimate(cluster, chosen, targets, planned.candidates),
     )
+
+
+def _as_of(chosen: Choice, cut: Cut | None) -> datetime.datetime | None:
+    """The moment whose state is restored, in UTC; None without a cut for a goal."""
+    if chosen.goal is None:
+        return plan.as_of(chosen.manifest, chosen.policy)
+    if cut is None:
+        return None
+    return cut.left_out.since if cut.left_out else chosen.goal.moment
 
 
 @contextlib.contextmanager
@@ -295,14 +305,14 @@ def _next_timeline(cluster: Cluster, manifest: Manifest) -> int:
     return max(known, manifest.point.timeline) + 1
 
 
-def _new_point(chosen: Choice, found: Cut, timeline: int) -> Point:
+def _new_point(chosen: Choice, cut: Cut, timeline: int) -> Point:
     """The point to leave beside the restored files.
 
     It becomes the floor of what follows: with half commits inside, that has to
     stay the last point without, so that they are not forgotten.
     """
     return Point(
-        vector=found.floor if found.damage else found.vector,
+        vector=cut.floor if cut.damage else cut.vector,
         time=clock.now(),
         source="restore",
         timeline=timeline,
@@ -320,9 +330,11 @@ def _removals(cluster: Cluster) -> list[Action]:
     ]
 
 
-def _resume(journal: Path) -> Report:
-    found = swap.read(journal)
-    swap.finish(found, journal)
-    kept = next((each.other for each in found.actions if each.kind == "keep"), None)
+def _end_swap(journal: Path) -> Ended:
+    begun = swap.read(journal)
+    swap.finish(begun, journal)
+    kept = next(
+        (action.other for action in begun.actions if action.kind == "keep"), None
+    )
     suffix = kept and target.KEPT + kept.rpartition(target.KEPT)[2]
-    return Report(found.set_id, found.point, {}, suffix, resumed=True)
+    return Ended(set_id=begun.set_id, point=begun.point, kept=suffix)

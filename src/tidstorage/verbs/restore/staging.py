@@ -13,7 +13,6 @@ from tidstorage.errors import EngineFailed, NoSpace
 from tidstorage.operation import parallel
 from tidstorage.operation.parallel import Check
 from tidstorage.operation.progress import Operation
-from tidstorage.sets.manifest import Manifest
 from tidstorage.system import disks
 from tidstorage.verbs.restore import assemble, check, cutting, rates, reuse, target
 from tidstorage.verbs.restore.cutting import Cut
@@ -29,7 +28,7 @@ class Staged:
     file that becomes, or stays, its Data.fs}; those that are reused still to be cut.
     """
 
-    sizes: Mapping[str, tuple[int, int | None]]
+    sizes: Mapping[str, tuple[int, int]]
     files: Mapping[str, Path]
     cut: Cut
 
@@ -45,11 +44,11 @@ def stage(
 
     reused: ids of storages whose present files hold what the set holds.
     """
-    directory, manifest = cluster.backup.directory, chosen.manifest
+    directory, manifest = chosen.directory.path, chosen.manifest
     new = {each: where for each, where in targets.items() if each not in reused}
     assemble.refuse_lack_of_space(manifest, targets, reused)
     with nothing_left_of_a_failure(targets):
-        _stage_data_files(cluster, manifest, new, operation)
+        _stage_data_files(cluster, chosen, new, operation)
         files = {
             storage: each.data_file if storage in reused else each.staged_data_file
             for storage, each in targets.items()
@@ -102,13 +101,16 @@ def _refuse_lack_for_tails(lengths: Mapping[Path, int]) -> None:
 
 def reusable(
     cluster: Cluster,
-    manifest: Manifest,
+    chosen: Choice,
     targets: Mapping[str, Target],
+    possible: Collection[str],
     operation: Operation,
 ) -> frozenset[str]:
-    """Ids of the storages whose present files begin with what the set holds."""
-    directory = cluster.backup.directory
-    possible = reuse.possible(manifest, targets)
+    """Ids of the storages whose present files begin with what the set holds.
+
+    possible: ids of those of which that may be so, see `reuse.possible`.
+    """
+    directory, manifest = chosen.directory.path, chosen.manifest
     size = sum(manifest.storage(each).size for each in possible)
     with operation.phase("compare the present files", size) as phase:
 
@@ -136,11 +138,11 @@ def reusable(
 
 def _stage_data_files(
     cluster: Cluster,
-    manifest: Manifest,
+    chosen: Choice,
     targets: Mapping[str, Target],
     operation: Operation,
 ) -> None:
-    directory = cluster.backup.directory
+    directory, manifest = chosen.directory.path, chosen.manifest
     size = sum(manifest.storage(each).size for each in targets)
     with operation.phase("copy", size) as phase:
 

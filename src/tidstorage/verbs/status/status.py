@@ -13,8 +13,7 @@ from tidstorage.processes import supervisor
 from tidstorage.processes.parts import Part, parts_of
 from tidstorage.processes.readiness import not_ready
 from tidstorage.processes.running import processes_of
-from tidstorage.sets import directory as backup_directory
-from tidstorage.sets import listing
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import clock, proc
 from tidstorage.system.address import ANSWER_SECONDS
@@ -95,7 +94,7 @@ def _runs(
 
 def _newest_set(cluster: Cluster) -> tuple[Manifest | None, str | None]:
     try:
-        manifests = listing.manifests(backup_directory.known(cluster))[0]
+        manifests = BackupDirectory.open(cluster).manifests()
     except TidstorageError as error:
         # No reason to say nothing of the rest.
         return None, f"{error}. {error.hint}"

@@ -3,11 +3,11 @@
 import datetime
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.operation.progress import Operation, Phase
-from tidstorage.sets import listing, verdicts
+from tidstorage.sets import verdicts
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
 from tidstorage.sets.verdicts import Depth, Fault
 from tidstorage.system import clock
@@ -42,7 +42,7 @@ class Checker:
     def __init__(
         self,
         cluster: Cluster,
-        directory: Path,
+        directory: BackupDirectory,
         depth: Depth,
         memory: Memory,
         budget: Budget,
@@ -59,7 +59,7 @@ class Checker:
         self._bad: dict[str, str] = {}
         #: {path of a list of blobs: what was found of the blobs in it}
         self._lists: dict[str, Found] = {}
-        self._bad_before = verdicts.bad_files(verdicts.read_all(directory).values())
+        self._bad_before = verdicts.bad_files(directory.verdicts().values())
 
     def check(self, made: Manifest) -> Found:
         """What a set is made of; OutOfTime where not all of it could be read."""
@@ -80,7 +80,7 @@ class Checker:
         if path in self._lists:
             phase.advance(self._lists[path].size)
         else:
-            held = files.stored_blobs(self.directory, [item])
+            held = files.stored_blobs(self.directory.path, [item])
             self._lists[path] = self._check(held, phase)
         return self._lists[path]
 
@@ -110,7 +110,9 @@ class Checker:
             raise OutOfTime
         at = clock.now()
         with phase.item(path):
-            what = files.fault(self.directory, item.stored, self.depth, phase.advance)
+            what = files.fault(
+                self.directory.path, item.stored, self.depth, phase.advance
+            )
             if item.kind == "index" and what == files.MISSING:
                 what = None
         self.budget.spend()
@@ -119,7 +121,7 @@ class Checker:
             return None
         self._memory.note(item.stored, at)
         if path in self._bad_before:
-            verdicts.forget(self.directory, path, self.depth)
+            self.directory.forget_fault(path, self.depth)
         return at
 
     def _tell(self, item: Item, what: str) -> None:
@@ -130,11 +132,11 @@ class Checker:
             # A disk is gone; what each of its files costs would take days to tell.
             self.untold += 1
             return
-        found = listing.every(self.directory)
-        costs = cost(self.cluster, self.directory, found, item, what)
+        sets = self.directory.sets()
+        costs = cost(self.cluster, self.directory.path, sets, item, what)
         if costs.sets:
             # Else the set was pruned meanwhile, and the file with it.
             self.costs.append(costs)
         if costs.sets and item.kind != "index":
             fault = Fault(path=path, what=what, depth=self.depth)
-            verdicts.add(self.directory, costs.sets, fault)
+            self.directory.note_fault(costs.sets, fault)

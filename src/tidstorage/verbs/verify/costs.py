@@ -11,6 +11,7 @@ from tidstorage.coherence import tid
 from tidstorage.engines import filestorage
 from tidstorage.errors import FileUnreadable, NotCoherent
 from tidstorage.sets.blobs import pool_of_list, read_lists
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.listing import BackupSet
 from tidstorage.sets.manifest import Manifest
 from tidstorage.verbs.verify.files import Item, Kind, named
@@ -86,11 +87,11 @@ def cost(
 
 
 def of_manifest(
-    directory: Path, found: Sequence[BackupSet], path: Path, what: str
+    directory: BackupDirectory, found: Sequence[BackupSet], path: Path, what: str
 ) -> Cost:
     """What is lost with a manifest: that set; its files may be well."""
     instead = next((each.manifest.id for each in found if each.is_whole), None)
-    relative = str(path.relative_to(directory))
+    relative = directory.relative(path)
     return Cost(relative, what, "manifest", None, (path.parent.name,), instead)
 
 

@@ -15,8 +15,8 @@ from tidstorage.errors import NoSuchSet, NotCoherent, VerificationFailed
 from tidstorage.operation import lock, progress
 from tidstorage.operation import results as runs
 from tidstorage.operation.progress import Show
-from tidstorage.sets import directory as backup_directory
-from tidstorage.sets import layout, listing, manifest, verdicts
+from tidstorage.sets import layout
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest, StoredFile
 from tidstorage.sets.verdicts import Depth, Fault, Outcome, Verified
 from tidstorage.verbs.verify import checker as checking
@@ -102,7 +102,7 @@ def verify(
     NoSpace where scratch has no room; BackupDirectoryLost.  What is wrong with a set
     is no error: the report tells.
     """
-    directory = backup_directory.known(cluster)
+    directory = BackupDirectory.open(cluster)
     layout.make_folder(cluster.run_directory)
     with (
         lock.hold_file(cluster.run_directory / LOCK, "verify"),
@@ -114,12 +114,13 @@ def verify(
             scratch.remove_others(cluster, {each.id for each in chosen})
         report = Report(request.depth)
         for path, what in broken.items():
-            found = listing.every(directory)
-            report.costs.append(costs.of_manifest(directory, found, path, what))
+            report.costs.append(
+                costs.of_manifest(directory, directory.sets(), path, what)
+            )
             report.results.append(Result(path.parent.name, "bad"))
         # The deepest look begins with every byte, too.
         depth: Depth = "digests" if request.depth == "objects" else request.depth
-        with Memory(directory, depth, request.name) as memory:
+        with Memory(directory.path, depth, request.name) as memory:
             budget = Budget(request.budget)
             checker = Checker(cluster, directory, depth, memory, budget, operation)
             run = _Run(request.depth, checker)
@@ -172,7 +173,7 @@ class _Run:
 
     def _told_before(self, made: Manifest, at: datetime.datetime, path: str) -> Result:
         """What an earlier run of the same round found; only it knew the details."""
-        known = verdicts.read(self._directory, made.id) or Verified()
+        known = self._directory.verdict(made.id) or Verified()
         for fault in known.faults:
             if fault.path == path:
                 self._tell(made, fault.what)
@@ -180,8 +181,7 @@ class _Run:
         return Result(made.id, "good", at, lost=known.lost or 0)
 
     def _tell(self, made: Manifest, what: str) -> None:
-        found = listing.every(self._directory)
-        self.costs.append(costs.of_set(found, made.id, what))
+        self.costs.append(costs.of_set(self._directory.sets(), made.id, what))
 
     def _note(
         self,
@@ -191,12 +191,13 @@ class _Run:
         bad: Sequence[tuple[str, str]],
         restored: Restored | None = None,
     ) -> Result:
-        if made.id not in listing.ids(self._directory):
+        if made.id not in self._directory.set_ids():
             return Result(made.id, "gone")
         told = bad[: checking.MOST_TOLD]
         faults = [Fault(path=path, what=what, depth=depth) for path, what in told]
         lost = None if restored is None or bad else len(restored.lost)
-        verdicts.note(self._directory, made.id, Outcome(depth, at, faults, lost))
+        outcome = Outcome(depth, at, faults, lost)
+        self._directory.note_verdict(made.id, outcome)
         if faults:
             return Result(made.id, "bad")
         if restored is None:
@@ -207,29 +208,27 @@ class _Run:
 
 
 def _choose(
-    directory: Path, which: Literal["latest", "all"] | tuple[str, ...]
+    directory: BackupDirectory, which: Literal["latest", "all"] | tuple[str, ...]
 ) -> tuple[list[Manifest], dict[Path, str]]:
     """The sets, newest first, and {path of a manifest: why it is broken}."""
-    sound, _ = listing.manifests(directory)
+    sound = directory.manifests()
     wanted = which if isinstance(which, tuple) else _ids(directory, which)
     chosen = [each for each in sound if each.id in wanted]
     broken = {}
     for set_id in set(wanted) - {each.id for each in chosen}:
-        path = layout.sets(directory) / set_id / manifest.FILE_NAME
         try:
-            manifest.read(path)
+            directory.manifest(set_id)
         except NotCoherent as error:
-            if not path.exists():
-                raise NoSuchSet(f"there is no set {set_id} in {directory}") from error
+            path = directory.manifest_path(set_id)
             broken[path] = str(error).removeprefix(f"{path} ")
     if which == "latest" and not chosen:
         # The newest is broken: of the others, the newest that is not.
         chosen = sound[:1]
     if not chosen and not broken:
-        raise NoSuchSet(f"there is no backup set in {directory}")
+        raise NoSuchSet(f"there is no backup set in {directory.path}")
     return chosen, broken
 
 
-def _ids(directory: Path, which: str) -> list[str]:
-    ids = listing.ids(directory)
+def _ids(directory: BackupDirectory, which: str) -> list[str]:
+    ids = directory.set_ids()
     return ids if which == "all" else ids[:1]

@@ -1,4 +1,4 @@
-"""What a restore would do, as far as that can be told without doing it."""
+"""What a restore would take and find, as far as that can be told without doing it."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,6 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.engines import filestorage
 from tidstorage.errors import FileUnreadable
 from tidstorage.points.timelines import timeline_beside
-from tidstorage.sets.manifest import Manifest
 from tidstorage.verbs.restore import assemble, cutting, rates
 from tidstorage.verbs.restore.assemble import Room
 from tidstorage.verbs.restore.cutting import Cut
@@ -31,13 +30,17 @@ class Effort:
     seconds: float | None
 
 
-def effort(
+def estimate(
     cluster: Cluster,
-    manifest: Manifest,
+    chosen: Choice,
     targets: Mapping[str, Target],
     reused: Collection[str],
 ) -> Effort:
-    """Of the restore of a set; reused: ids of storages whose files are only cut."""
+    """What it takes to restore a set.
+
+    reused: ids of storages whose files are only cut.
+    """
+    manifest = chosen.manifest
     compared = sum(manifest.storage(each).size for each in reused)
     copied = sum(manifest.storage(each).size for each in targets if each not in reused)
     for each in targets:
@@ -49,7 +52,7 @@ def effort(
         assemble.room_needed(manifest, targets, reused),
         copied,
         compared,
-        rates.estimate(cluster, copied, compared),
+        rates.estimate(cluster, chosen.directory.manifests(), copied, compared),
     )
 
 
