@@ -31,7 +31,7 @@ from tidstorage.system import child
 from tidstorage.system.clock import local
 from tidstorage.verbs.backup import copying
 from tidstorage.verbs.backup.backup import back_up
-from tidstorage.verbs.restore import assemble, check, cutting, swap
+from tidstorage.verbs.restore import around, assemble, check, cutting, swap
 from tidstorage.verbs.restore.plan import Request
 from tidstorage.verbs.restore.restore import (
     restore_elsewhere,
@@ -527,7 +527,7 @@ def test_stop_stops_restores_and_starts(small, monkeypatch):
         start=lambda cluster, **options: (calls.append("start"), small.start()),
         up=small.running_parts,
     )
-    monkeypatch.setattr(verb, "processes", processes)
+    monkeypatch.setattr(around, "control", processes)
     parser = argparse.ArgumentParser()
     verb.add_arguments(parser)
     with pytest.raises(NoSuchSet):
@@ -560,19 +560,19 @@ class FailingProcesses:
 
 def test_a_start_that_fails_hides_nothing_of_the_restore(lost, monkeypatch):
     cluster, made = lost
-    monkeypatch.setattr(verb, "processes", FailingProcesses(stops=2))
+    monkeypatch.setattr(around, "control", FailingProcesses(stops=2))
     before = contents(cluster)
     with monkeypatch.context() as patched:
         patched.setattr(assemble, "_append", failing(OSError(28, "No space left")))
         with pytest.raises(NoSpace) as failed:
-            verb.restore(cluster, Request(), None, True, print)
+            around.restore(cluster, Request(), None, True, print)
     assert "Nor did the cluster start: Zope web is not ready" in failed.value.hint
     assert "Now down: Zope web-1, ZEO server alpha" in failed.value.hint
     assert "bin/cluster start" in failed.value.hint
     assert contents(cluster) == before
-    monkeypatch.setattr(verb, "processes", FailingProcesses(stops=2))
+    monkeypatch.setattr(around, "control", FailingProcesses(stops=2))
     with pytest.raises(NotReady) as caught:
-        verb.restore(cluster, Request(), None, True, print)
+        around.restore(cluster, Request(), None, True, print)
     assert "Look at its log." in caught.value.hint
     assert f"The restore itself is done: set {made.id}" in caught.value.hint
     assert ".before-restore-" in caught.value.hint
@@ -589,9 +589,9 @@ def failing(error):
 def test_a_stop_that_fails_half_way_says_what_is_down(lost, monkeypatch):
     cluster, _ = lost
     before = contents(cluster)
-    monkeypatch.setattr(verb, "processes", FailingProcesses(stops=1))
+    monkeypatch.setattr(around, "control", FailingProcesses(stops=1))
     with pytest.raises(NotReady, match="cannot be ended") as caught:
-        verb.restore(cluster, Request(), None, True, print)
+        around.restore(cluster, Request(), None, True, print)
     assert "Now down: Zope web-1; bin/cluster start" in caught.value.hint
     assert contents(cluster) == before
 
@@ -605,10 +605,10 @@ def test_an_interruption_amid_the_stop_says_what_is_down(lost, monkeypatch):
         raise KeyboardInterrupt
 
     processes.stop = interrupted
-    monkeypatch.setattr(verb, "processes", processes)
+    monkeypatch.setattr(around, "control", processes)
     told = []
     with pytest.raises(KeyboardInterrupt):
-        verb.restore(cluster, Request(), None, True, told.append)
+        around.restore(cluster, Request(), None, True, told.append)
     assert told == ["Now down: Zope web-1; bin/cluster start starts what is down."]
 
 
@@ -616,10 +616,10 @@ def test_an_interruption_amid_the_start_hides_nothing(lost, monkeypatch):
     cluster, made = lost
     processes = FailingProcesses(stops=2)
     processes.start = failing(KeyboardInterrupt())
-    monkeypatch.setattr(verb, "processes", processes)
+    monkeypatch.setattr(around, "control", processes)
     told = []
     with pytest.raises(KeyboardInterrupt):
-        verb.restore(cluster, Request(), None, True, told.append)
+        around.restore(cluster, Request(), None, True, told.append)
     assert f"The restore itself is done: set {made.id}" in told[0]
     assert "Now down: Zope web-1, ZEO server alpha" in told[1]
 
@@ -627,15 +627,15 @@ def test_an_interruption_amid_the_start_hides_nothing(lost, monkeypatch):
 def test_what_cannot_be_restored_stops_nothing(lost, monkeypatch):
     cluster, _ = lost
     processes = FailingProcesses(stops=2)
-    monkeypatch.setattr(verb, "processes", processes)
+    monkeypatch.setattr(around, "control", processes)
     fewer = dataclasses.replace(cluster, storages=cluster.storages[:2])
     with pytest.raises(NotCoherent, match="has storages that the cluster has not"):
-        verb.restore(fewer, Request(), None, True, print)
+        around.restore(fewer, Request(), None, True, print)
     monkeypatch.setattr(
         assemble.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
     )
     with pytest.raises(NoSpace):
-        verb.restore(cluster, Request(), None, True, print)
+        around.restore(cluster, Request(), None, True, print)
     assert len(processes.parts) == 2
 
 

@@ -56,7 +56,11 @@ class Repository:
     def copy(self, start_over=False, indexes=None):
         self.wait_for_the_next_second()
         with progress.operation(self.cluster, "backup") as operation:
-            return copying.copy_all(self.cluster, start_over, operation, indexes)[NAME]
+            directory = backup_directory(self)
+            copies = copying.copy_all(
+                self.cluster, directory, start_over, operation, indexes
+            )
+            return copies[NAME]
 
     def wait_for_the_next_second(self):
         newest = repository.newest_second(self.folder)
