@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import records
 import transaction
-from original_site import BUSY_REPOZO, OriginalSite, status_files
+from legacy_site import BUSY_REPOZO, OriginalSite, status_files
 from real import wait_until
 from stamping_writer import commit_group, open_connections
 from ZEO.Exceptions import ClientDisconnected

@@ -11,7 +11,7 @@ from tidstorage.cluster.reference import reference_text
 from tidstorage.cluster.schema import schema_text
 from tidstorage.errors import DescriptionError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SMALLEST = """
 [[storage]]
 id = "root"

@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from original_site import status_files, write_configuration
+from legacy_site import status_files, write_configuration
 from torn_files import TornFiles
 from ZODB.FileStorage import FileStorage
 

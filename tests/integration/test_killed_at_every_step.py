@@ -9,8 +9,8 @@ import shutil
 import time
 
 import pytest
+from legacy_site import status_files, write_configuration
 from offline_site import OfflineSite
-from original_site import status_files, write_configuration
 from steps import Step, killed_at, recorded
 from torn_files import TornFiles
 from ZODB.FileStorage import FileStorage

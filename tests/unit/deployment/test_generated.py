@@ -9,7 +9,7 @@ from tidstorage.cluster.load import load_cluster
 from tidstorage.deployment import generated
 from tidstorage.deployment.scripts import scripts_of
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
