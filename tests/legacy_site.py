@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from daemons import RUN_DAEMON
-from real import ZeoServer, free_port
+from real_processes import ZeoServer, free_port
 
 from tidstorage.system import child
 
@@ -64,7 +64,7 @@ def status_files(folder: Path) -> list[Path]:
     return sorted((folder / "status").glob("tidstorage.tid-*"))
 
 
-class OriginalSite:
+class LegacySite:
     """The servers are real; ``configuration`` is the file."""
 
     def __init__(self, folder: Path) -> None:

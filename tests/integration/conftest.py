@@ -3,7 +3,7 @@
 import functools
 
 import pytest
-from real import PATIENCE
+from real_processes import PATIENCE
 
 from tidstorage.zeo import barrier
 

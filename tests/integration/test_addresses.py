@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import ZEO
 import ZODB
-from real import PATIENCE, free_port, wait_until
+from real_processes import PATIENCE, free_port, wait_until
 
 from tidstorage.cluster.load import load_cluster
 from tidstorage.coherence import tid

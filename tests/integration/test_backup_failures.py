@@ -13,7 +13,7 @@ import sys
 
 import pytest
 from backup_sets import repozo, whole_sets, with_backup
-from real import PATIENCE
+from real_processes import PATIENCE
 from small_cluster import small_cluster
 
 from tidstorage.errors import EngineFailed, NoSpace

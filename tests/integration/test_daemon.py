@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemons import RUN_DAEMON, DaemonProcess, Peer, running_daemon
-from journals import journal_entries
-from real import PATIENCE, free_port, wait_until
+from daemons import RUN_DAEMON, DaemonProcess, Peer, journal_entries, running_daemon
+from real_processes import PATIENCE, free_port, wait_until
 
 from tidstorage.errors import DescriptionError, Locked, PortInUse
 from tidstorage.points import tid_log

@@ -5,9 +5,8 @@ import json
 
 import pytest
 import ZEO
-from daemons import DaemonProcess
-from journals import journal_entries
-from real import PATIENCE, wait_until
+from daemons import DaemonProcess, journal_entries
+from real_processes import PATIENCE, wait_until
 from small_cluster import small_cluster
 
 from tidstorage.commands import cluster as front

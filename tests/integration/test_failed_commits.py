@@ -13,7 +13,7 @@ import transaction
 import ZEO
 import ZODB
 from persistent.mapping import PersistentMapping
-from real import PATIENCE, wait_until, zeo_server
+from real_processes import PATIENCE, wait_until, zeo_server
 from records import read
 from transaction.interfaces import TransientError
 from ZEO.Exceptions import ClientDisconnected

@@ -9,9 +9,9 @@ import shutil
 import time
 
 import pytest
+from dying import Step, killed_at, recorded
 from legacy_site import status_files, write_configuration
 from offline_site import OfflineSite
-from steps import Step, killed_at, recorded
 from torn_files import TornFiles
 from ZODB.FileStorage import FileStorage
 from ZODB.scripts import repozo as stock_repozo

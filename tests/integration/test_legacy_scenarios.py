@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import records
 import transaction
-from legacy_site import BUSY_REPOZO, OriginalSite, status_files
-from real import wait_until
+from legacy_site import BUSY_REPOZO, LegacySite, status_files
+from real_processes import wait_until
 from stamping_writer import commit_group, open_connections
 from ZEO.Exceptions import ClientDisconnected
 
@@ -27,7 +27,7 @@ EVERYTHING = ("catalog", "documents", "root")
 
 @pytest.fixture
 def site(tmp_path):
-    made = OriginalSite(tmp_path)
+    made = LegacySite(tmp_path)
     made.start()
     yield made
     made.kill()

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from daemons import Peer
-from journals import journal_entries
-from real import wait_until
-from sites import Committer, Site
+from daemons import Peer, journal_entries
+from observed_site import Committer, Site
+from real_processes import wait_until
 
 from tidstorage.points.entries import Damage
 

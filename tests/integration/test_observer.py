@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 import ZEO
-from daemons import running_daemon
-from journals import journal_entries
-from real import PATIENCE, wait_until, zeo_server
-from sites import TESTS, Committer, Site
+from daemons import journal_entries, running_daemon
+from observed_site import TESTS, Committer, Site
+from real_processes import PATIENCE, wait_until, zeo_server
 from ZEO.Exceptions import ServerException
 from ZODB.Connection import TransactionMetaData
 

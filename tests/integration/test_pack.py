@@ -15,7 +15,7 @@ import records
 import ZODB
 from dying import in_child
 from persistent.mapping import PersistentMapping
-from real import PATIENCE, ZeoServer, wait_until, zeo_server
+from real_processes import PATIENCE, ZeoServer, wait_until, zeo_server
 from small_cluster import small_cluster
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData

@@ -8,7 +8,7 @@ import json
 import pytest
 import records
 import ZEO
-from real import wait_until
+from real_processes import wait_until
 from small_cluster import small_cluster
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clusters import ScratchCluster, scratch_cluster
-from real import PATIENCE, free_port, wait_until
+from built_clusters import ScratchCluster, scratch_cluster
+from real_processes import PATIENCE, free_port, wait_until
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.cluster.load import load_cluster

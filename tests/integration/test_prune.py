@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 import records
-from sets_over_time import sets_over_time
-from steps import killed_at, recorded
+from backup_sets import sets_over_time
+from dying import killed_at, recorded
 
 from tidstorage.cluster.cluster import Retention
 from tidstorage.commands import prune as verb

@@ -9,7 +9,7 @@ import sys
 import pytest
 import records
 import ZODB
-from real import PATIENCE
+from real_processes import PATIENCE
 from small_cluster import small_cluster
 from ZODB.FileStorage import FileStorage
 

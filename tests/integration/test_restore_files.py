@@ -17,8 +17,8 @@ import transaction
 import ZEO
 import ZODB
 from dying import DIED, die_at_change, in_child
-from real import free_port, wait_until, zeo_server
-from sites import VotedTransaction
+from observed_site import VotedTransaction
+from real_processes import free_port, wait_until, zeo_server
 from small_cluster import SmallCluster
 from torn_files import TornFiles, coherent_files, json_runner
 from ZODB.FileStorage import FileStorage

@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 import records
-from sets_over_time import sets_over_time
+from backup_sets import sets_over_time
 
 from tidstorage.coherence import tid
 from tidstorage.commands import cluster as front

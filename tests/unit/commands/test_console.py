@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from real import PATIENCE
+from real_processes import PATIENCE
 
 from tidstorage.commands.entry import run_reporting_errors
 from tidstorage.errors import EngineFailed, NotCoherent

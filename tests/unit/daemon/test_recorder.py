@@ -4,7 +4,7 @@ import asyncio
 import datetime
 
 import pytest
-from journals import journal_entries
+from daemons import journal_entries
 
 from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.daemon import resuming

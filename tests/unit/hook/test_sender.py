@@ -8,7 +8,7 @@ import time
 
 import pytest
 from listener import Listener
-from real import PATIENCE, free_port, wait_until
+from real_processes import PATIENCE, free_port, wait_until
 
 from tidstorage.hook import sender
 from tidstorage.hook.sender import Sender

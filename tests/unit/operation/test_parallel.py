@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from real import PATIENCE
+from real_processes import PATIENCE
 
 from tidstorage.operation import parallel
 

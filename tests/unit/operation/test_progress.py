@@ -11,7 +11,7 @@ import types
 
 import dying
 import pytest
-from real import PATIENCE, wait_until
+from real_processes import PATIENCE, wait_until
 
 from tidstorage.commands import progress_display
 from tidstorage.operation import progress

@@ -7,7 +7,7 @@ import os
 import threading
 
 import pytest
-from journals import journal_entries
+from daemons import journal_entries
 
 from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.errors import FileUnreadable

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from real import PATIENCE
+from real_processes import PATIENCE
 
 from tidstorage.commands.scripts.check_log import Finding, findings
 from tidstorage.errors import NotCoherent

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from real import PATIENCE
+from real_processes import PATIENCE
 
 from tidstorage.commands.scripts.full_log import full_lines
 from tidstorage.errors import NotCoherent

@@ -1,5 +1,6 @@
-"""Holes are not read, are not written, and come back as holes."""
+"""What is copied is the same; holes are not read, not written, and stay holes."""
 
+import errno
 import os
 
 import pytest
@@ -99,3 +100,29 @@ def test_a_file_that_is_too_short_is_an_error(tmp_path, holes):
     size = path.stat().st_size
     with path.open("rb") as opened, pytest.raises(OSError, match="became shorter"):
         list(read_range(opened.fileno(), 0, size + 1))
+
+
+class TestCopy:
+    def test_without_help_of_the_kernel(self, filled, tmp_path, monkeypatch):
+        def refused(*arguments):
+            raise OSError(errno.EXDEV, "another file system")
+
+        monkeypatch.setattr(os, "copy_file_range", refused)
+        target = tmp_path / "copy.fs"
+        with filled.open("rb") as read, target.open("wb") as written:
+            size = filled.stat().st_size
+            copying.copy_range(read.fileno(), written.fileno(), 0, size)
+        assert target.read_bytes() == filled.read_bytes()
+
+    def test_holes_stay_holes(self, tmp_path):
+        source, target = tmp_path / "source", tmp_path / "target"
+        with source.open("wb") as stream:
+            stream.write(b"x" * 10_000)
+            stream.seek(50_000_000)
+            stream.write(b"y" * 10_000)
+            stream.truncate(90_000_000)
+        with source.open("rb") as read, target.open("wb") as written:
+            copying.copy_range(read.fileno(), written.fileno(), 0, 90_000_000)
+        assert target.stat().st_size == 90_000_000
+        assert target.stat().st_blocks * 512 < 1_000_000
+        assert target.read_bytes() == source.read_bytes()

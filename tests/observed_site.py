@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import ZEO
-from daemons import DaemonProcess
-from journals import journal_entries
-from real import PATIENCE, ZeoServer, wait_until
+from daemons import DaemonProcess, journal_entries
+from real_processes import PATIENCE, ZeoServer, wait_until
 from ZODB.Connection import TransactionMetaData
 
 from tidstorage.coherence import stamp, tid

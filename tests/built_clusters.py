@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from real import free_port
+from real_processes import free_port
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
