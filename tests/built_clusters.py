@@ -3,13 +3,22 @@
 Built by the real buildout of this interpreter's environment, offline.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from real_processes import free_port
+from real_processes import PATIENCE, free_port
+
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.cluster.load import load_cluster
+from tidstorage.deployment import install
+from tidstorage.processes import control, running
+from tidstorage.processes.parts import parts_of
+from tidstorage.system import proc
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -98,3 +107,58 @@ def scratch_cluster(folder: Path) -> ScratchCluster:
     )
     cluster.describe()
     return cluster
+
+
+class Deployed:
+    """A scratch cluster with its files written, and what was told of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.scratch: ScratchCluster = scratch_cluster(folder)
+        self.told: list[str] = []
+        self.deploy()
+
+    def deploy(self) -> None:
+        """Write everything anew, as bin/buildout does."""
+        self.scratch.describe()
+        self.cluster: Cluster = load_cluster(self.scratch.file)
+        install.write_files(self.cluster)
+
+    def start(self, *names: str, seconds: float = 2 * PATIENCE) -> list[str]:
+        return control.start(
+            self.cluster, names or None, tell=self.told.append, seconds=seconds
+        )
+
+    def stop(self, *names: str) -> list[str]:
+        return control.stop(self.cluster, names or None, tell=self.told.append)
+
+    def pids(self) -> dict[str, int]:
+        """{program: its one pid} of all that runs."""
+        found = running.processes_of(parts_of(self.cluster))
+        assert all(len(each) == 1 for each in found.values()), found
+        return {program: each[0] for program, each in found.items()}
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """bin/cluster."""
+        return subprocess.run(
+            [self.cluster.bin_directory / "cluster", *arguments],
+            text=True,
+            capture_output=True,
+        )
+
+    def processes(self) -> list[str]:
+        """Command lines of all processes that name the cluster's folder."""
+        lines = {pid: " ".join(proc.command_line(pid)) for pid in proc.all_pids()}
+        return [
+            line
+            for pid, line in lines.items()
+            if f"{self.scratch.folder}/" in line and proc.is_alive(pid)
+        ]
+
+
+@contextlib.contextmanager
+def deployed_in(folder: Path) -> Iterator[Deployed]:
+    deployed = Deployed(folder)
+    try:
+        yield deployed
+    finally:
+        deployed.stop()

@@ -158,3 +158,11 @@ def journal_entries(path: Path) -> list[Entry]:
     """
     entries = [journal.parsed(path, line) for line in journal.whole_lines(path)]
     return [entry for entry in entries if entry is not None]
+
+
+def bootstrapped(daemon: DaemonProcess) -> Peer:
+    peer = daemon.peer()
+    peer.begin("first")
+    peer.abort("first")
+    assert peer.bootstraped() == b"1\n"
+    return peer

@@ -20,7 +20,11 @@ from tidstorage.coherence.point import Point
 from tidstorage.engines.filestorage import last_tid, read_records
 from tidstorage.engines.filestorage.abandoned_votes import abandoned_votes
 from tidstorage.points import tid_log
-from tidstorage.points.entries import Damage, Published
+from tidstorage.points.entries import (
+    Damage,
+    Entry,
+    Published,
+)
 from tidstorage.wire import client as wire_client
 
 TESTS = Path(__file__).parent
@@ -234,3 +238,25 @@ class VotedTransaction:
 
     def abort(self, storage: str) -> None:
         self._clients[storage].tpc_abort(self._metadata)
+
+
+def unstamped(site: Site, count: int) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import stamping_writer as w, json, transaction\n"
+        "w.add_stamp = lambda *a: None\n"
+        "c = w.open_connections(json.loads(sys.argv[2]))\n"
+        f"for n in range({count}): w.commit_group(c, sorted(c))\n"
+    )
+    storages = {
+        each: server.address
+        for server in (site.one, site.two)
+        for each in server.storages
+    }
+    subprocess.run(
+        [sys.executable, "-c", code, str(TESTS), json.dumps(storages)], check=True
+    )
+
+
+def entries_of(site: Site) -> list[Entry]:
+    return journal_entries(site.daemon.journal)

@@ -7,7 +7,6 @@ import pytest
 import ZEO
 from daemons import DaemonProcess, journal_entries
 from real_processes import PATIENCE, wait_until
-from small_cluster import small_cluster
 
 from tidstorage.commands import cluster as front
 from tidstorage.engines.filestorage import last_tid, read_records
@@ -36,15 +35,6 @@ from tidstorage.verbs.restore import restore
 from tidstorage.verbs.restore.plan import Request
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def small(tmp_path, monkeypatch):
-    with small_cluster(tmp_path) as running:
-        monkeypatch.setattr(
-            "tidstorage.processes.running.running_parts", running.running_parts
-        )
-        yield running
 
 
 @pytest.fixture

@@ -200,7 +200,7 @@ def test_restore_elsewhere(scene, site):
 
 def test_cut_of_crashed_files(scene, site):
     site.files._open()
-    whole = site.last_tids()
+    whole = site.files.last_tids()
     site.files.commit("a", meant="a b")
     site.files.commit("a")
     site.files.close()
@@ -216,7 +216,7 @@ def test_cut_of_crashed_files(scene, site):
 
     def check():
         crashed_files.restore(request)
-        assert site.last_tids() == whole
+        assert site.files.last_tids() == whole
         folder = site.files.paths["a"].parent
         assert {path.name for path in folder.rglob("*.blob")} == blobs
         names = [each.name for each in folder.iterdir()]

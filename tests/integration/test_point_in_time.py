@@ -9,7 +9,6 @@ import pytest
 import records
 import ZEO
 from real_processes import wait_until
-from small_cluster import small_cluster
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
 
@@ -35,15 +34,6 @@ from tidstorage.verbs.restore import restore as perform
 from tidstorage.verbs.restore.plan import Request
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def small(tmp_path, monkeypatch):
-    with small_cluster(tmp_path) as running:
-        monkeypatch.setattr(
-            "tidstorage.processes.running.running_parts", running.running_parts
-        )
-        yield running
 
 
 def contents(cluster):
