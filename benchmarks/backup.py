@@ -26,7 +26,7 @@ from tidstorage.system import child
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import realistic
-from real import ZeoServer, zeo_server
+from real_processes import ZeoServer, zeo_server
 
 GIB = 1 << 30
 MAIN = realistic.STORAGE

@@ -28,7 +28,7 @@ from tidstorage.coherence import stamp, tid
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from daemons import DaemonProcess
-from sites import Site
+from observed_site import Site
 
 PAIRS = [("a", "b"), ("b", "c"), ("c", "d"), ("a", "d"), ("a", "c"), ("b", "d")]
 SAMPLE_SECONDS = 0.02

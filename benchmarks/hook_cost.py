@@ -23,7 +23,7 @@ from tidstorage.coherence import stamp
 from tidstorage.hook import hook
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from real import zeo_server
+from real_processes import zeo_server
 
 #: Many short rounds, of which the least counts: others use the machine too.
 ROUNDS = 300

@@ -20,7 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import sparse_files
 from backup import MAIN, Bench, run
-from real import zeo_server
+from real_processes import zeo_server
 
 GB = 10**9
 OBJECT = GB

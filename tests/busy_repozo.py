@@ -6,7 +6,7 @@ are torn for sure, however fast the machine is.
 
 import sys
 
-from original_site import addresses_of_environment
+from legacy_site import addresses_of_environment
 from stamping_writer import commit_group, open_connections
 from ZODB.scripts import repozo
 

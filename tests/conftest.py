@@ -8,7 +8,7 @@ import os
 import signal
 
 import pytest
-import real
+import real_processes
 from hypothesis import HealthCheck, settings
 
 # Whoever started this in the background had it ignored, and so would all processes
@@ -26,5 +26,5 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 @pytest.fixture(scope="session", autouse=True)
 def _own_ports():
     """The product's own choice of free ports, too, is among those of this process."""
-    with real.block_of_ports():
+    with real_processes.block_of_ports():
         yield

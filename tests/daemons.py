@@ -1,4 +1,4 @@
-"""A real daemon process for tests, and a peer that talks to it."""
+"""A real daemon process for tests, a peer that talks to it, and its journal."""
 
 import contextlib
 import os
@@ -9,8 +9,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from real import PATIENCE, free_port, send_signal, wait_until
+from real_processes import PATIENCE, free_port, send_signal, wait_until
 
+from tidstorage.points import journal
+from tidstorage.points.entries import Entry
 from tidstorage.wire import protocol
 
 #: How a daemon is run; its arguments follow.
@@ -145,3 +147,22 @@ def running_daemon(folder: Path, *arguments: object) -> Iterator[DaemonProcess]:
         if daemon.process is not None:
             daemon.signal(signal.SIGCONT)
             daemon.kill()
+
+
+def journal_entries(path: Path) -> list[Entry]:
+    """The entries, oldest first; [] where there is no journal yet.
+
+    A torn last line and kinds that are not known are left out.
+
+    Raises: FileUnreadable: where an entry is broken.
+    """
+    entries = [journal.parsed(path, line) for line in journal.whole_lines(path)]
+    return [entry for entry in entries if entry is not None]
+
+
+def bootstrapped(daemon: DaemonProcess) -> Peer:
+    peer = daemon.peer()
+    peer.begin("first")
+    peer.abort("first")
+    assert peer.bootstraped() == b"1\n"
+    return peer

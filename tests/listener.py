@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from real import PATIENCE, accepts, free_port, send_signal, wait_until
+from real_processes import PATIENCE, accepts, free_port, send_signal, wait_until
 
 from tidstorage.wire import protocol
 

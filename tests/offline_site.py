@@ -8,7 +8,6 @@ import pytest
 from small_cluster import SmallCluster
 from torn_files import TornFiles
 
-from tidstorage.engines import filestorage
 from tidstorage.sets import layout
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.zeo import barrier
@@ -39,12 +38,7 @@ class OfflineSite:
             "tidstorage.processes.running.running_parts", lambda _cluster: []
         )
         monkeypatch.setattr(barrier, "storages_of", lambda _cluster: ())
-        monkeypatch.setattr(barrier, "take", lambda _storages: self.last_tids())
-
-    def last_tids(self) -> dict[str, int]:
-        return {
-            each: filestorage.last_tid(path) for each, path in self.files.paths.items()
-        }
+        monkeypatch.setattr(barrier, "take", lambda _storages: self.files.last_tids())
 
     def contents(self) -> dict[Path, bytes]:
         found = {path: path.read_bytes() for path in self.files.paths.values()}

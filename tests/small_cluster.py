@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from real import PATIENCE, ZeoServer, free_port
+from real_processes import PATIENCE, ZeoServer, free_port
 
 from tidstorage.cluster.cluster import Backup, Cluster, Daemon, Storage, Zeo, Zope
 from tidstorage.system import child

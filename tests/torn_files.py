@@ -14,6 +14,7 @@ from ZODB.blob import Blob
 from ZODB.FileStorage import FileStorage
 
 from tidstorage.coherence import stamp, tid
+from tidstorage.engines import filestorage
 
 
 class TornFiles:
@@ -83,6 +84,38 @@ class TornFiles:
         """The last TIDs of all storages."""
         return {each: self.last(each) for each in self.paths}
 
+    def tear(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Crash amid a commit; the last TIDs and sizes that a cut should leave.
+
+        The files are closed then.
+        """
+        kept = self.vector()
+        sizes = {each: self.size(each) for each in self.paths}
+        self.commit("a", meant="a b")
+        if "c" in self.paths:
+            self.commit("c")
+        self.close()
+        with self.paths["b"].open("ab") as stream:
+            stream.write(b"a part of a vote")
+        return kept, sizes
+
+    def contents(self) -> dict[str, bytes]:
+        """What the files hold."""
+        return {each: path.read_bytes() for each, path in self.paths.items()}
+
+    def last_tids(self) -> dict[str, int]:
+        """The last TIDs in the files, as we read them."""
+        return {each: filestorage.last_tid(path) for each, path in self.paths.items()}
+
+    def litter(self) -> list[str]:
+        """Files in the folder that only a run under way needs."""
+        folder = next(iter(self.paths.values())).parent
+        return [
+            each.name
+            for each in folder.iterdir()
+            if each.name.startswith(".") or each.name.endswith((".cut-plan", "_tmp"))
+        ]
+
     def pack(self, storage: str) -> None:
         self.connections[storage].db().pack()
 
@@ -120,3 +153,11 @@ def json_runner(
         return json.loads(output) if status == 0 else errors
 
     return run
+
+
+def blobs_of(folder: Path) -> dict[str, bytes]:
+    """{path below: bytes} of all blobs."""
+    return {
+        str(each.relative_to(folder)): each.read_bytes()
+        for each in folder.rglob("*.blob")
+    }

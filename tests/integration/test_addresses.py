@@ -15,7 +15,7 @@ import pytest
 import ZEO
 import ZODB
 from backup_sets import backup_directory
-from real import PATIENCE, free_port, wait_until
+from real_processes import PATIENCE, free_port, wait_until
 
 from tidstorage.cluster.load import load_cluster
 from tidstorage.coherence import tid

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import records
 from backup_sets import backup_directory, repozo, whole_sets, with_backup
-from real import PATIENCE, wait_until
+from real_processes import PATIENCE, wait_until
 from small_cluster import small_cluster
 
 from tidstorage.errors import (

@@ -13,7 +13,7 @@ import sys
 
 import pytest
 from backup_sets import backup_directory, repozo, whole_sets, with_backup
-from real import PATIENCE
+from real_processes import PATIENCE
 from small_cluster import small_cluster
 
 from tidstorage.errors import EngineFailed, NoSpace
@@ -22,9 +22,7 @@ from tidstorage.system import child
 from tidstorage.verbs.backup import complete, prepare
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.restore.plan import Request
-from tidstorage.verbs.restore.restore import (
-    restore_elsewhere,
-)
+from tidstorage.verbs.restore.restore import restore_elsewhere
 
 pytestmark = pytest.mark.integration
 

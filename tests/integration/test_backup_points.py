@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import records
 from backup_sets import pack, whole_sets
-from journals import journal_entries
+from daemons import journal_entries
 from small_cluster import small_cluster
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData

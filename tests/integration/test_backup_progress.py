@@ -4,7 +4,7 @@ import argparse
 import json
 
 import pytest
-from real import wait_until
+from real_processes import wait_until
 from small_cluster import small_cluster
 
 from tidstorage.commands import backup, restore

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import records
-from real import PATIENCE, ZeoServer, send_signal, wait_until, zeo_server
+from real_processes import PATIENCE, ZeoServer, send_signal, wait_until, zeo_server
 from ZEO.ClientStorage import ClientStorage
 
 from tidstorage.errors import BarrierFailed

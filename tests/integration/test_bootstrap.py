@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clusters import CHECKOUT, scratch_cluster
-from real import wait_until
+from built_clusters import CHECKOUT, scratch_cluster
+from real_processes import wait_until
 
 pytestmark = pytest.mark.integration
 

@@ -10,7 +10,7 @@ import urllib.parse
 import urllib.request
 
 import pytest
-from real import PATIENCE, accepts, wait_until
+from real_processes import PATIENCE, accepts, wait_until
 
 from tidstorage.coherence import tid
 from tidstorage.demo import scratch_cluster

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 from daemons import running_daemon
-from real import wait_until
-from sites import Committer, Site
+from observed_site import Committer, Site
+from real_processes import wait_until
 
 from tidstorage.daemon import coverage
 from tidstorage.daemon.coverage import Coverage

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from real import PATIENCE, free_port, wait_until
+from real_processes import PATIENCE, free_port, wait_until
 from small_cluster import SmallCluster, small_cluster
 
 from tidstorage.cluster.cluster import Cluster

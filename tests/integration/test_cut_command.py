@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import records
-from real import PATIENCE, wait_until, zeo_server
+from real_processes import PATIENCE, wait_until, zeo_server
 from torn_files import TornFiles, coherent_files, json_runner
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData

@@ -5,10 +5,8 @@ import json
 
 import pytest
 import ZEO
-from daemons import DaemonProcess
-from journals import journal_entries
-from real import PATIENCE, wait_until
-from small_cluster import small_cluster
+from daemons import DaemonProcess, journal_entries
+from real_processes import PATIENCE, wait_until
 
 from tidstorage.commands import cluster as front
 from tidstorage.engines.filestorage import last_tid, read_records
@@ -39,15 +37,6 @@ from tidstorage.verbs.restore.restore import (
 )
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def small(tmp_path, monkeypatch):
-    with small_cluster(tmp_path) as running:
-        monkeypatch.setattr(
-            "tidstorage.processes.running.running_parts", running.running_parts
-        )
-        yield running
 
 
 @pytest.fixture

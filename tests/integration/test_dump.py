@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from daemons import running_daemon
-from real import PATIENCE, free_port
+from real_processes import PATIENCE, free_port
 
 from tidstorage.errors import NotConnected
 

@@ -12,7 +12,7 @@ import transaction
 import ZEO
 import ZODB
 from listener import Listener
-from real import PATIENCE, wait_until, zeo_server
+from real_processes import PATIENCE, wait_until, zeo_server
 from records import read, violations
 from ZODB.blob import Blob
 from ZODB.POSException import ConflictError

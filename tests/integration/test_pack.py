@@ -16,7 +16,7 @@ import ZODB
 from backup_sets import backup_directory
 from dying import in_child
 from persistent.mapping import PersistentMapping
-from real import PATIENCE, ZeoServer, wait_until, zeo_server
+from real_processes import PATIENCE, ZeoServer, wait_until, zeo_server
 from small_cluster import small_cluster
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData

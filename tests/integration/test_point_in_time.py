@@ -9,8 +9,7 @@ import pytest
 import records
 import ZEO
 from backup_sets import backup_directory
-from real import wait_until
-from small_cluster import small_cluster
+from real_processes import wait_until
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
 
@@ -32,21 +31,9 @@ from tidstorage.points.entries import Floor, Published
 from tidstorage.system import clock
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.restore.plan import Request
-from tidstorage.verbs.restore.restore import (
-    preview_in_place,
-    restore_in_place,
-)
+from tidstorage.verbs.restore.restore import preview_in_place, restore_in_place
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def small(tmp_path, monkeypatch):
-    with small_cluster(tmp_path) as running:
-        monkeypatch.setattr(
-            "tidstorage.processes.running.running_parts", running.running_parts
-        )
-        yield running
 
 
 def contents(cluster):

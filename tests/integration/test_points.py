@@ -8,7 +8,6 @@ import time
 
 import pytest
 import ZEO
-from small_cluster import small_cluster
 
 from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.commands import cluster as front
@@ -25,15 +24,6 @@ from tidstorage.verbs.restore.restore import (
 
 pytestmark = pytest.mark.integration
 HALF = HalfCommit(b"h" * 16, {"catalog": 1}, ("root",))
-
-
-@pytest.fixture
-def small(tmp_path, monkeypatch):
-    with small_cluster(tmp_path) as running:
-        monkeypatch.setattr(
-            "tidstorage.processes.running.running_parts", running.running_parts
-        )
-        yield running
 
 
 def ago(seconds):

@@ -11,16 +11,15 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from clusters import ScratchCluster, scratch_cluster
-from real import PATIENCE, free_port, wait_until
+from built_clusters import Deployed, deployed_in
+from real_processes import PATIENCE, free_port, wait_until
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.cluster.load import load_cluster
 from tidstorage.coherence import point
-from tidstorage.deployment import initialise, install
+from tidstorage.deployment import initialise
 from tidstorage.errors import (
     DescriptionError,
     InterruptedRestore,
@@ -38,61 +37,6 @@ from tidstorage.system import clock, proc
 pytestmark = pytest.mark.integration
 
 SERVERS = ["alpha", "beta"]
-
-
-class Deployed:
-    """A scratch cluster with its files written, and what was told of it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.scratch: ScratchCluster = scratch_cluster(folder)
-        self.told: list[str] = []
-        self.deploy()
-
-    def deploy(self) -> None:
-        """Write everything anew, as bin/buildout does."""
-        self.scratch.describe()
-        self.cluster: Cluster = load_cluster(self.scratch.file)
-        install.write_files(self.cluster)
-
-    def start(self, *names: str, seconds: float = 2 * PATIENCE) -> list[str]:
-        return control.start(
-            self.cluster, names or None, tell=self.told.append, seconds=seconds
-        )
-
-    def stop(self, *names: str) -> list[str]:
-        return control.stop(self.cluster, names or None, tell=self.told.append)
-
-    def pids(self) -> dict[str, int]:
-        """{program: its one pid} of all that runs."""
-        found = running.processes_of(parts_of(self.cluster))
-        assert all(len(each) == 1 for each in found.values()), found
-        return {program: each[0] for program, each in found.items()}
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """bin/cluster."""
-        return subprocess.run(
-            [self.cluster.bin_directory / "cluster", *arguments],
-            text=True,
-            capture_output=True,
-        )
-
-    def processes(self) -> list[str]:
-        """Command lines of all processes that name the cluster's folder."""
-        lines = {pid: " ".join(proc.command_line(pid)) for pid in proc.all_pids()}
-        return [
-            line
-            for pid, line in lines.items()
-            if f"{self.scratch.folder}/" in line and proc.is_alive(pid)
-        ]
-
-
-@contextlib.contextmanager
-def deployed_in(folder: Path) -> Iterator[Deployed]:
-    deployed = Deployed(folder)
-    try:
-        yield deployed
-    finally:
-        deployed.stop()
 
 
 @pytest.fixture

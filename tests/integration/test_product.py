@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from listener import Listener
-from real import PATIENCE, ZeoServer, free_port, wait_until, zeo_server
+from real_processes import PATIENCE, ZeoServer, free_port, wait_until, zeo_server
 from records import read
 
 from Products.TIDStorage.configuration import Options

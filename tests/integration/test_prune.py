@@ -7,9 +7,8 @@ import subprocess
 
 import pytest
 import records
-from backup_sets import backup_directory
-from sets_over_time import sets_over_time
-from steps import killed_at, recorded
+from backup_sets import backup_directory, sets_over_time
+from dying import killed_at, recorded
 
 from tidstorage.cluster.cluster import Retention
 from tidstorage.commands import prune as verb
@@ -24,9 +23,7 @@ from tidstorage.system import child
 from tidstorage.verbs.prune import prune as perform
 from tidstorage.verbs.prune.prune import plan, prune
 from tidstorage.verbs.restore.plan import Request
-from tidstorage.verbs.restore.restore import (
-    restore_elsewhere,
-)
+from tidstorage.verbs.restore.restore import restore_elsewhere
 
 pytestmark = pytest.mark.integration
 

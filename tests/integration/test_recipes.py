@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clusters import CHECKOUT, ScratchCluster, scratch_cluster
-from real import PATIENCE, free_port
+from built_clusters import CHECKOUT, ScratchCluster, scratch_cluster
+from real_processes import PATIENCE, free_port
 from ZEO.ClientStorage import ClientStorage
 
 pytestmark = pytest.mark.integration

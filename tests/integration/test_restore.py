@@ -2,16 +2,12 @@
 
 import argparse
 import dataclasses
-import pickle
-import subprocess
-import sys
 
 import pytest
 import records
 import ZODB
 from backup_sets import backup_directory
-from real import PATIENCE
-from small_cluster import small_cluster
+from restored import check_restored, contents
 from ZODB.FileStorage import FileStorage
 
 from tidstorage.commands import restore as verb
@@ -19,64 +15,20 @@ from tidstorage.errors import (
     ClusterRunning,
     Damaged,
     EngineFailed,
-    InterruptedRestore,
     NoSpace,
     NoSuchSet,
     NotCoherent,
-    NotReady,
 )
-from tidstorage.operation.unfinished import interrupted_swap, plan_beside
+from tidstorage.operation.unfinished import interrupted_swap
 from tidstorage.points.beside import point_path, read_point
-from tidstorage.system import child
 from tidstorage.system.clock import local
 from tidstorage.verbs.backup import copying
 from tidstorage.verbs.backup.backup import back_up
-from tidstorage.verbs.restore import around, assemble, check, cutting, swap
+from tidstorage.verbs.restore import assemble, check, cutting
 from tidstorage.verbs.restore.plan import Request
-from tidstorage.verbs.restore.restore import (
-    restore_elsewhere,
-    restore_in_place,
-)
+from tidstorage.verbs.restore.restore import restore_elsewhere, restore_in_place
 
 pytestmark = pytest.mark.integration
-STEPS = (
-    "assemble.data_file",
-    "cutting.cut",
-    "check.check",
-    "assemble.blob_directory",
-    "swap.write",
-    "swap.execute",
-    "swap.finish",
-)
-
-
-@pytest.fixture
-def small(tmp_path, monkeypatch):
-    with small_cluster(tmp_path) as running:
-        monkeypatch.setattr(
-            "tidstorage.processes.running.running_parts", running.running_parts
-        )
-        yield running
-
-
-def contents(cluster):
-    """{path: bytes} of all that a restore may change, but for locks."""
-    found = {}
-    for storage in cluster.storages:
-        folders = [storage.data_file.parent]
-        for path in (each for folder in folders for each in folder.rglob("*")):
-            if path.is_file() and not path.name.endswith((".lock", ".log", ".conf")):
-                found[path] = path.read_bytes()
-    return found
-
-
-def check_restored(cluster, made):
-    """The files hold the point, nothing after it, and nothing torn."""
-    content = {s.id: records.read(s.data_file) for s in cluster.storages}
-    ends = {s: held[-1][0] for s, held in content.items()}
-    assert ends == dict(made.point.vector)
-    assert records.violations(content, ends) == []
-    return content
 
 
 def totals(cluster):
@@ -386,127 +338,6 @@ def test_no_space_changes_nothing(small, monkeypatch):
     assert contents(cluster) == before
 
 
-RESTORE_AND_DIE = """
-import itertools, os, pickle, sys
-from tidstorage.processes import running
-from tidstorage.system.clock import local
-from tidstorage.verbs.restore import assemble, check, cutting, restore, swap
-running.running_parts = lambda cluster: []
-step, count, before = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "before"
-module, name = step.split(".")
-module = dict(assemble=assemble, check=check, cutting=cutting, restore=restore,
-              swap=swap)[module]
-original = getattr(module, name)
-calls = itertools.count(1)
-def wrapped(*arguments):
-    # Several threads may be in here at once: each has its own number.
-    chosen = next(calls) == count
-    if before and chosen:
-        os._exit(9)
-    result = original(*arguments)
-    if chosen:
-        os._exit(9)
-    return result
-setattr(module, name, wrapped)
-restore_in_place(pickle.load(sys.stdin.buffer), restore.Request())
-"""
-
-
-def restore_and_die(cluster, step, count=1, when="after"):
-    """A restore in a process that ends at that step; whether it came there."""
-    ended = subprocess.run(
-        [sys.executable, "-c", RESTORE_AND_DIE, step, str(count), when],
-        input=pickle.dumps(cluster),
-        env=child.environment(),
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert ended.returncode in (0, 9)
-    return ended.returncode == 9
-
-
-@pytest.fixture
-def lost(small):
-    """(cluster, its set): stopped, with more committed after the set."""
-    cluster = small.cluster()
-    small.write(1, 4)
-    small.write(2, 6, group=["documents"])
-    made = back_up(cluster)
-    small.write(3, 5)
-    small.stop()
-    return cluster, made
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_killed_at_each_step_the_next_run_mends(lost, when):
-    cluster, made = lost
-    before = contents(cluster)
-    for step in STEPS:
-        assert restore_and_die(cluster, step, when=when)
-        begun = interrupted_swap(cluster)
-        assert bool(begun) == (
-            (step, when)
-            in {
-                ("swap.write", "after"),
-                ("swap.execute", "before"),
-                ("swap.execute", "after"),
-                ("swap.finish", "before"),
-            }
-        ), step
-        if begun:
-            with pytest.raises(InterruptedRestore):
-                back_up(cluster)
-            report = restore_in_place(cluster, Request(set_id="whatever"))
-            assert report.resumed
-            assert report.kept
-        else:
-            untouched = contents(cluster)
-            if not any("before-restore" in path.name for path in untouched):
-                assert {p: c for p, c in untouched.items() if p in before} == before
-            restore_in_place(cluster, Request())
-        check_restored(cluster, made)
-        assert not [each for each in contents(cluster) if "restoring" in str(each)], (
-            step
-        )
-
-
-def test_killed_at_each_action_of_the_swap_the_next_run_mends(lost):
-    cluster, made = lost
-    count = 1
-    while restore_and_die(cluster, "swap.perform", count):
-        assert interrupted_swap(cluster)
-        assert restore_in_place(cluster, Request()).resumed
-        check_restored(cluster, made)
-        count += 1
-    assert count > 10
-    check_restored(cluster, made)
-
-
-def test_a_disk_that_fills_up_in_the_swap_is_told_with_what_to_do(lost, monkeypatch):
-    cluster, made = lost
-
-    def full(*arguments):
-        raise OSError(28, "No space left on device", "x")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(swap, "write_beside", full)
-        with pytest.raises(InterruptedRestore, match="No space left") as caught:
-            restore_in_place(cluster, Request())
-    assert "run the same restore again" in caught.value.hint
-    assert restore_in_place(cluster, Request()).resumed
-    check_restored(cluster, made)
-
-
-def test_what_an_interrupted_cut_was_to_do_ends_with_the_old_files(lost):
-    """The cluster would refuse to start for a plan that is of other files."""
-    cluster, made = lost
-    plan = plan_beside(cluster.storages[0].data_file)
-    plan.write_text("of the old file")
-    restore_in_place(cluster, Request())
-    assert not plan.exists()
-    check_restored(cluster, made)
-
-
 def test_blobs_that_would_have_no_place_are_no_small_matter(lost):
     cluster, _ = lost
     without = [dataclasses.replace(s, blob_directory=None) for s in cluster.storages]
@@ -514,140 +345,6 @@ def test_blobs_that_would_have_no_place_are_no_small_matter(lost):
     with pytest.raises(NotCoherent, match="blobs of storage documents"):
         restore_in_place(dataclasses.replace(cluster, storages=(*without,)), Request())
     assert contents(cluster) == before
-
-
-def test_stop_stops_restores_and_starts(small, monkeypatch):
-    cluster = small.cluster()
-    small.write(1, 4)
-    made = back_up(cluster)
-    small.write(2, 4)
-    calls = []
-    processes = argparse.Namespace(
-        stop=lambda cluster, **options: (calls.append("stop"), small.stop()),
-        start=lambda cluster, **options: (calls.append("start"), small.start()),
-        up=small.running_parts,
-    )
-    monkeypatch.setattr(around, "control", processes)
-    parser = argparse.ArgumentParser()
-    verb.add_arguments(parser)
-    with pytest.raises(NoSuchSet):
-        verb.run(parser.parse_args(["--stop", "--set", "nothing"]), cluster)
-    assert calls == [], "stopped for nothing"
-    assert verb.run(parser.parse_args(["--stop", "--json"]), cluster) == 0
-    assert calls == ["stop", "start"]
-    small.stop()
-    check_restored(cluster, made)
-
-
-class FailingProcesses:
-    """Parts that stop, as far as they are told to, and do not start again."""
-
-    def __init__(self, stops):
-        self.parts = ["Zope web-1", "ZEO server alpha"]
-        self.stops = stops
-
-    def up(self, cluster):
-        return list(self.parts)
-
-    def stop(self, cluster, **options):
-        del self.parts[: self.stops]
-        if self.parts:
-            raise NotReady("cannot be ended: ZEO server alpha", "It hangs.")
-
-    def start(self, cluster, **options):
-        raise NotReady("Zope web is not ready", "Look at its log.")
-
-
-def test_a_start_that_fails_hides_nothing_of_the_restore(lost, monkeypatch):
-    cluster, made = lost
-    monkeypatch.setattr(around, "control", FailingProcesses(stops=2))
-    before = contents(cluster)
-    with monkeypatch.context() as patched:
-        patched.setattr(assemble, "_append", failing(OSError(28, "No space left")))
-        with pytest.raises(NoSpace) as failed:
-            around.restore(cluster, Request(), None, True, print)
-    assert "Nor did the cluster start: Zope web is not ready" in failed.value.hint
-    assert "Now down: Zope web-1, ZEO server alpha" in failed.value.hint
-    assert "bin/cluster start" in failed.value.hint
-    assert contents(cluster) == before
-    monkeypatch.setattr(around, "control", FailingProcesses(stops=2))
-    with pytest.raises(NotReady) as caught:
-        around.restore(cluster, Request(), None, True, print)
-    assert "Look at its log." in caught.value.hint
-    assert f"The restore itself is done: set {made.id}" in caught.value.hint
-    assert ".before-restore-" in caught.value.hint
-    assert "Now down: Zope web-1, ZEO server alpha" in caught.value.hint
-
-
-def failing(error):
-    def fail(*arguments, **options):
-        raise error
-
-    return fail
-
-
-def test_a_stop_that_fails_half_way_says_what_is_down(lost, monkeypatch):
-    cluster, _ = lost
-    before = contents(cluster)
-    monkeypatch.setattr(around, "control", FailingProcesses(stops=1))
-    with pytest.raises(NotReady, match="cannot be ended") as caught:
-        around.restore(cluster, Request(), None, True, print)
-    assert "Now down: Zope web-1; bin/cluster start" in caught.value.hint
-    assert contents(cluster) == before
-
-
-def test_an_interruption_amid_the_stop_says_what_is_down(lost, monkeypatch):
-    cluster, _ = lost
-    processes = FailingProcesses(stops=1)
-
-    def interrupted(cluster, **options):
-        processes.parts.remove("Zope web-1")
-        raise KeyboardInterrupt
-
-    processes.stop = interrupted
-    monkeypatch.setattr(around, "control", processes)
-    told = []
-    with pytest.raises(KeyboardInterrupt):
-        around.restore(cluster, Request(), None, True, told.append)
-    assert told == ["Now down: Zope web-1; bin/cluster start starts what is down."]
-
-
-def test_an_interruption_amid_the_start_hides_nothing(lost, monkeypatch):
-    cluster, made = lost
-    processes = FailingProcesses(stops=2)
-    processes.start = failing(KeyboardInterrupt())
-    monkeypatch.setattr(around, "control", processes)
-    told = []
-    with pytest.raises(KeyboardInterrupt):
-        around.restore(cluster, Request(), None, True, told.append)
-    assert f"The restore itself is done: set {made.id}" in told[0]
-    assert "Now down: Zope web-1, ZEO server alpha" in told[1]
-
-
-def test_what_cannot_be_restored_stops_nothing(lost, monkeypatch):
-    cluster, _ = lost
-    processes = FailingProcesses(stops=2)
-    monkeypatch.setattr(around, "control", processes)
-    fewer = dataclasses.replace(cluster, storages=cluster.storages[:2])
-    with pytest.raises(NotCoherent, match="has storages that the cluster has not"):
-        around.restore(fewer, Request(), None, True, print)
-    monkeypatch.setattr(
-        assemble.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
-    )
-    with pytest.raises(NoSpace):
-        around.restore(cluster, Request(), None, True, print)
-    assert len(processes.parts) == 2
-
-
-def test_interrupted_by_the_keyboard_amid_the_swap(lost, monkeypatch):
-    cluster, made = lost
-    with monkeypatch.context() as patched:
-        patched.setattr(swap, "write_beside", failing(KeyboardInterrupt()))
-        with pytest.raises(InterruptedRestore) as caught:
-            restore_in_place(cluster, Request())
-    assert "Run the same restore again" in caught.value.hint
-    assert restore_in_place(cluster, Request()).resumed
-    check_restored(cluster, made)
 
 
 def test_dry_run_changes_nothing(lost, capsys):

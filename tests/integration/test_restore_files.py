@@ -1,32 +1,20 @@
 """``tidstorage-restore`` on files that crashes left, and crashes amid it."""
 
-import contextlib
-import datetime
 import errno
-import functools
-import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import records
-import transaction
-import ZEO
-import ZODB
-from dying import DIED, die_at_change, in_child
-from real import free_port, wait_until, zeo_server
-from sites import VotedTransaction
+from dying import in_child
+from real_processes import free_port
 from small_cluster import SmallCluster
-from torn_files import TornFiles, coherent_files, json_runner
+from torn_files import TornFiles, blobs_of, json_runner
 from ZODB.FileStorage import FileStorage
 
 from tidstorage.coherence import tid
 from tidstorage.coherence.point import Point
 from tidstorage.commands.scripts import restore_files
-from tidstorage.engines import filestorage
 from tidstorage.errors import (
     ClusterRunning,
     Damaged,
@@ -38,19 +26,11 @@ from tidstorage.operation.unfinished import swap_journal
 from tidstorage.points import journal
 from tidstorage.points.beside import point_path, read_point, write_beside
 from tidstorage.points.entries import Acknowledgement
-from tidstorage.system import child, clock
-from tidstorage.verbs.restore import crashed_files, cut_plan
+from tidstorage.system import clock
+from tidstorage.verbs.restore import crashed_files
 from tidstorage.verbs.restore.crashed_files import Request
 
 pytestmark = pytest.mark.integration
-WRITER = Path(__file__).parents[1] / "stamping_writer.py"
-
-
-@pytest.fixture
-def files(tmp_path):
-    made = coherent_files(tmp_path / "files")
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -58,44 +38,13 @@ def run(capsys):
     return json_runner(restore_files.main, capsys)
 
 
-def tear(files):
-    """Crash amid the last commit; returns what the files should end with."""
-    kept = files.vector()
-    sizes = {each: files.size(each) for each in files.paths}
-    files.commit("a", meant="a b")
-    if "c" in files.paths:
-        files.commit("c")
-    files.close()
-    with files.paths["b"].open("ab") as stream:
-        stream.write(b"a part of a vote")
-    return kept, sizes
-
-
-def contents(files):
-    return {each: path.read_bytes() for each, path in files.paths.items()}
-
-
-def last_tids(files):
-    return {each: filestorage.last_tid(path) for each, path in files.paths.items()}
-
-
-def litter(files):
-    """Files in the folder that only a run under way needs."""
-    folder = next(iter(files.paths.values())).parent
-    return [
-        each.name
-        for each in folder.iterdir()
-        if each.name.startswith(".") or each.name.endswith((".cut-plan", "_tmp"))
-    ]
-
-
 class TestCut:
     def test_torn_files(self, files, run):
-        kept, sizes = tear(files)
-        before = contents(files)
+        kept, sizes = files.tear()
+        before = files.contents()
         reported = run(*files.arguments())
-        assert last_tids(files) == kept
-        assert contents(files) == {k: v[: sizes[k]] for k, v in before.items()}
+        assert files.last_tids() == kept
+        assert files.contents() == {k: v[: sizes[k]] for k, v in before.items()}
         assert reported["resumed"] is False
         for storage, done in reported["cut"].items():
             assert done["tid"] == tid.to_text(kept[storage])
@@ -105,7 +54,7 @@ class TestCut:
             assert dropped.parent == files.paths[storage].parent
             assert dropped.read_bytes() == before[storage][sizes[storage] :]
             assert dropped.with_name(dropped.name + ".json").exists()
-        assert not litter(files)
+        assert not files.litter()
 
     def test_what_saw_a_vote_that_was_given_up_is_kept(self, files, run):
         """Its server forgot it; what comes next in the file tells, and is cut off."""
@@ -114,13 +63,13 @@ class TestCut:
         files.commit("b", meant="b c")
         files.close()
         assert set(run(*files.arguments())["cut"]) == {"a", "b", "c"}
-        assert last_tids(files) == kept
-        assert not litter(files)
+        assert files.last_tids() == kept
+        assert not files.litter()
 
     def test_a_new_timeline_begins(self, files, run):
         old = Point(files.vector(), clock.now(), "barrier", timeline=4)
         write_beside(old, [files.paths["b"]])
-        kept, _ = tear(files)
+        kept, _ = files.tear()
         run(*files.arguments())
         new, *same = (read_point(point_path(each)) for each in files.paths.values())
         assert same == [new, new]
@@ -133,24 +82,24 @@ class TestCut:
         with files.paths["b"].open("ab") as stream:
             stream.write(bytes([3] * 8) + bytes([255] * 8) + b" " + bytes(6) + b"more")
         run(*files.arguments())
-        assert last_tids(files) == kept
+        assert files.last_tids() == kept
 
     def test_files_that_fit_are_left_alone(self, files, run):
         files.close()
-        before = contents(files)
+        before = files.contents()
         assert run(*files.arguments())["cut"] == {}
-        assert contents(files) == before
+        assert files.contents() == before
         assert not [*files.paths["a"].parent.glob("*.point")]
 
     def test_a_second_run_changes_nothing(self, files, run):
-        tear(files)
+        files.tear()
         run(*files.arguments())
-        before = contents(files)
+        before = files.contents()
         assert run(*files.arguments())["cut"] == {}
-        assert contents(files) == before
+        assert files.contents() == before
 
     def test_it_goes_on_afterwards(self, files, run, tmp_path):
-        tear(files)
+        files.tear()
         run(*files.arguments())
         again = TornFiles(tmp_path / "files", "a b c")
         again.commit("a b c")
@@ -158,18 +107,18 @@ class TestCut:
         again.close()
 
     def test_dry_run(self, files, run):
-        tear(files)
+        files.tear()
         names = sorted(files.paths["a"].parent.iterdir())
-        before = contents(files)
+        before = files.contents()
         planned = run(*files.arguments(), "--dry-run")
-        assert contents(files) == before
+        assert files.contents() == before
         assert sorted(files.paths["a"].parent.iterdir()) == names
         done = run(*files.arguments())
         for storage, step in planned["cut"].items():
             assert step["position"] == done["cut"][storage]["position"]
 
     def test_for_people(self, files, capsys):
-        tear(files)
+        files.tear()
         assert restore_files.main(files.arguments()) == 0
         output = capsys.readouterr().out
         assert "was cut from" in output and "an unfinished transaction" in output
@@ -189,17 +138,17 @@ class TestHalfCommits:
         return files
 
     def test_the_operator_has_to_choose(self, torn, run):
-        before = contents(torn)
+        before = torn.contents()
         error = run(*torn.arguments(), status=11)
         assert self.half in error and "never in b" in error
         assert "a: 2 transaction(s)" in error and "b: 1 transaction(s)" in error
         assert "--strict loses" in error and "--tolerant loses" in error
-        assert contents(torn) == before
-        assert not litter(torn)
+        assert torn.contents() == before
+        assert not torn.litter()
 
     def test_strict(self, torn, run):
         run(*torn.arguments(), "--strict")
-        assert last_tids(torn) == self.clean
+        assert torn.last_tids() == self.clean
         assert run(*torn.arguments())["cut"] == {}
 
     def test_tolerant(self, torn, run):
@@ -208,7 +157,7 @@ class TestHalfCommits:
         with again.open("ab") as stream:
             stream.write(b"a part of a vote")
         run(*torn.arguments(), "--tolerant")
-        assert last_tids(torn) == self.end
+        assert torn.last_tids() == self.end
         found = run(*torn.arguments(), "--tolerant")
         assert found["cut"] == {}
         assert [each["commit"] for each in found["found"]["half_commits"]] == [
@@ -222,29 +171,29 @@ class TestHalfCommits:
         files.commit("b", meant="b c")
         files.close()
         run(*files.arguments(), "--tolerant")
-        assert last_tids(files)["c"] == kept["c"]
+        assert files.last_tids()["c"] == kept["c"]
         assert run(*files.arguments(), "--tolerant")["cut"] == {}
 
 
 class TestRefusals:
     def test_open_files(self, files, run):
         files.commit("a", meant="a b")
-        before = contents(files)
+        before = files.contents()
         assert "is open in another process" in run(*files.arguments(), status=5)
-        assert contents(files) == before
+        assert files.contents() == before
 
     def test_one_open_file(self, files, run):
-        tear(files)
-        before = contents(files)
+        files.tear()
+        before = files.contents()
         opened = FileStorage(str(files.paths["a"]))
         assert "is open in another process" in run(*files.arguments(), status=5)
         opened.close()
         del before["a"]
-        assert {k: v for k, v in contents(files).items() if k != "a"} == before
+        assert {k: v for k, v in files.contents().items() if k != "a"} == before
 
     def test_a_file_that_is_open_behind_a_link(self, files, run, tmp_path):
-        tear(files)
-        before = contents(files)
+        files.tear()
+        before = files.contents()
         links = {each: tmp_path / f"{each}-link.fs" for each in files.paths}
         for each, link in links.items():
             link.symlink_to(files.paths[each])
@@ -252,15 +201,15 @@ class TestRefusals:
         opened = FileStorage(str(files.paths["b"]))
         assert "is open in another process" in run(*arguments, status=5)
         opened.close()
-        assert contents(files)["a"] == before["a"]
+        assert files.contents()["a"] == before["a"]
         run(*arguments)
         assert all(link.is_symlink() for link in links.values())
         assert run(*files.arguments())["cut"] == {}
 
     def test_dropped_bytes_do_not_fit(self, files, run):
         """Nothing is cut as long as what would be dropped cannot be kept."""
-        tear(files)
-        before = contents(files)
+        files.tear()
+        before = files.contents()
         folder = files.paths["a"].parent
         folder.chmod(0o500)
         try:
@@ -268,7 +217,7 @@ class TestRefusals:
         finally:
             folder.chmod(0o755)
         assert status == 15
-        assert contents(files) == before
+        assert files.contents() == before
 
 
 def in_child_as_nobody(folder, files):
@@ -281,14 +230,6 @@ def in_child_as_nobody(folder, files):
         os._exit(restore_files.main([*files.arguments(), "--json"]))
 
     return in_child(run)
-
-
-def blobs_of(folder):
-    """{path below: bytes} of all blobs."""
-    return {
-        str(each.relative_to(folder)): each.read_bytes()
-        for each in folder.rglob("*.blob")
-    }
 
 
 class TestBlobs:
@@ -367,210 +308,13 @@ class TestBlobs:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_what_root_leaves_belongs_to_the_owner_of_the_files(files, run):
-    tear(files)
+    files.tear()
     folder = files.paths["a"].parent
     for path in (folder, *folder.iterdir()):
         os.chown(path, 65534, 65534)
     run(*files.arguments())
     assert [*folder.glob("*.dropped-*")] and [*folder.glob("*.point")]
     assert {each.stat().st_uid for each in folder.rglob("*")} == {65534}
-
-
-class TestInterrupted:
-    """Killed at any change it makes, and run again."""
-
-    @staticmethod
-    def run_and_die(arguments, number):
-        die_at_change(number)
-        assert restore_files.main(arguments) == 0
-
-    def test_next_run_ends_it(self, tmp_path):
-        original = TornFiles(tmp_path / "original", "a b", blobs="a")
-        for written in ("a b", "a", "b", "a b"):
-            original.commit(written)
-        kept_blobs = blobs_of(original.blobs["a"])
-        kept, sizes = tear(original)
-        before = contents(original)
-        blobs = blobs_of(original.blobs["a"])
-        assert len(blobs) > len(kept_blobs)
-        deaths = []
-        while True:
-            folder = tmp_path / str(len(deaths))
-            shutil.copytree(tmp_path / "original", folder)
-            paths = {each: folder / path.name for each, path in original.paths.items()}
-            arguments = [f"{each}={path}" for each, path in paths.items()]
-            arguments.append(f"--blobs=a={folder / 'a.blobs'}")
-
-            status = in_child(
-                functools.partial(self.run_and_die, arguments, len(deaths) + 1)
-            )
-            assert status in (0, DIED)
-            sizes_now = {each: path.stat().st_size for each, path in paths.items()}
-            for each in paths:
-                assert sizes_now[each] in (sizes[each], len(before[each]))
-            held = [*folder.rglob("*.blob")]
-            assert sorted(each.name for each in held) == sorted(
-                Path(each).name for each in blobs
-            )
-            assert restore_files.main(arguments) == 0
-            assert blobs_of(folder / "a.blobs") == kept_blobs
-            (moved,) = folder.glob("*.dropped-*.blobs")
-            assert {**kept_blobs, **blobs_of(moved)} == blobs
-            for each, path in paths.items():
-                assert path.read_bytes() == before[each][: sizes[each]]
-                assert filestorage.last_tid(path) == kept[each]
-                (dropped,) = [
-                    other
-                    for other in folder.glob(f"{path.name}.dropped-*")
-                    if other.is_file() and other.suffix != ".json"
-                ]
-                assert path.read_bytes() + dropped.read_bytes() == before[each]
-                assert read_point(point_path(path)).vector == kept
-            assert not [*folder.glob("*.cut-plan")]
-            if status == 0:
-                break
-            deaths.append(sizes_now)
-        mixed = [
-            each for each in deaths if len({each[k] == sizes[k] for k in sizes}) == 2
-        ]
-        assert len(deaths) > 30 and mixed, len(deaths)
-
-    @pytest.fixture
-    def interrupted(self, files, run, monkeypatch):
-        """The first file is cut, the others not."""
-        tear(files)
-        original = cut_plan.truncate_held
-
-        def dying(path, last, keep):
-            original(path, last, keep)
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(cut_plan, "truncate_held", dying)
-        assert restore_files.main(files.arguments()) == 130
-        monkeypatch.undo()
-        return files
-
-    def test_whatever_is_asked_for(self, interrupted, run):
-        assert run(*interrupted.arguments(), "--dry-run")["resumed"]
-        assert run(*interrupted.arguments(), "--tolerant")["resumed"]
-        assert not litter(interrupted)
-
-    def test_other_files(self, interrupted, run):
-        error = run(*interrupted.arguments()[:2], "--partial", status=19)
-        assert interrupted.arguments()[2] in error
-
-    def test_somebody_wrote_meanwhile(self, interrupted, run):
-        """An old plan must not cut off what came later."""
-        storage = FileStorage(str(interrupted.paths["a"]))
-        database = ZODB.DB(storage)
-        connection = database.open()
-        connection.root()["later"] = 1
-        transaction.commit()
-        database.close()
-        before = contents(interrupted)
-        error = run(*interrupted.arguments(), status=19)
-        assert "has changed since" in error
-        assert contents(interrupted) == before
-        for each in interrupted.paths["a"].parent.glob("*.cut-plan"):
-            each.unlink()
-        run(*interrupted.arguments())
-
-    def test_plan_that_is_none(self, files, run):
-        tear(files)
-        files.paths["b"].with_name("b.fs.cut-plan").write_text("{")
-        assert "not a plan" in run(*files.arguments(), status=16)
-
-
-@pytest.mark.parametrize("taken", ["", ".json"])
-def test_two_cuts_within_a_second_keep_what_each_dropped(files, run, taken):
-    """Names are of one second; two of them are taken here for sure."""
-    tear(files)
-    kept = {}
-    for seconds in range(2):
-        moment = clock.now() + datetime.timedelta(seconds=seconds)
-        path = files.paths["a"].with_name(
-            f"a.fs.dropped-{moment:%Y%m%dT%H%M%SZ}{taken}"
-        )
-        path.write_text("dropped another time")
-        kept[path] = path.read_text()
-    run(*files.arguments())
-    assert {path: path.read_text() for path in kept} == kept
-
-
-@contextlib.contextmanager
-def writer(seed, servers):
-    where = {each: server.address for server in servers for each in server.storages}
-    with subprocess.Popen(
-        [sys.executable, WRITER, json.dumps({"seed": seed, "storages": where})],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=child.environment(),
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout.readline() == "ready\n"
-            yield process
-        finally:
-            process.kill()
-
-
-def test_servers_and_clients_killed_amid_commits(tmp_path, run):
-    """Again and again over the same files; each time what is left fits together.
-
-    A kill need not tear anything, so the last ones are amid a commit for certain.
-    """
-    for number in range(4):
-        with contextlib.ExitStack() as stack:
-            alpha = stack.enter_context(zeo_server(tmp_path / "1", ["a", "b"], "alpha"))
-            beta = stack.enter_context(zeo_server(tmp_path / "2", ["c"], "beta"))
-            servers = [alpha, beta]
-            paths = {k: s.data_file(k) for s in servers for k in s.storages}
-            before = {each: size(path) for each, path in paths.items()}
-            for seed in range(2):
-                stack.enter_context(writer(10 * number + seed, servers))
-            wait_until(
-                lambda: all(
-                    size(path) > before[each] + 5000  # noqa: B023
-                    for each, path in paths.items()  # noqa: B023
-                ),
-                "every storage is written to",
-            )
-            torn = number >= 2
-            if torn:
-                stack.enter_context(half_finished(servers))
-            servers[number % 2].kill()
-        held = {each: records.read(path) for each, path in paths.items()}
-        found = run(*(f"{k}={v}" for k, v in paths.items()), "--strict")
-        left = {each: records.read(path) for each, path in paths.items()}
-        for each in paths:
-            assert left[each] == held[each][: len(left[each])]
-        ends = {each: found[-1][0] for each, found in left.items()}
-        assert not records.violations(held, ends)
-        assert found["cut"] or not torn
-
-
-@contextlib.contextmanager
-def half_finished(servers):
-    """A transaction that all servers have agreed to, and one has finished."""
-    alpha, beta = servers
-    clients = {
-        "a": ZEO.client(alpha.address, storage="a"),
-        "c": ZEO.client(beta.address, storage="c"),
-    }
-    try:
-        vector = {
-            each: tid.from_bytes(client.lastTransaction()) + 1
-            for each, client in clients.items()
-        }
-        VotedTransaction(clients, vector).finish("a")
-        yield
-    finally:
-        for client in clients.values():
-            client.close()
-
-
-def size(path):
-    return path.stat().st_size if path.exists() else 0
 
 
 class TestDescription:
@@ -643,7 +387,7 @@ class TestDescription:
         writing.append(Acknowledgement(clock.now(), first, "the operator"))
         writing.close()
         crashed_files.restore(self.request(cluster))
-        assert last_tids(made) == kept
+        assert made.last_tids() == kept
         assert crashed_files.restore(self.request(cluster)).plan is None
 
     def test_files_and_aliases_of_the_description(self, tmp_path, run, monkeypatch):

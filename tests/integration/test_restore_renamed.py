@@ -6,7 +6,6 @@ import os
 
 import pytest
 import records
-from small_cluster import small_cluster
 
 from tidstorage.commands import restore as verb
 from tidstorage.errors import EngineFailed, NoSpace, NotCoherent, NotPermitted
@@ -24,27 +23,6 @@ from tidstorage.verbs.restore.restore import (
 from tidstorage.verbs.restore.target import Target
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def small(tmp_path, monkeypatch):
-    with small_cluster(tmp_path) as running:
-        monkeypatch.setattr(
-            "tidstorage.processes.running.running_parts", running.running_parts
-        )
-        yield running
-
-
-@pytest.fixture
-def lost(small):
-    """(cluster, its set): stopped, with more committed after the set."""
-    cluster = small.cluster()
-    small.write(1, 4)
-    small.write(2, 6, group=["documents"])
-    made = back_up(cluster)
-    small.write(3, 5)
-    small.stop()
-    return cluster, made
 
 
 def rename(cluster, **names):

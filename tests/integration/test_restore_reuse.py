@@ -8,7 +8,6 @@ import dying
 import pytest
 import records
 import ZODB
-from small_cluster import small_cluster
 from ZODB.FileStorage import FileStorage
 
 from tidstorage.coherence import point
@@ -29,15 +28,6 @@ from tidstorage.verbs.restore.restore import (
 
 pytestmark = pytest.mark.integration
 REUSE = Request(reuse=True)
-
-
-@pytest.fixture
-def small(tmp_path, monkeypatch):
-    with small_cluster(tmp_path) as running:
-        monkeypatch.setattr(
-            "tidstorage.processes.running.running_parts", running.running_parts
-        )
-        yield running
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import transaction
-from real import PATIENCE, free_port, wait_until
+from real_processes import PATIENCE, free_port, wait_until
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
 from ZODB.DB import DB

@@ -6,8 +6,7 @@ import sqlite3
 
 import pytest
 import records
-from backup_sets import backup_directory
-from sets_over_time import sets_over_time
+from backup_sets import backup_directory, sets_over_time
 
 from tidstorage.coherence import tid
 from tidstorage.commands import cluster as front
@@ -17,9 +16,7 @@ from tidstorage.sets import manifest, verdicts
 from tidstorage.sets.blobs import pool_path, read_lists
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.verbs.restore.plan import Request as Restore
-from tidstorage.verbs.restore.restore import (
-    restore_elsewhere,
-)
+from tidstorage.verbs.restore.restore import restore_elsewhere
 from tidstorage.verbs.verify import checker, files, memory
 from tidstorage.verbs.verify import verify as verifying
 from tidstorage.verbs.verify.verify import Request, verify

@@ -7,12 +7,11 @@ import shutil
 
 import pytest
 import transaction
-from backup_sets import backup_directory
+from backup_sets import backup_directory, sets_over_time
+from dying import killed_at, recorded
 from persistent.mapping import PersistentMapping
-from sets_over_time import sets_over_time
 from small_cluster import small_cluster
 from stamping_writer import add_stamp, open_connections
-from steps import killed_at, recorded
 from ZODB.blob import Blob
 from ZODB.FileStorage import FileStorage
 from ZODB.serialize import referencesf

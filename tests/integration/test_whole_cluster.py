@@ -8,7 +8,7 @@ import urllib.request
 import uuid
 
 import pytest
-from real import PATIENCE, wait_until
+from real_processes import PATIENCE, wait_until
 from ZEO.ClientStorage import ClientStorage
 
 from tidstorage.demo import scratch_cluster

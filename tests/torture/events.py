@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from real import wait_until
+from real_processes import wait_until
 
 from tidstorage.errors import BarrierFailed
 from tidstorage.zeo import barrier

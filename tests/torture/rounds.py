@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from real import wait_until
+from real_processes import wait_until
 
 from tidstorage.coherence.point import Point
 from tidstorage.commands.scripts import restore_files

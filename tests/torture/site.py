@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from daemons import Peer
-from real import free_port, wait_until
+from real_processes import free_port, wait_until
 
 from tidstorage.cluster.cluster import Zeo
 from tidstorage.cluster.load import load_cluster
