@@ -13,8 +13,8 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.coherence.loss import Loss
 from tidstorage.coherence.point import HalfCommit, Point
-from tidstorage.engines.filestorage.files_cut import FilesCut, cut_files
-from tidstorage.engines.filestorage.records import Description, describe
+from tidstorage.engines import Description
+from tidstorage.engines.filestorage import FilesCut, cut_files, describe
 from tidstorage.errors import FileUnreadable, TidstorageError, UnknownCommit
 from tidstorage.points import accepted as acceptance
 from tidstorage.points import floors, journal
