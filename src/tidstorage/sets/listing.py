@@ -38,6 +38,14 @@ def manifests(directory: Path) -> tuple[list[Manifest], list[NotCoherent]]:
     return sound, broken
 
 
+def timelines(directory: Path) -> list[int]:
+    """Those of the points of all sound sets; none where nobody can look."""
+    try:
+        return [made.point.timeline for made in manifests(directory)[0]]
+    except (EngineFailed, OSError):
+        return []
+
+
 def _manifest_paths(directory: Path) -> list[Path]:
     """Those there are; EngineFailed or PermissionError where nobody can tell.
 

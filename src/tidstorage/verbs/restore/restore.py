@@ -20,7 +20,7 @@ from tidstorage.operation.progress import Operation, Show, show_nothing
 from tidstorage.operation.unfinished import interrupted_swap, plan_beside, swap_journal
 from tidstorage.points import timelines
 from tidstorage.processes.running import refuse_running
-from tidstorage.sets import layout
+from tidstorage.sets import layout, listing
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import clock
 from tidstorage.verbs.moments.goal import Goal
@@ -291,7 +291,11 @@ def _last_tids(targets: Mapping[str, Target]) -> dict[str, int]:
 
 
 def _next_timeline(cluster: Cluster, manifest: Manifest) -> int:
-    known = timelines.highest((each.data_file for each in cluster.storages), cluster)
+    known = timelines.highest(
+        (storage.data_file for storage in cluster.storages),
+        cluster.daemon.journal,
+        listing.timelines(cluster.backup.directory),
+    )
     return max(known, manifest.point.timeline) + 1
 
 
