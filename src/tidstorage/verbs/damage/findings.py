@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
-from tidstorage.coherence.loss import Loss
+from tidstorage.coherence.loss import Loss, count_loss
 from tidstorage.coherence.point import HalfCommit
 from tidstorage.engines import Description
 from tidstorage.engines.filestorage import FilesCut, cut_files, describe
@@ -143,17 +143,10 @@ def examine_files(
 
 
 def _strict_loss(files: FilesCut) -> Loss | None:
-    """What lies above the strict cut, as transactions of the whole cluster."""
-    dropped: dict[bytes | tuple[str, int], int] = {}
-    for storage, tail in files.tails.items():
-        for record in tail.records:
-            if record.tid > files.strict[storage].tid:
-                unstamped = (storage, record.tid)
-                key = record.stamp.commit_id if record.stamp else unstamped
-                dropped[key] = min(record.tid, dropped.get(key, record.tid))
-    if not dropped:
-        return None
-    return Loss(len(dropped), min(map(tid.to_time, dropped.values())))
+    return count_loss(
+        {storage: tail.records for storage, tail in files.tails.items()},
+        {storage: place.tid for storage, place in files.strict.items()},
+    )
 
 
 def _descriptions(cluster: Cluster, half: HalfCommit) -> dict[str, Description]:
