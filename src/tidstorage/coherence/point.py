@@ -35,14 +35,6 @@ class HalfCommit:
             "missing": sorted(self.missing),
         }
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "HalfCommit":
-        return cls(
-            bytes.fromhex(data["commit"]),
-            tid.vector_from_text(data["present"]),
-            tuple(data["missing"]),
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -74,18 +66,3 @@ class Point:
             "vector": tid.vector_to_text(self.vector),
             "damage": [half.to_json() for half in self.damage],
         }
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Point":
-        """ValueError or KeyError where the data is not a point."""
-        if data["version"] != FORMAT_VERSION:
-            raise ValueError(f"point version {data['version']} is not known here")
-        time = datetime.datetime.fromisoformat(data["time"])
-        return cls(
-            vector=tid.vector_from_text(data["vector"]),
-            time=time.astimezone(datetime.UTC),
-            source=data["source"],
-            timeline=int(data["timeline"]),
-            verified=bool(data["verified"]),
-            damage=tuple(HalfCommit.from_json(half) for half in data["damage"]),
-        )

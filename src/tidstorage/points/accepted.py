@@ -4,23 +4,22 @@
 """
 
 import logging
-from collections.abc import Set
+from collections.abc import Mapping, Set
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import FileUnreadable
-from tidstorage.points import journal
 from tidstorage.points.entries import Acknowledgement
+from tidstorage.points.summary import summarise
 
 logger = logging.getLogger(__name__)
 
 
-def acknowledgements(cluster: Cluster) -> dict[bytes, Acknowledgement]:
-    """{commit id: its acknowledgement, the first one}; FileUnreadable."""
-    found: dict[bytes, Acknowledgement] = {}
-    for entry in journal.read_but_old_points(cluster.daemon.journal):
-        if isinstance(entry, Acknowledgement):
-            found.setdefault(entry.commit_id, entry)
-    return found
+def acknowledgements(cluster: Cluster) -> Mapping[bytes, Acknowledgement]:
+    """{commit id of a half commit: the first acknowledgement of it}.
+
+    Raises: FileUnreadable: where the journal is broken.
+    """
+    return summarise(cluster.daemon.journal).acknowledgements
 
 
 def commit_ids(cluster: Cluster) -> Set[bytes]:

@@ -7,19 +7,18 @@ from pathlib import Path
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence.point import Point
 from tidstorage.errors import FileUnreadable
-from tidstorage.system import durable
+from tidstorage.points.stored import PointShape
+from tidstorage.system import durable, json_file
 
 POINT_SUFFIX = ".point"
 
 
 def read_point(path: Path) -> Point:
-    """The point in a file; FileUnreadable where there is none."""
-    try:
-        return Point.from_json(json.loads(path.read_text()))
-    except OSError as error:
-        raise FileUnreadable(f"{path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FileUnreadable(f"{path} is not a coherency point: {error}") from error
+    """The point in a file.
+
+    Raises: FileUnreadable: where there is no file, or something else in it.
+    """
+    return json_file.read(path, PointShape, "a coherency point").point
 
 
 def point_path(data_file: Path) -> Path:
@@ -28,34 +27,38 @@ def point_path(data_file: Path) -> Path:
 
 
 def write_beside(point: Point, data_files: Iterable[Path]) -> None:
-    """Keep the point beside each file, durably; OSError where that fails.
+    """Keep the point beside each file, durably.
 
-    First where there is none: were that interrupted after the others, a new point
-    would name a storage that was just added, and the storage have none.
+    Raises: OSError: where a file cannot be written.
     """
     text = json.dumps(point.to_json(), indent=1) + "\n"
-    for data_file in sorted(data_files, key=lambda each: point_path(each).exists()):
-        durable.replace_text(point_path(data_file), text)
+    paths = [point_path(data_file) for data_file in data_files]
+    # First where there is none: were that interrupted after the others, a new point
+    # would name a storage that was just added, and the storage have none.
+    for path in sorted(paths, key=Path.exists):
+        durable.replace_text(path, text)
 
 
 def newest_point(cluster: Cluster) -> Point | None:
-    """The newest of the points beside the data files.
+    """The newest of the points beside the data files; None where there is none.
 
     Each of them is a whole coherent cut; they differ only where writing them
-    was interrupted.  FileUnreadable where all of them are broken.
+    was interrupted.
+
+    Raises: FileUnreadable: where all that there are are broken.
     """
-    found: list[Point] = []
+    points: list[Point] = []
     broken: list[FileUnreadable] = []
     for storage in cluster.storages:
         path = point_path(storage.data_file)
         if path.exists():
             try:
-                found.append(read_point(path))
+                points.append(read_point(path))
             except FileUnreadable as error:
                 broken.append(error)
-    if broken and not found:
+    if broken and not points:
         raise FileUnreadable(
             str(broken[0]),
             f"Move every *{POINT_SUFFIX} away: the next backup writes them anew.",
         )
-    return max(found, key=lambda each: (each.timeline, each.time), default=None)
+    return max(points, key=lambda point: (point.timeline, point.time), default=None)

@@ -1,7 +1,10 @@
-"""What the journal holds: one class for each kind of entry, and its JSON."""
+"""What the journal holds: one class for each kind of entry, and how it is written.
+
+`tidstorage.points.entry_shapes` reads them.
+"""
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,65 +168,8 @@ def entry_to_json(entry: Entry) -> dict[str, Any]:
                 "kind": "coverage",
                 "time": time.isoformat(),
                 "since": since.isoformat(),
-                "stamping": [each.to_json() for each in stamping],
+                "stamping": [zope.to_json() for zope in stamping],
                 "unstamped": {
-                    storage: each.to_json() for storage, each in unstamped.items()
+                    storage: written.to_json() for storage, written in unstamped.items()
                 },
             }
-
-
-def _time(data: dict[str, Any]) -> datetime.datetime:
-    return datetime.datetime.fromisoformat(data["time"])
-
-
-def _coverage(data: dict[str, Any]) -> Coverage:
-    moment = datetime.datetime.fromisoformat
-    return Coverage(
-        _time(data),
-        moment(data["since"]),
-        tuple(
-            Stamping(each["name"], each["host"], each["pid"], moment(each["last"]))
-            for each in data["stamping"]
-        ),
-        {
-            storage: Unstamped(
-                each["count"],
-                tid.from_text(each["tid"]),
-                each["user"],
-                each["description"],
-            )
-            for storage, each in data["unstamped"].items()
-        },
-    )
-
-
-_READERS: dict[str, Callable[[dict[str, Any]], Entry]] = {
-    "point": lambda data: Published(Point.from_json(data)),
-    "damage": lambda data: Damage(
-        _time(data), HalfCommit.from_json(data), data["proof"]
-    ),
-    "wire-damage": lambda data: WireDamage(
-        _time(data),
-        data["transaction"],
-        tuple(data["storages"]),
-        tid.vector_from_text(data["tids"]),
-        data["reason"],
-    ),
-    "acknowledgement": lambda data: Acknowledgement(
-        _time(data), bytes.fromhex(data["commit"]), data["by"]
-    ),
-    "floor": lambda data: Floor(Point.from_json(data["point"]), data["reason"]),
-    "timeline": lambda data: Timeline(
-        _time(data),
-        int(data["number"]),
-        tid.vector_from_text(data["vector"]),
-        data["reason"],
-    ),
-    "coverage": _coverage,
-}
-
-
-def entry_from_json(data: dict[str, Any]) -> Entry | None:
-    """None for a kind that is not known here; ValueError for a broken entry."""
-    reader = _READERS.get(data["kind"])
-    return None if reader is None else reader(data)

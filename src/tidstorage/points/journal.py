@@ -15,7 +15,8 @@ from typing import BinaryIO
 
 from tidstorage.errors import FileUnreadable
 from tidstorage.points import tid_log
-from tidstorage.points.entries import Entry, entry_from_json, entry_to_json
+from tidstorage.points.entries import Entry, entry_to_json
+from tidstorage.points.entry_shapes import entry_from_json
 
 #: How the line of a point begins.
 POINT = b'{"kind": "point"'
@@ -57,10 +58,13 @@ def whole_lines(path: Path) -> Iterator[bytes]:
 
 
 def parsed(path: Path, line: bytes) -> Entry | None:
-    """The entry in a line of the journal at ``path``; FileUnreadable if broken."""
+    """The entry in a line of the journal at ``path``; None for a kind not known here.
+
+    Raises: FileUnreadable: where the entry is broken.
+    """
     try:
         return entry_from_json(json.loads(line))
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise FileUnreadable(
             f"{path}: not an entry of a journal: {line[:80]!r}: {error}"
         ) from error

@@ -1,18 +1,31 @@
-"""Points, vectors and TIDs as fields of our JSON files."""
+"""How points, half commits, vectors and TIDs are read from JSON, files and lines alike.
 
-from typing import Annotated, Any
+What writes them is ``to_json`` of `tidstorage.coherence.point`.  Keys that are not
+known here are passed over: a later version may write more.
+"""
 
-from pydantic import BeforeValidator, InstanceOf
+import datetime
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PlainValidator,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+)
 
 from tidstorage.coherence import tid
-from tidstorage.coherence.point import Point
+from tidstorage.coherence.point import HalfCommit, Point, Source
+from tidstorage.system import json_file
 
 
-def _point(data: Any) -> Point:
-    try:
-        return Point.from_json(data)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not a coherency point: {error}") from error
+def _text(data: Any) -> str:
+    # pydantic's own str refuses what messages in another encoding left in ids.
+    if not isinstance(data, str):
+        raise ValueError("not a text")
+    return data
 
 
 def _vector(data: Any) -> dict[str, int]:
@@ -21,19 +34,74 @@ def _vector(data: Any) -> dict[str, int]:
     return tid.vector_from_text(data)
 
 
-StoredPoint = Annotated[InstanceOf[Point], BeforeValidator(_point)]
-
-
 def _commit_id(data: Any) -> bytes:
-    if not isinstance(data, str):
-        raise ValueError("not a commit id")
-    return bytes.fromhex(data)
+    return bytes.fromhex(_text(data))
 
 
-StoredCommitId = Annotated[bytes, BeforeValidator(_commit_id)]
+def _time(data: Any) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(_text(data))
 
 
-StoredTid = Annotated[int, BeforeValidator(tid.from_text)]
+Text = Annotated[str, PlainValidator(_text)]
+StoredTid = Annotated[int, PlainValidator(tid.from_text)]
+StoredVector = Annotated[dict[str, int], PlainValidator(_vector)]
+StoredCommitId = Annotated[bytes, PlainValidator(_commit_id)]
+StoredTime = Annotated[datetime.datetime, PlainValidator(_time)]
 
 
-StoredVector = Annotated[dict[str, int], BeforeValidator(_vector)]
+class StoredShape(BaseModel):
+    """What stands in a file or line beside what a later version may add."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class HalfCommitShape(StoredShape):
+    """A half commit as JSON has it."""
+
+    commit: StoredCommitId
+    present: StoredVector
+    missing: list[Text]
+
+    @property
+    def half_commit(self) -> HalfCommit:
+        return HalfCommit(self.commit, self.present, tuple(self.missing))
+
+
+class PointShape(StoredShape):
+    """A coherency point as JSON has it."""
+
+    version: Literal[1]
+    timeline: StrictInt
+    time: StoredTime
+    source: Text
+    verified: StrictBool
+    vector: StoredVector
+    damage: list[HalfCommitShape]
+
+    @property
+    def point(self) -> Point:
+        return Point(
+            vector=self.vector,
+            time=self.time.astimezone(datetime.UTC),
+            # A later version may know others, and this one only shows them.
+            source=cast(Source, self.source),
+            timeline=self.timeline,
+            verified=self.verified,
+            damage=tuple(shape.half_commit for shape in self.damage),
+        )
+
+
+def point_from_json(data: Any) -> Point:
+    """The point that its ``to_json`` gave.
+
+    Raises: ValueError: where the data is not a point.
+    """
+    try:
+        return PointShape.model_validate(data).point
+    except ValidationError as error:
+        raise ValueError(
+            f"not a coherency point: {json_file.first_mistake(error)}"
+        ) from error
+
+
+StoredPoint = Annotated[Point, PlainValidator(point_from_json)]

@@ -1,64 +1,65 @@
-"""Which timelines there have been, wherever something of them is left."""
+"""Which timelines there have been, wherever something of them is left.
+
+Three questions that differ in whom they believe:
+
+- `timeline_beside`: which one are the files of?  Only the points beside them tell.
+- `known_timeline`: which one is the cluster in?  The journal tells too: of a restore
+  whose points beside the files are lost.  A broken witness is an error, since what is
+  written next goes by the answer.
+- `highest`: which numbers must a restore not use again?  Sets tell too, and a broken
+  witness is passed over: a restore must go on without it.
+"""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.errors import (
-    EngineFailed,
-    FileUnreadable,
-)
-from tidstorage.points import journal
+from tidstorage.errors import FileUnreadable
 from tidstorage.points.beside import point_path, read_point
-from tidstorage.points.entries import (
-    Floor,
-    Published,
-    Timeline,
-)
-from tidstorage.sets.directory import BackupDirectory
+from tidstorage.points.summary import JournalSummary, summarise
 
 
-def highest(data_files: Iterable[Path], cluster: Cluster | None) -> int:
+def highest(
+    data_files: Iterable[Path], journal: Path | None, of_sets: Iterable[int] = ()
+) -> int:
     """The highest number that is known of, 0 where none is.
+
+    journal: None where there is no cluster.  of_sets: those of the backup sets.
 
     A restore takes the next one.  The points beside the files do not suffice,
     since they are lost with the files' disk; a number that was used before would
     make the daemon go on where the lost history ended, and the next backup with
     the blobs of that.
     """
-    known = [0]
-    for path in data_files:
+    known = [0, *of_sets]
+    for data_file in data_files:
         # Lost or broken with the file it lay beside: no obstacle now.
         with contextlib.suppress(FileUnreadable):
-            known.append(read_point(point_path(path)).timeline)
-    if cluster is not None:
-        with contextlib.suppress(EngineFailed, OSError):
-            known += [
-                each.point.timeline
-                for each in BackupDirectory(cluster.backup.directory).manifests()
-            ]
+            known.append(read_point(point_path(data_file)).timeline)
+    if journal is not None:
         with contextlib.suppress(FileUnreadable):
-            known += _of_journal(cluster.daemon.journal)
+            known.append(summarise(journal).timeline)
     return max(known)
 
 
-def _of_journal(path: Path) -> Iterator[int]:
-    for entry in journal.read_but_old_points(path):
-        match entry:
-            case Published(found) | Floor(found, _):
-                yield found.timeline
-            case Timeline(_, number, _, _):
-                yield number
+def known_timeline(cluster: Cluster, journal: JournalSummary | None = None) -> int:
+    """The one the cluster is in: the highest in journal and points beside the files.
 
+    At least 1.  journal: what it says, where that has been read already.
 
-def known_timeline(cluster: Cluster) -> int:
-    """The highest one that journal and points beside the files know of."""
-    return max([timeline_beside(cluster), *_of_journal(cluster.daemon.journal)])
+    Raises: FileUnreadable: where a point or the journal is broken.
+    """
+    if journal is None:
+        journal = summarise(cluster.daemon.journal)
+    return max(timeline_beside(cluster), journal.timeline)
 
 
 def timeline_beside(cluster: Cluster) -> int:
-    """The highest one of the points beside the files, at least 1."""
+    """The one the files are of: the highest of the points beside them, at least 1.
+
+    Raises: FileUnreadable: where a point is broken.
+    """
     known = [1]
     for storage in cluster.storages:
         path = point_path(storage.data_file)

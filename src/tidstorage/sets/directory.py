@@ -141,6 +141,13 @@ class BackupDirectory:
             content for content in self._contents() if isinstance(content, NotCoherent)
         ]
 
+    def timelines(self) -> list[int]:
+        """The timelines of the points of all sound sets; none where nobody can look."""
+        try:
+            return [made.point.timeline for made in self.manifests()]
+        except (EngineFailed, OSError):
+            return []
+
     def _contents(self) -> list[Manifest | NotCoherent]:
         return [self._content(path) for path in self._manifest_paths()]
 

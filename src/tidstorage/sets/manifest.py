@@ -15,6 +15,7 @@ from tidstorage.coherence import tid
 from tidstorage.coherence.loss import Loss
 from tidstorage.coherence.point import Point
 from tidstorage.errors import NotCoherent
+from tidstorage.points.stored import point_from_json
 from tidstorage.system import durable
 
 FORMAT_VERSION = 1
@@ -205,10 +206,10 @@ class Manifest:
         return cls(
             id=data["id"],
             cluster=data["cluster"],
-            point=Point.from_json(data["point"]),
+            point=point_from_json(data["point"]),
             strict=tid.vector_from_text(data["strict"]),
             strict_loss=data["strict_loss"] and Loss.from_json(data["strict_loss"]),
-            floor=data["floor"] and Point.from_json(data["floor"]),
+            floor=data["floor"] and point_from_json(data["floor"]),
             unstamped=dict(data["unstamped"]),
             storages=tuple(StoredStorage.from_json(each) for each in data["storages"]),
             tid_log=data["tid_log"] and StoredFile.from_json(data["tid_log"]),

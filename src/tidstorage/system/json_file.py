@@ -14,10 +14,12 @@ class Shape(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-AnyShape = TypeVar("AnyShape", bound=Shape)
+AnyShape = TypeVar("AnyShape", bound=BaseModel)
 
 
-def read(path: Path, shape: type[AnyShape], what: str, hint: str) -> AnyShape:
+def read(
+    path: Path, shape: type[AnyShape], what: str, hint: str | None = None
+) -> AnyShape:
     """What the file holds.
 
     what: what the file should be, for the text of FileUnreadable; hint: what to
@@ -28,8 +30,13 @@ def read(path: Path, shape: type[AnyShape], what: str, hint: str) -> AnyShape:
     except OSError as error:
         raise FileUnreadable(f"{path}: {error.strerror}") from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = "".join(f"{each}: " for each in first["loc"])
         raise FileUnreadable(
-            f"{path} is not {what}: {place}{first['msg']}", hint
-        ) from (error)
+            f"{path} is not {what}: {first_mistake(error)}", hint
+        ) from error
+
+
+def first_mistake(error: ValidationError) -> str:
+    """The first thing that is wrong, and where, in one line."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = "".join(f"{key}: " for key in first["loc"])
+    return f"{place}{first['msg']}"

@@ -3,8 +3,10 @@
 import pytest
 
 from tidstorage.coherence.cut import Record, coherent_cut
+from tidstorage.coherence.loss import Loss, count_loss
 from tidstorage.coherence.point import HalfCommit
 from tidstorage.coherence.stamp import Stamp
+from tidstorage.coherence.tid import to_time
 from tidstorage.errors import NotCoherent, UnknownStorage
 
 
@@ -222,3 +224,33 @@ def test_no_storage_at_all():
 
 def test_an_empty_storage_is_cut_at_its_floor():
     assert coherent_cut({"A": [], "B": []}, {"A": 4}).strict == {"A": 4, "B": 0}
+
+
+class TestLoss:
+    RECORDS = {
+        "A": [record(1, "t", "AB"), record(3, "u", "AB"), Record(5)],
+        "B": [record(2, "t", "AB"), record(4, "u", "AB"), Record(5)],
+    }
+
+    def test_nothing(self):
+        assert count_loss(self.RECORDS, {"A": 5, "B": 5}) is None
+        assert count_loss({}, {}) is None
+
+    def test_a_transaction_counts_once_and_an_unstamped_record_for_itself(self):
+        loss = count_loss(self.RECORDS, {"A": 2, "B": 2})
+        assert loss == Loss(3, to_time(3))
+        assert count_loss(self.RECORDS, {"A": 0, "B": 0}).transactions == 4
+
+    def test_what_follows_the_bound_does_not_count(self):
+        cut, until = {"A": 1, "B": 2}, {"A": 3, "B": 3}
+        assert count_loss(self.RECORDS, cut, until) == Loss(1, to_time(3))
+        assert count_loss(self.RECORDS, cut, cut) is None
+
+    def test_the_first_record_tells_since_when(self):
+        """Also where it is that of a storage that comes later."""
+        loss = count_loss(self.RECORDS, {"A": 3, "B": 2})
+        assert loss == Loss(3, to_time(4))
+
+    def test_as_it_is_written(self):
+        loss = Loss(3, to_time(1 << 56))
+        assert Loss.from_json(loss.to_json()) == loss

@@ -1,5 +1,6 @@
 """The journal: what is written is read again, whatever happens in between."""
 
+import dataclasses
 import datetime
 import fcntl
 import json
@@ -25,6 +26,7 @@ from tidstorage.points.entries import (
     entry_to_json,
 )
 from tidstorage.points.journal import Journal
+from tidstorage.points.summary import summarise
 
 TIME = datetime.datetime(2026, 11, 24, 18, 30, 0, 250000, tzinfo=datetime.UTC)
 HALF = HalfCommit(b"0123456789abcdef", {"a": 5}, ("b",))
@@ -133,3 +135,103 @@ def test_what_another_is_writing_is_neither_healed_nor_cut_off(tmp_path):
         fcntl.flock(other, fcntl.LOCK_UN)
         appending.join(30)
     assert journal_entries(path) == [ENTRIES[3], ENTRIES[1]]
+
+
+#: What version 6.0.0 wrote for `ENTRIES`, a line each.
+WRITTEN = (
+    b'{"kind": "point", "version": 1, "id": "2-20261124T183000.250000Z", '
+    b'"timeline": 2, "time": "2026-11-24T18:30:00.250000+00:00", "source": '
+    b'"stamps", "verified": true, "vector": {"a": "0x0000000000000005", "b": '
+    b'"0x0000000000000007"}, "damage": [{"commit": '
+    b'"30313233343536373839616263646566", "present": {"a": '
+    b'"0x0000000000000005"}, "missing": ["b"]}]}\n'
+    b'{"kind": "damage", "time": "2026-11-24T18:30:00.250000+00:00", "proof": '
+    b'"b holds what saw it", "commit": "30313233343536373839616263646566", '
+    b'"present": {"a": "0x0000000000000005"}, "missing": ["b"]}\n'
+    b'{"kind": "wire-damage", "time": "2026-11-24T18:30:00.250000+00:00", '
+    b'"transaction": "t\\udcff1", "storages": ["a", "\\u00e9"], "tids": {"a": '
+    b'"0x0000000000000003"}, "reason": "no end"}\n'
+    b'{"kind": "acknowledgement", "time": "2026-11-24T18:30:00.250000+00:00", '
+    b'"commit": "30313233343536373839616263646566", "by": "operator"}\n'
+    b'{"kind": "floor", "reason": "acknowledged", "point": {"version": 1, "id": '
+    b'"2-20261124T183000.250000Z", "timeline": 2, "time": '
+    b'"2026-11-24T18:30:00.250000+00:00", "source": "stamps", "verified": true, '
+    b'"vector": {"a": "0x0000000000000005", "b": "0x0000000000000007"}, '
+    b'"damage": [{"commit": "30313233343536373839616263646566", "present": '
+    b'{"a": "0x0000000000000005"}, "missing": ["b"]}]}}\n'
+    b'{"kind": "timeline", "time": "2026-11-24T18:30:00.250000+00:00", '
+    b'"number": 3, "vector": {"a": "0x0000000000000001"}, "reason": "restore"}\n'
+    b'{"kind": "coverage", "time": "2026-11-24T18:30:00.250000+00:00", "since": '
+    b'"2026-11-24T18:30:00.250000+00:00", "stamping": [{"name": "web-1", '
+    b'"host": "here", "pid": 7, "last": "2026-11-24T18:30:00.250000+00:00"}], '
+    b'"unstamped": {"a": {"count": 3, "tid": "0x0000000000000005", "user": '
+    b'"importer", "description": "nightly"}, "b": {"count": 1, "tid": '
+    b'"0x0000000000000002", "user": "", "description": ""}}}\n'
+)
+
+
+def test_every_byte_is_as_it_always_was(tmp_path):
+    path = tmp_path / "journal"
+    Journal(path).append(*ENTRIES)
+    assert path.read_bytes() == WRITTEN
+    path.write_bytes(WRITTEN)
+    assert journal_entries(path) == ENTRIES
+
+
+def test_keys_of_a_later_version_are_passed_over(tmp_path):
+    path = tmp_path / "journal"
+    lines = [{**json.loads(line), "later": [1]} for line in WRITTEN.splitlines()]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert journal_entries(path) == ENTRIES
+
+
+@pytest.mark.parametrize("line", WRITTEN.splitlines())
+def test_an_entry_lacks_nothing_and_has_nothing_else_in_its_place(line, tmp_path):
+    """Except an id, which is made of time and timeline."""
+    path = tmp_path / "journal"
+    whole = json.loads(line)
+    for key in whole.keys() - {"id", "kind"}:
+        for broken in (
+            {name: whole[name] for name in whole.keys() - {key}},
+            {**whole, key: None},
+            {**whole, key: {"a": []}},
+        ):
+            path.write_text(json.dumps(broken) + "\n")
+            with pytest.raises(FileUnreadable, match=key):
+                journal_entries(path)
+
+
+class TestSummary:
+    def test_of_everything(self, tmp_path):
+        path = tmp_path / "journal"
+        again = [
+            Damage(TIME, HALF, "found once more"),
+            Acknowledgement(TIME, HALF.commit_id, "another"),
+        ]
+        Journal(path).append(*ENTRIES, *again)
+        told = summarise(path)
+        assert told.damages == {HALF.commit_id: ENTRIES[1]}
+        assert told.acknowledgements == {HALF.commit_id: ENTRIES[3]}
+        assert told.wire_damages == [ENTRIES[2]]
+        assert told.floors == [ENTRIES[4]]
+        assert told.timeline == 3
+        assert told.last is None
+
+    def test_the_last_point_is_of_files_that_are_still_there(self, tmp_path):
+        path = tmp_path / "journal"
+        newer = dataclasses.replace(POINT, vector={"a": 6, "b": 7})
+        Journal(path).append(Floor(POINT, "accepted"), Published(newer))
+        told = summarise(path)
+        assert told.last == told.last_of(2) == newer
+        assert told.last_of(3) is None
+        journal.append(path, Floor(POINT, "accepted"))
+        assert summarise(path).last == POINT
+
+    def test_of_none(self, tmp_path):
+        told = summarise(tmp_path / "journal")
+        assert told.last is None and told.timeline == 0 and not told.damages
+
+    def test_a_broken_one(self, tmp_path):
+        (tmp_path / "journal").write_text("{}\n")
+        with pytest.raises(FileUnreadable):
+            summarise(tmp_path / "journal")

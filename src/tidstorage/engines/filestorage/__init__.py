@@ -1,31 +1,64 @@
-"""The FileStorage engine: reads, finds, cuts and copies one Data.fs.
+"""The FileStorage engine: reads, cuts and copies a Data.fs.
 
-Positions are bytes from the start of the file; a TID is an int.  "After" a TID
-is exclusive, "until" one inclusive, and neither has to be in the file.
+It keeps the contract of `tidstorage.engines`, where units and errors are told.
 """
 
+from tidstorage.engines import Description, End, RecordPosition
+from tidstorage.engines.filestorage import blob_files, index, lock
+from tidstorage.engines.filestorage.abandoned_votes import (
+    AbandonedVote,
+    abandoned_votes,
+)
+from tidstorage.engines.filestorage.copying import (
+    SparseWriter,
+    copy_range,
+    read_range,
+    room_spared,
+)
 from tidstorage.engines.filestorage.data_file import DataFile
-from tidstorage.engines.filestorage.format import End
+from tidstorage.engines.filestorage.files_cut import FilesCut, Place, cut_files
 from tidstorage.engines.filestorage.records import (
-    RecordPosition,
+    describe,
     last_packed,
     last_tid,
     packed_above,
     position_after,
     read_backward,
     read_records,
+    records_up_to,
 )
-from tidstorage.engines.filestorage.truncation import truncate
+from tidstorage.engines.filestorage.truncation import (
+    end_before,
+    truncate,
+    truncate_held,
+)
 
 __all__ = [
+    "AbandonedVote",
     "DataFile",
+    "Description",
     "End",
+    "FilesCut",
+    "Place",
     "RecordPosition",
+    "SparseWriter",
+    "abandoned_votes",
+    "blob_files",
+    "copy_range",
+    "cut_files",
+    "describe",
+    "end_before",
+    "index",
     "last_packed",
     "last_tid",
+    "lock",
     "packed_above",
     "position_after",
     "read_backward",
+    "read_range",
     "read_records",
+    "records_up_to",
+    "room_spared",
     "truncate",
+    "truncate_held",
 ]

@@ -15,6 +15,7 @@ from types import TracebackType
 
 from zodbpickle import pickle  # type: ignore[import-untyped]
 
+from tidstorage.engines import End
 from tidstorage.engines.filestorage.format import (
     DATA_HEADER,
     FINISHED,
@@ -24,7 +25,6 @@ from tidstorage.engines.filestorage.format import (
     TRAILER,
     TRANSACTION_POSITION,
     VOTED,
-    End,
     Transaction,
     Window,
 )
@@ -37,8 +37,10 @@ _LINKS = 16
 class DataFile:
     """A Data.fs that is open for reading; a context manager.
 
-    FileUnreadable where the file is missing or of another kind.  A file without
-    a byte is an empty storage: FileStorage writes the magic a moment later.
+    A file without a byte is an empty storage: FileStorage writes the magic a moment
+    later.
+
+    Raises: FileUnreadable: where the file is missing or of another kind.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,14 +50,14 @@ class DataFile:
         except OSError as error:
             raise FileUnreadable(f"{path}: {error.strerror}") from error
         try:
-            found = os.pread(self.descriptor, START, 0)
+            magic = os.pread(self.descriptor, START, 0)
         except OSError as error:
             self.close()
             raise FileUnreadable(f"{path}: {error.strerror}") from error
-        if found and found not in MAGICS:
+        if magic and magic not in MAGICS:
             self.close()
             raise FileUnreadable(
-                f"{path} is not a FileStorage's: it starts with {found!r}"
+                f"{path} is not a FileStorage's: it starts with {magic!r}"
             )
 
     def __enter__(self) -> "DataFile":
@@ -78,9 +80,9 @@ class DataFile:
         return os.fstat(self.descriptor).st_size
 
     def forward(self, position: int = START) -> Iterator[Transaction]:
-        """Finished transactions from a boundary on, up to `end_after`.
+        """Finished transactions from a boundary on, up to where `end` says.
 
-        FileUnreadable where the file is broken and more follows.
+        Raises: FileUnreadable: where the file is broken and more follows.
         """
         window = Window(self.descriptor)
         while True:
@@ -94,9 +96,12 @@ class DataFile:
                 window.forget()
 
     def ascending(self, position: int, after: int) -> Iterator[Transaction]:
-        """`forward`, with FileUnreadable where a TID is not above the one before.
+        """Finished transactions from a boundary on, whose TIDs have to rise.
 
-        Files of long ago have such places; what is cut must not.
+        Files of long ago have places where they do not; what is cut must not.
+
+        Raises: FileUnreadable: where a TID is not above the one before, or above
+            ``after``; and as `forward`.
         """
         for transaction in self.forward(position):
             if transaction.tid <= after:
@@ -149,7 +154,7 @@ class DataFile:
     def what_stops_at(self, position: int) -> End | None:
         """Why no finished transaction is at a boundary; None when one is there.
 
-        FileUnreadable where something is there that was never a transaction.
+        Raises: FileUnreadable: where something is there that was never a transaction.
         """
         # Looked for first: while a server writes, nothing finished can stand
         # behind what is unfinished *after* that.
@@ -279,11 +284,12 @@ class DataFile:
         first = next(self.forward(), None)
         if first is None or first.tid > tid:
             return START
-        return next(each.end for each in self.backward() if each.tid <= tid)
+        return next(kept.end for kept in self.backward() if kept.tid <= tid)
 
     def end(self) -> End:
         """Where the finished transactions end at this moment, and why there."""
         while True:
-            found = self.what_stops_at(self.last_boundary())
-            if found is not None:
-                return found
+            # A server may finish one between the two.
+            end = self.what_stops_at(self.last_boundary())
+            if end is not None:
+                return end

@@ -5,17 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage.coherence import tid
-from tidstorage.coherence.cut import Record, coherent_cut
+from tidstorage.coherence.cut import coherent_cut
 from tidstorage.coherence.point import HalfCommit
-from tidstorage.coherence.record import accepting
+from tidstorage.coherence.record import Record, accepting
 from tidstorage.coherence.tid import Vector
+from tidstorage.engines import End, RecordPosition
 from tidstorage.engines.filestorage.abandoned_votes import (
     AbandonedVote,
     abandoned_votes,
 )
 from tidstorage.engines.filestorage.data_file import DataFile
-from tidstorage.engines.filestorage.format import PACKED, End
-from tidstorage.engines.filestorage.records import RecordPosition, with_stamp
+from tidstorage.engines.filestorage.format import PACKED
+from tidstorage.engines.filestorage.records import with_stamp
 from tidstorage.errors import FloorNeeded, NotCoherent
 
 

@@ -3,7 +3,7 @@
 import os
 import struct
 import sys
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 #: ZODB on Python 3; the same layout on Python 2, which only zodbupdate may turn
 #: into the former.
@@ -44,19 +44,6 @@ class Transaction(NamedTuple):
     end: int
     status: str
     extension: bytes
-
-
-class End(NamedTuple):
-    """Where the finished transactions end, and what stands behind them.
-
-    position: the first byte behind them.  size: the length of the file.
-    reason: "clean": nothing is behind; "voted": a transaction in progress, or
-    one that a crash left unfinished; "torn": a part of a transaction.
-    """
-
-    position: int
-    size: int
-    reason: Literal["clean", "voted", "torn"]
 
 
 class Window:

@@ -2,14 +2,11 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
 
-from tidstorage.coherence.cut import Record
-from tidstorage.coherence.stamp import Stamp
-from tidstorage.engines import filestorage
+from tidstorage.coherence.record import Record
+from tidstorage.engines import Description, RecordPosition
 from tidstorage.engines.filestorage.data_file import DataFile
 from tidstorage.engines.filestorage.extension import stamp_of
 from tidstorage.engines.filestorage.format import (
@@ -23,36 +20,18 @@ from tidstorage.engines.filestorage.format import (
 _NO_ALIASES: Mapping[str, str] = MappingProxyType({})
 
 
-class RecordPosition(NamedTuple):
-    """One transaction of one storage, and where it lies in the file.
-
-    tid: int.  position: its first byte.  end: the first byte after it.
-    status: " ", "p" (packed) or "u" (undone).  stamp: None where no readable one
-    is, which includes one of an undone transaction: nothing of it counts.
-    """
-
-    tid: int
-    position: int
-    end: int
-    status: str
-    stamp: Stamp | None
-
-    @property
-    def record(self) -> Record:
-        """The form that `tidstorage.coherence.cut` takes."""
-        return Record(self.tid, self.stamp)
-
-
 def read_records(
     path: Path,
     after: int = 0,
     until: int | None = None,
     aliases: Mapping[str, str] = _NO_ALIASES,
 ) -> Iterator[RecordPosition]:
-    """Finished transactions with after < tid <= until, in the file's order.
+    """The finished transactions with after < TID <= until, in rising order.
 
-    aliases: {old storage id: present id}.  FileUnreadable where the file is
-    missing, of another kind, broken, or its TIDs go backwards.
+    aliases: {old storage id: present id}.
+
+    Raises: FileUnreadable: where the file is missing, of another kind, or broken, or
+        its TIDs do not rise.
     """
     with DataFile(path) as data_file:
         position = data_file.boundary_after(after) if after else START
@@ -65,7 +44,10 @@ def read_records(
 def read_backward(
     path: Path, aliases: Mapping[str, str] = _NO_ALIASES
 ) -> Iterator[RecordPosition]:
-    """Finished transactions, the last one first; FileUnreadable as above."""
+    """All finished transactions, the last one first, read as they are asked for.
+
+    Raises: FileUnreadable: where the file is missing, of another kind, or broken.
+    """
     with DataFile(path) as data_file:
         for transaction in data_file.backward():
             yield with_stamp(transaction, aliases)
@@ -103,9 +85,12 @@ def last_packed(data_file: DataFile, end: int | None = None) -> int:
     first = next(data_file.forward(), None)
     if first is None or first.status != PACKED:
         return 0
-    return next(
-        (each.tid for each in data_file.backward(end) if each.status == PACKED), 0
+    packed = (
+        transaction.tid
+        for transaction in data_file.backward(end)
+        if transaction.status == PACKED
     )
+    return next(packed, 0)
 
 
 def packed_above(path: Path, tid: int) -> int:
@@ -114,13 +99,13 @@ def packed_above(path: Path, tid: int) -> int:
     A copy that holds one cannot be cut to ``tid``: what the pack removed was
     part of the state at that point.  A pack leaves packed ones first in the file.
     """
-    found = 0
+    last = 0
     with DataFile(path) as data_file:
         for transaction in data_file.forward(data_file.boundary_after(tid)):
             if transaction.status != PACKED:
                 break
-            found = transaction.tid
-    return found
+            last = transaction.tid
+    return last
 
 
 def records_up_to(
@@ -132,42 +117,32 @@ def records_up_to(
     restart cut off as its last one, and processes saw it as that.  It stands
     here as a record without a stamp, since nothing of it can be missing.
     """
-    found = [
-        Record(each.tid, each.stamp)
-        for each in filestorage.read_records(data_file, after, until, aliases)
+    held = [
+        position.record for position in read_records(data_file, after, until, aliases)
     ]
-    if until > after and (not found or found[-1].tid < until):
-        found.append(Record(until))
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """user, description: as the record has them, in UTF-8 as far as they are.
-
-    commit_id: of its stamp; None where it has none.
-    """
-
-    user: str
-    description: str
-    commit_id: bytes | None
+    if until > after and (not held or held[-1].tid < until):
+        held.append(Record(until))
+    return held
 
 
 def describe(path: Path, tid: int) -> Description | None:
-    """Of the transaction with just that TID; None where the file has none.
+    """What the transaction with just that TID says; None where the file has none.
 
-    FileUnreadable where the file is missing, of another kind, or broken.
+    Raises: FileUnreadable: where the file is missing, of another kind, or broken.
     """
     with DataFile(path) as data_file:
-        found = next(data_file.forward(data_file.boundary_after(tid - 1)), None)
-        if found is None or found.tid != tid:
+        after = data_file.boundary_after(tid - 1)
+        transaction = next(data_file.forward(after), None)
+        if transaction is None or transaction.tid != tid:
             return None
-        header = os.pread(data_file.descriptor, HEADER.size, found.position)
+        header = os.pread(data_file.descriptor, HEADER.size, transaction.position)
         user, description = HEADER.unpack(header)[3:5]
         text = os.pread(
-            data_file.descriptor, user + description, found.position + HEADER.size
+            data_file.descriptor,
+            user + description,
+            transaction.position + HEADER.size,
         )
-    stamp = stamp_of(found.extension, {}) if found.extension else None
+    stamp = stamp_of(transaction.extension, {}) if transaction.extension else None
     return Description(
         text[:user].decode(errors="replace"),
         text[user:].decode(errors="replace"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tidstorage.cluster.cluster import Cluster, Storage
 from tidstorage.coherence import tid
 from tidstorage.coherence.cut import CutResult, DeadRecord, Record, coherent_cut
-from tidstorage.coherence.loss import Loss
+from tidstorage.coherence.loss import Loss, count_loss
 from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.coherence.record import accepting, commit_ids
 from tidstorage.engines import filestorage
@@ -80,7 +80,7 @@ def examine(
             damage=judged.half_commits,
         ),
         strict=strict,
-        strict_loss=_loss(judged.records, strict, vector),
+        strict_loss=count_loss(judged.records, strict, vector),
         unstamped=judged.unstamped,
         acknowledged=tuple(sorted(accepted & commit_ids(judged.records))),
     )
@@ -230,25 +230,6 @@ def _cut(
     except UnknownStorage as error:
         logger.warning("%s", error)
         return coherent_cut(records, below, retired=retired, dead=dead, partial=True)
-
-
-def _loss(
-    records: Mapping[str, Sequence[Record]],
-    strict: Mapping[str, int],
-    vector: Mapping[str, int],
-) -> Loss | None:
-    """What lies above the strict cut and up to K."""
-    dropped: dict[bytes | tuple[str, int], int] = {}
-    for storage, held in records.items():
-        for record in held:
-            if strict[storage] < record.tid <= vector[storage]:
-                unstamped = (storage, record.tid)
-                key = record.stamp.commit_id if record.stamp else unstamped
-                dropped[key] = min(record.tid, dropped.get(key, record.tid))
-    if not dropped:
-        return None
-    # Compared as times only, to tell an operator roughly since when.
-    return Loss(len(dropped), min(map(tid.to_time, dropped.values())))
 
 
 def _refuse_unreachable(storage: Storage, copied: Copied, last: int) -> None:

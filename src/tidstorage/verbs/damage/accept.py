@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence.point import Point
 from tidstorage.errors import TidstorageError
-from tidstorage.points import accepted as acceptance
 from tidstorage.points import journal
 from tidstorage.points.beside import write_beside
 from tidstorage.points.entries import Acknowledgement, Damage, Entry, Floor
+from tidstorage.points.summary import summarise
 from tidstorage.points.timelines import known_timeline
 from tidstorage.system import clock
 from tidstorage.verbs.damage.findings import (
     Finding,
-    _noted,
     by_prefix,
     examine_files,
     find,
@@ -60,7 +59,7 @@ def acceptances(cluster: Cluster, found: Sequence[Finding]) -> list[Entry]:
 
     Once below the floor nothing but the journal knows that they are torn.
     """
-    known = _noted(cluster).damages
+    known = summarise(cluster.daemon.journal).damages
     entries: list[Entry] = []
     for each in found:
         half = each.half_commit
@@ -72,9 +71,10 @@ def acceptances(cluster: Cluster, found: Sequence[Finding]) -> list[Entry]:
 
 def _raise_floor(cluster: Cluster) -> tuple[Point | None, str | None]:
     """Record the newest point without damage that nobody accepted; or why not."""
-    accepted = acceptance.acknowledgements(cluster).keys()
+    told = summarise(cluster.daemon.journal)
     try:
-        files = examine_files(cluster, _noted(cluster).damages, accepted)
+        timeline = known_timeline(cluster, told)
+        files = examine_files(cluster, told.damages, told.acknowledgements.keys())
     except TidstorageError as error:
         return None, str(error)
     if any(files.unstamped.values()):
@@ -82,7 +82,7 @@ def _raise_floor(cluster: Cluster) -> tuple[Point | None, str | None]:
     vector = {storage: place.tid for storage, place in files.strict.items()}
     if all(vector[each] <= tail.floor.tid for each, tail in files.tails.items()):
         return None, "nothing is between the last one and damage nobody accepted"
-    floor = Point(vector, clock.now(), "stamps", known_timeline(cluster))
+    floor = Point(vector, clock.now(), "stamps", timeline)
     record_floor(cluster, floor, "half commits in it were accepted")
     return floor, None
 

@@ -11,22 +11,15 @@ from dataclasses import dataclass
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
-from tidstorage.coherence.loss import Loss
-from tidstorage.coherence.point import HalfCommit, Point
-from tidstorage.engines.filestorage.files_cut import FilesCut, cut_files
-from tidstorage.engines.filestorage.records import Description, describe
+from tidstorage.coherence.loss import Loss, count_loss
+from tidstorage.coherence.point import HalfCommit
+from tidstorage.engines import Description
+from tidstorage.engines.filestorage import FilesCut, cut_files, describe
 from tidstorage.errors import FileUnreadable, TidstorageError, UnknownCommit
-from tidstorage.points import accepted as acceptance
-from tidstorage.points import floors, journal
-from tidstorage.points.entries import (
-    Acknowledgement,
-    Damage,
-    Floor,
-    Published,
-    Timeline,
-    WireDamage,
-)
-from tidstorage.points.timelines import timeline_beside
+from tidstorage.points import floors
+from tidstorage.points.entries import Acknowledgement, Damage, WireDamage
+from tidstorage.points.summary import JournalSummary, summarise
+from tidstorage.points.timelines import known_timeline
 
 _BY_BARRIER = "while all storages stood still it was not there"
 _BY_FILES = "later transactions of the files leave no place for it there"
@@ -68,36 +61,25 @@ class Findings:
         return [each for each in self.found if each.acknowledgement is None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Noted:
-    """What the journal says."""
-
-    damages: Mapping[bytes, Damage]
-    last: Point | None
-    timeline: int
-    wire: Sequence[WireDamage]
-
-
 def find(cluster: Cluster, barrier: tid.Vector | None = None) -> Findings:
     """Examine journal and files; servers and daemon may be up or down.
 
     barrier: of an instant before now; what was missing then never comes.
     FileUnreadable where the journal is broken.
     """
-    acknowledgements = acceptance.acknowledgements(cluster)
-    noted = _noted(cluster)
+    journal = summarise(cluster.daemon.journal)
     try:
-        files: FilesCut | None = examine_files(cluster, noted.damages, ())
+        files: FilesCut | None = examine_files(cluster, journal.damages, ())
         unexamined = None
     except TidstorageError as error:
         files, unexamined = None, str(error)
     halves = {half.commit_id: half for half in files.half_commits} if files else {}
     held = _missing_at(barrier, files) if barrier and files else {}
     halves.update(held)
-    standing = noted.last.damage if noted.last else ()
-    halves.update((half.commit_id, half) for half in standing)
+    last = journal.last_of(known_timeline(cluster, journal))
+    halves.update((half.commit_id, half) for half in (last.damage if last else ()))
     findings = []
-    for damage in noted.damages.values():
+    for damage in journal.damages.values():
         half = damage.half_commit
         if half.commit_id in halves or _is_in_the_files(cluster, half):
             halves[half.commit_id] = half
@@ -106,8 +88,8 @@ def find(cluster: Cluster, barrier: tid.Vector | None = None) -> Findings:
             Finding(
                 half,
                 min(map(tid.to_time, half.present.values())),
-                _proof(half, noted, held),
-                acknowledgements.get(half.commit_id),
+                _proof(half, journal, held),
+                journal.acknowledgements.get(half.commit_id),
                 _descriptions(cluster, half),
             )
         )
@@ -115,9 +97,9 @@ def find(cluster: Cluster, barrier: tid.Vector | None = None) -> Findings:
     loss = None
     if any(each.acknowledgement is None for each in findings) and files is not None:
         loss = _strict_loss(
-            examine_files(cluster, noted.damages, acknowledgements.keys())
+            examine_files(cluster, journal.damages, journal.acknowledgements.keys())
         )
-    return Findings(findings, loss, unexamined, noted.wire)
+    return Findings(findings, loss, unexamined, journal.wire_damages)
 
 
 def _missing_at(barrier: tid.Vector, files: FilesCut) -> dict[bytes, HalfCommit]:
@@ -129,41 +111,21 @@ def _missing_at(barrier: tid.Vector, files: FilesCut) -> dict[bytes, HalfCommit]
     }
 
 
-def _proof(half: HalfCommit, noted: _Noted, held: Mapping[bytes, HalfCommit]) -> str:
-    if half.commit_id in noted.damages:
-        return noted.damages[half.commit_id].proof
+def _proof(
+    half: HalfCommit, journal: JournalSummary, held: Mapping[bytes, HalfCommit]
+) -> str:
+    if half.commit_id in journal.damages:
+        return journal.damages[half.commit_id].proof
     return _BY_BARRIER if half.commit_id in held else _BY_FILES
 
 
-def _noted(cluster: Cluster) -> _Noted:
-    damages: dict[bytes, Damage] = {}
-    wire: list[WireDamage] = []
-    last: Point | None = None
-    timeline = timeline_beside(cluster)
-    for entry in journal.read_but_old_points(cluster.daemon.journal):
-        match entry:
-            case Damage(half_commit=half):
-                damages.setdefault(half.commit_id, entry)
-            case WireDamage():
-                wire.append(entry)
-            case Published(found) | Floor(found):
-                last = found
-                timeline = max(timeline, found.timeline)
-            case Timeline(number=number):
-                last = None
-                timeline = max(timeline, number)
-    if last is not None and last.timeline < timeline:
-        # Of files that were replaced since.
-        last = None
-    return _Noted(damages, last, timeline, wire)
-
-
 def examine_files(
-    cluster: Cluster, noted: Mapping[bytes, Damage], accepted: Collection[bytes]
+    cluster: Cluster, damages: Mapping[bytes, Damage], accepted: Collection[bytes]
 ) -> FilesCut:
     """The cuts of the files as they are, above the points beside them.
 
-    noted: damage whose proof may not be in the files.  Raises as `cut_files`.
+    damages: what the journal knows, whose proof may not be in the files.  accepted:
+    commit ids.  Raises as `cut_files`.
     """
     paths = {each.id: each.data_file for each in cluster.storages}
     floor = floors.choose(paths, None, cluster.aliases)
@@ -174,24 +136,17 @@ def examine_files(
         retired=cluster.retired,
         known_damage=[
             *floor.damage,
-            *(damage.half_commit for damage in noted.values()),
+            *(damage.half_commit for damage in damages.values()),
         ],
         accepted=accepted,
     )
 
 
 def _strict_loss(files: FilesCut) -> Loss | None:
-    """What lies above the strict cut, as transactions of the whole cluster."""
-    dropped: dict[bytes | tuple[str, int], int] = {}
-    for storage, tail in files.tails.items():
-        for record in tail.records:
-            if record.tid > files.strict[storage].tid:
-                unstamped = (storage, record.tid)
-                key = record.stamp.commit_id if record.stamp else unstamped
-                dropped[key] = min(record.tid, dropped.get(key, record.tid))
-    if not dropped:
-        return None
-    return Loss(len(dropped), min(map(tid.to_time, dropped.values())))
+    return count_loss(
+        {storage: tail.records for storage, tail in files.tails.items()},
+        {storage: place.tid for storage, place in files.strict.items()},
+    )
 
 
 def _descriptions(cluster: Cluster, half: HalfCommit) -> dict[str, Description]:

@@ -25,6 +25,7 @@ from tidstorage.points import accepted as acceptance
 from tidstorage.points import floors, timelines
 from tidstorage.points.floors import Floor
 from tidstorage.processes.running import refuse_running
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.system import clock
 from tidstorage.verbs.restore import cut_plan
 from tidstorage.verbs.restore.cut_plan import Plan, Step
@@ -220,12 +221,20 @@ def _plan(
         vector=vector,
         time=clock.now(),
         source="restore",
-        timeline=timelines.highest(request.paths.values(), request.cluster) + 1,
+        timeline=_highest_timeline(request) + 1,
         verified=not any(found.unstamped.values()),
         damage=damage,
     )
     caches = [] if request.cluster is None else cached_files(request.cluster)
     return Plan(steps, floor.vector, accepted, new, caches)
+
+
+def _highest_timeline(request: Request) -> int:
+    files = request.paths.values()
+    if request.cluster is None:
+        return timelines.highest(files, None)
+    sets = BackupDirectory(request.cluster.backup.directory).timelines()
+    return timelines.highest(files, request.cluster.daemon.journal, sets)
 
 
 def _dropped(beside: Path, moment: str) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.coherence.cut import CutResult, Record, coherent_cut
-from tidstorage.coherence.loss import Loss
+from tidstorage.coherence.loss import Loss, count_loss
 from tidstorage.coherence.point import HalfCommit
 from tidstorage.coherence.record import accepting
 from tidstorage.coherence.tid import Vector
@@ -119,7 +119,7 @@ def of_goal(
         {storage: goal.floor_of(storage) for storage in files},
         result.half_commits if policy == "tolerant" else (),
         accepted,
-        _between(held, vector, bounds),
+        count_loss(held, vector, bounds),
         *_kept(held, vector),
     )
 
@@ -164,7 +164,7 @@ def _explain(
         ),
         "--tolerant keeps them",
     ]
-    loss = _between(held, result.strict, bounds)
+    loss = count_loss(held, result.strict, bounds)
     lines.append(
         f"--strict loses {loss.transactions} transaction(s) since"
         f" {local(loss.since)}, {span(goal.moment - loss.since)}"
@@ -193,22 +193,6 @@ def _refuse_unstamped(
         f" the first at {local(since)} in storage {storage}",
         goal.nearest or None,
     )
-
-
-def _between(
-    held: Mapping[str, Sequence[RecordPosition]], vector: Vector, bounds: Vector
-) -> Loss | None:
-    """What lies above the cut and was committed by the time asked."""
-    dropped: dict[bytes | tuple[str, int], int] = {}
-    for storage, records in held.items():
-        for each in records:
-            if vector[storage] < each.tid <= bounds[storage]:
-                key = each.stamp.commit_id if each.stamp else (storage, each.tid)
-                dropped[key] = min(each.tid, dropped.get(key, each.tid))
-    if not dropped:
-        return None
-    # Compared as times only, to tell an operator since when.
-    return Loss(len(dropped), min(map(tid.to_time, dropped.values())))
 
 
 def _kept(

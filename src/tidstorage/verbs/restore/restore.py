@@ -72,7 +72,7 @@ def plan_in_place(cluster: Cluster, request: Request) -> RestorePlan:
         cluster,
         chosen,
         targets,
-        _next_timeline(cluster, chosen.manifest),
+        _next_timeline(cluster, chosen),
         frozenset(reuse.possible(chosen.manifest, targets) if request.reuse else ()),
     )
 
@@ -300,9 +300,13 @@ def _last_tids(targets: Mapping[str, Target]) -> dict[str, int]:
     }
 
 
-def _next_timeline(cluster: Cluster, manifest: Manifest) -> int:
-    known = timelines.highest((each.data_file for each in cluster.storages), cluster)
-    return max(known, manifest.point.timeline) + 1
+def _next_timeline(cluster: Cluster, chosen: Choice) -> int:
+    known = timelines.highest(
+        (storage.data_file for storage in cluster.storages),
+        cluster.daemon.journal,
+        chosen.directory.timelines(),
+    )
+    return max(known, chosen.manifest.point.timeline) + 1
 
 
 def _new_point(chosen: Choice, cut: Cut, timeline: int) -> Point:

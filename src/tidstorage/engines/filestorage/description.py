@@ -1,1 +1,0 @@
-"""What people know of one transaction: who made it, and what for."""
