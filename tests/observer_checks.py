@@ -11,7 +11,7 @@ from tidstorage.daemon.settings import ObservedStorage
 
 
 class Server:
-    """What an observer asks of a ClientStorage, answered from a list of TIDs."""
+    """What an observer asks of a ZeoClient, answered from a list of TIDs."""
 
     def __init__(self) -> None:
         self.tids = [1]
@@ -19,13 +19,13 @@ class Server:
     def is_connected(self):
         return True
 
-    def _call(self, method, *arguments):
-        if method == "lastTransaction":
-            return tid.to_bytes(self.tids[-1])
-        assert method == "undoLog"
+    def last_tid(self):
+        return self.tids[-1]
+
+    def newest(self, count):
         return [
             {"id": binascii.b2a_base64(tid.to_bytes(each)).rstrip(b"\n")}
-            for each in self.tids[: arguments[1] - 1 : -1]
+            for each in self.tids[: -count - 1 : -1]
         ]
 
 

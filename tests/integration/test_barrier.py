@@ -216,13 +216,12 @@ def test_restart_between_votes_and_reading_voids_the_barrier(servers, monkeypatc
     def restart_and_read(clients):
         if "documents" in clients:
             client = clients["documents"]
-            before = client._connection_generation
+            before = client.connection_number
             beta.kill()
             beta.start()
             wait_until(
                 lambda: (
-                    client._connection_generation == before + 2
-                    and client.is_connected()
+                    client.connection_number == before + 2 and client.is_connected()
                 ),
                 "the client has lost the server and is back",
             )

@@ -15,13 +15,12 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from ZEO.ClientStorage import ClientStorage
-
 from tidstorage.coherence import stamp, tid
 from tidstorage.coherence.record import Record
 from tidstorage.engines.filestorage import read_records
 from tidstorage.errors import FileUnreadable
 from tidstorage.zeo import server_errors
+from tidstorage.zeo.client import ZeoClient
 
 #: Records asked for at once, at most.
 _LARGEST_BATCH = 2000
@@ -43,7 +42,7 @@ class Fetched:
 
 
 def fetch(
-    client: ClientStorage,
+    client: ZeoClient,
     after: int,
     anchor: int | None,
     expected: int,
@@ -64,7 +63,7 @@ def fetch(
     reached = after if anchor is None else anchor
     while size <= _LARGEST_BATCH:
         try:
-            newest_first = client._call("undoLog", 0, -size)
+            newest_first = client.newest(size)
             newer, number = _newer(newest_first, reached)
         except _NoTid:
             break
@@ -96,13 +95,15 @@ def fetch(
             held = read_records(data_file, max(reached - 1, 0), None, aliases)
             found = ((each.status, each.record) for each in held)
             return Fetched(_after(found, after, seen, limit), False)
-    iterated = _iterate(client, reached, aliases)
-    return Fetched(_after(iterated, after, seen, limit), False)
+    with client.transactions(reached) as transactions:
+        iterated = _with_status(transactions, aliases)
+        return Fetched(_after(iterated, after, seen, limit), False)
 
 
-def _begins_after(client: ClientStorage, anchor: int) -> bool:
+def _begins_after(client: ZeoClient, anchor: int) -> bool:
     """Whether the storage is another, and no pack has made it so."""
-    first = next(iter(client.iterator()), None)
+    with client.transactions() as transactions:
+        first = next(transactions, None)
     return (
         first is not None
         and first.status != _PACKED
@@ -110,10 +111,9 @@ def _begins_after(client: ClientStorage, anchor: int) -> bool:
     )
 
 
-def _iterate(
-    client: ClientStorage, start: int, aliases: Mapping[str, str]
+def _with_status(
+    transactions: Iterable[Any], aliases: Mapping[str, str]
 ) -> Iterator[tuple[str, Record]]:
-    transactions: Iterable[Any] = client.iterator(tid.to_bytes(start))
     for each in transactions:
         record = Record(tid.from_bytes(each.tid), _stamp(each.extension, aliases))
         yield each.status, record

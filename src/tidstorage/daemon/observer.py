@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ZEO.cache import ClientCache
-from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected
 from ZODB.POSException import POSError
 
@@ -24,6 +23,7 @@ from tidstorage.coherence.record import Record
 from tidstorage.daemon.fetching import Fetched, HistoryChanged, fetch
 from tidstorage.daemon.settings import ObservedStorage
 from tidstorage.daemon.throttle import Reading
+from tidstorage.zeo.client import SMALLEST_CACHE, ZeoClient
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,6 @@ LOOK_PERIOD = 5.0
 #: Seconds between attempts to reach a server.
 RETRY_PERIOD = 0.5
 _CONNECT_TIMEOUT = 2.0
-_SMALLEST_CACHE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,7 @@ class _NoCache(ClientCache):
     tid: bytes
 
     def __init__(self) -> None:
-        super().__init__(None, _SMALLEST_CACHE)
+        super().__init__(None, SMALLEST_CACHE)
 
     def invalidate(self, oid: bytes, tid: bytes | None) -> None:
         pass
@@ -166,14 +165,13 @@ class StorageObserver:
     # In the observer's thread
 
     def _run(self) -> None:
-        client = ClientStorage(
+        client = ZeoClient(
             self.storage.address,
-            storage=self.storage.name,
-            client_label="tidstorage observer",
-            cache=_NoCache(),
-            read_only=True,
+            self.storage.name,
+            label="tidstorage observer",
+            connect_seconds=_CONNECT_TIMEOUT,
             wait=False,
-            wait_timeout=_CONNECT_TIMEOUT,
+            cache=_NoCache(),
         )
         reading = self._listener.reading = Reading(client)
         try:
@@ -184,7 +182,7 @@ class StorageObserver:
             self.connected = False
             client.close()
 
-    def _look(self, client: ClientStorage, reading: Reading) -> None:
+    def _look(self, client: ZeoClient, reading: Reading) -> None:
         """Wait for something to happen, and see all of it."""
         # Where the last look saw something the next one will: nobody has to say so.
         due = self._busy or self._wake.wait(LOOK_PERIOD)
@@ -199,14 +197,14 @@ class StorageObserver:
         finally:
             reading.disallow()
 
-    def _look_now(self, client: ClientStorage, due: bool) -> None:
+    def _look_now(self, client: ZeoClient, due: bool) -> None:
         announced, gap = self._listener.take()
         busy, self._busy = self._busy, False
         with self._asked_lock:
             asked, self._asked = frozenset(self._asked), set()
         try:
             if not client.is_connected():
-                client._wait(_CONNECT_TIMEOUT)
+                client.wait_connected(_CONNECT_TIMEOUT)
             self._say_connected(True)
             self._see(client, announced or busy, gap or not due, asked)
         except HistoryChanged as error:
@@ -233,7 +231,7 @@ class StorageObserver:
 
     def _see(
         self,
-        client: ClientStorage,
+        client: ZeoClient,
         announced: bool,
         uncertain: bool,
         asked: frozenset[bytes],
@@ -243,7 +241,7 @@ class StorageObserver:
             lock_time = client.server_status()["lock_time"]
         last = self.last
         if uncertain or asked:
-            last = tid.from_bytes(client._call("lastTransaction"))
+            last = client.last_tid()
             if last < self.last:
                 raise HistoryChanged(tid.to_text(self.last))
             self._ended = min(self._ended, last)
@@ -271,7 +269,7 @@ class StorageObserver:
         elif asked:
             self._reports.probe(Probe(self.storage.id, asked, lock_time, last))
 
-    def _fetch(self, client: ClientStorage, room: int) -> Fetched:
+    def _fetch(self, client: ZeoClient, room: int) -> Fetched:
         fetched = fetch(
             client,
             self.last,

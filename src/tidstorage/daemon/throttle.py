@@ -7,9 +7,8 @@ read as it comes.
 
 import functools
 import logging
-from typing import Any
 
-from ZEO.ClientStorage import ClientStorage
+from tidstorage.zeo.client import ZeoClient
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +16,7 @@ logger = logging.getLogger(__name__)
 class Reading:
     """When the socket of one client is read: always, until it was first allowed."""
 
-    def __init__(self, client: ClientStorage) -> None:
+    def __init__(self, client: ZeoClient) -> None:
         self._client = client
         self._allowed = True
         self._known = True
@@ -26,7 +25,7 @@ class Reading:
         """In ZEO's thread; nothing, while somebody waits for an answer."""
         if self._known and not self._allowed:
             try:
-                transport = self._transport()
+                transport = self._client.io_transport()
                 if transport is not None and transport.is_reading():
                     transport.pause_reading()
             except AttributeError as error:
@@ -36,7 +35,7 @@ class Reading:
         """From the observer's thread, before it asks anything."""
         try:
             # In ZEO's thread, or a pause could come after.
-            loop = self._client._server.loop
+            loop = self._client.io_loop()
             if loop is not None and not loop.is_closed():
                 loop.call_soon_threadsafe(self._resume)
         except AttributeError as error:
@@ -49,16 +48,11 @@ class Reading:
     def _resume(self) -> None:
         self._allowed = True
         try:
-            transport = self._transport()
+            transport = self._client.io_transport()
             if transport is not None:
                 transport.resume_reading()
         except AttributeError as error:
             self._give_up(error)
-
-    def _transport(self) -> Any:
-        """None where there is no connection."""
-        protocol = self._client._server.client.protocol
-        return None if protocol is None else protocol.sm_protocol.transport
 
     def _give_up(self, error: AttributeError) -> None:
         # What a pause goes through a resume has gone through before.

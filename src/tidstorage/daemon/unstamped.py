@@ -4,6 +4,7 @@ Storages tell who wrote a record, as far as its writer said.
 """
 
 import base64
+import contextlib
 import logging
 import threading
 import time
@@ -22,7 +23,6 @@ LOOK_PERIOD = 5.0
 #: Records from the end among which an unstamped one is looked for.
 _LOOKED_THROUGH = 1000
 _CONNECT_TIMEOUT = 2.0
-_SMALLEST_CACHE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,20 +121,16 @@ class UnstampedRecords:
 def _writer(storage: ObservedStorage, number: int) -> Writer | None:
     """None where the record is not among the last ones."""
     # A daemon that observes nothing needs no ZEO.
-    from ZEO.ClientStorage import ClientStorage
+    from tidstorage.zeo.client import ZeoClient
 
-    client = ClientStorage(
+    client = ZeoClient(
         storage.address,
-        storage=storage.name,
-        client_label="tidstorage coverage",
-        cache_size=_SMALLEST_CACHE,
-        read_only=True,
-        wait_timeout=_CONNECT_TIMEOUT,
+        storage.name,
+        label="tidstorage coverage",
+        connect_seconds=_CONNECT_TIMEOUT,
     )
-    try:
-        entries = client._call("undoLog", 0, -_LOOKED_THROUGH)
-    finally:
-        client.close()
+    with contextlib.closing(client):
+        entries = client.newest(_LOOKED_THROUGH)
     for entry in entries:
         if entry["id"] == base64.b64encode(tid.to_bytes(number)):
             return Writer(_text(entry["user_name"]), _text(entry["description"]))

@@ -13,14 +13,13 @@ import signal
 import sys
 from typing import Any
 
-from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
 
 from tidstorage.coherence import tid
+from tidstorage.zeo.client import ZeoClient
 
 #: Seconds to wait for each server before any lock is taken.
 CONNECT_TIMEOUT = 2.0
-_SMALLEST_CACHE = 1 << 20
 
 
 class _Void(Exception):
@@ -47,12 +46,12 @@ def _say(message: dict[str, Any]) -> None:
     print(json.dumps(message), flush=True)
 
 
-def _connect(storages: list[dict[str, Any]]) -> dict[str, ClientStorage]:
+def _connect(storages: list[dict[str, Any]]) -> dict[str, ZeoClient]:
     """{storage id: its client}, in the order in which all clients lock."""
     clients = {each["id"]: _client(each) for each in storages}
     for storage, client in clients.items():
         try:
-            client._wait(CONNECT_TIMEOUT)
+            client.wait_connected(CONNECT_TIMEOUT)
         except Exception as error:
             # ZEO raises its own ClientDisconnected, and whatever the server's
             # registration raised (an unknown storage, a TLS failure).
@@ -60,21 +59,22 @@ def _connect(storages: list[dict[str, Any]]) -> dict[str, ClientStorage]:
     return dict(sorted(clients.items(), key=lambda item: item[1].sortKey()))
 
 
-def _client(storage: dict[str, Any]) -> ClientStorage:
+def _client(storage: dict[str, Any]) -> ZeoClient:
     address = storage["address"]
-    return ClientStorage(
+    return ZeoClient(
         address if isinstance(address, str) else tuple(address),
-        storage=storage["id"],
-        client_label="tidstorage barrier",
-        cache_size=_SMALLEST_CACHE,
+        storage["id"],
+        label="tidstorage barrier",
+        connect_seconds=CONNECT_TIMEOUT,
+        # All of them connect at the same time.
         wait=False,
-        wait_timeout=CONNECT_TIMEOUT,
+        read_only=False,
         # A storage that nobody may write needs no lock, only a steady answer.
         read_only_fallback=True,
     )
 
 
-def _hold(clients: dict[str, ClientStorage]) -> dict[str, int]:
+def _hold(clients: dict[str, ZeoClient]) -> dict[str, int]:
     """Vote on all, read all, abort all; _Void where that proves nothing."""
     transaction = TransactionMetaData()
     generations = _generations(clients)
@@ -100,20 +100,14 @@ def _hold(clients: dict[str, ClientStorage]) -> dict[str, int]:
     return {**vector, **after}
 
 
-def _generations(clients: dict[str, ClientStorage]) -> dict[str, int]:
+def _generations(clients: dict[str, ZeoClient]) -> dict[str, int]:
     """A number for each client that changes when its connection does."""
-    return {each: client._connection_generation for each, client in clients.items()}
+    return {each: client.connection_number for each, client in clients.items()}
 
 
-def _last_tids(clients: dict[str, ClientStorage]) -> dict[str, int]:
-    """What each server says now, over the connection that holds its vote.
-
-    `ClientStorage.lastTransaction` would be what the client's cache knows.
-    """
-    return {
-        storage: tid.from_bytes(client._call("lastTransaction"))
-        for storage, client in clients.items()
-    }
+def _last_tids(clients: dict[str, ZeoClient]) -> dict[str, int]:
+    """What each server says now, over the connection that holds its vote."""
+    return {storage: client.last_tid() for storage, client in clients.items()}
 
 
 if __name__ == "__main__":

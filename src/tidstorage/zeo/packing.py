@@ -10,42 +10,29 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected
 
 from tidstorage.cluster.cluster import Cluster, Storage
 from tidstorage.errors import EngineFailed, NoSpace, NotConnected, TidstorageError
-from tidstorage.system.address import address_text
 from tidstorage.zeo import server_errors
+from tidstorage.zeo.client import ZeoClient, connect
 
 _CONNECT_SECONDS = 15.0
-_SMALLEST_CACHE = 1 << 20
 #: Seconds between two looks at how far a pack is.
 _LOOK_SECONDS = 0.5
 
 
-@contextlib.contextmanager
-def _client(cluster: Cluster, storage: Storage) -> Iterator[ClientStorage]:
+def _connected(
+    cluster: Cluster, storage: Storage
+) -> contextlib.AbstractContextManager[ZeoClient]:
     zeo = cluster.zeo(storage.zeo)
-    try:
-        client = ClientStorage(
-            zeo.address,
-            storage=storage.id,
-            client_label="tidstorage pack",
-            cache_size=_SMALLEST_CACHE,
-            wait=True,
-            wait_timeout=_CONNECT_SECONDS,
-            read_only=True,
-        )
-    except Exception as error:
-        # ClientDisconnected, and whatever the server's registration raised.
-        raise NotConnected(
-            f"storage {storage.id} of ZEO server {zeo.name} at"
-            f" {address_text(zeo.address)}: {error}",
-            "Is it up? bin/cluster status tells.",
-        ) from error
-    with contextlib.closing(client):
-        yield client
+    return connect(
+        zeo.address,
+        storage.id,
+        server=zeo.name,
+        label="tidstorage pack",
+        connect_seconds=_CONNECT_SECONDS,
+    )
 
 
 def is_packing(cluster: Cluster, storage: Storage) -> bool:
@@ -54,9 +41,9 @@ def is_packing(cluster: Cluster, storage: Storage) -> bool:
     A storage refuses to tell what could be undone for just as long.
     NotConnected where the server does not answer.
     """
-    with _client(cluster, storage) as client:
+    with _connected(cluster, storage) as client:
         try:
-            client.undoLog(0, -1)
+            client.newest(1)
         except Exception as error:
             if server_errors.is_undo_error(error):
                 return True
@@ -73,7 +60,7 @@ def pack(
     were written.  NoSpace or EngineFailed where it fails; the storage is then as it
     was before.
     """
-    with _client(cluster, storage) as client, _watched(storage, advance):
+    with _connected(cluster, storage) as client, _watched(storage, advance):
         try:
             client.pack(seconds, wait=True)
         except Exception as error:

@@ -1,5 +1,6 @@
 """How an observer gets what it has not seen, and how much at once."""
 
+import contextlib
 from base64 import b64encode
 from types import SimpleNamespace
 
@@ -20,27 +21,27 @@ class Server:
         self.tids = tids
         self.packed = packed
 
-    def _call(self, method, first, last):
-        assert (method, first) == ("undoLog", 0)
+    def newest(self, count):
         newest_first = self.tids[: self.packed - 1 if self.packed else None : -1]
-        return [{"id": b64encode(tid.to_bytes(each))} for each in newest_first[:-last]]
+        return [{"id": b64encode(tid.to_bytes(each))} for each in newest_first[:count]]
 
-    def iterator(self, start=bytes(8)):
-        return iter(
+    @contextlib.contextmanager
+    def transactions(self, start=0):
+        yield iter(
             SimpleNamespace(
                 tid=tid.to_bytes(each),
                 extension={},
                 status="p" if number < self.packed else " ",
             )
             for number, each in enumerate(self.tids)
-            if each >= tid.from_bytes(start)
+            if each >= start
         )
 
 
 class Packing(Server):
     """A server that packs: undoLog is of no use."""
 
-    def _call(self, method, *arguments):
+    def newest(self, count):
         raise ServerException("ZODB.POSException.UndoError", ("packing",))
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from tidstorage.daemon import throttle
 from tidstorage.daemon.throttle import Reading
+from tidstorage.zeo.client import ZeoClient
 
 
 class Transport:
@@ -28,14 +29,21 @@ def transport():
     return Transport()
 
 
+class Client(SimpleNamespace):
+    """What a Reading goes through of a ZeoClient."""
+
+    io_loop = ZeoClient.io_loop
+    io_transport = ZeoClient.io_transport
+
+
 def client_of(transport):
-    """What a Reading goes through of a ClientStorage, all in one thread."""
+    """A client whose ZEO works in this thread."""
     loop = SimpleNamespace(
         is_closed=lambda: False, call_soon_threadsafe=lambda function: function()
     )
     sm_protocol = SimpleNamespace(transport=transport)
     protocol = SimpleNamespace(sm_protocol=sm_protocol)
-    return SimpleNamespace(
+    return Client(
         _server=SimpleNamespace(loop=loop, client=SimpleNamespace(protocol=protocol))
     )
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import transaction
 import ZODB
-from ZEO.ClientStorage import ClientStorage
 from ZEO.Exceptions import ClientDisconnected, ServerException
 from ZODB.Connection import TransactionMetaData
 from ZODB.POSException import ConflictError, UndoError
@@ -21,13 +20,12 @@ from tidstorage.verbs.damage import findings, referrers
 from tidstorage.verbs.damage.accept import Accepted, acknowledge, login_user
 from tidstorage.verbs.damage.findings import Finding
 from tidstorage.zeo import server_errors
+from tidstorage.zeo.client import ZeoClient, connect
 
 #: Seconds in which each server has to answer.
 _CONNECT_SECONDS = 10
-#: Bytes; next to nothing is read.
-_SMALLEST_CACHE = 1 << 20
 
-_Clients = Mapping[str, ClientStorage]
+_Clients = Mapping[str, ZeoClient]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,26 +144,21 @@ def _refusals(finding: Finding) -> Iterator[None]:
 @contextlib.contextmanager
 def _connected(cluster: Cluster) -> Iterator[_Clients]:
     """A client of every storage: the stamp tells what could be seen of each."""
-    clients: dict[str, ClientStorage] = {}
-    try:
+    with contextlib.ExitStack() as opened:
+        clients: dict[str, ZeoClient] = {}
         for storage in cluster.storages:
-            try:
-                clients[storage.id] = ClientStorage(
-                    cluster.zeo(storage.zeo).address,
-                    storage=storage.id,
-                    client_label="tidstorage undo",
-                    cache_size=_SMALLEST_CACHE,
-                    wait_timeout=_CONNECT_SECONDS,
+            server = cluster.zeo(storage.zeo)
+            clients[storage.id] = opened.enter_context(
+                connect(
+                    server.address,
+                    storage.id,
+                    server=server.name,
+                    label="tidstorage undo",
+                    connect_seconds=_CONNECT_SECONDS,
+                    read_only=False,
                 )
-            except ClientDisconnected as error:
-                raise NotConnected(
-                    f"storage {storage.id} cannot be reached: {error}",
-                    "Is every ZEO server up? bin/cluster status tells.",
-                ) from error
+            )
         yield clients
-    finally:
-        for client in clients.values():
-            client.close()
 
 
 @contextlib.contextmanager
