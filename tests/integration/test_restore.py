@@ -27,7 +27,7 @@ from tidstorage.errors import (
 from tidstorage.operation.unfinished import interrupted_swap, plan_beside
 from tidstorage.points.beside import point_path, read_point
 from tidstorage.sets import layout, listing
-from tidstorage.system import child
+from tidstorage.system import child, disks
 from tidstorage.system.clock import local
 from tidstorage.verbs.backup import copying
 from tidstorage.verbs.backup.backup import back_up
@@ -373,7 +373,7 @@ def test_no_space_changes_nothing(small, monkeypatch):
         restore.in_place(cluster, Request())
     assert contents(cluster) == before
     monkeypatch.setattr(
-        assemble.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
+        disks.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
     )
     with pytest.raises(NoSpace, match="has 10 bytes free"):
         restore.in_place(cluster, Request())
@@ -628,7 +628,7 @@ def test_what_cannot_be_restored_stops_nothing(lost, monkeypatch):
     with pytest.raises(NotCoherent, match="has storages that the cluster has not"):
         verb.restore(fewer, Request(), None, True, print)
     monkeypatch.setattr(
-        assemble.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
+        disks.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
     )
     with pytest.raises(NoSpace):
         verb.restore(cluster, Request(), None, True, print)
