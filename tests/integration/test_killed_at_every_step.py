@@ -301,7 +301,7 @@ def test_pack(scene, site, packing_in_process, tmp_path):
         ("operation.pack_note.remove_note", "os.remove"),
         ("pack.pack._pack", "os.rename"),
         ("pack.pack._pack", "os.remove"),
-        ("pack.pack._flush", "os.fsync"),
+        ("pack.pack._pack", "os.fsync"),
     ):
         assert has(names, place, event), (place, event, sorted(names))
 

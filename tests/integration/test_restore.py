@@ -21,6 +21,7 @@ from tidstorage.errors import (
 )
 from tidstorage.operation.unfinished import interrupted_swap
 from tidstorage.points.beside import point_path, read_point
+from tidstorage.system import disks
 from tidstorage.system.clock import local
 from tidstorage.verbs.backup import copying
 from tidstorage.verbs.backup.backup import back_up
@@ -329,7 +330,7 @@ def test_no_space_changes_nothing(small, monkeypatch):
         restore_in_place(cluster, Request())
     assert contents(cluster) == before
     monkeypatch.setattr(
-        assemble.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
+        disks.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
     )
     with pytest.raises(NoSpace, match="has 10 bytes free"):
         restore_in_place(cluster, Request())

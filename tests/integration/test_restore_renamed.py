@@ -12,7 +12,7 @@ from tidstorage.errors import EngineFailed, NoSpace, NotCoherent, NotPermitted
 from tidstorage.points import journal
 from tidstorage.points.beside import point_path, read_point
 from tidstorage.points.entries import Timeline
-from tidstorage.system import clock
+from tidstorage.system import clock, disks
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.restore import assemble
 from tidstorage.verbs.restore.plan import Request
@@ -126,7 +126,7 @@ def test_a_rehearsal_is_of_what_into_would_do(lost, tmp_path, capsys, monkeypatc
         return argparse.Namespace(free=10)
 
     with monkeypatch.context() as patched:
-        patched.setattr(assemble.shutil, "disk_usage", disk_usage)
+        patched.setattr(disks.shutil, "disk_usage", disk_usage)
         with pytest.raises(NoSpace):
             run(cluster, "--into", str(into), "--dry-run")
     assert asked == [tmp_path]
@@ -196,7 +196,7 @@ def test_what_a_killed_restore_left_is_room(lost, monkeypatch):
         stream.flush()
         os.fsync(stream.fileno())
     monkeypatch.setattr(
-        assemble.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
+        disks.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
     )
     assert run(cluster, "--dry-run") == 0
     root.with_name(f"{root.name}.restoring").unlink()

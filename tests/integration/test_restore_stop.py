@@ -13,6 +13,7 @@ from tidstorage.errors import (
     NotCoherent,
     NotReady,
 )
+from tidstorage.system import disks
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.restore import around, assemble
 from tidstorage.verbs.restore.plan import Request
@@ -129,7 +130,7 @@ def test_what_cannot_be_restored_stops_nothing(lost, monkeypatch):
     with pytest.raises(NotCoherent, match="has storages that the cluster has not"):
         around.restore(fewer, Request(), None, True, print)
     monkeypatch.setattr(
-        assemble.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
+        disks.shutil, "disk_usage", lambda path: argparse.Namespace(free=10)
     )
     with pytest.raises(NoSpace):
         around.restore(cluster, Request(), None, True, print)

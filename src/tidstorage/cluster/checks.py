@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage.cluster import resolve, schedule
+from tidstorage.cluster.cluster import ROOT_DATABASE
 from tidstorage.cluster.mistakes import Mistake, did_you_mean, shown
 from tidstorage.cluster.model import Description
 from tidstorage.cluster.values import NEVER
 from tidstorage.system.address import split_address
 
 Place = tuple[str | int, ...]
-#: What Zope calls the root database, and so nothing else.
-ROOT_DATABASE = "main"
 #: The tools write these, and empty some of them: no data or backup belongs there.
 TOOL_FOLDERS = (
     "bin",

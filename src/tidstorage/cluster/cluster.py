@@ -11,6 +11,9 @@ from typing import Literal
 
 from tidstorage.system.address import Address
 
+#: What Zope calls the database that is mounted at "/", and no other.
+ROOT_DATABASE = "main"
+
 
 @dataclass(frozen=True, slots=True)
 class Zeo:
@@ -36,6 +39,11 @@ class Storage:
     aliases: tuple[str, ...]
     cache_size: int
     client_cache_size: str
+
+    @property
+    def database_name(self) -> str:
+        """What Zope, and so every reference from another database, calls it."""
+        return ROOT_DATABASE if self.mount_point == "/" else self.id
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,9 +59,13 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
             _tell(options, restored, {"exported": str(target), "bytes": size})
             return 0
         with zope.serving(cluster, chosen, made, options.port) as served:
-            _tell(options, restored, _as_json(served))
-            _wait(served)
-    return 0
+            try:
+                _tell(options, restored, _as_json(served))
+                status = served.process.wait()
+            except KeyboardInterrupt:
+                # As soon as it is told how to look, Ctrl-C is how to end.
+                return 0
+            raise NotReady(f"the Zope that showed the past ended with status {status}")
 
 
 def _export_target(options: argparse.Namespace) -> Path | None:
@@ -85,15 +89,6 @@ def _ended_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _wait(served: Served) -> None:
-    """Until Ctrl-C; NotReady where Zope ends by itself."""
-    try:
-        status = served.process.wait()
-    except KeyboardInterrupt:
-        return
-    raise NotReady(f"the Zope that showed the past ended with status {status}")
 
 
 def _tell(

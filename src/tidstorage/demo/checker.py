@@ -10,15 +10,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from persistent import Persistent
+from ZODB.broken import find_global
 from ZODB.DB import DB
 from ZODB.FileStorage import FileStorage
 
+from tidstorage.cluster.cluster import ROOT_DATABASE
 from tidstorage.engines.filestorage import references
 
 #: What an account of the bank begins with.
 OPENING_BALANCE = 1000
-#: What Zope calls the database of the storage that is mounted at "/".
-MAIN = "main"
+#: The module of the bank's classes, which only the scratch cluster's Zopes can import.
+BANK_MODULE = "demonstration_bank"
+
+
+class _Stored(Persistent):
+    """An object of the bank, with its attributes and none of its methods."""
 
 
 @dataclass(slots=True)
@@ -48,10 +55,19 @@ def _opened(data_files: Mapping[str, Path]) -> Iterator[dict[str, Any]]:
         databases: dict[str, Any] = {}
         for storage_id, path in data_files.items():
             storage = FileStorage(str(path), read_only=True)
-            name = MAIN if storage_id == "root" else storage_id
-            database = DB(storage, database_name=name, databases=databases)
+            name = ROOT_DATABASE if storage_id == "root" else storage_id
+            database = DB(
+                storage,
+                database_name=name,
+                databases=databases,
+                class_factory=_find_class,
+            )
             stack.callback(database.close)
         yield databases
+
+
+def _find_class(_connection: Any, module: str, name: str) -> Any:
+    return _Stored if module == BANK_MODULE else find_global(module, name)
 
 
 def check(data_files: Mapping[str, Path], expected_money: int) -> Findings:
@@ -60,10 +76,10 @@ def check(data_files: Mapping[str, Path], expected_money: int) -> Findings:
     with _opened(data_files) as databases:
         storages = {name: each.storage for name, each in databases.items()}
         for name, storage in storages.items():
-            storage_id = "root" if name == MAIN else name
+            storage_id = "root" if name == ROOT_DATABASE else name
             findings.transactions[storage_id] = sum(1 for _ in storage.iterator())
         findings.dangling = list(references.dangling(storages))
-        connection = databases[MAIN].open()
+        connection = databases[ROOT_DATABASE].open()
         try:
             vaults = {
                 name: connection.get_connection(name).root()["bank_vault"]

@@ -17,6 +17,8 @@ from tidstorage.errors import DemonstrationFailed
 from tidstorage.processes import control
 from tidstorage.system import child, proc
 
+#: The bank's folder: not a package, so that no other Zope can import the bank.
+BANK_FOLDER = Path(__file__).with_name("scratch-zope")
 ACCOUNTS = 12
 #: Zopes with so many threads each, and a customer for each thread.
 THREADS = 4
@@ -25,8 +27,8 @@ _HANG = 0.1
 _MOST_STOPS = 30
 _OPEN_BANK = """
 import transaction
-from Products.TIDStorage.bank import open_bank
-open_bank(app, {storages!r}, {accounts})
+from demonstration_bank import open_bank
+open_bank(app, {storages!r}, {accounts}, {balance})
 transaction.commit()
 """
 _DESCRIPTION = """
@@ -73,7 +75,7 @@ def running(folder: Path) -> Iterator[Cluster]:
     file = folder / "cluster.toml"
     file.write_text(_DESCRIPTION.format(ports=proc.free_ports(5), threads=THREADS))
     cluster = load_cluster(file)
-    install.write_files(cluster)
+    install.write_files(cluster, zope_path=[BANK_FOLDER])
     try:
         command(cluster, "cluster", "init")
         control.start(cluster, [each.name for each in cluster.zeos])
@@ -87,7 +89,11 @@ def running(folder: Path) -> Iterator[Cluster]:
 def _open_bank(cluster: Cluster) -> None:
     script = cluster.directory / "open_bank.py"
     storages = [each.id for each in cluster.storages]
-    script.write_text(_OPEN_BANK.format(storages=storages, accounts=ACCOUNTS))
+    script.write_text(
+        _OPEN_BANK.format(
+            storages=storages, accounts=ACCOUNTS, balance=checker.OPENING_BALANCE
+        )
+    )
     command(cluster, f"zope-{cluster.zopes[0].name}-console", "run", str(script))
 
 

@@ -21,8 +21,6 @@ from tidstorage.system import users
 from tidstorage.system.address import address_text
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates"
-#: What Zope calls the database that is mounted at "/".
-MAIN_DATABASE = "main"
 #: Hex digits of the SHA-256 of what a program was configured with, and the
 #: variable in which supervisor hands them to it (templates/supervisord.conf.in).
 DIGEST_LENGTH = 16
@@ -78,11 +76,6 @@ def _server_of(cluster: Cluster, storage: Storage) -> str:
     return address_text(cluster.zeo(storage.zeo).address)
 
 
-def database_name(storage: Storage) -> str:
-    """What Zope, and so every cross-database reference, calls its database."""
-    return MAIN_DATABASE if storage.mount_point == "/" else storage.id
-
-
 def _zeo(cluster: Cluster, zeo: Zeo) -> GeneratedFile:
     return GeneratedFile(
         f"zeo-{zeo.name}-conf",
@@ -129,7 +122,7 @@ def _zope(cluster: Cluster, zope: Zope) -> GeneratedFile:
             "storages": [
                 {
                     "id": each.id,
-                    "database": database_name(each),
+                    "database": each.database_name,
                     "mount_point": each.mount_point,
                     "server": _server_of(cluster, each),
                     "cache_size": each.cache_size,

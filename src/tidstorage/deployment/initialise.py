@@ -5,12 +5,12 @@ import secrets
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tidstorage.cluster.cluster import Cluster, Zope
 from tidstorage.coherence.point import Point
+from tidstorage.deployment import inside_zope
 from tidstorage.errors import NotReady, PartMissing
 from tidstorage.operation import lock
 from tidstorage.points.beside import newest_point, write_beside
@@ -142,10 +142,11 @@ def _console(
     cluster: Cluster, zope: Zope, request: dict[str, Any], tell: Tell
 ) -> dict[str, Any]:
     script = cluster.bin_directory / f"zope-{zope.name}-console"
+    inside = inside_zope.find_script("initialise.py")
     tell(f"Zope {zope.name} looks after mount points and the first user")
     try:
         result = subprocess.run(
-            [script, "run", _inside_zope(), json.dumps(request)],
+            [script, "run", inside, json.dumps(request)],
             cwd=cluster.directory,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -176,11 +177,3 @@ def _console(
 
 def _end_of(lines: Sequence[str]) -> str:
     return "It said:\n" + "\n".join(lines[-_SHOWN_LINES:])
-
-
-def _inside_zope() -> Path:
-    # The product imports Zope: it is looked up, not imported.
-    found = find_spec("Products.TIDStorage")
-    if found is None or found.origin is None:
-        raise PartMissing("the product Products.TIDStorage is not installed")
-    return Path(found.origin).with_name("initialise.py")

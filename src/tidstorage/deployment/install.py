@@ -5,6 +5,7 @@ what a changed description no longer needs.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
@@ -63,15 +64,19 @@ def hand_over_files(cluster: Cluster) -> None:
     users.hand_over(cluster.user, [cluster.etc_directory, *targets])
 
 
-def write_files(cluster: Cluster) -> None:
-    """Write everything below etc/ and bin/, for the running interpreter."""
+def write_files(cluster: Cluster, *, zope_path: Sequence[Path] = ()) -> None:
+    """Write everything below etc/ and bin/, for the running interpreter.
+
+    zope_path: folders from which the Zopes, and nothing else, import too.
+    """
     make_directories(cluster)
     for file in generated.generated_files(cluster):
         _write(file.target, generated.render(file), FILE_MODE)
     hand_over_files(cluster)
     cluster.bin_directory.mkdir(parents=True, exist_ok=True)
     for script in scripts_of(cluster):
-        _write(cluster.bin_directory / script.name, _script_text(script), SCRIPT_MODE)
+        text = _script_text(script, zope_path if script.runs_zope else ())
+        _write(cluster.bin_directory / script.name, text, SCRIPT_MODE)
 
 
 def _write(path: Path, text: str, mode: int) -> None:
@@ -79,9 +84,9 @@ def _write(path: Path, text: str, mode: int) -> None:
     path.chmod(mode)
 
 
-def _script_text(script: Script) -> str:
+def _script_text(script: Script, folders: Sequence[Path]) -> str:
     module, _, function = script.entry_point.partition(":")
-    paths = [entry for entry in sys.path if entry]
+    paths = [*map(str, folders), *(entry for entry in sys.path if entry)]
     position = script.position
     return (
         f"#!{sys.executable}\n"

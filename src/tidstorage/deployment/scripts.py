@@ -11,6 +11,7 @@ class Script:
     """A script below bin/: an entry point and the arguments put before the user's.
 
     position: where in ``sys.argv`` they are put; zconsole has its mode first.
+    runs_zope: whether Zope, with the products of the site, runs in it.
     """
 
     name: str
@@ -18,6 +19,7 @@ class Script:
     eggs: tuple[str, ...]
     arguments: tuple[str, ...] = ()
     position: int = 1
+    runs_zope: bool = False
 
 
 def scripts_of(cluster: Cluster) -> list[Script]:
@@ -90,6 +92,7 @@ def _zope_scripts(zope: Zope) -> list[Script]:
             "Zope2.Startup.serve:main",
             eggs,
             (str(zope.wsgi_configuration),),
+            runs_zope=True,
         ),
         Script(
             f"zope-{zope.name}-console",
@@ -97,5 +100,6 @@ def _zope_scripts(zope: Zope) -> list[Script]:
             eggs,
             (str(console_configuration(zope)),),
             position=2,
+            runs_zope=True,
         ),
     ]

@@ -7,7 +7,7 @@ import socket
 import struct
 
 from tidstorage.processes.parts import Part
-from tidstorage.system.address import ANSWER_SECONDS, Address, _connect
+from tidstorage.system.address import ANSWER_SECONDS, Address, connect
 from tidstorage.wire import protocol
 
 _LENGTH = struct.Struct(">I")
@@ -37,7 +37,7 @@ def not_ready(part: Part) -> str | None:
 
 def _ask_zeo(part: Part) -> None:
     """ZEO's own ``ruok``: answered by the one thread that serves all requests."""
-    with contextlib.closing(_connect(part.address)) as connection:
+    with contextlib.closing(connect(part.address)) as connection:
         connection.sendall(_LENGTH.pack(4) + b"ruok")
         _receive_message(connection)  # the protocol it speaks
         answer = _receive_message(connection)
@@ -65,7 +65,7 @@ def _receive(connection: socket.socket, length: int) -> bytes:
 
 
 def _ask_daemon(address: Address) -> None:
-    with contextlib.closing(_connect(address)) as connection:
+    with contextlib.closing(connect(address)) as connection:
         connection.sendall(protocol.encode_dump())
         answer = b""
         while True:

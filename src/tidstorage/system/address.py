@@ -1,9 +1,14 @@
-"""Addresses of servers: read, written, and tried."""
+"""Addresses of servers: read, written, and connected to."""
 
+import re
 import socket
 
 #: (host, port), or the path of a unix socket.
 Address = tuple[str, int] | str
+
+#: Seconds in which one question has to be answered.
+ANSWER_SECONDS = 3.0
+_HOST_AND_PORT = re.compile(r"[^/]+:0*[1-9][0-9]*")
 
 
 def address_text(address: Address) -> str:
@@ -14,40 +19,38 @@ def address_text(address: Address) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def split_address(text: str) -> tuple[str, int] | str:
-    """(host, port) of a HOST:PORT, without the brackets of IPv6; else the path."""
-    if "/" in text:
-        return text
+def split_address(text: str) -> Address:
+    """The address that a text of the right form stands for.
+
+    The form is ``host:port``, IPv6 in brackets, or a path with a ``/`` in it.
+    """
+    return text if "/" in text else _split(text)
+
+
+def _split(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     return host.strip("[]"), int(port)
 
 
 def parse_address(text: str) -> Address:
-    """``host:port`` or the absolute path of a unix socket; else ValueError."""
+    """The address of ``host:port``, or of the absolute path of a unix socket.
+
+    Raises: ValueError: where the text is neither.
+    """
     if text.startswith("/"):
         return text
-    host, separator, port = text.rpartition(":")
-    if not separator or not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
-        raise ValueError(
-            f"expected host:port or the path of a unix socket, found {text!r}"
-        )
-    return host.strip("[]"), int(port)
+    if _HOST_AND_PORT.fullmatch(text):
+        address = _split(text)
+        if address[1] < 1 << 16:
+            return address
+    raise ValueError(f"expected host:port or the path of a unix socket, found {text!r}")
 
 
-#: Seconds in which one question has to be answered.
-ANSWER_SECONDS = 3.0
+def connect(address: Address) -> socket.socket:
+    """A connection to a server, which every operation on it has 3 seconds for.
 
-
-def accepts(address: Address) -> bool:
-    """Whether anything at all accepts connections there."""
-    try:
-        _connect(address).close()
-    except OSError:
-        return False
-    return True
-
-
-def _connect(address: Address) -> socket.socket:
+    Raises: OSError: where there is no server, or it does not accept in that time.
+    """
     if not isinstance(address, str):
         return socket.create_connection(address, timeout=ANSWER_SECONDS)
     connection = socket.socket(socket.AF_UNIX)
@@ -58,3 +61,12 @@ def _connect(address: Address) -> socket.socket:
         connection.close()
         raise
     return connection
+
+
+def accepts(address: Address) -> bool:
+    """Whether anything at all accepts connections there."""
+    try:
+        connect(address).close()
+    except OSError:
+        return False
+    return True

@@ -3,14 +3,23 @@
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def python(module: str) -> Sequence[str]:
     """The command line that runs a module under this same interpreter.
 
-    ``-P``: the folder it happens to run in is no place to import from.
+    ``-P``: nothing is imported from the folder in which it happens to run.
     """
     return [sys.executable, "-P", "-m", module]
+
+
+def python_file(path: Path) -> Sequence[str]:
+    """The command line that runs a file under this same interpreter.
+
+    ``-P``: nothing is imported from the folder in which the file lies.
+    """
+    return [sys.executable, "-P", str(path)]
 
 
 def environment() -> dict[str, str]:

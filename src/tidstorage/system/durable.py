@@ -7,9 +7,10 @@ _UNFINISHED = ".new"
 
 
 def replace_text(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write ``path`` so that it holds the old text or the new, never a part.
+    """Write a file so that it holds the old text or the new one, never a part.
 
-    Written beside, flushed to disk, renamed over; the folder is flushed too.
+    The text is written to another file beside it, flushed to disk, and renamed over
+    the old file; the folder is flushed too.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
@@ -18,6 +19,7 @@ def replace_text(path: Path, text: str, mode: int = 0o600) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
+            # Before the rename: else a power cut could leave the new name empty.
             os.fsync(stream.fileno())
         beside.rename(path)
     except BaseException:
@@ -27,13 +29,22 @@ def replace_text(path: Path, text: str, mode: int = 0o600) -> None:
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether a write that was cut off, or is under way, is what is there."""
+    """Whether it is the file of a `replace_text` that was cut off, or is under way."""
     return path.name.startswith(".") and path.name.endswith(_UNFINISHED)
 
 
+def sync_file(path: Path) -> None:
+    """Flush to disk what a file holds, whoever wrote it."""
+    _sync(path, os.O_RDONLY)
+
+
 def sync_folder(folder: Path) -> None:
-    """Flush a folder, so that a rename in it outlives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Flush a folder to disk, so that a rename in it outlives a power cut."""
+    _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

@@ -4,7 +4,6 @@ Packing needs no writable connection; a read-only one cannot do harm.
 """
 
 import contextlib
-import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from ZEO.Exceptions import ClientDisconnected
 
 from tidstorage.cluster.cluster import Cluster, Storage
 from tidstorage.errors import EngineFailed, NoSpace, NotConnected, TidstorageError
+from tidstorage.system import disks
 from tidstorage.zeo import server_errors
 from tidstorage.zeo.client import ZeoClient, connect
 
@@ -88,7 +88,7 @@ def _failure(storage: Storage, error: Exception) -> TidstorageError:
 
 
 def _lacks_space(error: Exception) -> bool:
-    texts = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
+    texts = [os.strerror(number) for number in disks.FULL]
     return any(text in str(error) for text in texts)
 
 

@@ -2,6 +2,7 @@
 
 import datetime
 
+import cronsim
 import pytest
 
 from tidstorage.cluster import schedule
@@ -33,3 +34,17 @@ def test_what_is_no_schedule() -> None:
     assert schedule.mistake("99 2 * * *") == "Bad minute"
     with pytest.raises(ValueError, match="Bad day-of-month"):
         schedule.last_due("0 3 31 2 *", local("2026-11-26"))
+
+
+@pytest.mark.parametrize("position", range(5))
+@pytest.mark.parametrize("word", ["*", *map(str, range(62)), "05"])
+def test_what_needs_no_parser_is_what_the_parser_takes(position, word):
+    fields = ["*"] * 5
+    fields[position] = word
+    text = " ".join(fields)
+    try:
+        cronsim.CronSim(text, datetime.datetime(2000, 1, 1))
+    except cronsim.CronSimError:
+        assert schedule.mistake(text) is not None
+    else:
+        assert schedule.mistake(text) is None

@@ -84,10 +84,6 @@ def _move(path: Path, target: Path) -> None:
 def _copy(path: Path, target: Path) -> None:
     beside = target.with_name(f".{target.name}.copying")
     shutil.copy2(path, beside)
-    descriptor = os.open(beside, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    durable.sync_file(beside)
     beside.rename(target)
     durable.sync_folder(target.parent)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tidstorage.errors import EngineFailed, NoSpace
-from tidstorage.system import durable
+from tidstorage.system import disks, durable
 
 _CHUNK = 64 * 1024 * 1024
 _CHUNK_IN_MEMORY = 1024 * 1024
@@ -28,7 +28,6 @@ _NOT_BY_KERNEL = (
     errno.EPERM,
     errno.EBADF,
 )
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -38,7 +37,7 @@ def errors_named(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         what = f"{target}: {error.strerror}"
-        if error.errno in _FULL:
+        if disks.is_full(error):
             raise NoSpace(what, "Make room and run it again.") from error
         raise EngineFailed(what) from error
 

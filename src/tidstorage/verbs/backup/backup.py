@@ -1,7 +1,6 @@
 """A whole backup: the phases in their order, and what happens when one fails."""
 
 import contextlib
-import errno
 import logging
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from tidstorage.operation.progress import Operation, Show, show_nothing
 from tidstorage.operation.unfinished import interrupted_swap
 from tidstorage.sets import layout, manifest
 from tidstorage.sets.manifest import Manifest
-from tidstorage.system import clock
+from tidstorage.system import clock, disks
 from tidstorage.verbs.backup import (
     callouts,
     complete,
@@ -31,7 +30,6 @@ logger = logging.getLogger(__name__)
 
 #: How often a copy is begun anew because its source was replaced or packed.
 ATTEMPTS = 3
-_NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 def back_up(cluster: Cluster, show: Show = show_nothing) -> Manifest:
@@ -145,7 +143,7 @@ def _reporting_lack_of_space(cluster: Cluster) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_SPACE:
+        if disks.is_full(error):
             raise layout.no_space(error, cluster.backup.directory) from error
         raise EngineFailed(f"{error}", "Earlier sets are as good as before.") from error
 

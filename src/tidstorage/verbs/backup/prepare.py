@@ -5,7 +5,6 @@ import itertools
 import logging
 import re
 import shutil
-import socket
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,13 +26,11 @@ from tidstorage.sets.blobs import MARKER, list_path
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import clock, durable, json_file
-from tidstorage.system.address import address_text
+from tidstorage.system.address import address_text, connect
 from tidstorage.system.json_file import Shape
 
 logger = logging.getLogger(__name__)
 
-#: Seconds to wait for a server to accept a connection.
-_ANSWER_SECONDS = 3.0
 #: Seconds a clock may have gone back before it is an error rather than a wait.
 _CLOCK_TOLERANCE = 5.0
 _SET_ID = re.compile(r"\d{8}T\d{6}Z")
@@ -170,13 +167,7 @@ def _holds_blobs(directory: Path) -> bool:
 def _refuse_silence(zeo: Zeo) -> None:
     """NotConnected where the server accepts no connection."""
     try:
-        if isinstance(zeo.address, str):
-            probe = socket.socket(socket.AF_UNIX)
-            probe.settimeout(_ANSWER_SECONDS)
-            probe.connect(zeo.address)
-        else:
-            probe = socket.create_connection(zeo.address, _ANSWER_SECONDS)
-        probe.close()
+        connect(zeo.address).close()
     except OSError as error:
         raise NotConnected(
             f"ZEO server {zeo.name} at {address_text(zeo.address)} does not answer:"

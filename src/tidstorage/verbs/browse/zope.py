@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster, Zope
-from tidstorage.deployment import generated
+from tidstorage.deployment import generated, inside_zope
 from tidstorage.deployment.generated import GeneratedFile
 from tidstorage.errors import EngineFailed, NoSuchObject, NotReady, PartMissing
 from tidstorage.processes.parts import Part, parts_of
 from tidstorage.processes.readiness import not_ready
 from tidstorage.system import child, proc
-from tidstorage.verbs.browse import inside
+from tidstorage.verbs.browse import export_status
 from tidstorage.verbs.browse.scratch import Scratch
 
 HOST = "127.0.0.1"
@@ -82,7 +82,7 @@ def write_files(cluster: Cluster, zope: Zope, scratch: Scratch, port: int) -> Fi
                 "additional": zope.zope_conf_additional,
                 "storages": [
                     {
-                        "database": generated.database_name(each),
+                        "database": each.database_name,
                         "mount_point": each.mount_point,
                         "cache_size": each.cache_size,
                         "path": str(restored / each.id / "Data.fs"),
@@ -143,7 +143,8 @@ def _started(
 ) -> Iterator["subprocess.Popen[bytes]"]:
     if not files.script.exists():
         raise PartMissing(f"{files.script} is not there", "Run bin/buildout first.")
-    command = [*child.python(inside.__name__), str(files.script), *arguments]
+    inside = inside_zope.find_script("browse.py")
+    command = [*child.python_file(inside), str(files.script), *arguments]
     process = subprocess.Popen(
         command,
         cwd=files.configuration.parent,
@@ -217,9 +218,9 @@ def export(
     ):
         status = process.wait()
     last = (said.read_text(errors="replace").strip().splitlines() or [""])[-1]
-    if status == inside.NO_SUCH_OBJECT:
+    if status == export_status.NO_SUCH_OBJECT:
         raise NoSuchObject(f"there is no {path} in that state: {last}")
-    if status == inside.SPREAD:
+    if status == export_status.SEVERAL_DATABASES:
         raise EngineFailed(
             f"{path}, or what is below it, refers to the databases {last}: Zope's"
             " export is of one database",

@@ -6,12 +6,11 @@ is cut above that.
 """
 
 import datetime
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidstorage.cluster.cluster import Cluster, Storage
+from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.coherence.point import Point
 from tidstorage.engines import filestorage
@@ -219,23 +218,15 @@ def _pack(
     packing.pack(cluster, storage, planned.seconds, advance)
     changed = storage.data_file.stat().st_ino != inode
     if changed:
-        _flush(storage)
+        # FileStorage gives the new file the old one's name without doing so.
+        durable.sync_file(storage.data_file)
+        durable.sync_folder(storage.data_file.parent)
     return PackedStorage(
         planned,
         storage.data_file.stat().st_size,
         filestorage.packed_above(storage.data_file, 0),
         changed,
     )
-
-
-def _flush(storage: Storage) -> None:
-    """FileStorage gives the new file the old one's name without doing so."""
-    descriptor = os.open(storage.data_file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    durable.sync_folder(storage.data_file.parent)
 
 
 def _refuse_too_far(packed: Sequence[PackedStorage]) -> None:

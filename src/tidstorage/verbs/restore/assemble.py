@@ -8,20 +8,18 @@ import contextlib
 import hashlib
 import io
 import os
-import shutil
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from tidstorage.engines.filestorage.copying import SparseWriter
-from tidstorage.errors import NoSpace, NotCoherent
+from tidstorage.errors import NotCoherent
 from tidstorage.operation.progress import Advance, count_nothing
 from tidstorage.sets import layout
 from tidstorage.sets.blobs import StoredBlob, pool_of_list, pool_path, read_lists
 from tidstorage.sets.compression import DAMAGED, decompressing
 from tidstorage.sets.manifest import Manifest, StoredFile, StoredStorage
-from tidstorage.system import durable
+from tidstorage.system import disks, durable
 from tidstorage.verbs.restore.target import Target
 
 _BLOCK = 1 << 20
@@ -54,58 +52,38 @@ class _Digesting(io.RawIOBase):
         return self._digest.hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
-    """What a restore writes to one file system, in bytes, and what is free there."""
-
-    folder: Path
-    needed: int
-    free: int
-
-
-def room_needed(
+def bytes_needed(
     manifest: Manifest, targets: Mapping[str, Target], reused: Collection[str] = ()
-) -> list[Room]:
-    """For each file system that something is staged on.
+) -> dict[Path, int]:
+    """{what is staged: bytes that are still to be written to it}
 
     What a restore that was killed has left of its staging makes room.  reused: ids
     of storages whose present files, and blobs, are used again.
     """
-    needed: dict[int, int] = {}
-    where: dict[int, Path] = {}
+    needed: dict[Path, int] = {}
     for storage_id, target in targets.items():
         storage = manifest.storage(storage_id)
         is_reused = storage_id in reused
         left = _space_taken(target.staged_data_file)
         size = 0 if is_reused else storage.size - storage.holes - left
-        sizes = [(target.data_file, size)]
+        needed[target.staged_data_file] = size
         if target.blob_directory is not None and target.staged_blob_directory:
             left = _space_taken(target.staged_blob_directory)
             present = _space_taken(target.blob_directory) if is_reused else 0
             size = max(storage.blob_bytes - left - present, 0)
-            sizes.append((target.blob_directory, size))
-        for path, size in sizes:
-            folder = next(each for each in path.parents if each.exists())
-            device = folder.stat().st_dev
-            needed[device] = needed.get(device, 0) + size
-            where[device] = folder
-    return [
-        Room(where[each], size, shutil.disk_usage(where[each]).free)
-        for each, size in needed.items()
-    ]
+            needed[target.staged_blob_directory] = size
+    return needed
 
 
 def refuse_lack_of_space(
     manifest: Manifest, targets: Mapping[str, Target], reused: Collection[str] = ()
 ) -> None:
     """NoSpace where what is to be staged cannot fit; nothing is written yet."""
-    for room in room_needed(manifest, targets, reused):
-        if room.free < room.needed:
-            raise NoSpace(
-                f"the file system of {room.folder} has {room.free:,} bytes free;"
-                f" the restore needs {room.needed:,} beside the present files",
-                "Make room, or restore elsewhere with --into.",
-            )
+    disks.refuse_lack(
+        bytes_needed(manifest, targets, reused),
+        "the restore, beside the present files,",
+        "Make room, or restore elsewhere with --into.",
+    )
 
 
 def _space_taken(path: Path) -> int:

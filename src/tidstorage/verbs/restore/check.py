@@ -1,6 +1,5 @@
 """Fourth phase of a restore: what was cut is opened and judged, before the swap."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from tidstorage.engines.filestorage import index
 from tidstorage.engines.filestorage.records import records_up_to
 from tidstorage.errors import NotCoherent
 from tidstorage.sets.manifest import Manifest
+from tidstorage.system import durable
 from tidstorage.verbs.restore.cutting import Cut
 from tidstorage.verbs.restore.plan import Policy
 from tidstorage.verbs.restore.target import Target
@@ -43,7 +43,7 @@ def check(
 def refuse_unsound(storage: str, target: Target) -> None:
     """NotCoherent where ZODB cannot open the staged file; it is on disk then."""
     _open_with_zodb(storage, target)
-    _flush(target)
+    durable.sync_file(target.staged_data_file)
 
 
 def _open_with_zodb(storage: str, target: Target) -> None:
@@ -68,14 +68,6 @@ def _open_with_zodb(storage: str, target: Target) -> None:
             index.save(path, opened._index, size)
     finally:
         opened.close()
-
-
-def _flush(target: Target) -> None:
-    descriptor = os.open(target.staged_data_file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _is_blind(cut: Cut, files: Mapping[str, Path]) -> bool:

@@ -8,8 +8,9 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.engines import filestorage
 from tidstorage.errors import FileUnreadable
 from tidstorage.points.timelines import timeline_beside
+from tidstorage.system import disks
+from tidstorage.system.disks import Room
 from tidstorage.verbs.restore import assemble, cutting, rates
-from tidstorage.verbs.restore.assemble import Room
 from tidstorage.verbs.restore.cutting import Cut
 from tidstorage.verbs.restore.plan import Choice
 from tidstorage.verbs.restore.target import Target
@@ -49,7 +50,7 @@ def estimate(
             (compared + blobs, copied) if each in reused else (compared, copied + blobs)
         )
     return Effort(
-        assemble.room_needed(manifest, targets, reused),
+        disks.find_room(assemble.bytes_needed(manifest, targets, reused)),
         copied,
         compared,
         rates.estimate(cluster, chosen.directory.manifests(), copied, compared),

@@ -1,7 +1,6 @@
 """Everything of a restore before its swap: the new files, beside the present ones."""
 
 import contextlib
-import errno
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +17,6 @@ from tidstorage.verbs.restore import assemble, check, cutting, rates, reuse, tar
 from tidstorage.verbs.restore.cutting import Cut
 from tidstorage.verbs.restore.plan import Choice
 from tidstorage.verbs.restore.target import Target
-
-_NO_SPACE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +163,7 @@ def nothing_left_of_a_failure(targets: Mapping[str, Target]) -> Iterator[None]:
         yield
     except BaseException as error:
         target.remove_staging(targets.values())
-        if isinstance(error, OSError) and error.errno in _NO_SPACE:
+        if isinstance(error, OSError) and disks.is_full(error):
             raise NoSpace(f"{error}", "Nothing has been changed.") from error
         if isinstance(error, OSError):
             raise EngineFailed(f"{error}", "Nothing has been changed.") from error

@@ -1,6 +1,5 @@
 """The deepest look at a set: restored to scratch, every object of it read."""
 
-import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -10,6 +9,7 @@ from tidstorage.errors import NoSpace, NotCoherent
 from tidstorage.operation.progress import Operation
 from tidstorage.sets import renaming
 from tidstorage.sets.manifest import Manifest
+from tidstorage.system import disks
 from tidstorage.verbs.verify import objects, scratch
 from tidstorage.verbs.verify.budget import Budget
 from tidstorage.verbs.verify.scratch import Loss
@@ -47,7 +47,7 @@ def restore(
     except OSError as error:
         # A full disk, as a rule: what is there is in the way of others.
         scratch.remove(folder)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if disks.is_full(error):
             raise NoSpace(f"{folder}: {error.strerror}", scratch.MAKE_ROOM) from error
         raise
     targets = scratch.targets_of(folder, renaming.renamed(made, cluster.aliases))

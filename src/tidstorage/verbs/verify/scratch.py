@@ -4,7 +4,6 @@ What a run has staged stays where its time was over, so that the next one goes o
 with it.  Blobs are not copied: their files are read where they are.
 """
 
-import os
 import re
 import shutil
 from collections.abc import Collection
@@ -13,11 +12,11 @@ from typing import Literal
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.engines.filestorage import index
-from tidstorage.errors import FileUnreadable, NoSpace
+from tidstorage.errors import FileUnreadable
 from tidstorage.operation.progress import Phase
 from tidstorage.sets import layout, renaming
 from tidstorage.sets.manifest import Manifest
-from tidstorage.system import durable, json_file
+from tidstorage.system import disks, durable, json_file
 from tidstorage.system.json_file import Shape
 from tidstorage.verbs.restore import assemble, check, cutting
 from tidstorage.verbs.restore.plan import Policy
@@ -121,7 +120,7 @@ def stage(
         target.remove_staging()
         with phase.item(storage.id):
             assemble.data_file(cluster.backup.directory, storage, target)
-            _flush(target.staged_data_file)
+            durable.sync_file(target.staged_data_file)
         phase.advance(storage.size)
         state = state.model_copy(update={"staged": (*state.staged, storage.id)})
         write_state(folder, state)
@@ -143,23 +142,9 @@ def stage(
     return state
 
 
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _refuse_lack_of_space(folder: Path, made: Manifest, state: State) -> None:
     """NoSpace where the storages that are not staged yet cannot fit."""
     left = [each for each in made.storages if each.id not in state.staged]
     needed = sum(each.size - each.holes for each in left)
-    place = next(each for each in (folder, *folder.parents) if each.exists())
-    free = shutil.disk_usage(place).free
-    if free < needed:
-        raise NoSpace(
-            f"the file system of {place} has {free:,} bytes free; to restore set"
-            f" {made.id} to scratch takes {needed:,}",
-            MAKE_ROOM,
-        )
+    what = f"set {made.id}, restored to scratch,"
+    disks.refuse_lack({folder: needed}, what, MAKE_ROOM)

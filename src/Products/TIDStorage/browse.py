@@ -1,11 +1,12 @@
-"""Runs in the Zope that looks at the past, with the packages that its site has.
+"""Serves, or exports from, restored storages: ``bin/cluster browse`` runs this file.
 
-``python -m tidstorage.verbs.browse.inside SCRIPT serve INI``
-``python -m tidstorage.verbs.browse.inside SCRIPT export CONF PATH FILE``
+``python browse.py SCRIPT serve INI``
+``python browse.py SCRIPT export CONF PATH FILE``
 
-SCRIPT is the site's own ``bin/zope-NAME``: what it says of ``sys.path`` is done
-here too.  This process ends as soon as its standard input does, so that none is
-left where the command that started it was killed.
+SCRIPT is the site's own ``bin/zope-NAME``.  Its changes of ``sys.path`` are made here
+too, so that this process has the packages of the site.  The process ends as soon as
+its standard input ends, so that none is left where the command that started it was
+killed.
 """
 
 import ast
@@ -16,15 +17,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-#: Exit statuses of ``export``, which its caller turns into errors.
-NO_SUCH_OBJECT = 3
-SPREAD = 4
-
 
 def main() -> int:
-    """Serve or export; the exit status."""
+    """Serve or export, as the command line says; the exit status."""
     threading.Thread(target=_end_with_the_input, daemon=True).start()
     script, verb, *arguments = sys.argv[1:]
+    # First of all: what is imported below comes from where the site has it.
     _extend_path(Path(script))
     if verb == "export":
         return _export(*arguments)
@@ -43,18 +41,22 @@ def _end_with_the_input() -> None:
 
 
 def _extend_path(script: Path) -> None:
-    """Do what a script below bin/ does, up to the last change of its sys.path."""
-    nodes = ast.parse(script.read_text()).body
-    changes = [number for number, each in enumerate(nodes) if _changes_path(each)]
+    """Run a script below bin/ up to its last change of sys.path, and no further."""
+    statements = ast.parse(script.read_text()).body
+    changes = [
+        number
+        for number, statement in enumerate(statements)
+        if _changes_path(statement)
+    ]
     if changes:
-        wanted = ast.Module(nodes[: changes[-1] + 1], type_ignores=[])
-        exec(compile(wanted, script, "exec"), {"__file__": str(script)})
+        beginning = ast.Module(statements[: changes[-1] + 1], type_ignores=[])
+        exec(compile(beginning, script, "exec"), {"__file__": str(script)})
 
 
-def _changes_path(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Assign) and any(
+def _changes_path(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Assign) and any(
         isinstance(target, ast.Subscript) and ast.unparse(target.value) == "sys.path"
-        for target in node.targets
+        for target in statement.targets
     )
 
 
@@ -62,28 +64,30 @@ def _export(configuration: str, path: str, file: str) -> int:
     import Zope2
     from Zope2.Startup.run import configure_wsgi
 
+    from tidstorage.verbs.browse import export_status
+
     configure_wsgi(configuration)
     root = Zope2.app()
     try:
-        found = root.unrestrictedTraverse(path.strip("/"))
-        oid, connection = found._p_oid, found._p_jar
+        published = root.unrestrictedTraverse(path.strip("/"))
+        oid, connection = published._p_oid, published._p_jar
     except Exception as error:
-        # Traversal raises what the site's own classes do.
+        # Traversal raises what the site's own classes raise.
         print(f"{path}: {type(error).__name__}: {error}", file=sys.stderr)
-        return NO_SUCH_OBJECT
+        return export_status.NO_SUCH_OBJECT
     if oid is None or connection is None:
         print(f"{path}: no object of its own in the database", file=sys.stderr)
-        return NO_SUCH_OBJECT
-    spread = sorted(set(_elsewhere(connection, oid)))
-    if spread:
-        print(", ".join(spread), file=sys.stderr)
-        return SPREAD
+        return export_status.NO_SUCH_OBJECT
+    others = sorted(set(_find_other_databases(connection, oid)))
+    if others:
+        print(", ".join(others), file=sys.stderr)
+        return export_status.SEVERAL_DATABASES
     with Path(file).open("xb") as output:
         connection.exportFile(oid, output)
     return 0
 
 
-def _elsewhere(connection: Any, oid: bytes) -> Iterator[str]:
+def _find_other_databases(connection: Any, oid: bytes) -> Iterator[str]:
     """Other databases that the object, or one below it, refers to."""
     from tidstorage.engines.filestorage.references import outgoing
 

@@ -1,5 +1,8 @@
 """The bank of `bin/cluster demo`: money and references across databases.
 
+The Zopes of its scratch cluster have the folder of this file on ``sys.path``.  No
+other Zope has it, and the folder is no package: nobody else can publish a bank.
+
 Each storage has a vault with accounts, a ledger, memos and citations.  What the
 published methods do is chosen so that every way to break a set of files shows:
 
@@ -17,8 +20,6 @@ from AccessControl.SecurityInfo import ClassSecurityInfo
 from BTrees.OOBTree import OOBTree
 from OFS.SimpleItem import SimpleItem
 from persistent import Persistent
-
-from tidstorage.demo.checker import OPENING_BALANCE
 
 
 class Account(Persistent):
@@ -47,9 +48,9 @@ class Memo(Persistent):
 class Vault(Persistent):
     """What the bank keeps in one storage."""
 
-    def __init__(self, accounts: int) -> None:
+    def __init__(self, accounts: int, balance: int) -> None:
         self.accounts = OOBTree(
-            {str(number): Account(OPENING_BALANCE) for number in range(accounts)}
+            {str(number): Account(balance) for number in range(accounts)}
         )
         self.ledger = OOBTree()
         self.memos = OOBTree()
@@ -115,7 +116,9 @@ class Bank(SimpleItem):
 InitializeClass(Bank)
 
 
-def open_bank(application: Any, storages: list[str], accounts: int) -> None:
+def open_bank(
+    application: Any, storages: list[str], accounts: int, balance: int
+) -> None:
     """Create the bank with a vault in each storage; the caller commits.
 
     A vault hangs on its database's root, where the checker finds it without
@@ -123,5 +126,5 @@ def open_bank(application: Any, storages: list[str], accounts: int) -> None:
     """
     for storage in storages:
         folder = application if storage == "root" else application[storage]
-        folder._p_jar.root()["bank_vault"] = Vault(accounts)
+        folder._p_jar.root()["bank_vault"] = Vault(accounts, balance)
     application._setObject("bank", Bank())
