@@ -54,7 +54,7 @@ def _of_journal(path: Path) -> Iterator[int]:
 
 def known_timeline(cluster: Cluster) -> int:
     """The highest one that journal and points beside the files know of."""
-    return max(timeline_beside(cluster), *_of_journal(cluster.daemon.journal))
+    return max([timeline_beside(cluster), *_of_journal(cluster.daemon.journal)])
 
 
 def timeline_beside(cluster: Cluster) -> int:
