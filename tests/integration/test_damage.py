@@ -51,7 +51,7 @@ def small(tmp_path, monkeypatch):
 @pytest.fixture
 def cluster(small, monkeypatch):
     made = small.cluster()
-    monkeypatch.setattr(front, "load_cluster", lambda _: made)
+    monkeypatch.setattr(front, "open_cluster", lambda _: made)
     return made
 
 
