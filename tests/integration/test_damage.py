@@ -42,7 +42,7 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 def cluster(small, monkeypatch):
     made = small.cluster()
-    monkeypatch.setattr(front, "load_cluster", lambda _: made)
+    monkeypatch.setattr(front, "open_cluster", lambda _: made)
     return made
 
 

@@ -149,7 +149,7 @@ def test_unverified_stretches_and_lost_timelines_are_gaps(small):
 
 def test_damage_inside_until_it_is_accepted(small, monkeypatch, capsys):
     cluster = small.cluster()
-    monkeypatch.setattr(front, "load_cluster", lambda _: cluster)
+    monkeypatch.setattr(front, "open_cluster", lambda _: cluster)
     assert front.main(["points"]) == 0
     assert "There is no coherency point yet" in capsys.readouterr().out
     write_journal(cluster, at(ago(90)), at(ago(60), damage=[HALF]))

@@ -344,7 +344,7 @@ def test_one_at_a_time_but_beside_a_backup(cluster):
 
 
 def command(cluster, monkeypatch, *arguments):
-    monkeypatch.setattr(front, "load_cluster", lambda _: cluster)
+    monkeypatch.setattr(front, "open_cluster", lambda _: cluster)
     return front.main([*arguments])
 
 

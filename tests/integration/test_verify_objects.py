@@ -256,7 +256,7 @@ def test_what_the_data_lack_is_named(damaged, monkeypatch, capsys):
     found = backup_directory(damaged).sets()[0]
     assert found.is_whole, "it restores what there was"
     assert (found.verified.depth, found.verified.lost) == ("objects", 2)
-    monkeypatch.setattr(front, "load_cluster", lambda _: damaged)
+    monkeypatch.setattr(front, "open_cluster", lambda _: damaged)
     status = front.main(["verify", "latest", "--depth", "objects"])
     assert status == VerificationFailed.exit_status
     errors = capsys.readouterr().err

@@ -7,11 +7,9 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from tidstorage.cluster.load import load_cluster
 from tidstorage.commands.entry import run_reporting_errors
-from tidstorage.commands.front import add_cluster_file, add_wait
+from tidstorage.commands.front import add_cluster_file, add_wait, open_cluster
 from tidstorage.operation import lock
-from tidstorage.system import clock, users
 
 #: In the order a newcomer meets them.
 VERBS = (
@@ -45,9 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     options = _parser(_chosen(arguments)).parse_args(arguments)
-    cluster = load_cluster(options.cluster_file)
-    users.leave_root(cluster.user)
-    clock.use(cluster.time_zone)
+    cluster = open_cluster(options.cluster_file)
     run = options.run
     with lock.waiting(getattr(options, "wait", 0.0)):
         status: int = run(options, cluster)

@@ -94,6 +94,10 @@ def print_progress(text: str) -> None:
     _console(stderr=not _is_progress_output).print(escape(text))
 
 
+def print_nothing(_text: str) -> None:
+    """In place of `print_progress`, where nobody is to be told of steps."""
+
+
 def print_json(data: Any) -> None:
     """``data`` as indented JSON on standard output, nothing else around it."""
     write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")

@@ -1,36 +1,72 @@
-"""Options that several verbs and programs have."""
+"""What the commands share before they begin: options, and the cluster they work on."""
 
 import argparse
+import math
 from pathlib import Path
+
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.cluster.load import load_cluster
+from tidstorage.system import clock, users
+
+#: The description that is read where the command line names none.
+CLUSTER_FILE = Path("cluster.toml")
 
 
 def add_cluster_file(parser: argparse.ArgumentParser) -> None:
+    """``--cluster-file``: the description to read."""
     parser.add_argument(
         "--cluster-file",
         type=Path,
-        default=Path("cluster.toml"),
+        default=CLUSTER_FILE,
         metavar="FILE",
-        help="the description (default: cluster.toml here)",
+        help="the description of the cluster (default: cluster.toml in this folder)",
     )
 
 
 def add_wait(parser: argparse.ArgumentParser) -> None:
-    """How long to wait for another one that holds the lock."""
+    """``--wait``: how long to wait for another run that holds the lock."""
     parser.add_argument(
         "--wait",
-        type=_seconds,
+        type=seconds,
         default=0.0,
         metavar="SECONDS",
-        help="wait so long for another backup, restore, prune or pack to end"
-        " (default: not at all)",
+        help="where another backup, restore, prune or pack runs, wait so long for its"
+        " end (default: do not wait)",
     )
 
 
-def _seconds(text: str) -> float:
+def open_cluster(file: Path) -> Cluster:
+    """Load a description; from now on run as its user, in its time zone.
+
+    Only root changes its user; everybody else stays who they are.
+
+    Raises: DescriptionError: where the description is wrong, or names a user that
+    this machine does not have.
+    """
+    cluster = load_cluster(file)
+    users.leave_root(cluster.user)
+    clock.use(cluster.time_zone)
+    return cluster
+
+
+def seconds(text: str) -> float:
+    """A number of seconds on the command line, for argparse."""
+    return parse_number(text, "seconds")
+
+
+def parse_number(text: str, unit: str, most: float | None = None) -> float:
+    """A number from 0 to ``most``, for argparse; None: as large as one likes.
+
+    Raises: ArgumentTypeError: where it is something else; ``unit`` says of what.
+    """
     try:
-        value = float(text)
+        number = float(text)
     except ValueError:
-        value = -1
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected seconds, 0 or more, not {text!r}")
-    return value
+        number = math.nan
+    if most is None and not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected {unit}, 0 or more, not {text!r}")
+    if most is not None and not 0 <= number <= most:
+        raise argparse.ArgumentTypeError(
+            f"expected {unit}, from 0 to {most:,}, not {text!r}"
+        )
+    return number

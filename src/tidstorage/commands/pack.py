@@ -8,6 +8,7 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.coherence.point import Point
 from tidstorage.commands import console, progress_display
+from tidstorage.commands.front import parse_number
 from tidstorage.system import clock
 from tidstorage.verbs.pack import pack
 from tidstorage.verbs.pack.pack import Packed, PlannedStorage
@@ -39,15 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _days(text: str) -> float:
-    try:
-        days = float(text)
-    except ValueError:
-        days = -1
-    if not 0 <= days <= _MOST_DAYS:
-        raise argparse.ArgumentTypeError(
-            f"expected days, from 0 to {_MOST_DAYS:,}, not {text!r}"
-        )
-    return days
+    return parse_number(text, "days", _MOST_DAYS)
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
@@ -57,7 +50,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
         floor, plans = pack.preview(cluster, days, options.gc_is_off)
         _say_what_would_be_done(floor, plans, options.json)
         return 0
-    tell = _say_nothing if options.json else console.print_progress
+    tell = console.print_nothing if options.json else console.print_progress
     with progress_display.shown(options) as show:
         packed = pack.pack(cluster, days, options.gc_is_off, tell, show)
     if options.json:
@@ -65,10 +58,6 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     else:
         _describe(packed)
     return 0
-
-
-def _say_nothing(_text: str) -> None:
-    pass
 
 
 def _describe(packed: Packed) -> None:

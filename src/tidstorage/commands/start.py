@@ -4,6 +4,7 @@ import argparse
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
+from tidstorage.commands.front import seconds
 from tidstorage.processes import control
 from tidstorage.processes.parts import parts_of
 from tidstorage.processes.starting import START_SECONDS, Plan
@@ -32,7 +33,7 @@ def add_timeout(parser: argparse.ArgumentParser) -> None:
     """How long to wait for readiness."""
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=seconds,
         default=START_SECONDS,
         metavar="SECONDS",
         help="for the parts of one kind to become ready (default: %(default)g)",

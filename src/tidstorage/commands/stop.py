@@ -4,6 +4,7 @@ import argparse
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
+from tidstorage.commands.front import seconds
 from tidstorage.commands.start import add_names, add_output, say
 from tidstorage.processes import control
 from tidstorage.processes.stopping import STOP_SECONDS
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_names(parser)
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=seconds,
         default=STOP_SECONDS,
         metavar="SECONDS",
         help="after which what is left is killed (default: %(default)g, at most 30)",

@@ -8,16 +8,13 @@ original's command (`tidstorage.commands.scripts.legacy_repozo`).
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.cluster.load import load_cluster
 from tidstorage.commands import backup, console, restore, restore_report
 from tidstorage.commands.entry import run_reporting_errors
-from tidstorage.commands.front import add_wait
+from tidstorage.commands.front import add_cluster_file, add_wait, open_cluster
 from tidstorage.commands.scripts import legacy_repozo, scheduled
 from tidstorage.operation import lock
-from tidstorage.system import clock, users
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.restore import around
 
@@ -32,9 +29,7 @@ def _run(given: Sequence[str] | None) -> int:
     if legacy_repozo.is_meant(arguments):
         return legacy_repozo.run(arguments)
     options = _parser().parse_args(arguments)
-    cluster = load_cluster(options.cluster_file)
-    users.leave_root(cluster.user)
-    clock.use(cluster.time_zone)
+    cluster = open_cluster(options.cluster_file)
     if options.scheduled:
         with scheduled.turn(cluster, "backup"):
             backup.describe(back_up(cluster))
@@ -51,15 +46,11 @@ def _run(given: Sequence[str] | None) -> int:
 
 def _recover(options: argparse.Namespace, cluster: Cluster) -> None:
     request = restore.request(options)
-    tell = console.print_progress if options.verbose else _say_nothing
+    tell = console.print_progress if options.verbose else console.print_nothing
     outcome = around.restore(cluster, request, options.into, options.stop, tell)
     restore.warn_of_passed_over(outcome)
     if options.verbose:
         restore_report.describe(outcome, options.into)
-
-
-def _say_nothing(_text: str) -> None:
-    pass
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,13 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="tidstorage-repozo",
         description="Back up, or recover, all storages of a cluster as one set.",
     )
-    parser.add_argument(
-        "--cluster-file",
-        type=Path,
-        default=Path("cluster.toml"),
-        metavar="FILE",
-        help="the description (default: cluster.toml here)",
-    )
+    add_cluster_file(parser)
     action = parser.add_mutually_exclusive_group()
     action.add_argument(
         "-B", "--backup", action="store_true", help="back up (the default)"

@@ -12,7 +12,7 @@ from typing import Any
 from tidstorage.coherence import tid
 from tidstorage.commands import console
 from tidstorage.commands.entry import run_reporting_errors
-from tidstorage.commands.front import add_wait
+from tidstorage.commands.front import CLUSTER_FILE, add_wait, open_cluster
 from tidstorage.commands.scripts.cut import (
     add_files,
     add_options,
@@ -25,13 +25,11 @@ from tidstorage.commands.scripts.cut import (
 from tidstorage.legacy import configuration as original_configuration
 from tidstorage.legacy import crashed
 from tidstorage.operation import lock
-from tidstorage.system import clock, users
 from tidstorage.verbs.restore import crashed_files
 from tidstorage.verbs.restore.crashed_files import Outcome, Request
 from tidstorage.verbs.restore.cut_plan import Plan
 
 HELP = "Cut the storages' files in place to a state in which they fit together."
-_DEFAULT_DESCRIPTION = Path("cluster.toml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -123,11 +121,7 @@ def _request(options: argparse.Namespace, paths: Mapping[str, Path]) -> Request:
         storage: Path(folder) for storage, folder in options.blobs.items()
     }
     if not paths:
-        from tidstorage.cluster.load import load_cluster
-
-        cluster = load_cluster(options.cluster_file or _DEFAULT_DESCRIPTION)
-        users.leave_root(cluster.user)
-        clock.use(cluster.time_zone)
+        cluster = open_cluster(options.cluster_file or CLUSTER_FILE)
         paths = {each.id: each.data_file for each in cluster.storages}
         blob_directories = {
             each.id: each.blob_directory

@@ -11,14 +11,13 @@ import argparse
 import contextlib
 import importlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.cluster.load import load_cluster
 from tidstorage.commands import console
 from tidstorage.commands.entry import run_reporting_errors
+from tidstorage.commands.front import add_cluster_file, open_cluster
 from tidstorage.operation import lock
-from tidstorage.system import clock, users
+from tidstorage.system import clock
 
 #: Seconds to wait for a run of another verb.
 PATIENCE = 12 * 3600.0
@@ -42,18 +41,10 @@ def pack(arguments: Sequence[str] | None = None) -> int:
 def _run(verb: str, arguments: Sequence[str] | None) -> int:
     module = importlib.import_module(f"tidstorage.commands.{verb}")
     parser = argparse.ArgumentParser(prog=f"tidstorage-{verb}", description=module.HELP)
-    parser.add_argument(
-        "--cluster-file",
-        type=Path,
-        default=Path("cluster.toml"),
-        metavar="FILE",
-        help="the description (default: cluster.toml here)",
-    )
+    add_cluster_file(parser)
     module.add_arguments(parser)
     options = parser.parse_args(arguments)
-    cluster = load_cluster(options.cluster_file)
-    users.leave_root(cluster.user)
-    clock.use(cluster.time_zone)
+    cluster = open_cluster(options.cluster_file)
     with turn(cluster, verb):
         status: int = module.run(options, cluster)
     return status

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tidstorage.cluster.load import load_cluster
 from tidstorage.commands import console
 from tidstorage.commands.entry import run_reporting_errors
+from tidstorage.commands.front import open_cluster
 from tidstorage.errors import UnknownPart
 from tidstorage.operation import pack_note as packs
 from tidstorage.operation.unfinished import refuse_unfinished
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    cluster = load_cluster(options.cluster_file)
+    cluster = open_cluster(options.cluster_file)
     if options.name not in {each.name for each in cluster.zeos}:
         raise UnknownPart(f"{cluster.file} has no ZEO server {options.name}")
     refuse_unfinished(cluster)

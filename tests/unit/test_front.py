@@ -1,0 +1,47 @@
+"""What the commands share: numbers on the command line, the cluster's user."""
+
+import argparse
+
+import pytest
+
+from tidstorage.commands import front, start, stop
+from tidstorage.commands.scripts import serve
+from tidstorage.errors import UnknownPart
+
+
+@pytest.mark.parametrize("text", ["-1", "nan", "inf", "soon", ""])
+def test_no_number_of_seconds(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="expected seconds, 0 or more"):
+        front.seconds(text)
+
+
+def test_a_number_has_bounds():
+    assert front.parse_number("0", "days", 10) == 0
+    assert front.parse_number("10", "days", 10) == 10
+    with pytest.raises(argparse.ArgumentTypeError, match="from 0 to 10, not '11'"):
+        front.parse_number("11", "days", 10)
+    with pytest.raises(argparse.ArgumentTypeError, match="from 0 to 10, not 'nan'"):
+        front.parse_number("nan", "days", 10)
+
+
+@pytest.mark.parametrize("verb", [start, stop])
+def test_a_timeout_that_never_comes_is_refused(verb, capsys):
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    assert parser.parse_args(["--timeout", "2.5"]).timeout == 2.5
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--timeout", "nan"])
+    assert "expected seconds" in capsys.readouterr().err
+
+
+def test_a_server_that_root_starts_runs_as_the_clusters_user(tmp_path, monkeypatch):
+    description = tmp_path / "cluster.toml"
+    description.write_text(
+        '[cluster]\nuser = "nobody"\n[[zeo]]\nname = "main"\n'
+        '[[storage]]\nid = "root"\nmount-point = "/"\n'
+    )
+    left = []
+    monkeypatch.setattr(front.users, "leave_root", left.append)
+    status = serve.main(["--cluster-file", str(description), "other"])
+    assert status == UnknownPart.exit_status
+    assert left == ["nobody"]
