@@ -219,7 +219,11 @@ def test_killed_before_any_step_the_next_run_ends_it(over_time, tmp_path):
     steps = recorded(lambda: prune(recording, ONE))
     end = {*files_in(recording)}
     named = {each.name for each in steps}
-    for place in ("_set_aside: os.rename", "_remove: os.remove", "_remove: os.rmdir"):
+    for place in (
+        "_set_aside: os.rename",
+        "_remove_set: os.remove",
+        "_remove_set: os.rmdir",
+    ):
         assert any(each.endswith(place) for each in named), place
     for number, step in enumerate(steps):
         cluster = over_time.cluster(tmp_path / str(number))

@@ -36,11 +36,6 @@ class Loss:
             "since": self.since.isoformat(),
         }
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Loss":
-        since = datetime.datetime.fromisoformat(data["since"])
-        return cls(int(data["transactions"]), since)
-
 
 def count_loss(
     records: Mapping[str, Iterable[StampedRecord]],

@@ -1,6 +1,6 @@
 """How points, half commits, vectors and TIDs are read from JSON, files and lines alike.
 
-What writes them is ``to_json`` of `tidstorage.coherence.point`.  Keys that are not
+Points are written by ``to_json`` of `tidstorage.coherence.point`.  Keys that are not
 known here are passed over: a later version may write more.
 """
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import (
     BaseModel,
     ConfigDict,
+    PlainSerializer,
     PlainValidator,
     StrictBool,
     StrictInt,
@@ -17,6 +18,7 @@ from pydantic import (
 )
 
 from tidstorage.coherence import tid
+from tidstorage.coherence.loss import Loss
 from tidstorage.coherence.point import HalfCommit, Point, Source
 from tidstorage.system import json_file
 
@@ -43,10 +45,18 @@ def _time(data: Any) -> datetime.datetime:
 
 
 Text = Annotated[str, PlainValidator(_text)]
-StoredTid = Annotated[int, PlainValidator(tid.from_text)]
-StoredVector = Annotated[dict[str, int], PlainValidator(_vector)]
-StoredCommitId = Annotated[bytes, PlainValidator(_commit_id)]
-StoredTime = Annotated[datetime.datetime, PlainValidator(_time)]
+StoredTid = Annotated[int, PlainValidator(tid.from_text), PlainSerializer(tid.to_text)]
+StoredVector = Annotated[
+    dict[str, int], PlainValidator(_vector), PlainSerializer(tid.vector_to_text)
+]
+StoredCommitId = Annotated[
+    bytes, PlainValidator(_commit_id), PlainSerializer(bytes.hex)
+]
+StoredTime = Annotated[
+    datetime.datetime,
+    PlainValidator(_time),
+    PlainSerializer(datetime.datetime.isoformat),
+]
 
 
 class StoredShape(BaseModel):
@@ -104,4 +114,21 @@ def point_from_json(data: Any) -> Point:
         ) from error
 
 
-StoredPoint = Annotated[Point, PlainValidator(point_from_json)]
+StoredPoint = Annotated[
+    Point, PlainValidator(point_from_json), PlainSerializer(Point.to_json)
+]
+
+
+class LossShape(StoredShape):
+    """What a cut drops as JSON has it."""
+
+    transactions: StrictInt
+    since: StoredTime
+
+
+def _loss(data: Any) -> Loss:
+    shape = LossShape.model_validate(data)
+    return Loss(shape.transactions, shape.since)
+
+
+StoredLoss = Annotated[Loss, PlainValidator(_loss), PlainSerializer(Loss.to_json)]

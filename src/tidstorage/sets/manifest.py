@@ -4,19 +4,25 @@ It is written last and atomically; a set without one does not exist.  The file
 holds the manifest and its SHA-256, so that a damaged one is never believed.
 """
 
-import datetime
 import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tidstorage.coherence import tid
-from tidstorage.coherence.loss import Loss
-from tidstorage.coherence.point import Point
+from pydantic import TypeAdapter, ValidationError
+
 from tidstorage.errors import NotCoherent
-from tidstorage.points.stored import point_from_json
-from tidstorage.system import durable
+from tidstorage.points.stored import (
+    StoredCommitId,
+    StoredLoss,
+    StoredPoint,
+    StoredTid,
+    StoredTime,
+    StoredVector,
+    Text,
+)
+from tidstorage.system import durable, json_file
 
 FORMAT_VERSION = 1
 FILE_NAME = "manifest.json"
@@ -29,16 +35,9 @@ Kind = Literal["full", "incremental", "unchanged"]
 class StoredFile:
     """A file of the set; ``path`` is relative to the backup directory."""
 
-    path: str
+    path: Text
     size: int
     sha256: str
-
-    def to_json(self) -> dict[str, Any]:
-        return {"path": self.path, "size": self.size, "sha256": self.sha256}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "StoredFile":
-        return cls(data["path"], int(data["size"]), data["sha256"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +50,8 @@ class Range:
 
     start: int
     end: int
-    after: int
-    last: int
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "start": self.start,
-            "end": self.end,
-            "after": tid.to_text(self.after),
-            "last": tid.to_text(self.last),
-        }
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Range":
-        after, last = tid.from_text(data["after"]), tid.from_text(data["last"])
-        return cls(int(data["start"]), int(data["end"]), after, last)
+    after: StoredTid
+    last: StoredTid
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +64,11 @@ class StoredStorage:
     which the copies cannot be cut, 0 without a pack, None where that is not known;
     holes: of the bytes, those that took no room in the Data.fs and will take none;
     blob_lists: None where the storage has no blobs, else the lists that together
-    name them (`tidstorage.verbs.backup.blobs`).  index: FileStorage's, which only stock
+    name them (`tidstorage.sets.blobs`).  index: FileStorage's, which only stock
     repozo restores; a set is whole without it.
     """
 
-    id: str
+    id: Text
     kind: Kind
     files: tuple[StoredFile, ...]
     size: int
@@ -90,44 +76,9 @@ class StoredStorage:
     blob_count: int
     blob_bytes: int
     ranges: tuple[Range, ...] = ()
-    packed: int | None = None
+    packed: StoredTid | None = None
     holes: int = 0
     index: StoredFile | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        lists = self.blob_lists
-        return {
-            "id": self.id,
-            "kind": self.kind,
-            "files": [each.to_json() for each in self.files],
-            "ranges": [each.to_json() for each in self.ranges],
-            "packed": None if self.packed is None else tid.to_text(self.packed),
-            "size": self.size,
-            "holes": self.holes,
-            "index": self.index and self.index.to_json(),
-            "blob_lists": None if lists is None else [each.to_json() for each in lists],
-            "blob_count": self.blob_count,
-            "blob_bytes": self.blob_bytes,
-        }
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "StoredStorage":
-        lists = data["blob_lists"]
-        return cls(
-            data["id"],
-            data["kind"],
-            tuple(StoredFile.from_json(each) for each in data["files"]),
-            int(data["size"]),
-            None
-            if lists is None
-            else tuple(StoredFile.from_json(each) for each in lists),
-            int(data["blob_count"]),
-            int(data["blob_bytes"]),
-            tuple(Range.from_json(each) for each in data.get("ranges", ())),
-            tid.from_text(data["packed"]) if data.get("packed") else None,
-            int(data.get("holes", 0)),
-            StoredFile.from_json(data["index"]) if data.get("index") else None,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,19 +95,19 @@ class Manifest:
     of what wrote it.
     """
 
-    id: str
-    cluster: str
-    point: Point
-    strict: tid.Vector
-    strict_loss: Loss | None
-    floor: Point | None
-    unstamped: dict[str, int]
+    id: Text
+    cluster: Text
+    point: StoredPoint
+    strict: StoredVector
+    strict_loss: StoredLoss | None
+    floor: StoredPoint | None
+    unstamped: dict[Text, int]
     storages: tuple[StoredStorage, ...]
     tid_log: StoredFile | None
-    finished: datetime.datetime
+    finished: StoredTime
     seconds: dict[str, float]
     versions: dict[str, str]
-    acknowledged: tuple[bytes, ...] = ()
+    acknowledged: tuple[StoredCommitId, ...] = ()
 
     def storage(self, storage_id: str) -> StoredStorage:
         """The storage of that id; KeyError where the set has none."""
@@ -181,45 +132,25 @@ class Manifest:
         return "unchanged" if kinds == {"unchanged"} else "incremental"
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "version": FORMAT_VERSION,
-            "id": self.id,
-            "cluster": self.cluster,
-            "point": self.point.to_json(),
-            "strict": tid.vector_to_text(self.strict),
-            "strict_loss": self.strict_loss and self.strict_loss.to_json(),
-            "floor": self.floor and self.floor.to_json(),
-            "unstamped": self.unstamped,
-            "storages": [each.to_json() for each in self.storages],
-            "tid_log": self.tid_log and self.tid_log.to_json(),
-            "finished": self.finished.isoformat(),
-            "seconds": self.seconds,
-            "versions": self.versions,
-            "acknowledged": [each.hex() for each in self.acknowledged],
-        }
+        """The form of ``manifest.json`` and ``bin/cluster backup --json``."""
+        data: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
+        return {"version": FORMAT_VERSION, **data}
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Manifest":
-        """ValueError, KeyError or TypeError where the data is no manifest."""
-        if data["version"] != FORMAT_VERSION:
-            raise ValueError(f"manifest version {data['version']} is not known here")
-        return cls(
-            id=data["id"],
-            cluster=data["cluster"],
-            point=point_from_json(data["point"]),
-            strict=tid.vector_from_text(data["strict"]),
-            strict_loss=data["strict_loss"] and Loss.from_json(data["strict_loss"]),
-            floor=data["floor"] and point_from_json(data["floor"]),
-            unstamped=dict(data["unstamped"]),
-            storages=tuple(StoredStorage.from_json(each) for each in data["storages"]),
-            tid_log=data["tid_log"] and StoredFile.from_json(data["tid_log"]),
-            finished=datetime.datetime.fromisoformat(data["finished"]),
-            seconds=dict(data["seconds"]),
-            versions=dict(data["versions"]),
-            acknowledged=tuple(
-                bytes.fromhex(each) for each in data.get("acknowledged", ())
-            ),
-        )
+
+_ADAPTER = TypeAdapter(Manifest)
+
+
+def from_json(data: dict[str, Any]) -> Manifest:
+    """The manifest that its ``to_json`` gave.
+
+    Raises: ValueError: where the data is no manifest.
+    """
+    if data["version"] != FORMAT_VERSION:
+        raise ValueError(f"manifest version {data['version']} is not known here")
+    try:
+        return _ADAPTER.validate_python(data)
+    except ValidationError as error:
+        raise ValueError(json_file.first_mistake(error)) from error
 
 
 def _digest(data: dict[str, Any]) -> str:
@@ -242,7 +173,7 @@ def read(path: Path) -> Manifest:
         envelope = json.loads(path.read_text())
         if envelope["sha256"] != _digest(envelope["manifest"]):
             raise ValueError("its checksum does not match")
-        return Manifest.from_json(envelope["manifest"])
+        return from_json(envelope["manifest"])
     except OSError as error:
         raise NotCoherent(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -61,14 +61,14 @@ def test_what_is_written_is_read(tmp_path, changes):
 def test_read_as_written_before_half_commits_were_accepted():
     data = sample().to_json()
     del data["acknowledged"]
-    assert Manifest.from_json(data) == sample(acknowledged=())
+    assert manifest.from_json(data) == sample(acknowledged=())
 
 
 def test_read_as_written_before_files_had_ranges():
     data = sample().to_json()
     for each in data["storages"]:
         del each["ranges"], each["packed"], each["holes"], each["index"]
-    found = Manifest.from_json(data).storages
+    found = manifest.from_json(data).storages
     assert [(s.ranges, s.packed, s.holes, s.index) for s in found] == [
         ((), None, 0, None)
     ] * 2

@@ -102,9 +102,13 @@ def _plan(
 
 
 def _perform(directory: BackupDirectory, planned: PrunePlan) -> None:
-    for known in planned.removed:
-        _set_aside(directory.set_folder(known.manifest.id))
-    _remove(directory, planned.frees)
+    going = [directory.set_folder(known.manifest.id) for known in planned.removed]
+    for folder in going:
+        _set_aside(folder)
+    _remove_files(planned.frees)
+    for folder in sorted([*planned.begun, *going]):
+        _remove_set(folder)
+    durable.sync_folder(directory.sets_folder)
 
 
 def _candidate(known: BackupSet) -> Candidate:
@@ -133,8 +137,8 @@ def _set_aside(folder: Path) -> None:
     durable.sync_folder(folder)
 
 
-def _remove(directory: BackupDirectory, frees: Freed) -> None:
-    """What the sets that are set aside have left, and then themselves."""
+def _remove_files(frees: Freed) -> None:
+    """What the sets that are set aside have left outside of their folders."""
     for folder, names in frees.data_files.items():
         if not folder.is_dir():
             continue
@@ -145,17 +149,19 @@ def _remove(directory: BackupDirectory, frees: Freed) -> None:
         with contextlib.suppress(OSError):
             # Where other blobs are left in it.
             blob.parent.rmdir()
-    for each in frees.lists:
-        each.unlink(missing_ok=True)
-    for folder in _begun(directory):
-        for path in _but_aside(folder):
-            path.unlink()
-        (folder / ASIDE).unlink()
-        for path in folder.iterdir():
-            # A verification has just told what it found.
-            path.unlink()
-        folder.rmdir()
-    durable.sync_folder(directory.sets_folder)
+    for path in frees.lists:
+        path.unlink(missing_ok=True)
+
+
+def _remove_set(folder: Path) -> None:
+    """The folder of a set that is set aside; what tells of it goes last."""
+    for path in _but_aside(folder):
+        path.unlink()
+    (folder / ASIDE).unlink()
+    for path in folder.iterdir():
+        # A verification has just told what it found.
+        path.unlink()
+    folder.rmdir()
 
 
 def _but_aside(folder: Path) -> Iterator[Path]:

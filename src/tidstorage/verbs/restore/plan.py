@@ -176,7 +176,7 @@ def _accepting(found: BackupSet, accepted: Collection[bytes]) -> BackupSet:
     manifest = replace(
         made,
         point=replace(made.point, damage=damage),
-        strict=made.strict if damage else made.point.vector,
+        strict=made.strict if damage else dict(made.point.vector),
         strict_loss=made.strict_loss if damage else None,
         acknowledged=tuple(sorted({*made.acknowledged, *since})),
     )
