@@ -63,10 +63,7 @@ def describe(made: Manifest) -> None:
         ],
     )
     for half in made.point.damage:
-        console.print_warning(
-            f"half commit {half.commit_id.hex()}: in {', '.join(sorted(half.present))};"
-            f" not in {', '.join(sorted(half.missing))}"
-        )
+        console.print_warning(f"half commit {half.in_words()}")
 
 
 def _say_what_would_be_done(cluster: Cluster, as_json: bool) -> None:

@@ -29,6 +29,7 @@ from tidstorage.sets.directory import BackupDirectory
 from tidstorage.system import clock
 from tidstorage.verbs.restore import cut_plan
 from tidstorage.verbs.restore.cut_plan import Plan, Step
+from tidstorage.verbs.restore.explain import explain_choices
 from tidstorage.verbs.restore.target import DROPPED, cached_files, first_unused
 
 Policy = Literal["clean", "strict", "tolerant"]
@@ -262,19 +263,14 @@ def _check(request: Request, plan: Plan) -> None:
 
 def _explain(found: FilesCut) -> str:
     """What is torn, and what each choice loses."""
-    lines = [f"{len(found.half_commits)} half commit(s) are in the way:"]
-    for half in found.half_commits:
-        lines.append(
-            f"  {half.commit_id.hex()}: in {', '.join(sorted(half.present))};"
-            f" never in {', '.join(sorted(half.missing))}"
-        )
+    choices = []
     for name, places in (("strict", found.strict), ("tolerant", found.tolerant)):
-        lines.append(f"--{name} loses:")
+        choices.append(f"--{name} loses:")
         for storage, tail in found.tails.items():
             lost = tail.lost(places[storage])
             since = f", since {tid.to_time(lost.first):%Y-%m-%d %H:%M:%S} UTC"
-            lines.append(
+            choices.append(
                 f"  {storage}: {lost.transactions} transaction(s),"
                 f" {lost.size} bytes{since if lost.first else ''}"
             )
-    return "\n".join(lines)
+    return explain_choices("the files hold", found.half_commits, choices)

@@ -16,8 +16,9 @@ from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage import DataFile, RecordPosition, lock
 from tidstorage.errors import Damaged, NotCoherent, NotReachable
 from tidstorage.sets.manifest import Manifest
-from tidstorage.system.clock import in_both, local, span
+from tidstorage.system.clock import in_both, local
 from tidstorage.verbs.moments.goal import UNVERIFIED, Goal
+from tidstorage.verbs.restore.explain import explain_choices, say_strict_loss
 from tidstorage.verbs.restore.plan import Choice, Policy
 from tidstorage.verbs.restore.target import Target
 
@@ -154,24 +155,12 @@ def _explain(
     bounds: Vector,
 ) -> str:
     """What each choice loses."""
-    lines = [
-        f"at {in_both(goal.moment)} there are {len(result.half_commits)} half"
-        " commit(s): transactions that some storages hold and others never will",
-        *(
-            f"  {half.commit_id.hex()}: in {', '.join(sorted(half.present))};"
-            f" not in {', '.join(sorted(half.missing))}"
-            for half in result.half_commits
-        ),
-        "--tolerant keeps them",
-    ]
     loss = count_loss(held, result.strict, bounds)
-    lines.append(
-        f"--strict loses {loss.transactions} transaction(s) since"
-        f" {local(loss.since)}, {span(goal.moment - loss.since)}"
-        if loss
-        else "--strict loses nothing else"
+    return explain_choices(
+        f"at {in_both(goal.moment)} there are",
+        result.half_commits,
+        ["--tolerant keeps them", say_strict_loss(loss, goal.moment)],
     )
-    return "\n".join(lines)
 
 
 def _refuse_unstamped(

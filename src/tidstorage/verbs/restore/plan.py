@@ -23,6 +23,7 @@ from tidstorage.system import clock
 from tidstorage.system.clock import in_both, local, span
 from tidstorage.verbs.moments.goal import Goal, of_moment, of_point
 from tidstorage.verbs.moments.known import KnownPoints, known_points
+from tidstorage.verbs.restore.explain import explain_choices, say_strict_loss
 
 logger = logging.getLogger(__name__)
 
@@ -201,23 +202,10 @@ def _newest(found: Sequence[BackupSet], request: Request, directory: Path) -> Ba
 def _explain(damaged: Manifest, found: Sequence[BackupSet]) -> str:
     """What each choice loses."""
     made = damaged.point
-    lines = [
-        f"set {damaged.id} holds {len(made.damage)} half commit(s):"
-        " transactions that some storages hold and others never will",
-        *(
-            f"  {half.commit_id.hex()}: in {', '.join(sorted(half.present))};"
-            f" not in {', '.join(sorted(half.missing))}"
-            for half in made.damage
-        ),
+    choices = [
         f"--tolerant keeps everything up to {local(made.time)}, half commits too",
+        say_strict_loss(damaged.strict_loss, made.time),
     ]
-    loss = damaged.strict_loss
-    lines.append(
-        f"--strict loses {loss.transactions} transaction(s) since"
-        f" {local(loss.since)}, {span(made.time - loss.since)}"
-        if loss
-        else "--strict loses nothing else"
-    )
     clean = next(
         (
             each.manifest
@@ -227,11 +215,11 @@ def _explain(damaged: Manifest, found: Sequence[BackupSet]) -> str:
         None,
     )
     if clean is not None:
-        lines.append(
+        choices.append(
             f"--set {clean.id} loses all since {local(clean.point.time)},"
             f" {span(made.time - clean.point.time)}"
         )
-    return "\n".join(lines)
+    return explain_choices(f"set {damaged.id} holds", made.damage, choices)
 
 
 def as_of(manifest: Manifest, policy: Policy) -> datetime.datetime:

@@ -1,7 +1,6 @@
 """A whole restore: the phases in their order, and what happens when one fails."""
 
 import contextlib
-import datetime
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -138,13 +137,9 @@ def _perform(planned: RestorePlan, operation: Operation) -> Restored:
         swap.write(new_files, journal)
     swap.finish(new_files, journal)
     return Restored(
-        set_id=chosen.manifest.id,
+        chosen=chosen,
         point=point,
-        as_of=_as_of(chosen, staged.cut),
-        renamed=chosen.renamed,
-        goal=chosen.goal,
         cut=staged.cut,
-        passed_over=chosen.passed_over,
         sizes=staged.sizes,
         last_tids=_last_tids(targets),
         kept=f"{target.KEPT}{moment}" if keeps else None,
@@ -187,13 +182,9 @@ def restore_elsewhere(
             raise
         mark.unmark(directory)
         return RestoredElsewhere(
-            set_id=chosen.manifest.id,
+            chosen=chosen,
             point=point,
-            as_of=_as_of(chosen, staged.cut),
-            renamed=chosen.renamed,
-            goal=chosen.goal,
             cut=staged.cut,
-            passed_over=chosen.passed_over,
             directory=directory,
             sizes=staged.sizes,
             last_tids=_last_tids(targets),
@@ -223,26 +214,13 @@ def preview(planned: RestorePlan) -> Preview:
         floor = chosen.goal.floor.vector if chosen.goal.floor else {}
         least = Cut(floor, floor)
     return Preview(
-        set_id=chosen.manifest.id,
+        chosen=chosen,
         point=_new_point(chosen, least, planned.timeline),
-        as_of=_as_of(chosen, cut),
-        renamed=chosen.renamed,
-        goal=chosen.goal,
         cut=cut,
-        passed_over=chosen.passed_over,
         sizes={storage: chosen.manifest.storage(storage).size for storage in targets},
         reused=planned.candidates,
         effort=effort.estimate(cluster, chosen, targets, planned.candidates),
     )
-
-
-def _as_of(chosen: Choice, cut: Cut | None) -> datetime.datetime | None:
-    """The moment whose state is restored, in UTC; None without a cut for a goal."""
-    if chosen.goal is None:
-        return plan.as_of(chosen.manifest, chosen.policy)
-    if cut is None:
-        return None
-    return cut.left_out.since if cut.left_out else chosen.goal.moment
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from tidstorage.engines import filestorage
 from tidstorage.errors import EngineFailed, NoSpace
 from tidstorage.operation import parallel
 from tidstorage.operation.parallel import Check
-from tidstorage.operation.progress import Operation
+from tidstorage.operation.progress import Advance, Operation, Phase
 from tidstorage.system import disks
 from tidstorage.verbs.restore import assemble, check, cutting, rates, reuse, target
 from tidstorage.verbs.restore.cutting import Cut
@@ -112,11 +112,8 @@ def reusable(
     with operation.phase("compare the present files", size) as phase:
 
         def compare(storage: str, check: Check) -> bool:
-            def advance(count: int) -> None:
-                check()
-                phase.advance(count)
-
             stored, path = manifest.storage(storage), targets[storage].data_file
+            advance = _checking(check, phase)
             with phase.item(storage):
                 return reuse.begins_with(directory, stored, path, advance)
 
@@ -133,6 +130,16 @@ def reusable(
     )
 
 
+def _checking(check: Check, phase: Phase) -> Advance:
+    """Count what is done, and end with it where another storage's work has failed."""
+
+    def advance(count: int) -> None:
+        check()
+        phase.advance(count)
+
+    return advance
+
+
 def _stage_data_files(
     cluster: Cluster,
     chosen: Choice,
@@ -144,11 +151,8 @@ def _stage_data_files(
     with operation.phase("copy", size) as phase:
 
         def put_together(storage: str, check: Check) -> None:
-            def advance(count: int) -> None:
-                check()
-                phase.advance(count)
-
             stored, where = manifest.storage(storage), targets[storage]
+            advance = _checking(check, phase)
             with phase.item(storage):
                 assemble.data_file(directory, stored, where, advance)
 
