@@ -38,12 +38,12 @@ def cut(asked: Request, dry_run: bool) -> tuple[Outcome, bool]:
     Where some of what follows the floor has no stamp, nobody can tell whether it
     fits together; else the stamps can, and keep more.
     """
-    rehearsed = crashed_files.rehearse(asked)
-    found = rehearsed.found
-    blind = found is not None and any(found.unstamped.values())
+    rehearsed = crashed_files.preview(asked)
+    files_cut = rehearsed.files_cut
+    blind = files_cut is not None and any(files_cut.unstamped.values())
     if blind:
         asked = replace(asked, at_floor=True)
-        rehearsed = crashed_files.rehearse(asked)
+        rehearsed = crashed_files.preview(asked)
     return rehearsed if dry_run else crashed_files.restore(asked), blind
 
 

@@ -122,7 +122,7 @@ def _describe(each: Comparison) -> None:
 
 
 def _cut_in_place(found: Site, _repozo: Repozo, options: argparse.Namespace) -> None:
-    run = crashed_files.rehearse if options.dry_run else crashed_files.restore
+    run = crashed_files.preview if options.dry_run else crashed_files.restore
     outcome = crashed.cut_in_place(found, options.tid_log, run)
     restore_files.describe_plan(outcome, options.dry_run)
     if not options.dry_run:

@@ -88,7 +88,7 @@ def _run(options: argparse.Namespace, paths: Mapping[str, Path]) -> int:
         if options.config is not None:
             outcome = _cut_original(options)
         elif options.dry_run:
-            outcome = crashed_files.rehearse(_request(options, paths))
+            outcome = crashed_files.preview(_request(options, paths))
         else:
             outcome = crashed_files.restore(_request(options, paths))
     if outcome.floor is not None:
@@ -145,8 +145,8 @@ def _request(options: argparse.Namespace, paths: Mapping[str, Path]) -> Request:
 def _as_json(outcome: Outcome) -> dict[str, Any]:
     plan = outcome.plan
     return {
-        "found": outcome.found and as_json(outcome.found),
-        "resumed": outcome.found is None,
+        "found": outcome.files_cut and as_json(outcome.files_cut),
+        "resumed": outcome.files_cut is None,
         "cut": {} if plan is None else _cut_as_json(plan, outcome.blobs),
         "point": plan and plan.point.to_json(),
     }
@@ -170,8 +170,8 @@ def _cut_as_json(plan: Plan, blobs: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _describe(outcome: Outcome, dry_run: bool) -> None:
-    if outcome.found is not None:
-        describe(outcome.found)
+    if outcome.files_cut is not None:
+        describe(outcome.files_cut)
     describe_plan(outcome, dry_run)
 
 
@@ -181,7 +181,7 @@ def describe_plan(outcome: Outcome, dry_run: bool) -> None:
     if plan is None:
         console.print_line("The files fit together as they are; nothing is cut.")
         return
-    if outcome.found is None:
+    if outcome.files_cut is None:
         console.print_line("A run that was interrupted is brought to its end.")
     for step in plan.steps:
         if step.position < step.size:
