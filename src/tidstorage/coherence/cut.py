@@ -112,7 +112,7 @@ def coherent_cut(
     """
     floor = floor or {}
     if not partial:
-        _refuse_unknown_floor(floor, {*records, *retired})
+        refuse_unknown_floor(floor, {*records, *retired})
     history = History(records, floor, retired=retired, partial=partial)
     torn = [*history.torn(retired, partial=partial)]
     dead_torn, undecided = decide(history, torn, dead)
@@ -134,7 +134,11 @@ def coherent_cut(
     )
 
 
-def _refuse_unknown_floor(floor: Vector, known: set[str]) -> None:
+def refuse_unknown_floor(floor: Vector, known: set[str]) -> None:
+    """Refuse a floor of storages of which nothing is known.
+
+    Raises: UnknownStorage: where one was neither given nor retired.
+    """
     unknown = floor.keys() - known
     if unknown:
         raise UnknownStorage(

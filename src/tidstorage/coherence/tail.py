@@ -51,6 +51,7 @@ from tidstorage.coherence.cut import (
     described,
     is_kept,
     limits_before,
+    refuse_unknown_floor,
 )
 from tidstorage.coherence.history import History
 from tidstorage.coherence.point import HalfCommit
@@ -87,6 +88,8 @@ def tail_cut(
     storages are noticed only in what is read.
     """
     floor = floor or {}
+    if not partial:
+        refuse_unknown_floor(floor, {*newest_first, *retired})
     tails = {
         storage: _Tail(records, floor.get(storage, 0))
         for storage, records in newest_first.items()

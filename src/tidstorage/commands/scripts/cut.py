@@ -10,13 +10,9 @@ from tidstorage.coherence import tid
 from tidstorage.coherence.point import HalfCommit
 from tidstorage.commands import console
 from tidstorage.commands.entry import run_reporting_errors
-from tidstorage.engines.filestorage.files_cut import (
-    FilesCut,
-    Lost,
-    Place,
-    Tail,
-    cut_files,
-)
+from tidstorage.engines.filestorage.file_tail import Lost, Place, Tail
+from tidstorage.engines.filestorage.files_cut import FilesCut, cut_files
+from tidstorage.engines.filestorage.tolerant_cut import cut_from_the_ends
 from tidstorage.points import floors
 from tidstorage.points.floors import Floor
 
@@ -28,6 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("tidstorage-cut", description=HELP)
     add_files(parser, "+")
     add_options(parser)
+    parser.add_argument(
+        "--tolerant",
+        action="store_true",
+        help="only the tolerant cut, without reading more of the files' ends than it"
+        " takes; half commits further back are kept and not named",
+    )
     options = parser.parse_args(arguments)
     return run_reporting_errors(lambda: _run(options, given_files(parser, options)))
 
@@ -79,7 +81,7 @@ def given_files(
     for storage, path in pairs(parser, options.files, "ID=PATH"):
         if storage in paths:
             parser.error(f"storage {storage} is given twice")
-        if Path(path).resolve() in {each.resolve() for each in paths.values()}:
+        if Path(path).resolve() in {given.resolve() for given in paths.values()}:
             parser.error(f"{path} is given twice")
         paths[storage] = Path(path)
     options.alias = dict(pairs(parser, options.alias, "OLD=ID"))
@@ -93,7 +95,7 @@ def pairs(
     parser: argparse.ArgumentParser, texts: Sequence[str], form: str
 ) -> list[tuple[str, str]]:
     """What options of that form say; ends the program on mistakes."""
-    found = []
+    given = []
     for text in texts:
         # An old id may hold anything but what follows its last "=".
         left, separator, right = (
@@ -101,14 +103,16 @@ def pairs(
         )
         if not (left and separator and right):
             parser.error(f"not {form}: {text}")
-        found.append((left, right))
-    return found
+        given.append((left, right))
+    return given
 
 
 def _run(options: argparse.Namespace, paths: Mapping[str, Path]) -> int:
     floor = floors.choose(paths, options.floor, options.alias)
     say_floor(floor)
-    found = cut_files(
+    if options.tolerant:
+        return _print_tolerant(options, paths, floor)
+    cuts = cut_files(
         paths,
         floor.vector,
         aliases=options.alias,
@@ -117,9 +121,30 @@ def _run(options: argparse.Namespace, paths: Mapping[str, Path]) -> int:
         known_damage=floor.damage,
     )
     if options.json:
-        console.print_json(as_json(found))
+        console.print_json(as_json(cuts))
     else:
-        describe(found)
+        describe(cuts)
+    return 0
+
+
+def _print_tolerant(
+    options: argparse.Namespace, paths: Mapping[str, Path], floor: Floor
+) -> int:
+    cut = cut_from_the_ends(
+        paths,
+        floor.vector,
+        aliases=options.alias,
+        retired=options.retired,
+        partial=options.partial,
+        known_damage=floor.damage,
+    )
+    if options.json:
+        halves = [half.to_json() for half in cut.half_commits]
+        tolerant = _positions_as_json(cut.tolerant)
+        console.print_json({"tolerant": tolerant, "half_commits": halves})
+    else:
+        describe_cut(cut.tails, cut.tolerant, "tolerant: half commits are kept")
+        describe_half_commits(cut.half_commits)
     return 0
 
 
@@ -128,33 +153,35 @@ def say_floor(floor: Floor) -> None:
     print(f"floor: {floor.origin}", file=sys.stderr)
 
 
-def as_json(found: FilesCut) -> dict[str, Any]:
+def as_json(cuts: FilesCut) -> dict[str, Any]:
     """The public form."""
     return {
-        "strict": _places(found.strict),
-        "tolerant": _places(found.tolerant),
-        "half_commits": [half.to_json() for half in found.half_commits],
-        "unstamped": {each: found.unstamped.get(each, 0) for each in found.tails},
+        "strict": _positions_as_json(cuts.strict),
+        "tolerant": _positions_as_json(cuts.tolerant),
+        "half_commits": [half.to_json() for half in cuts.half_commits],
+        "unstamped": {
+            storage: cuts.unstamped.get(storage, 0) for storage in cuts.tails
+        },
     }
 
 
-def _places(places: Mapping[str, Place]) -> dict[str, dict[str, Any]]:
+def _positions_as_json(places: Mapping[str, Place]) -> dict[str, dict[str, Any]]:
     return {
         storage: {"tid": tid.to_text(place.tid), "position": place.position}
         for storage, place in places.items()
     }
 
 
-def describe(found: FilesCut) -> None:
-    """For an operator: what each cut keeps and loses."""
-    if found.strict == found.tolerant:
-        describe_cut(found.tails, found.strict, "")
+def describe(cuts: FilesCut) -> None:
+    """Print, for an operator, what each cut keeps and loses."""
+    if cuts.strict == cuts.tolerant:
+        describe_cut(cuts.tails, cuts.strict, "")
     else:
-        describe_cut(found.tails, found.strict, "strict: without half commits")
+        describe_cut(cuts.tails, cuts.strict, "strict: without half commits")
         console.print_line()
-        describe_cut(found.tails, found.tolerant, "tolerant: half commits are kept")
-    describe_half_commits(found.half_commits)
-    for storage, number in found.unstamped.items():
+        describe_cut(cuts.tails, cuts.tolerant, "tolerant: half commits are kept")
+    describe_half_commits(cuts.half_commits)
+    for storage, number in cuts.unstamped.items():
         if number:
             console.print_warning(
                 f"storage {storage}: {number} transactions have no stamp; what they"

@@ -16,7 +16,8 @@ from tidstorage.engines.filestorage.copying import (
     room_spared,
 )
 from tidstorage.engines.filestorage.data_file import DataFile
-from tidstorage.engines.filestorage.files_cut import FilesCut, Place, cut_files
+from tidstorage.engines.filestorage.file_tail import Place
+from tidstorage.engines.filestorage.files_cut import FilesCut, cut_files
 from tidstorage.engines.filestorage.records import (
     describe,
     last_packed,
@@ -27,6 +28,7 @@ from tidstorage.engines.filestorage.records import (
     read_records,
     records_up_to,
 )
+from tidstorage.engines.filestorage.tolerant_cut import cut_from_the_ends
 from tidstorage.engines.filestorage.truncation import (
     end_before,
     truncate,
@@ -46,6 +48,7 @@ __all__ = [
     "blob_files",
     "copy_range",
     "cut_files",
+    "cut_from_the_ends",
     "describe",
     "end_before",
     "index",

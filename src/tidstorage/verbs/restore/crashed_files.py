@@ -13,7 +13,8 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.coherence.point import Point
 from tidstorage.engines.filestorage import truncation
-from tidstorage.engines.filestorage.files_cut import FilesCut, Place, cut_files
+from tidstorage.engines.filestorage.file_tail import Place
+from tidstorage.engines.filestorage.files_cut import FilesCut, cut_files
 from tidstorage.errors import (
     Damaged,
     InterruptedRestore,
