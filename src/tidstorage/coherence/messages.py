@@ -31,7 +31,7 @@ _KEPT_APART = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Torn:
+class InDoubt:
     """A transaction of which published vectors may hold a part.
 
     tids: {storage id: TID as int} as far as the messages told.
@@ -91,7 +91,7 @@ class WireCoherency:
         observed: Collection[str] = (),
         timeout: float = 600,
         published: Vector | None = None,
-        on_torn: Callable[[Torn], None] = lambda torn: None,
+        on_torn: Callable[[InDoubt], None] = lambda torn: None,
         aliases: Mapping[str, str] | None = None,
     ) -> None:
         self._observed = frozenset(observed)
@@ -178,7 +178,9 @@ class WireCoherency:
             self._remove(transaction_id)
             reason = f"no end within {self._timeout:g} s of its BEGIN"
             if pending.floors:
-                self._on_torn(Torn(transaction_id, tuple(pending.floors), {}, reason))
+                self._on_torn(
+                    InDoubt(transaction_id, tuple(pending.floors), {}, reason)
+                )
         if self._expire_incomplete(limit) or expired:
             self._compute()
             if self.bootstrapped:
@@ -224,7 +226,7 @@ class WireCoherency:
             return
         if len(new) < len(tids):
             reason = "a part of it was published before its COMMIT came"
-            self._on_torn(Torn(transaction_id, tuple(tids), dict(tids), reason))
+            self._on_torn(InDoubt(transaction_id, tuple(tids), dict(tids), reason))
         if self._must_wait(new):
             before = {storage: tid - 1 for storage, tid in new.items()}
             self._wait(_Waiting(transaction_id, before, new, now, self._order))
@@ -302,7 +304,7 @@ class WireCoherency:
                     del waiting.last[storage], waiting.before[storage]
             reason = f"no TID for all of its storages within {self._timeout:g} s"
             self._on_torn(
-                Torn(waiting.transaction_id, storages, dict(waiting.last), reason)
+                InDoubt(waiting.transaction_id, storages, dict(waiting.last), reason)
             )
         return bool(expired)
 
