@@ -18,7 +18,7 @@ class Record:
     stamp: Stamp | None = None
 
 
-def accepting(
+def accept_half_commits(
     records: Mapping[str, Sequence[Record]], accepted: Collection[bytes]
 ) -> dict[str, list[Record]]:
     """The records, as if the accepted commits had been meant for no other storages

@@ -8,7 +8,7 @@ from typing import NoReturn
 from tidstorage.coherence import tid
 from tidstorage.coherence.cut import DeadRecord, coherent_cut
 from tidstorage.coherence.point import HalfCommit
-from tidstorage.coherence.record import Record, accepting
+from tidstorage.coherence.record import Record, accept_half_commits
 from tidstorage.coherence.tid import Vector
 from tidstorage.engines import RecordPosition
 from tidstorage.engines.filestorage.file_tail import Place, Tail, read_tail
@@ -67,7 +67,7 @@ def cut_files(
         for storage, tail in tails.items()
     }
     result = coherent_cut(
-        accepting(
+        accept_half_commits(
             {
                 storage: _records(tail, unwritten[storage])
                 for storage, tail in tails.items()
