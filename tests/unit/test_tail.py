@@ -199,7 +199,9 @@ class TestFiles:
             votes += sum(len(read.abandoned) for read in ends.tails.values())
             for storage, read in ends.tails.items():
                 position = ends.tolerant[storage]
-                assert read.lost(position) == whole.tails[storage].lost(position), seed
+                assert read.dropped_behind(position) == whole.tails[
+                    storage
+                ].dropped_behind(position), seed
         assert answered > 200 and halves > 20 and votes > 20
 
     def test_without_their_floor_packed_files_are_never_cut_wrongly(self, tmp_path):

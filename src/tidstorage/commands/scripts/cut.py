@@ -10,7 +10,7 @@ from tidstorage.coherence import tid
 from tidstorage.coherence.point import HalfCommit
 from tidstorage.commands import console
 from tidstorage.commands.entry import run_reporting_errors
-from tidstorage.engines.filestorage.file_tail import Lost, Place, Tail
+from tidstorage.engines.filestorage.file_tail import CutPosition, Dropped, Tail
 from tidstorage.engines.filestorage.files_cut import FilesCut, cut_files
 from tidstorage.engines.filestorage.tolerant_cut import cut_from_the_ends
 from tidstorage.points import floors
@@ -165,10 +165,12 @@ def as_json(cuts: FilesCut) -> dict[str, Any]:
     }
 
 
-def _positions_as_json(places: Mapping[str, Place]) -> dict[str, dict[str, Any]]:
+def _positions_as_json(
+    positions: Mapping[str, CutPosition],
+) -> dict[str, dict[str, Any]]:
     return {
-        storage: {"tid": tid.to_text(place.tid), "position": place.position}
-        for storage, place in places.items()
+        storage: {"tid": tid.to_text(kept.tid), "position": kept.position}
+        for storage, kept in positions.items()
     }
 
 
@@ -190,22 +192,22 @@ def describe(cuts: FilesCut) -> None:
 
 
 def describe_cut(
-    tails: Mapping[str, Tail], places: Mapping[str, Place], title: str
+    tails: Mapping[str, Tail], positions: Mapping[str, CutPosition], title: str
 ) -> None:
     """One cut as a table, a row for each storage."""
     rows = []
     for storage, tail in tails.items():
-        place = places[storage]
-        lost = tail.lost(place)
+        kept = positions[storage]
+        dropped = tail.dropped_behind(kept)
         rows.append(
             (
                 storage,
-                _when(place.tid),
-                tid.to_text(place.tid),
-                f"{place.position:,}",
-                f"{lost.transactions:,}",
-                f"{lost.size:,}",
-                _since(lost),
+                _when(kept.tid),
+                tid.to_text(kept.tid),
+                f"{kept.position:,}",
+                f"{dropped.transactions:,}",
+                f"{dropped.size:,}",
+                _since(dropped),
             )
         )
     columns = ("storage", "kept until", "tid", "bytes", "loses", "bytes", "since")
@@ -216,11 +218,13 @@ def _when(number: int) -> str:
     return f"{tid.to_time(number).astimezone():%Y-%m-%d %H:%M:%S}" if number else ""
 
 
-def _since(lost: Lost) -> str:
-    if lost.transactions:
-        seconds = (tid.to_time(lost.last) - tid.to_time(lost.first)).total_seconds()
-        return f"{_when(lost.first)} ({seconds:.1f} s)"
-    return "an unfinished transaction" if lost.size else "nothing"
+def _since(dropped: Dropped) -> str:
+    if dropped.transactions:
+        seconds = (
+            tid.to_time(dropped.last) - tid.to_time(dropped.first)
+        ).total_seconds()
+        return f"{_when(dropped.first)} ({seconds:.1f} s)"
+    return "an unfinished transaction" if dropped.size else "nothing"
 
 
 def describe_half_commits(half_commits: Sequence[HalfCommit]) -> None:

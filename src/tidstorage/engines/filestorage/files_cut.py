@@ -11,7 +11,7 @@ from tidstorage.coherence.point import HalfCommit
 from tidstorage.coherence.record import Record, accept_half_commits
 from tidstorage.coherence.tid import Vector
 from tidstorage.engines import RecordPosition
-from tidstorage.engines.filestorage.file_tail import Place, Tail, read_tail
+from tidstorage.engines.filestorage.file_tail import CutPosition, Tail, read_tail
 from tidstorage.engines.filestorage.format import PACKED
 from tidstorage.errors import FloorNeeded, NotCoherent
 
@@ -21,8 +21,8 @@ class FilesCut:
     """The coherent cuts of a set of files; see `tidstorage.coherence.cut.CutResult`."""
 
     tails: Mapping[str, Tail]
-    strict: Mapping[str, Place]
-    tolerant: Mapping[str, Place]
+    strict: Mapping[str, CutPosition]
+    tolerant: Mapping[str, CutPosition]
     half_commits: Sequence[HalfCommit]
     undecided: Sequence[HalfCommit]
     unstamped: Mapping[str, int]
@@ -81,8 +81,11 @@ def cut_files(
     )
     return FilesCut(
         tails,
-        {each: tail.place(result.strict[each]) for each, tail in tails.items()},
-        {each: tail.place(result.tolerant[each]) for each, tail in tails.items()},
+        {each: tail.cut_position(result.strict[each]) for each, tail in tails.items()},
+        {
+            each: tail.cut_position(result.tolerant[each])
+            for each, tail in tails.items()
+        },
         result.half_commits,
         result.undecided,
         {

@@ -16,9 +16,9 @@ from tidstorage.coherence.record import Record
 from tidstorage.coherence.tail import tail_cut
 from tidstorage.coherence.tid import Vector
 from tidstorage.engines import End, RecordPosition
-from tidstorage.engines.filestorage.abandoned_votes import abandoned_votes
+from tidstorage.engines.filestorage.abandoned_votes import read_abandoned_votes
 from tidstorage.engines.filestorage.data_file import DataFile
-from tidstorage.engines.filestorage.file_tail import Place, Tail
+from tidstorage.engines.filestorage.file_tail import CutPosition, Tail
 from tidstorage.engines.filestorage.files_cut import (
     known_damage_as_dead,
     known_floor,
@@ -40,7 +40,7 @@ class TolerantCut:
     """
 
     tails: Mapping[str, Tail]
-    tolerant: Mapping[str, Place]
+    tolerant: Mapping[str, CutPosition]
     half_commits: Sequence[HalfCommit]
 
 
@@ -87,7 +87,7 @@ def cut_from_the_ends(
     return TolerantCut(
         tails,
         {
-            storage: tail.place(result.tolerant[storage])
+            storage: tail.cut_position(result.tolerant[storage])
             for storage, tail in tails.items()
         },
         result.half_commits,
@@ -111,17 +111,17 @@ class _BackwardReader:
         self._file = data_file
         self._floor = floor
         self._aliases = aliases
-        self._votes = sorted(abandoned_votes(data_file.path), reverse=True)
+        self._votes = sorted(read_abandoned_votes(data_file.path), reverse=True)
         self._read: list[RecordPosition] = []
         self._abandoned: list[int] = []
         #: Behind the oldest transaction that was read, also at or below the floor.
-        self._oldest = Place(0, START)
+        self._oldest = CutPosition(0, START)
         self._end: int | None = None
 
     def records(self) -> Iterator[Record]:
         """What the cut is computed from, abandoned votes included."""
         for transaction in self._file.backward():
-            self._oldest = Place(transaction.tid, transaction.end)
+            self._oldest = CutPosition(transaction.tid, transaction.end)
             if self._end is None:
                 self._end = transaction.end
             # A vote that was cut off here came later than this transaction.
@@ -133,11 +133,11 @@ class _BackwardReader:
             record = with_stamp(transaction, self._aliases)
             self._read.append(record)
             yield record.record
-        self._oldest = Place(0, START)
+        self._oldest = CutPosition(0, START)
         yield from self._votes_behind(self._oldest)
         self._refuse_end_before_the_floor(None)
 
-    def _votes_behind(self, before: Place) -> Iterator[Record]:
+    def _votes_behind(self, before: CutPosition) -> Iterator[Record]:
         """Those that stood between a transaction and the one read before it."""
         after = self._read[-1].tid if self._read else None
         for vote in self._votes:

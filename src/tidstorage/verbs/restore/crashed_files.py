@@ -13,7 +13,7 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.coherence.point import Point
 from tidstorage.engines.filestorage import truncation
-from tidstorage.engines.filestorage.file_tail import Place
+from tidstorage.engines.filestorage.file_tail import CutPosition
 from tidstorage.engines.filestorage.files_cut import FilesCut, cut_files
 from tidstorage.errors import (
     Damaged,
@@ -140,7 +140,7 @@ def _examine(request: Request) -> Outcome:
     floor = floors.choose(request.paths, request.floor, request.aliases)
     accepted = _acknowledged(request.cluster)
     found = _cut_files(request, floor, accepted)
-    places: Mapping[str, Place]
+    places: Mapping[str, CutPosition]
     if request.at_floor:
         places = {storage: tail.floor for storage, tail in found.tails.items()}
     elif request.policy == "tolerant":
@@ -188,7 +188,7 @@ def _plan(
     request: Request,
     floor: Floor,
     found: FilesCut,
-    places: Mapping[str, Place],
+    places: Mapping[str, CutPosition],
     accepted: frozenset[bytes],
 ) -> Plan:
     beside = {
@@ -272,7 +272,7 @@ def _explain(found: FilesCut) -> str:
     for name, places in (("strict", found.strict), ("tolerant", found.tolerant)):
         lines.append(f"--{name} loses:")
         for storage, tail in found.tails.items():
-            lost = tail.lost(places[storage])
+            lost = tail.dropped_behind(places[storage])
             since = f", since {tid.to_time(lost.first):%Y-%m-%d %H:%M:%S} UTC"
             lines.append(
                 f"  {storage}: {lost.transactions} transaction(s),"
