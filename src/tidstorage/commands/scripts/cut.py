@@ -220,10 +220,8 @@ def _when(number: int) -> str:
 
 def _since(dropped: Dropped) -> str:
     if dropped.transactions:
-        seconds = (
-            tid.to_time(dropped.last) - tid.to_time(dropped.first)
-        ).total_seconds()
-        return f"{_when(dropped.first)} ({seconds:.1f} s)"
+        lasted = tid.to_time(dropped.last) - tid.to_time(dropped.first)
+        return f"{_when(dropped.first)} ({lasted.total_seconds():.1f} s)"
     return "an unfinished transaction" if dropped.size else "nothing"
 
 

@@ -43,14 +43,18 @@ def cut_files(
 
     floor: {storage id: last TID of a known coherent cut}; without an entry, all
     of that file is examined.  known_damage: half commits whose proof may not be
-    in the files.  accepted: ids of half commits that are taken as if
+    in the files.  accepted: commit ids of half commits that are taken as if
     they had been meant for no other storages than those that hold them.  ends:
     {storage id: TID}: up to it there never was another record, as where the ones
     that followed were cut off.
 
-    FloorNeeded where a file holds packed transactions above the floor; NotCoherent
-    where one ends before it; UnknownStorage where a stamp names a storage that is
-    not among them, unless ``partial``; FileUnreadable.
+    Raises:
+      FloorNeeded: where a file holds packed transactions above the floor, or a
+        record that seems to be missing may be below one
+      NotCoherent: where a file ends before its floor
+      UnknownStorage: where a stamp or the floor names a storage that is neither among
+        the files nor retired, unless ``partial``
+      FileUnreadable: where a file is missing or broken
     """
     known = known_floor(paths, floor, partial)
     tails = {
@@ -81,19 +85,22 @@ def cut_files(
     )
     return FilesCut(
         tails,
-        {each: tail.cut_position(result.strict[each]) for each, tail in tails.items()},
-        {
-            each: tail.cut_position(result.tolerant[each])
-            for each, tail in tails.items()
-        },
+        _cut_positions(tails, result.strict),
+        _cut_positions(tails, result.tolerant),
         result.half_commits,
         result.undecided,
         {
             storage: result.unstamped[storage]
-            - sum(each <= result.tolerant[storage] for each in unwritten[storage])
+            - sum(last <= result.tolerant[storage] for last in unwritten[storage])
             for storage in tails
         },
     )
+
+
+def _cut_positions(tails: Mapping[str, Tail], vector: Vector) -> dict[str, CutPosition]:
+    return {
+        storage: tail.cut_position(vector[storage]) for storage, tail in tails.items()
+    }
 
 
 def known_floor(
@@ -129,24 +136,26 @@ def refuse_short(storage: str, path: Path, last: int, floor: int) -> NoReturn:
 
 def _unwritten(tail: Tail, end: int) -> Sequence[int]:
     """TIDs that others may have seen, and that belong to no record."""
-    last = max([tail.floor.tid, *(each.tid for each in tail.records), *tail.abandoned])
+    last = max([tail.floor.tid, *(held.tid for held in tail.records), *tail.abandoned])
     return [*tail.abandoned, end] if end > last else tail.abandoned
 
 
 def _records(tail: Tail, unwritten: Sequence[int]) -> list[Record]:
     """What the cut is computed from; nothing can be missing of what is unwritten."""
     return sorted(
-        [*(each.record for each in tail.records), *map(Record, unwritten)],
-        key=lambda each: each.tid,
+        [*(held.record for held in tail.records), *map(Record, unwritten)],
+        key=lambda record: record.tid,
     )
 
 
 def refuse_unseen_partners(tails: Mapping[str, Tail], floor: Vector) -> None:
-    """FloorNeeded where a record that seems to be missing may be below a floor.
+    """Refuse records that seem to be missing, and may be below a floor.
 
-    Only of a storage without a floor, that was there before: it was taken out of
-    the description and put back.  What is missing of one that is new was to come
-    after what its writer knew, and that was above the floor.
+    So it is only where a storage without a floor was there before the floor: it was
+    taken out of the description and put back.  What is missing of a storage that is
+    new was to come after what its writer knew, and that was above the floor.
+
+    Raises: FloorNeeded: where there is such a record.
     """
     for storage in tails.keys() - floor.keys():
         for record in tails[storage].records:
@@ -174,12 +183,12 @@ def _unseen_partners(
 
 def _holds(tail: Tail, commit_id: bytes) -> bool:
     return any(
-        each.stamp and each.stamp.commit_id == commit_id for each in tail.records
+        held.stamp and held.stamp.commit_id == commit_id for held in tail.records
     )
 
 
 def _refuse_packed(storage: str, tail: Tail, has_floor: bool) -> None:
-    packed = [each.tid for each in tail.records if each.status == PACKED]
+    packed = [held.tid for held in tail.records if held.status == PACKED]
     if not packed:
         return
     what = (
