@@ -14,7 +14,7 @@ from tidstorage.engines.filestorage.file_tail import CutPosition, Dropped, Tail
 from tidstorage.engines.filestorage.files_cut import FilesCut, cut_files
 from tidstorage.engines.filestorage.tolerant_cut import cut_from_the_ends
 from tidstorage.points import floors
-from tidstorage.points.floors import Floor
+from tidstorage.points.floors import ChosenFloor
 
 HELP = "Say where a set of Data.fs files has to be cut to fit together."
 
@@ -128,7 +128,7 @@ def _run(options: argparse.Namespace, paths: Mapping[str, Path]) -> int:
 
 
 def _print_tolerant(
-    options: argparse.Namespace, paths: Mapping[str, Path], floor: Floor
+    options: argparse.Namespace, paths: Mapping[str, Path], floor: ChosenFloor
 ) -> int:
     cut = cut_from_the_ends(
         paths,
@@ -148,7 +148,7 @@ def _print_tolerant(
     return 0
 
 
-def say_floor(floor: Floor) -> None:
+def say_floor(floor: ChosenFloor) -> None:
     """Where the floor is from, on standard error."""
     print(f"floor: {floor.origin}", file=sys.stderr)
 

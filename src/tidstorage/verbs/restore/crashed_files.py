@@ -24,7 +24,7 @@ from tidstorage.operation import lock
 from tidstorage.operation.unfinished import interrupted_swap
 from tidstorage.points import accepted as acceptance
 from tidstorage.points import floors, timelines
-from tidstorage.points.floors import Floor
+from tidstorage.points.floors import ChosenFloor
 from tidstorage.processes.running import refuse_running
 from tidstorage.sets import listing
 from tidstorage.system import clock
@@ -70,7 +70,7 @@ class Outcome:
     of dropped transactions}, where there are any.
     """
 
-    floor: Floor | None
+    floor: ChosenFloor | None
     found: FilesCut | None
     plan: Plan | None
     blobs: Mapping[str, int] = field(default_factory=dict)
@@ -160,7 +160,7 @@ def _examine(request: Request) -> Outcome:
 
 def _cut_files(
     request: Request,
-    floor: Floor,
+    floor: ChosenFloor,
     accepted: frozenset[bytes],
     ends: tid.Vector | None = None,
 ) -> FilesCut:
@@ -186,7 +186,7 @@ def _acknowledged(cluster: Cluster | None) -> frozenset[bytes]:
 
 def _plan(
     request: Request,
-    floor: Floor,
+    floor: ChosenFloor,
     found: FilesCut,
     places: Mapping[str, CutPosition],
     accepted: frozenset[bytes],
@@ -250,7 +250,7 @@ def _blob_directory(request: Request, storage: str) -> Path | None:
 def _check(request: Request, plan: Plan) -> None:
     """What is left is its own coherent cut."""
     ends = {each.storage: truncation.end_before(each.dropped) for each in plan.steps}
-    found = _cut_files(request, Floor(plan.floor, ""), plan.accepted, ends)
+    found = _cut_files(request, ChosenFloor(plan.floor, ""), plan.accepted, ends)
     for step in plan.steps:
         place = found.strict.get(step.storage)
         if place is not None and place.position < step.position:
