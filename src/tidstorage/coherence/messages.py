@@ -44,6 +44,7 @@ class InDoubt:
     reason: str
 
 
+@dataclass(slots=True, eq=False)
 class _Pending:
     """A transaction that has begun and not ended.
 
@@ -51,14 +52,12 @@ class _Pending:
     order: rises with each message that begins or ends a transaction.
     """
 
-    __slots__ = ("begun", "floors", "order")
-
-    def __init__(self, floors: dict[str, int], begun: float, order: int) -> None:
-        self.floors = floors
-        self.begun = begun
-        self.order = order
+    floors: dict[str, int]
+    begun: float
+    order: int
 
 
+@dataclass(slots=True, eq=False)
 class _Waiting:
     """A transaction that has ended and is not published.
 
@@ -67,21 +66,11 @@ class _Waiting:
     seconds.  order: see `_Pending`.
     """
 
-    __slots__ = ("before", "ended", "last", "order", "transaction_id")
-
-    def __init__(
-        self,
-        transaction_id: str,
-        before: dict[str, int],
-        last: dict[str, int],
-        ended: float,
-        order: int,
-    ) -> None:
-        self.transaction_id = transaction_id
-        self.before = before
-        self.last = last
-        self.ended = ended
-        self.order = order
+    transaction_id: str
+    before: dict[str, int]
+    last: dict[str, int]
+    ended: float
+    order: int
 
 
 class WireCoherency:

@@ -10,7 +10,7 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence.point import HalfCommit
 from tidstorage.engines.filestorage import read_records, references
 from tidstorage.engines.filestorage.data_file import DataFile
-from tidstorage.engines.filestorage.data_records import data_of, data_records
+from tidstorage.engines.filestorage.data_records import read_data, read_data_records
 from tidstorage.engines.filestorage.references import Dangling, ObjectKey
 from tidstorage.errors import FileUnreadable
 
@@ -58,7 +58,7 @@ def _written(
             transaction = next(data_file.forward(after), None)
             if transaction is None or transaction.tid != last:
                 continue
-            for record in data_records(data_file, transaction):
+            for record in read_data_records(data_file, transaction):
                 written.add((storage, record.oid))
                 if not record.previous:
                     made.add((storage, record.oid))
@@ -82,8 +82,8 @@ def _objects(
 ) -> Iterator[tuple[ObjectKey, bytes]]:
     with DataFile(cluster.storage(storage).data_file) as data_file:
         for transaction in data_file.forward(data_file.boundary_after(after)):
-            for record in data_records(data_file, transaction):
-                yield (storage, record.oid), data_of(data_file, record)
+            for record in read_data_records(data_file, transaction):
+                yield (storage, record.oid), read_data(data_file, record)
 
 
 def _outgoing(data: bytes, storage: str) -> list[ObjectKey]:
