@@ -12,7 +12,7 @@ from tidstorage.points.entries import WireDamage
 from tidstorage.system import clock
 from tidstorage.system.clock import local, span
 from tidstorage.verbs.damage import findings
-from tidstorage.verbs.damage.accept import Accepted, acknowledge
+from tidstorage.verbs.damage.accept import Accepted, acknowledge, rehearse
 from tidstorage.verbs.damage.findings import Finding, Findings
 
 HELP = "Explain what half commits there are; accept or undo them."
@@ -42,7 +42,8 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     if options.undo is not None:
         _undo(options, cluster)
     elif options.acknowledge is not None:
-        accepted = acknowledge(cluster, options.acknowledge, options.dry_run)
+        act = rehearse if options.dry_run else acknowledge
+        accepted = act(cluster, options.acknowledge)
         if options.json:
             console.print_json(_accepted_as_json(accepted, options.dry_run))
         else:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tidstorage.coherence.messages import Torn, WireCoherency
+from tidstorage.coherence.messages import InDoubt, WireCoherency
 from tidstorage.coherence.point import Point
 from tidstorage.daemon import resuming
 from tidstorage.daemon.coverage import Coverage
@@ -166,7 +166,7 @@ class Daemon:
         self._answers.changed()
         self._recorder.publish(self._point())
 
-    def _on_torn(self, torn: Torn) -> None:
+    def _on_torn(self, torn: InDoubt) -> None:
         logger.warning(
             "transaction %s on %s may be torn: %s",
             torn.transaction_id,

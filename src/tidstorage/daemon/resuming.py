@@ -210,7 +210,7 @@ class OthersEntries:
         for line in data[:whole].splitlines():
             if line.startswith(_OTHERS):
                 try:
-                    entry = journal.parsed(self._path, line)
+                    entry = journal.parse_line(self._path, line)
                 except FileUnreadable as error:
                     logger.error("%s", error)
                     continue

@@ -78,7 +78,7 @@ def check(data_files: Mapping[str, Path], expected_money: int) -> Findings:
         for name, storage in storages.items():
             storage_id = "root" if name == ROOT_DATABASE else name
             findings.transactions[storage_id] = sum(1 for _ in storage.iterator())
-        findings.dangling = list(references.dangling(storages))
+        findings.dangling = list(references.find_dangling(storages))
         connection = databases[ROOT_DATABASE].open()
         try:
             vaults = {

@@ -15,7 +15,7 @@ from tidstorage.coherence.point import Point
 from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage import index
 from tidstorage.engines.filestorage import lock as file_lock
-from tidstorage.engines.filestorage.abandoned_votes import abandoned_votes
+from tidstorage.engines.filestorage.abandoned_votes import read_abandoned_votes
 from tidstorage.errors import EngineFailed, NotCoherent
 from tidstorage.legacy import site as sites
 from tidstorage.legacy.repozo import Repozo
@@ -169,7 +169,7 @@ def refuse_short(storage: SiteStorage, copy: Path, last: int) -> None:
             " from the copy",
             "Give the TID log that was kept with the backup, or a later one.",
         )
-    votes = (each.tid for each in abandoned_votes(storage.data_file))
+    votes = (each.tid for each in read_abandoned_votes(storage.data_file))
     if max([filestorage.last_tid(copy), *votes]) < last:
         raise NotCoherent(
             f"the copy of {storage.data_file} ends before the point:"

@@ -57,7 +57,7 @@ def findings(lines: Iterable[bytes]) -> Iterator[Finding]:
         if unreadable is not None:
             yield unreadable
             unreadable = None
-        (entry,) = tid_log.entries([line])
+        (entry,) = tid_log.parse_lines([line])
         if entry is None:
             replay.apply(None)
             # Wrong only in the middle: as the last one it is what a crash leaves.

@@ -51,10 +51,10 @@ def full_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, str | None]]:
         if lost is not None:
             yield lost, None
             lost = None
-        (entry,) = tid_log.entries([line])
+        (entry,) = tid_log.parse_lines([line])
         if replay.apply(entry) and entry is not None:
-            full = tid_log.Entry(entry.time, True, replay.vector)
-            yield number, tid_log.format_entry(full)
+            full = tid_log.LogLine(entry.time, True, replay.vector)
+            yield number, tid_log.format_line(full)
         elif entry is None:
             lost = number
         else:

@@ -8,7 +8,7 @@ from ZODB.FileStorage import FileStorage
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.coherence.cut import coherent_cut
-from tidstorage.coherence.record import accepting
+from tidstorage.coherence.record import accept_half_commits
 from tidstorage.coherence.tid import Vector
 from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage import index
@@ -104,7 +104,7 @@ def _refuse_incoherence(
         )
         for storage, path in files.items()
     }
-    records = accepting(held_records, cut.accepted)
+    records = accept_half_commits(held_records, cut.accepted)
     # The set's own damage was proven when it was made, by barrier or by stamps;
     # more by what has been cut off.
     dead = [

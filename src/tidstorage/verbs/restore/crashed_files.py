@@ -13,7 +13,8 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.coherence.point import Point
 from tidstorage.engines.filestorage import truncation
-from tidstorage.engines.filestorage.files_cut import FilesCut, Place, cut_files
+from tidstorage.engines.filestorage.file_tail import CutPosition
+from tidstorage.engines.filestorage.files_cut import FilesCut, cut_files
 from tidstorage.errors import (
     Damaged,
     InterruptedRestore,
@@ -23,7 +24,7 @@ from tidstorage.operation import lock
 from tidstorage.operation.unfinished import interrupted_swap
 from tidstorage.points import accepted as acceptance
 from tidstorage.points import floors, timelines
-from tidstorage.points.floors import Floor
+from tidstorage.points.floors import ChosenFloor
 from tidstorage.processes.running import refuse_running
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.system import clock
@@ -70,7 +71,7 @@ class Outcome:
     of dropped transactions}, where there are any.
     """
 
-    floor: Floor | None
+    floor: ChosenFloor | None
     files_cut: FilesCut | None
     plan: Plan | None
     blobs: Mapping[str, int] = field(default_factory=dict)
@@ -143,7 +144,7 @@ def _examine(request: Request) -> Outcome:
     floor = floors.choose(request.paths, request.floor, request.aliases)
     accepted = _acknowledged(request.cluster)
     files_cut = _cut_files(request, floor, accepted)
-    places: Mapping[str, Place]
+    places: Mapping[str, CutPosition]
     if request.at_floor:
         places = {storage: tail.floor for storage, tail in files_cut.tails.items()}
     elif request.policy == "tolerant":
@@ -163,7 +164,7 @@ def _examine(request: Request) -> Outcome:
 
 def _cut_files(
     request: Request,
-    floor: Floor,
+    floor: ChosenFloor,
     accepted: frozenset[bytes],
     ends: tid.Vector | None = None,
 ) -> FilesCut:
@@ -189,9 +190,9 @@ def _acknowledged(cluster: Cluster | None) -> frozenset[bytes]:
 
 def _plan(
     request: Request,
-    floor: Floor,
+    floor: ChosenFloor,
     files_cut: FilesCut,
-    places: Mapping[str, Place],
+    places: Mapping[str, CutPosition],
     accepted: frozenset[bytes],
 ) -> Plan:
     beside = {
@@ -253,7 +254,7 @@ def _blob_directory(request: Request, storage: str) -> Path | None:
 def _check(request: Request, plan: Plan) -> None:
     """What is left is its own coherent cut."""
     ends = {step.storage: truncation.end_before(step.dropped) for step in plan.steps}
-    left = _cut_files(request, Floor(plan.floor, ""), plan.accepted, ends)
+    left = _cut_files(request, ChosenFloor(plan.floor, ""), plan.accepted, ends)
     for step in plan.steps:
         place = left.strict.get(step.storage)
         if place is not None and place.position < step.position:
@@ -273,7 +274,7 @@ def _explain(files_cut: FilesCut) -> str:
     ):
         choices.append(f"--{name} loses:")
         for storage, tail in files_cut.tails.items():
-            lost = tail.lost(places[storage])
+            lost = tail.count_lost(places[storage])
             since = f", since {tid.to_time(lost.first):%Y-%m-%d %H:%M:%S} UTC"
             choices.append(
                 f"  {storage}: {lost.transactions} transaction(s),"

@@ -10,7 +10,7 @@ from tidstorage.coherence import tid
 from tidstorage.coherence.cut import CutResult, Record, coherent_cut
 from tidstorage.coherence.loss import Loss, count_loss
 from tidstorage.coherence.point import HalfCommit
-from tidstorage.coherence.record import accepting
+from tidstorage.coherence.record import accept_half_commits
 from tidstorage.coherence.tid import Vector
 from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage import DataFile, RecordPosition, lock
@@ -100,7 +100,7 @@ def find_for_goal(
         for storage in files
     }
     result = coherent_cut(
-        accepting(_up_to_the_point(held, manifest), accepted),
+        accept_half_commits(_up_to_the_point(held, manifest), accepted),
         {storage: goal.floor_of(storage) for storage in files},
         retired=cluster.retired,
         # A storage that was unknown then was named then; now is no time to refuse.

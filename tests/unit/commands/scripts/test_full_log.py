@@ -50,7 +50,7 @@ def test_what_it_writes_says_the_same_as_what_it_read(tmp_path: Path) -> None:
     full = script(path.read_text()).stdout
     assert " d " in path.read_text() and " d " not in full
     lines = full.encode().splitlines()
-    assert list(tid_log.states(lines)) == list(tid_log.read_all(path))
+    assert list(tid_log.replay_lines(lines)) == list(tid_log.read_all(path))
     assert script(full).stdout == full
 
 
