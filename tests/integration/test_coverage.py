@@ -10,9 +10,9 @@ from daemons import running_daemon
 from real import wait_until
 from sites import Committer, Site
 
-from tidstorage.daemon import coverage
-from tidstorage.daemon.coverage import Coverage
+from tidstorage.daemon import writers
 from tidstorage.daemon.settings import ObservedStorage
+from tidstorage.daemon.writers import Writers
 from tidstorage.points import entries
 from tidstorage.points.entries import Stamping, Unstamped
 from tidstorage.system.clock import now
@@ -194,8 +194,8 @@ def test_an_old_daemon_has_no_state(tmp_path):
 
 
 def test_nameless_processes_are_remembered_within_bounds(monkeypatch):
-    monkeypatch.setattr(coverage, "_NAMELESS_KEPT", 3)
-    seen = Coverage(["web-1"])
+    monkeypatch.setattr(writers, "_NAMELESS_KEPT", 3)
+    seen = Writers(["web-1"])
     for pid in (1, 2, 3, 1, 4):
         seen.heard(Hello("", "here", pid))
         seen.heard(Hello("web-1", "here", 9))
@@ -206,7 +206,7 @@ def test_nameless_processes_are_remembered_within_bounds(monkeypatch):
 
 def test_the_journal_grows_within_bounds():
     """An entry for who is new, and else one in each period while something changes."""
-    seen = Coverage(["web-1", "web-2"], [ObservedStorage("a", ("localhost", 1), "a")])
+    seen = Writers(["web-1", "web-2"], [ObservedStorage("a", ("localhost", 1), "a")])
     assert seen.news(0) is not None, "since when it is known"
     assert seen.news(10_000) is None
     seen.heard(Hello("stranger", "here", 1))
@@ -220,8 +220,8 @@ def test_the_journal_grows_within_bounds():
     seen.unstamped.seen("a", [5])
     assert seen.news(100_000).unstamped["a"].count == 1
     seen.unstamped.seen("a", [5, 6, 7])
-    assert seen.news(100_000 + coverage.NOTE_PERIOD - 1) is None
-    entry = seen.news(100_000 + coverage.NOTE_PERIOD)
+    assert seen.news(100_000 + writers.NOTE_PERIOD - 1) is None
+    entry = seen.news(100_000 + writers.NOTE_PERIOD)
     assert entry.unstamped["a"].count == 3 and entry.unstamped["a"].tid == 7
     assert seen.news(1_000_000) is None
     seen.heard(Hello("web-1", "here", 2))
@@ -232,12 +232,12 @@ def test_the_journal_grows_within_bounds():
 
 
 def test_what_the_description_lacks_is_forgotten():
-    former = entries.Coverage(
+    former = entries.WritersSeen(
         *(now(), now(), (Stamping("gone", "here", 1, now()),)),
         {"gone": Unstamped(3, 5), "a": Unstamped(2, 7)},
     )
     storages = [ObservedStorage("a", ("localhost", 1), "a")]
-    seen = Coverage(["web-1"], storages, former)
+    seen = Writers(["web-1"], storages, former)
     assert seen.state["since"] == former.since.isoformat()
     assert set(seen.state["unstamped"]) == {"a"}
     entry = seen.news(0, ending=True)
@@ -245,8 +245,8 @@ def test_what_the_description_lacks_is_forgotten():
 
 
 def test_who_told_of_a_commit_is_remembered_for_a_while(monkeypatch):
-    monkeypatch.setattr(coverage, "_WRITERS_KEPT", 10)
-    seen = Coverage(["web-1"])
+    monkeypatch.setattr(writers, "_WRITERS_KEPT", 10)
+    seen = Writers(["web-1"])
     process = Hello("web-1", "here", 1)
     for number in range(100):
         seen.heard(process, [number.to_bytes(16).hex()])

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from tidstorage.coherence.messages import Torn, WireCoherency
 from tidstorage.coherence.point import Point
 from tidstorage.daemon import resuming
-from tidstorage.daemon.coverage import Coverage
 from tidstorage.daemon.recorder import Recorder
-from tidstorage.daemon.resuming import Former
+from tidstorage.daemon.resuming import LastRun
 from tidstorage.daemon.server import Answers, Connection
 from tidstorage.daemon.settings import Settings
+from tidstorage.daemon.writers import Writers
 from tidstorage.points import journal
 from tidstorage.points import tid_log as tidlog
 from tidstorage.points.entries import Entry, WireDamage
@@ -50,12 +50,12 @@ class Daemon:
                 settings.tid_log, settings.full_dump_period, settings.burst_period
             )
             published = tidlog.read_last(settings.tid_log)
-        former = resuming.read(settings)
+        former = resuming.read_last_run(settings)
         log = None if settings.journal is None else journal.Journal(settings.journal)
         self._recorder = Recorder(tid_log, log, _JOURNAL_BURSTS * settings.burst_period)
         self._observed: Point | None = None
         self._observation: Observation | None = None
-        self._coverage = Coverage(settings.zopes, settings.storages, former.coverage)
+        self._coverage = Writers(settings.zopes, settings.storages, former.coverage)
         observed = {each.id for each in settings.storages}
         if observed:
             self._observation = _observation(
@@ -221,10 +221,10 @@ class Daemon:
 
 def _observation(
     settings: Settings,
-    former: Former,
+    former: LastRun,
     on_point: Callable[[Point | None], None],
     note: Callable[[Entry], None],
-    coverage: Coverage,
+    coverage: Writers,
 ) -> "Observation":
     # A daemon that observes nothing needs no ZEO.
     from tidstorage.daemon.observation import Observation

@@ -18,11 +18,11 @@ from tidstorage.coherence.following import Advance, Coherence, LostTimeline, Pro
 from tidstorage.coherence.point import Point, Source
 from tidstorage.coherence.record import Record
 from tidstorage.daemon import resuming
-from tidstorage.daemon.coverage import Coverage
 from tidstorage.daemon.observer import Reports, StorageObserver
-from tidstorage.daemon.resuming import Former
+from tidstorage.daemon.resuming import LastRun
 from tidstorage.daemon.settings import Settings
 from tidstorage.daemon.threads import hand_over, in_thread
+from tidstorage.daemon.writers import Writers
 from tidstorage.errors import BarrierFailed
 from tidstorage.points.entries import Acknowledgement, Damage, Entry, Floor, Timeline
 from tidstorage.system import clock
@@ -55,10 +55,10 @@ class Observation:
     def __init__(
         self,
         settings: Settings,
-        former: Former,
+        former: LastRun,
         on_point: Callable[[Point | None], None],
         note: Callable[[Entry], None],
-        coverage: Coverage,
+        coverage: Writers,
     ) -> None:
         self._settings = settings
         self._on_point = on_point
@@ -69,7 +69,7 @@ class Observation:
         self._timeline = former.timeline
         self._former: Point | None = former.point
         self._acknowledged = set(former.acknowledged)
-        self._others = resuming.OthersEntries(settings.journal, former.read)
+        self._others = resuming.EntriesOfOthers(settings.journal, former.journal_read)
         self._coherence: Coherence | None = None
         self._observers: dict[str, StorageObserver] = {}
         self._unconfirmed: set[str] = set()

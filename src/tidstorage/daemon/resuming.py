@@ -14,10 +14,10 @@ from tidstorage.points import floors, journal, tid_log
 from tidstorage.points.beside import point_path, read_point
 from tidstorage.points.entries import (
     Acknowledgement,
-    Coverage,
     Floor,
     Published,
     Timeline,
+    WritersSeen,
 )
 from tidstorage.system import clock
 
@@ -28,29 +28,29 @@ _OTHERS = (b'{"kind": "acknowledgement"', b'{"kind": "floor"')
 
 
 @dataclass(frozen=True, slots=True)
-class Former:
+class LastRun:
     """point: the last one published for just these storages; None: a new start.
 
     timeline: the highest number known.  recorded: that of the points on disk, 0
     where there are none.  acknowledged: commit ids.  coverage: the newest entry.
-    read: bytes of the journal that all this was read from, at least.
+    journal_read: bytes of the journal that all this was read from, at least.
     """
 
     timeline: int = 1
     recorded: int = 0
     point: Point | None = None
     acknowledged: frozenset[bytes] = field(default=frozenset())
-    coverage: Coverage | None = None
-    read: int = 0
+    coverage: WritersSeen | None = None
+    journal_read: int = 0
 
 
-def read(settings: Settings) -> Former:
+def read_last_run(settings: Settings) -> LastRun:
     """FileUnreadable where a journal or TID log is broken."""
     last: Point | None = None
     published: Point | None = None
     timeline = 1
     acknowledged: set[bytes] = set()
-    coverage: Coverage | None = None
+    coverage: WritersSeen | None = None
     # Before reading: what others write meanwhile is better read twice than never.
     position = _end_of_lines(settings.journal)
     if settings.journal is not None and settings.journal.exists():
@@ -64,7 +64,7 @@ def read(settings: Settings) -> Former:
                     timeline = max(timeline, number)
                 case Acknowledgement(commit_id=commit_id):
                     acknowledged.add(commit_id)
-                case Coverage():
+                case WritersSeen():
                     coverage = entry
                 case Floor(point=found) if found.timeline >= timeline and (
                     last is None or _is_above(found, last)
@@ -82,7 +82,7 @@ def read(settings: Settings) -> Former:
     if beside > timeline:
         # Files were swapped while no daemon ran.
         last, timeline = None, beside
-    return Former(
+    return LastRun(
         timeline,
         0 if published is None else published.timeline,
         of_storages(last, settings.storages) or point_beside(settings, timeline),
@@ -176,7 +176,7 @@ def of_storages(
     )
 
 
-class OthersEntries:
+class EntriesOfOthers:
     """What others write into the journal while the daemon runs.
 
     The daemon writes neither acknowledgements nor floors itself.  read: what was

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tidstorage.coherence.messages import WireCoherency
-from tidstorage.daemon.coverage import Coverage
+from tidstorage.daemon.writers import Writers
 from tidstorage.errors import DescriptionError, PortInUse
 from tidstorage.system import proc
 from tidstorage.wire import protocol
@@ -34,7 +34,7 @@ class Answers:
         wire: WireCoherency,
         published: Callable[[], Mapping[str, int]],
         on_messages: Callable[[], None],
-        coverage: Coverage,
+        coverage: Writers,
         state: Callable[[], Mapping[str, Any]],
     ) -> None:
         self.wire = wire

@@ -107,7 +107,7 @@ class Unstamped:
 
 
 @dataclass(frozen=True, slots=True)
-class Coverage:
+class WritersSeen:
     """Who stamped, and what was written without stamps, since a moment.
 
     stamping: Zopes of the description.  unstamped: {storage id: ...}.
@@ -119,7 +119,9 @@ class Coverage:
     unstamped: Mapping[str, Unstamped]
 
 
-Entry = Published | Damage | WireDamage | Acknowledgement | Floor | Timeline | Coverage
+Entry = (
+    Published | Damage | WireDamage | Acknowledgement | Floor | Timeline | WritersSeen
+)
 
 
 def entry_to_json(entry: Entry) -> dict[str, Any]:
@@ -160,7 +162,7 @@ def entry_to_json(entry: Entry) -> dict[str, Any]:
                 "vector": tid.vector_to_text(vector),
                 "reason": reason,
             }
-        case Coverage(time, since, stamping, unstamped):
+        case WritersSeen(time, since, stamping, unstamped):
             return {
                 "kind": "coverage",
                 "time": time.isoformat(),
@@ -176,9 +178,9 @@ def _time(data: dict[str, Any]) -> datetime.datetime:
     return datetime.datetime.fromisoformat(data["time"])
 
 
-def _coverage(data: dict[str, Any]) -> Coverage:
+def _coverage(data: dict[str, Any]) -> WritersSeen:
     moment = datetime.datetime.fromisoformat
-    return Coverage(
+    return WritersSeen(
         _time(data),
         moment(data["since"]),
         tuple(

@@ -24,7 +24,7 @@ _WRITERS_KEPT = 5000
 NOTE_PERIOD = 600.0
 
 
-class Coverage:
+class Writers:
     """Which processes tell of stamped commits, and what was written without stamps.
 
     expected: names of Zopes.  former: what a former run has left in the journal.
@@ -34,7 +34,7 @@ class Coverage:
         self,
         expected: Sequence[str],
         storages: Sequence[ObservedStorage] = (),
-        former: entries.Coverage | None = None,
+        former: entries.WritersSeen | None = None,
     ) -> None:
         self._expected = tuple(expected)
         self._heard: dict[object, tuple[Hello, datetime.datetime]] = {}
@@ -85,7 +85,7 @@ class Coverage:
 
     # What outlives the daemon
 
-    def news(self, now: float, *, ending: bool = False) -> entries.Coverage | None:
+    def news(self, now: float, *, ending: bool = False) -> entries.WritersSeen | None:
         """What the journal should have by ``now`` (seconds of any one clock).
 
         However often something changes, the journal does not grow by more than an
@@ -98,7 +98,7 @@ class Coverage:
         self._next_note = now + NOTE_PERIOD
         return entry
 
-    def _is_due(self, entry: entries.Coverage, now: float, ending: bool) -> bool:
+    def _is_due(self, entry: entries.WritersSeen, now: float, ending: bool) -> bool:
         noted = self._noted
         if noted is None:
             return bool(self._expected or entry.unstamped)
@@ -112,8 +112,8 @@ class Coverage:
         """The journal is another file now, and has to be told anew."""
         self._noted = None
 
-    def _entry(self) -> entries.Coverage:
-        return entries.Coverage(
+    def _entry(self) -> entries.WritersSeen:
+        return entries.WritersSeen(
             clock.now(),
             self._since,
             tuple(
@@ -125,7 +125,7 @@ class Coverage:
         )
 
 
-def _names(entry: entries.Coverage) -> set[tuple[str, str]]:
+def _names(entry: entries.WritersSeen) -> set[tuple[str, str]]:
     return {
         *(("zope", each.name) for each in entry.stamping),
         *(("storage", each) for each in entry.unstamped),
