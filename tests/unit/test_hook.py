@@ -143,7 +143,7 @@ def test_what_was_seen_is_never_unseen(site, monkeypatch):
     known = site.last("main")[0]
     (main,) = [
         each
-        for each in hook._active.membership.table().members
+        for each in hook._active.databases.list_open().storages
         if each.storage_id == "root"
     ]
     site.write("catalog")
@@ -299,13 +299,13 @@ def test_ids_stay_unique_over_a_fork(site, tmp_path):
 
 
 def test_a_fork_while_the_list_of_databases_is_locked(site):
-    members = hook._active.membership
-    with members._lock:
+    known = hook._active.databases
+    with known._lock:
         child = os.fork()
         if not child:
             signal.alarm(120)
             try:
-                members._changed()
+                known._changed()
                 _id_without_storages()
             except BaseException:
                 os._exit(1)
@@ -316,7 +316,7 @@ def test_a_fork_while_the_list_of_databases_is_locked(site):
 def _id_without_storages():
     """The id of a commit that is stamped, and then not really made."""
     current = Transaction()
-    database = next(iter(hook._active.membership._databases.values()))()
+    database = next(iter(hook._active.databases._databases.values()))()
     current._resources.append(TransactionalUndo(database, []))
     hook._active.commit_resources(current, lambda transaction: None)
     return stamp.decode(current.extension[stamp.KEY]).commit_id.hex()
@@ -456,7 +456,7 @@ def test_databases_that_the_collector_hides_are_found_when_they_join(tmp_path):
         tidstorage.install(ids=IDS)
     finally:
         gc.unfreeze()
-    assert not hook._active.membership.table().members
+    assert not hook._active.databases.list_open().storages
     site.write("main")
     assert set(site.last("main")[1].vector) == {"root", "catalog"}
     site.close()
@@ -472,12 +472,12 @@ def test_databases_are_not_kept_alive(tmp_path):
     tidstorage.install(ids=IDS)
     site = Site(tmp_path, "main")
     site.write("main")
-    members = hook._active.membership
-    assert len(members.table().members) == 1
+    known = hook._active.databases
+    assert len(known.list_open().storages) == 1
     site.databases["main"].storage.close()
     site.databases.clear()
     gc.collect()
-    assert not members.table().members
+    assert not known.list_open().storages
 
 
 def test_installing_twice_patches_once_and_takes_the_second_configuration(tmp_path):
@@ -544,10 +544,10 @@ def _throw(*arguments, **options):
         (stamping, "_fits"),
         (os, "urandom"),
         (stamp, "assemble"),
-        (databases.Membership, "table"),
-        (databases.Membership, "add"),
-        (databases.Membership, "remove"),
-        (databases.Membership, "_build"),
+        (databases.ClusterDatabases, "list_open"),
+        (databases.ClusterDatabases, "add"),
+        (databases.ClusterDatabases, "remove"),
+        (databases.ClusterDatabases, "_build"),
         (databases, "_layers"),
     ],
 )
@@ -609,7 +609,7 @@ class _RefusesToVote:
 
 
 def test_faults_in_containing_a_failure_let_the_failure_out(site, monkeypatch):
-    monkeypatch.setattr(hook.failed_commits, "may_poison", _throw)
+    monkeypatch.setattr(hook.failed_commits, "may_spoil_caches", _throw)
     connection = site.connection()
     connection.root()["x"] = 1
     transaction.get().join(_RefusesToVote())
