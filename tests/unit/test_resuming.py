@@ -6,7 +6,7 @@ import pytest
 
 from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.daemon import resuming
-from tidstorage.daemon.resuming import OthersEntries
+from tidstorage.daemon.resuming import EntriesOfOthers
 from tidstorage.daemon.settings import ObservedStorage, Settings
 from tidstorage.points.beside import write_beside
 from tidstorage.points.entries import (
@@ -138,30 +138,30 @@ def test_what_others_write_meanwhile(settings):
     with settings.journal.open("ab") as stream:
         stream.write(b'{"kind": "acknow')
     former = resuming.read_last_run(settings)
-    others = OthersEntries(settings.journal, former.journal_read)
-    assert others.new() == []
+    others = EntriesOfOthers(settings.journal, former.journal_read)
+    assert others.read_new() == []
     # A daemon that starts is not there yet, and others do not wait for it.
     writer = Journal(settings.journal)
     writer.append(acknowledgement)
-    others = OthersEntries(settings.journal, former.journal_read)
-    assert others.new() == [acknowledgement]
-    assert others.new() == []
+    others = EntriesOfOthers(settings.journal, former.journal_read)
+    assert others.read_new() == [acknowledgement]
+    assert others.read_new() == []
     writer.append(Published(at(1, 1)), acknowledgement, Floor(at(1, 1), "x"))
-    assert others.new() == [acknowledgement, Floor(at(1, 1), "x")]
-    assert others.new() == []
+    assert others.read_new() == [acknowledgement, Floor(at(1, 1), "x")]
+    assert others.read_new() == []
     with settings.journal.open("ab") as stream:
         stream.write(b'{"kind": "acknowledgement"}\n{"kind": "acknow')
-    assert others.new() == []
+    assert others.read_new() == []
     settings.journal.unlink()
-    assert others.new() == []
+    assert others.read_new() == []
     Journal(settings.journal).append(acknowledgement)
-    assert others.new() == [acknowledgement]
+    assert others.read_new() == [acknowledgement]
     # Where a new one has grown before anybody looks.
     settings.journal.rename(settings.journal.with_name("moved"))
     Journal(settings.journal).append(Floor(at(1, 1), "x"))
     Journal(settings.journal).append(Published(at(1, 1)))
     others._position = 1 << 20
-    assert others.new() == [Floor(at(1, 1), "x")]
+    assert others.read_new() == [Floor(at(1, 1), "x")]
 
 
 def test_kinds_of_entries_start_as_they_are_looked_for(settings):
