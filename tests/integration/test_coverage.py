@@ -253,4 +253,4 @@ def test_who_told_of_a_commit_is_remembered_for_a_while(monkeypatch):
         for ago in range(min(number, 10)):
             assert seen.find_process((number - ago).to_bytes(16)) == process
     assert seen.find_process((0).to_bytes(16)) is None
-    assert len(seen._writers) + len(seen._former_writers) <= 22
+    assert len(seen._process_of) + len(seen._process_of_older) <= 22

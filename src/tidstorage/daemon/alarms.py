@@ -37,7 +37,8 @@ class Alarms:
     def tell_half_commit(self, half: HalfCommit) -> None:
         """To be called once for each."""
         logger.error(
-            "half commit %s: on %s, and never on %s",
+            "half commit %s: it is on %s, and will never be on %s; see bin/cluster"
+            " damage",
             half.commit_id.hex(),
             ", ".join(sorted(half.present)),
             ", ".join(half.missing),

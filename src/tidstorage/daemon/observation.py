@@ -212,10 +212,13 @@ class Observation:
             self._publish(coherence.standing(), "stamps")
 
     def _rebase(self, coherence: Coherence, floor: Point, reason: str) -> None:
-        """Go on from a floor that somebody set, unless that is a step back."""
+        """Go on from a floor that somebody has set, unless that is a step back."""
         before, after = coherence.vector, floor.vector
         if floor.timeline < self._timeline:
-            logger.warning("the floor %s is of a timeline that has ended", floor.id)
+            logger.warning(
+                "the floor %s is of a timeline that has ended, and is passed over",
+                floor.id,
+            )
         elif all(
             after.get(storage, 0) >= last for storage, last in before.items()
         ) and (

@@ -22,6 +22,7 @@ from tidstorage.coherence.record import Record
 from tidstorage.daemon.fetching import Fetched, HistoryChanged, fetch
 from tidstorage.daemon.settings import ObservedStorage
 from tidstorage.daemon.throttle import Throttle
+from tidstorage.zeo import server_errors
 from tidstorage.zeo.client import NoCache, ZeoClient
 
 logger = logging.getLogger(__name__)
@@ -216,7 +217,13 @@ class StorageObserver:
             # A server passes on whatever its storage raises: a record of status
             # "u", a vote in progress that looks like damage.  The next look is
             # as good as the first.
-            logger.warning("storage %s: %s: %s", self.storage.id, type(error), error)
+            logger.warning(
+                "storage %s: its server cannot tell what is new, and is asked again:"
+                " %s: %s",
+                self.storage.id,
+                server_errors.class_name(error),
+                error,
+            )
             self._again(asked)
 
     def _again(self, asked: frozenset[bytes]) -> None:

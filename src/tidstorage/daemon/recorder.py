@@ -118,7 +118,9 @@ class Recorder:
                 await asyncio.to_thread(self._write, point, entries)
             except OSError as error:
                 if not self._failing:
-                    logger.error("cannot write what is published: %s", error)
+                    logger.error(
+                        "cannot write what is published, trying again: %s", error
+                    )
                 self._failing = True
                 self._point = self._point or point
                 self._entries = entries + self._entries

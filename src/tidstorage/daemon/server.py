@@ -87,7 +87,7 @@ class Connection(asyncio.BufferedProtocol):
             commands = self._parser.feed(bytes(self._answers.buffer[:nbytes]))
         except protocol.ProtocolError as error:
             self._obey(error.commands)
-            logger.warning("%s: closed: %s", self._peer, error)
+            logger.warning("connection from %s closed: %s", self._peer, error)
             self.close()
             return
         self._obey(commands)
