@@ -274,7 +274,7 @@ def _explain(files_cut: FilesCut) -> str:
     ):
         choices.append(f"--{name} loses:")
         for storage, tail in files_cut.tails.items():
-            lost = tail.count_lost(places[storage])
+            lost = tail.dropped_behind(places[storage])
             since = f", since {tid.to_time(lost.first):%Y-%m-%d %H:%M:%S} UTC"
             choices.append(
                 f"  {storage}: {lost.transactions} transaction(s),"

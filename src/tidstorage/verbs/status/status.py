@@ -43,7 +43,7 @@ class PartStatus:
 class Status:
     """The whole; ``dump`` is the daemon's {storage id: last TID}, None if silent.
 
-    coverage: what the daemon knows of who stamps (`daemon.coverage`); None where it
+    coverage: what the daemon knows of who stamps (`daemon.writers`); None where it
     does not say.  no_sets: why nobody can tell which sets there are, and what to do.
     runs: {verb: its last runs}.  alarms: what is wrong with them, in words.
     operations: the backups, restores... under way, and how far they are.
