@@ -43,7 +43,7 @@ pytestmark = pytest.mark.integration
 def small(tmp_path, monkeypatch):
     with small_cluster(tmp_path) as running:
         monkeypatch.setattr(
-            "tidstorage.processes.running.running_parts", running.running_parts
+            "tidstorage.processes.running.find_running", running.running_parts
         )
         yield running
 

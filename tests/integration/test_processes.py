@@ -32,7 +32,7 @@ from tidstorage.errors import (
 from tidstorage.operation.unfinished import swap_journal
 from tidstorage.points.beside import newest_point, point_path, read_point, write_beside
 from tidstorage.processes import control, running, starting, stopping, supervisor
-from tidstorage.processes.parts import Part, parts_of
+from tidstorage.processes.process import Process, list_processes
 from tidstorage.system import clock, proc
 
 pytestmark = pytest.mark.integration
@@ -64,7 +64,7 @@ class Deployed:
 
     def pids(self) -> dict[str, int]:
         """{program: its one pid} of all that runs."""
-        found = running.processes_of(parts_of(self.cluster))
+        found = running.find_pids(list_processes(self.cluster))
         assert all(len(each) == 1 for each in found.values()), found
         return {program: each[0] for program, each in found.items()}
 
@@ -126,7 +126,7 @@ def test_whole_cluster_from_nothing_to_nothing(deployed: Deployed) -> None:
     assert not done.password_file.exists()
 
     deployed.told.clear()
-    assert deployed.start() == [each.label for each in parts_of(cluster)]
+    assert deployed.start() == [each.label for each in list_processes(cluster)]
     answers = [each.split(" answers")[0] for each in deployed.told if "answers" in each]
     assert {*answers[:2]} == {"ZEO server alpha", "ZEO server beta"}
     assert answers[2] == "coherency daemon"
@@ -155,7 +155,7 @@ def test_whole_cluster_from_nothing_to_nothing(deployed: Deployed) -> None:
     assert all(each["supervised"] for each in found["parts"])
     assert found["dump"] is not None
 
-    up = running.running_parts(cluster)
+    up = running.find_running(cluster)
     assert len(up) == 6 and up[0] == f"ZEO server alpha (pid {before['zeo-alpha']})"
     deployed.told.clear()
     assert len(deployed.stop()) == 6
@@ -167,7 +167,7 @@ def test_whole_cluster_from_nothing_to_nothing(deployed: Deployed) -> None:
         "ZEO server beta",
     ]
     assert deployed.processes() == []
-    assert running.running_parts(cluster) == []
+    assert running.find_running(cluster) == []
     assert deployed.stop() == [], "a second stop has nothing to do"
 
 
@@ -251,7 +251,7 @@ def test_a_server_killed_amid_a_start_is_waited_for(
     really_not_ready = starting.not_ready
     killed: list[int] = []
 
-    def kill_first(part: Part) -> str | None:
+    def kill_first(part: Process) -> str | None:
         if part.program == "zeo-alpha" and not killed:
             os.kill(pid, signal.SIGKILL)
             killed.append(pid)
@@ -269,24 +269,24 @@ def test_a_server_that_supervisor_starts_amid_a_start_is_no_orphan(
 ) -> None:
     deployed.start(*SERVERS)
     first = deployed.pids()["zeo-alpha"]
-    really_processes_of = starting.processes_of
+    really_find_pids = starting.find_pids
     second: list[int] = []
 
-    def after_a_kill(parts: list[Part]) -> dict[str, list[int]]:
+    def after_a_kill(parts: list[Process]) -> dict[str, list[int]]:
         if not second:
             os.kill(first, signal.SIGKILL)
             found = wait_until(
                 lambda: [
                     pid
-                    for pid in really_processes_of(parts).get("zeo-alpha", [])
+                    for pid in really_find_pids(parts).get("zeo-alpha", [])
                     if pid != first
                 ],
                 "supervisor starts the killed server again",
             )
             second.extend(found)
-        return really_processes_of(parts)
+        return really_find_pids(parts)
 
-    monkeypatch.setattr(starting, "processes_of", after_a_kill)
+    monkeypatch.setattr(starting, "find_pids", after_a_kill)
     assert deployed.start(*SERVERS) == []
     assert deployed.pids()["zeo-alpha"] == second[0]
 
@@ -299,7 +299,7 @@ def test_servers_outlive_a_killed_supervisord_and_are_taken_over(
     (pid,) = supervisor.pids(deployed.cluster)
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not proc.is_alive(pid), "supervisord is gone")
-    up = running.running_parts(deployed.cluster)
+    up = running.find_running(deployed.cluster)
     assert up == [
         f"ZEO server {name} (pid {before[f'zeo-{name}']})" for name in SERVERS
     ]
@@ -396,7 +396,7 @@ def test_reused_pid_of_a_pid_file_is_nobody_of_ours(deployed: Deployed) -> None:
     with subprocess.Popen(["sleep", "600"]) as stranger:
         try:
             cluster.daemon.pid_file.write_text(f"{stranger.pid}\n")
-            assert running.running_parts(cluster) == []
+            assert running.find_running(cluster) == []
             assert deployed.stop() == []
             assert stranger.poll() is None
         finally:
@@ -412,7 +412,7 @@ def test_server_started_by_hand_counts_by_its_configuration(
         try:
             wait_until(zeo.pid_file.exists, "its pid file")
             label = f"ZEO server alpha (pid {process.pid})"
-            wait_until(lambda: label in running.running_parts(deployed.cluster), label)
+            wait_until(lambda: label in running.find_running(deployed.cluster), label)
             assert deployed.stop() == ["ZEO server alpha"]
         finally:
             process.kill()
@@ -424,12 +424,12 @@ def test_foreign_server_on_the_files_counts_by_its_lock(deployed: Deployed) -> N
     data_file = deployed.cluster.storage("media").data_file
     storage = FileStorage(str(data_file))
     try:
-        assert running.running_parts(deployed.cluster) == [
+        assert running.find_running(deployed.cluster) == [
             f"a process that has {data_file} open for writing"
         ]
     finally:
         storage.close()
-    assert running.running_parts(deployed.cluster) == []
+    assert running.find_running(deployed.cluster) == []
 
 
 def test_foreign_answer_at_an_address_counts(deployed: Deployed) -> None:
@@ -437,7 +437,7 @@ def test_foreign_answer_at_an_address_counts(deployed: Deployed) -> None:
     with contextlib.closing(socket.socket()) as foreign:
         foreign.bind(("127.0.0.1", port))
         foreign.listen()
-        (found,) = running.running_parts(deployed.cluster)
+        (found,) = running.find_running(deployed.cluster)
     assert found.startswith(f"Zope web-1 or another at its address 127.0.0.1:{port}")
 
 

@@ -50,7 +50,7 @@ STEPS = (
 def small(tmp_path, monkeypatch):
     with small_cluster(tmp_path) as running:
         monkeypatch.setattr(
-            "tidstorage.processes.running.running_parts", running.running_parts
+            "tidstorage.processes.running.find_running", running.running_parts
         )
         yield running
 
@@ -203,7 +203,7 @@ def test_refused_while_only_a_zope_runs(small, monkeypatch):
     back_up(cluster)
     small.stop()
     monkeypatch.setattr(
-        "tidstorage.processes.running.running_parts", lambda cluster: ["Zope web-1"]
+        "tidstorage.processes.running.find_running", lambda cluster: ["Zope web-1"]
     )
     with pytest.raises(ClusterRunning, match="still running: Zope web-1"):
         restore.in_place(cluster, Request())
@@ -387,7 +387,7 @@ import itertools, os, pickle, sys
 from tidstorage.processes import running
 from tidstorage.system.clock import local
 from tidstorage.verbs.restore import assemble, check, cutting, restore, swap
-running.running_parts = lambda cluster: []
+running.find_running = lambda cluster: []
 step, count, before = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "before"
 module, name = step.split(".")
 module = dict(assemble=assemble, check=check, cutting=cutting, restore=restore,

@@ -5,7 +5,7 @@ import argparse
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
 from tidstorage.processes import control
-from tidstorage.processes.parts import parts_of
+from tidstorage.processes.process import list_processes
 from tidstorage.processes.starting import START_SECONDS, Plan
 
 HELP = "Start what does not run, restart what has changed, and wait until it serves."
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     )
     say(options.json, "started", started, "Nothing to do: everything runs.")
     if started and not options.json:
-        for part in parts_of(cluster):
+        for part in list_processes(cluster):
             if part.kind == "zope":
                 console.print_line(f"{part.label}: http://{part.address_text}/")
     return 0

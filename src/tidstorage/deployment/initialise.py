@@ -15,7 +15,7 @@ from tidstorage.errors import NotReady, PartMissing
 from tidstorage.operation import lock
 from tidstorage.points.beside import newest_point, write_beside
 from tidstorage.processes import control, running
-from tidstorage.processes.parts import parts_of
+from tidstorage.processes.process import list_processes
 from tidstorage.system import clock, durable
 from tidstorage.zeo import barrier
 
@@ -84,7 +84,7 @@ def initialise(cluster: Cluster, tell: Tell) -> Initialised:
     with lock.hold(cluster, "init"):
         if not missing(cluster):
             return Initialised((), None, None)
-        idle = not running.running_parts(cluster)
+        idle = not running.find_running(cluster)
         begun = _start_servers(cluster, tell)
         try:
             return _initialise(cluster, tell)
@@ -97,7 +97,7 @@ def initialise(cluster: Cluster, tell: Tell) -> Initialised:
 
 def _start_servers(cluster: Cluster, tell: Tell) -> list[str]:
     """Programs of the servers that did not run before."""
-    servers = [each for each in parts_of(cluster) if each.kind == "zeo"]
+    servers = [each for each in list_processes(cluster) if each.kind == "zeo"]
     names = [each.program for each in servers if each.managed]
     begin = [each.program for each in control.plan(cluster, names).begin]
     control.start(cluster, names, tell=tell)

@@ -13,8 +13,8 @@ from tidstorage.errors import DescriptionError, Locked, NotReady
 from tidstorage.operation.unfinished import refuse_unfinished
 from tidstorage.points.beside import point_path
 from tidstorage.processes import starting, stopping, supervisor
-from tidstorage.processes.parts import chosen
-from tidstorage.processes.running import processes_of
+from tidstorage.processes.process import choose
+from tidstorage.processes.running import find_pids
 from tidstorage.processes.starting import START_SECONDS, Plan
 from tidstorage.processes.stopping import STOP_SECONDS, Tell
 
@@ -36,17 +36,17 @@ def start(
 ) -> list[str]:
     """Start what does not run, restart what has changed, stop what is removed.
 
-    names: of parts, as in the description; None: all.  tell: called with a line
-    for each step.  seconds: for the parts of one kind to become ready.
+    names: of processes, as in the description; None: all.  tell: called with a line
+    for each step.  seconds: for the processes of one kind to become ready.
     Returns labels of what was started; empty where there was nothing to do.
 
     Raises InterruptedRestore, DescriptionError, PortInUse, UnknownPart before
-    anything is done, and NotReady where a part ends or does not answer; what runs
+    anything is done, and NotReady where a process ends or does not answer; what runs
     stays running.
     """
     with _alone(cluster):
         found = plan(cluster, names)
-        return starting.start_parts(cluster, found, tell, seconds)
+        return starting.start_processes(cluster, found, tell, seconds)
 
 
 def plan(cluster: Cluster, names: Collection[str] | None = None) -> Plan:
@@ -54,7 +54,7 @@ def plan(cluster: Cluster, names: Collection[str] | None = None) -> Plan:
     refuse_unfinished(cluster)
     _refuse_left_behind(cluster)
     found = starting.plan(cluster, names)
-    if any(part.kind == "zope" for part in found.begin):
+    if any(process.kind == "zope" for process in found.begin):
         _refuse_uninitialised(cluster)
     return found
 
@@ -96,17 +96,17 @@ def stop(
     none that somebody started by hand.  Returns labels of what was up.
     """
     with _alone(cluster):
-        parts = chosen(cluster, names)
+        processes = choose(cluster, names)
         if names is None:
-            return stopping.stop_all(cluster, parts, tell, seconds)
-        return stopping.stop_parts(cluster, parts, tell, seconds)
+            return stopping.stop_all(cluster, processes, tell, seconds)
+        return stopping.stop_processes(cluster, processes, tell, seconds)
 
 
 def up(cluster: Cluster, names: Collection[str] | None = None) -> list[str]:
     """What `stop` would stop; nothing is changed."""
-    parts = chosen(cluster, names)
-    processes = processes_of(parts)
-    found = [each.label for each in parts if each.program in processes]
+    processes = choose(cluster, names)
+    pids_of = find_pids(processes)
+    found = [each.label for each in processes if each.program in pids_of]
     if names is None and supervisor.pids(cluster):
         found.append("supervisord")
     return found

@@ -14,7 +14,7 @@ from tidstorage.cluster.cluster import Cluster, Zope
 from tidstorage.deployment import generated, inside_zope
 from tidstorage.deployment.generated import GeneratedFile
 from tidstorage.errors import EngineFailed, NoSuchObject, NotReady, PartMissing
-from tidstorage.processes.parts import Part, parts_of
+from tidstorage.processes.process import Process, list_processes
 from tidstorage.processes.readiness import not_ready
 from tidstorage.system import child, proc
 from tidstorage.verbs.browse import export_status
@@ -176,9 +176,9 @@ def _await(
     port: int,
     log: Path,
 ) -> None:
-    part = _as_part(cluster, zope, port)
+    described = _describe_process(cluster, zope, port)
     deadline = time.monotonic() + _READY_SECONDS
-    while (why := not_ready(part)) is not None:
+    while (why := not_ready(described)) is not None:
         if process.poll() is not None or time.monotonic() > deadline:
             lines = log.read_text(errors="replace").strip().splitlines()
             raise NotReady(
@@ -190,11 +190,11 @@ def _await(
         time.sleep(0.1)
 
 
-def _as_part(cluster: Cluster, zope: Zope, port: int) -> Part:
+def _describe_process(cluster: Cluster, zope: Zope, port: int) -> Process:
     """The Zope of the description, at the address of this one."""
     (own,) = (
         each
-        for each in parts_of(cluster)
+        for each in list_processes(cluster)
         if each.kind == "zope" and each.name == zope.name
     )
     return dataclasses.replace(own, address=(HOST, port))

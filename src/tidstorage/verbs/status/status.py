@@ -10,9 +10,9 @@ from tidstorage.operation import progress, results
 from tidstorage.operation.progress import Snapshot
 from tidstorage.operation.results import Results
 from tidstorage.processes import supervisor
-from tidstorage.processes.parts import Part, parts_of
+from tidstorage.processes.process import Process, list_processes
 from tidstorage.processes.readiness import not_ready
-from tidstorage.processes.running import processes_of
+from tidstorage.processes.running import find_pids
 from tidstorage.sets import directory as backup_directory
 from tidstorage.sets import listing
 from tidstorage.sets.manifest import Manifest
@@ -32,7 +32,7 @@ class PartStatus:
     supervised: whether supervisor would start it again.
     """
 
-    part: Part
+    part: Process
     state: str
     reason: str
     pids: tuple[int, ...]
@@ -62,8 +62,8 @@ class Status:
 
 def status(cluster: Cluster) -> Status:
     """Ask everything."""
-    parts = parts_of(cluster)
-    processes = processes_of(parts)
+    parts = list_processes(cluster)
+    processes = find_pids(parts)
     supervised = supervisor.running(cluster)
     programs = supervised.programs() if supervised is not None else {}
     found = tuple(
@@ -103,7 +103,7 @@ def _newest_set(cluster: Cluster) -> tuple[Manifest | None, str | None]:
 
 
 def _part_status(
-    part: Part, pids: list[int], program: supervisor.Program | None
+    part: Process, pids: list[int], program: supervisor.Program | None
 ) -> PartStatus:
     reason = not_ready(part) if pids or not part.managed else "no process"
     if reason is None:
