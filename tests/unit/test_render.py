@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tidstorage.cluster.load import load_cluster
-from tidstorage.deployment import generated
+from tidstorage.deployment import install, rendering
+from tidstorage.deployment.generated import generate_files
 from tidstorage.deployment.scripts import scripts_of
 
 ROOT = Path(__file__).parents[2]
@@ -20,8 +21,8 @@ def description(tmp_path):
 
 
 def texts(description):
-    files = generated.generated_files(load_cluster(description))
-    return {file.target.name: generated.render(file) for file in files}
+    files = generate_files(load_cluster(description))
+    return {file.target.name: file.text for file in files}
 
 
 def test_every_file_storage_refuses_garbage_collection(description):
@@ -131,3 +132,17 @@ def test_each_schedule_has_its_entry_and_log(description):
     assert system.splitlines()[1:] == [
         each.replace(f" {folder}/bin", f" zope {folder}/bin", 1) for each in entries
     ]
+
+
+def test_each_file_is_rendered_once_in_a_deployment(description, monkeypatch):
+    rendered = []
+    render = rendering._render
+
+    def note(template, data):
+        rendered.append((template, data.get("client_label", data.get("name"))))
+        return render(template, data)
+
+    monkeypatch.setattr(rendering, "_render", note)
+    install.write_files(load_cluster(description))
+    zopes = [label for template, label in rendered if template == "zope.conf.in"]
+    assert sorted(zopes) == ["web-1", "web-1-console", "web-2", "web-2-console"]

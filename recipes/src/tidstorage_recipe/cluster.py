@@ -21,8 +21,9 @@ from zc.buildout.easy_install import AllowHostsPackageIndex
 from zc.recipe.egg import Eggs
 
 from tidstorage.cluster.load import load_cluster
-from tidstorage.deployment import generated
 from tidstorage.deployment import install as deploy
+from tidstorage.deployment.generated import generate_files
+from tidstorage.deployment.rendering import TEMPLATES, GeneratedFile
 from tidstorage.deployment.scripts import Script, scripts_of
 from tidstorage.errors import DescriptionError, TemplateBroken
 
@@ -46,9 +47,7 @@ class ClusterRecipe:
             raise UserError(f"{error}\n{error.hint}") from error
         # What cannot be rendered or fetched has to fail here, for the same reason.
         try:
-            files = generated.generated_files(self.cluster)
-            for file in files:
-                generated.render(file)
+            self.files = generate_files(self.cluster)
         except TemplateBroken as error:
             raise UserError(f"{error}\n{error.hint}") from error
         scripts = scripts_of(self.cluster)
@@ -61,7 +60,7 @@ class ClusterRecipe:
                 f" {self.cluster.directory}: its scripts belong in"
                 f" {self.cluster.bin_directory}"
             )
-        sections = [_file_section(name, file) for file in files]
+        sections = [_file_section(name, file) for file in self.files]
         sections += [_script_section(name, script) for script in scripts]
         buildout.parse("\n".join(sections))
 
@@ -69,7 +68,7 @@ class ClusterRecipe:
         """Make the folders; none of them is buildout's to remove."""
         deploy.make_directories(self.cluster)
         # buildout installs this part last: the generated files are all there.
-        deploy.hand_over_files(self.cluster)
+        deploy.hand_over_files(self.cluster, self.files)
         return ()
 
     update = install
@@ -107,14 +106,14 @@ def _no_vain_questions(offline: bool) -> Iterator[None]:
         delattr(AllowHostsPackageIndex, method)
 
 
-def _file_section(part: str, file: generated.GeneratedFile) -> str:
+def _file_section(part: str, file: GeneratedFile) -> str:
     # json.dumps puts no line break into its text, and buildout substitutes
     # what follows a single dollar.
     data = json.dumps(file.data, sort_keys=True).replace("${", "$${")
     return (
         f"[{part}-{file.name}]\n"
         "recipe = slapos.recipe.template:jinja2\n"
-        f"url = {generated.TEMPLATES / file.template}\n"
+        f"url = {TEMPLATES / file.template}\n"
         f"output = {file.target}\n"
         f"mode = {deploy.FILE_MODE:04o}\n"
         f"data = {data}\n"

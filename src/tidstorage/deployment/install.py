@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.deployment import generated
+from tidstorage.deployment.generated import generate_files
+from tidstorage.deployment.rendering import GeneratedFile
 from tidstorage.deployment.scripts import Script, scripts_of
 from tidstorage.errors import FileUnreadable
 from tidstorage.sets import directory as backup_directory
@@ -58,9 +59,9 @@ def _make(directory: Path, user: str | None) -> None:
     users.hand_over(user, missing)
 
 
-def hand_over_files(cluster: Cluster) -> None:
+def hand_over_files(cluster: Cluster, files: Sequence[GeneratedFile]) -> None:
     """Let the cluster's user read what root generated."""
-    targets = [each.target for each in generated.generated_files(cluster)]
+    targets = [file.target for file in files]
     users.hand_over(cluster.user, [cluster.etc_directory, *targets])
 
 
@@ -70,9 +71,10 @@ def write_files(cluster: Cluster, *, zope_path: Sequence[Path] = ()) -> None:
     zope_path: folders from which the Zopes, and nothing else, import too.
     """
     make_directories(cluster)
-    for file in generated.generated_files(cluster):
-        _write(file.target, generated.render(file), FILE_MODE)
-    hand_over_files(cluster)
+    files = generate_files(cluster)
+    for file in files:
+        _write(file.target, file.text, FILE_MODE)
+    hand_over_files(cluster, files)
     cluster.bin_directory.mkdir(parents=True, exist_ok=True)
     for script in scripts_of(cluster):
         text = _script_text(script, zope_path if script.runs_zope else ())

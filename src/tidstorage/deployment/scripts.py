@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tidstorage.cluster.cluster import Cluster, Zope
-from tidstorage.deployment.generated import console_configuration
+from tidstorage.deployment.zope_files import console_configuration
 
 
 @dataclass(frozen=True, slots=True)
