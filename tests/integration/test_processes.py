@@ -202,7 +202,9 @@ def test_occupant_is_found_in_another_process() -> None:
         try:
             found = wait_until(
                 lambda: (
-                    (seen := proc.occupant(("127.0.0.1", port))) and seen.pid and seen
+                    (seen := proc.find_listener(("127.0.0.1", port)))
+                    and seen.pid
+                    and seen
                 ),
                 "it listens",
             )

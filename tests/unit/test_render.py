@@ -8,7 +8,7 @@ import pytest
 from tidstorage.cluster.load import load_cluster
 from tidstorage.deployment import install, rendering
 from tidstorage.deployment.generated import generate_files
-from tidstorage.deployment.scripts import scripts_of
+from tidstorage.deployment.scripts import list_scripts
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,7 +62,7 @@ def test_the_product_is_told_the_storages_and_the_daemon(description):
 def test_the_console_keeps_off_the_caches_of_its_running_zope(description):
     assert "cache-path" in texts(description)["zope-web-1.conf"]
     assert "cache-path" not in texts(description)["zope-web-1-console.conf"]
-    scripts = {each.name: each for each in scripts_of(load_cluster(description))}
+    scripts = {each.name: each for each in list_scripts(load_cluster(description))}
     (configuration,) = scripts["zope-web-1-console"].arguments
     assert configuration.endswith("etc/zope-web-1-console.conf")
 
@@ -99,7 +99,7 @@ def test_a_site_brings_its_own_products_environment_and_lines(description):
     assert "  SECRET a$$b\n" in text
     assert text.endswith("verbose-security on\n")
     assert text.count("pool-size 4") == 4
-    scripts = {each.name: each for each in scripts_of(load_cluster(description))}
+    scripts = {each.name: each for each in list_scripts(load_cluster(description))}
     assert "Products.Acme" in scripts["zope-web"].eggs
 
 

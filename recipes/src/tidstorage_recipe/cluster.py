@@ -24,7 +24,7 @@ from tidstorage.cluster.load import load_cluster
 from tidstorage.deployment import install as deploy
 from tidstorage.deployment.generated import generate_files
 from tidstorage.deployment.rendering import TEMPLATES, GeneratedFile
-from tidstorage.deployment.scripts import Script, scripts_of
+from tidstorage.deployment.scripts import Script, list_scripts
 from tidstorage.errors import DescriptionError, TemplateBroken
 
 
@@ -50,7 +50,7 @@ class ClusterRecipe:
             self.files = generate_files(self.cluster)
         except TemplateBroken as error:
             raise UserError(f"{error}\n{error.hint}") from error
-        scripts = scripts_of(self.cluster)
+        scripts = list_scripts(self.cluster)
         for eggs in {script.eggs: None for script in scripts}:
             _fetch(buildout, name, eggs)
         bin_directory = buildout["buildout"]["bin-directory"]

@@ -45,14 +45,14 @@ def _generate_crontabs(cluster: Cluster) -> list[GeneratedFile]:
         "name": cluster.name,
         "entries": [
             {"schedule": schedule, "command": _COMMANDS[verb], "log": f"{verb}.log"}
-            for verb, schedule in crontab.schedules(cluster).items()
+            for verb, schedule in crontab.list_schedules(cluster).items()
             if schedule is not None
         ],
         "bin_directory": str(cluster.bin_directory),
         "log_directory": str(cluster.log_directory),
     }
     name = re.sub("[^A-Za-z0-9_-]", "-", cluster.name)
-    own, system = crontab.rendered(cluster), crontab.rendered_for_system(cluster)
+    own, system = crontab.user_file(cluster), crontab.system_file(cluster)
     use = "bin/cluster cron --install puts this into your crontab."
     use_of_system = f"instead of that: install -m 644 {system} /etc/cron.d/{name}"
     user = cluster.user or users.owner(cluster.directory)

@@ -67,7 +67,7 @@ def _in_words(process: Process, pids: Sequence[int]) -> str | None:
         return f"{process.label} (pid {', '.join(map(str, pids))})"
     if not accepts(process.address):
         return None
-    who = proc.occupant(process.address) or "an unknown process"
+    who = proc.find_listener(process.address) or "an unknown process"
     return f"{process.label} or another at its address {process.address_text} ({who})"
 
 

@@ -113,7 +113,7 @@ def _refuse_foreign_ports(cluster: Cluster, found: Plan) -> None:
     occupied = {
         process: who
         for process in (*found.begin, *found.restart)
-        if (who := proc.occupant(process.address)) is not None
+        if (who := proc.find_listener(process.address)) is not None
     }
     if not occupied:
         return

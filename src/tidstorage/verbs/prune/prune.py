@@ -59,7 +59,7 @@ def prune(
     zone = zoneinfo.ZoneInfo(cluster.time_zone) if cluster.time_zone else None
     if dry_run:
         return _prune(directory, retention, zone, dry_run=True)
-    with lock.hold(cluster, "prune"), results.recorded(cluster, "prune"):
+    with lock.hold(cluster, "prune"), results.record(cluster, "prune"):
         # Its end may need files of a set that nobody else wants.
         refuse_unfinished(cluster)
         try:

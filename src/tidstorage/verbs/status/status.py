@@ -72,7 +72,7 @@ def status(cluster: Cluster) -> Status:
     )
     newest, no_sets = _newest_set(cluster)
     dump, coverage = _of_daemon(cluster.daemon)
-    operations = tuple(progress.running(cluster))
+    operations = tuple(progress.find_running(cluster))
     last_runs, said = _runs(cluster, newest)
     return Status(found, newest, dump, coverage, no_sets, operations, last_runs, said)
 
