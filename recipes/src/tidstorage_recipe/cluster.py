@@ -1,12 +1,12 @@
-"""The meta-recipe: from cluster.toml to ordinary buildout parts.
+"""The recipe that makes ordinary buildout parts of a cluster.toml.
 
 Each generated file is a part on slapos.recipe.template:jinja2, each script one
 on zc.recipe.egg:scripts, so that buildout itself installs, updates and
 uninstalls them.  What a part's text depends on stands in its options: only
 parts whose data changed are made again.
 
-Data is never a part's: no path of a Data.fs, a blob, a log or a backup is ever
-returned to buildout, which would delete it.
+No path of a Data.fs, a blob, a log or a backup is ever returned to buildout, which
+would delete it with the part.
 """
 
 import contextlib
@@ -80,7 +80,7 @@ def _fetch(
     """Find the eggs, or fetch them; the scripts' parts then find them at once."""
     offline = buildout["buildout"]["offline"] == "true"
     try:
-        with _no_vain_questions(offline):
+        with _ask_for_one_name(offline):
             Eggs(buildout, name, {"eggs": "\n".join(eggs)}).working_set()
     except (UserError, ResolutionError, ValueError, OSError) as error:
         # A ValueError is a name that is none: "my product".
@@ -92,7 +92,7 @@ def _fetch(
 
 
 @contextlib.contextmanager
-def _no_vain_questions(offline: bool) -> Iterator[None]:
+def _ask_for_one_name(offline: bool) -> Iterator[None]:
     """Ask an index for the page of a name, and for nothing more.
 
     Where a name has none, buildout would read the list of all packages there are,
@@ -123,8 +123,8 @@ def _file_section(part: str, file: GeneratedFile) -> str:
 
 def _script_section(part: str, script: Script) -> str:
     position = script.position
-    arguments = ", ".join(repr(each) for each in script.arguments)
-    eggs = "".join(f"\n    {each}" for each in script.eggs)
+    arguments = ", ".join(map(repr, script.arguments))
+    eggs = "".join(f"\n    {egg}" for egg in script.eggs)
     return (
         f"[{part}-bin-{script.name}]\n"
         "recipe = zc.recipe.egg:scripts\n"

@@ -1,4 +1,4 @@
-"""What no single key can tell: duplicates, references, ports, overlaps."""
+"""Mistakes between the tables of a description: duplicates, references, overlaps."""
 
 import zoneinfo
 from collections.abc import Collection, Iterator
@@ -13,7 +13,7 @@ from tidstorage.cluster.values import NEVER
 from tidstorage.system.address import split_address
 
 Place = tuple[str | int, ...]
-#: The tools write these, and empty some of them: no data or backup belongs there.
+#: The tools write to these folders, and empty some: they are no place for data.
 TOOL_FOLDERS = (
     "bin",
     "etc",
@@ -29,11 +29,11 @@ _ALL_HOSTS = frozenset({"0.0.0.0", "::"})
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """What is wrong in itself, so that nothing else is blamed for it.
+    """What could not be read, so that nothing else is blamed for it.
 
-    tables: names of tables of which something could not be read.
-    servers: names of the [[zeo]] tables among it.
-    root: whether the root may be among it.
+    tables: names of the tables in which something could not be read.
+    servers: names of the [[zeo]] tables among them.
+    root: whether the storage of the root may be among them.
     """
 
     tables: Collection[str]
@@ -71,7 +71,10 @@ def _duplicates(named: list[tuple[Place, str]], what: str) -> Iterator[Mistake]:
     for place, name in named:
         if name in first:
             yield Mistake(
-                place, f"{what} that nothing else has", shown(name), "it is there twice"
+                place,
+                f"{what} that nothing else has",
+                shown(name),
+                "something else has it too",
             )
         first.setdefault(name, place)
 
@@ -80,18 +83,17 @@ def _duplicate_names(description: Description) -> Iterator[Mistake]:
     ids: list[tuple[Place, str]] = []
     for index, storage in enumerate(description.storage):
         ids.append((("storage", index, "id"), storage.id))
-        ids.extend((("storage", index, "aliases"), each) for each in storage.aliases)
+        ids.extend((("storage", index, "aliases"), old) for old in storage.aliases)
     for index, retired in enumerate(description.retired_storage):
         ids.append((("retired-storage", index, "id"), retired.id))
     yield from _duplicates(ids, "a storage id")
     zeos: list[tuple[Place, str]] = [
-        (("zeo", index, "name"), each.name)
-        for index, each in enumerate(description.zeo)
+        (("zeo", index, "name"), zeo.name) for index, zeo in enumerate(description.zeo)
     ]
     yield from _duplicates(zeos, "a name of a ZEO server")
     zopes: list[tuple[Place, str]] = []
     for index, _, name, _ in resolve.zope_instances(description):
-        # Each Zope has a second script, NAME-console.
+        # Each Zope has a second script, whose name ends with -console.
         zopes.append((("zope", index, "name"), name))
         zopes.append((("zope", index, "name"), f"{name}-console"))
     yield from _duplicates(zopes, "a name of a Zope")
@@ -102,7 +104,7 @@ def _database_names(description: Description) -> Iterator[Mistake]:
         if storage.id == ROOT_DATABASE and resolve.mount_point_of(storage) != "/":
             yield Mistake(
                 ("storage", index, "id"),
-                "another id: that is what Zope calls the root database",
+                f'another id: "{ROOT_DATABASE}" is what Zope calls the root database',
                 shown(storage.id),
             )
 
@@ -119,21 +121,21 @@ def _servers(description: Description, wrong: Wrong) -> Iterator[Mistake]:
             yield Mistake(place, expected, shown(server), did_you_mean(server, names))
     if "storage" in wrong.tables:
         return
-    used = {resolve.server_of(each, description) for each in description.storage}
+    used = {resolve.server_of(storage, description) for storage in description.storage}
     for index, zeo in enumerate(description.zeo):
         if zeo.name not in used:
             yield Mistake(
                 ("zeo", index, "name"),
-                "a server that a [[storage]] names",
+                "a server that some [[storage]] names in its key zeo",
                 shown(zeo.name),
-                "a ZEO server without a storage does not start",
+                "a ZEO server that serves no storage does not start",
             )
 
 
 def _mount_points(description: Description, wrong: Wrong) -> Iterator[Mistake]:
     points: list[tuple[Place, str]] = [
-        (("storage", index, "mount-point"), resolve.mount_point_of(each))
-        for index, each in enumerate(description.storage)
+        (("storage", index, "mount-point"), resolve.mount_point_of(storage))
+        for index, storage in enumerate(description.storage)
     ]
     yield from _duplicates(points, "a mount point")
     if not wrong.root and all(point != "/" for _, point in points):
@@ -149,13 +151,15 @@ def _addresses(description: Description, wrong: Wrong) -> Iterator[Mistake]:
     for place, text in _addresses_of(description, wrong):
         address = split_address(text)
         if isinstance(address, tuple) and address[1] > 65535:
-            yield Mistake(place, "ports up to 65535 for all of its count", text)
+            yield Mistake(
+                place, "ports up to 65535 for as many Zopes as count says", text
+            )
         if any(_meet(address, other) for _, other in taken):
             yield Mistake(
                 place,
                 "an address that nothing else has",
                 shown(text),
-                "it is there twice",
+                "something else has it too",
             )
         taken.append((place, address))
 
@@ -163,7 +167,7 @@ def _addresses(description: Description, wrong: Wrong) -> Iterator[Mistake]:
 def _addresses_of(
     description: Description, wrong: Wrong
 ) -> Iterator[tuple[Place, str]]:
-    """Where a table could not be read, its defaults are not what they would be."""
+    """The addresses that are said, and the defaults of tables that could be read."""
     for index, (_, address) in enumerate(resolve.zeo_addresses(description)):
         is_said = bool(description.zeo) and description.zeo[index].address is not None
         if is_said or "zeo" not in wrong.tables:
@@ -187,7 +191,7 @@ def _meet(one: tuple[str, int] | str, other: tuple[str, int] | str) -> bool:
 
 
 def _schedules(description: Description) -> Iterator[Mistake]:
-    """The form is right; whether cron knows such a day is another question."""
+    """Schedules of the right form that cron does not take, as day 31 of February."""
     for name in ("backup", "retention", "verify", "pack"):
         text: str = getattr(description, name).schedule
         if text != NEVER and (wrong := schedule.mistake(text)) is not None:
@@ -199,9 +203,7 @@ def _schedules(description: Description) -> Iterator[Mistake]:
 def _ping(description: Description) -> Iterator[Mistake]:
     backup = description.backup
     if backup.ping_url is not None and backup.ping_url_file is not None:
-        yield Mistake(
-            ("backup", "ping-url-file"), "this or ping-url", "both of them are there"
-        )
+        yield Mistake(("backup", "ping-url-file"), "ping-url or ping-url-file", "both")
 
 
 def _paths(description: Description, directory: Path) -> Iterator[Mistake]:
@@ -242,7 +244,7 @@ def _overlaps(
     blob_folders: list[tuple[Place, Path]],
     backup: tuple[Place, Path],
 ) -> Iterator[Mistake]:
-    """Compared as the file system has them, behind symbolic links too."""
+    """Paths are compared as the file system has them, with symbolic links followed."""
     real_files = [(place, path.resolve()) for place, path in files]
     yield from _duplicates(
         [(place, _file(path)) for place, path in real_files], "a file"
@@ -267,7 +269,7 @@ def _overlaps(
 def _scratch_overlaps(
     claimed: list[tuple[Place, Path]], scratch: tuple[Place, Path]
 ) -> Iterator[Mistake]:
-    """What is verified is removed again, and must be beside nothing of value."""
+    """What is restored for a verification is removed again, with its folder."""
     place, folder = scratch[0], scratch[1].resolve()
     for _, path in claimed:
         real = path.resolve()
@@ -276,7 +278,7 @@ def _scratch_overlaps(
 
 
 def _file(path: Path) -> str:
-    """What two names of one file have in common, hard links too."""
+    """The same text for two names of one file, hard links too."""
     try:
         status = path.stat()
     except OSError:
@@ -300,4 +302,6 @@ def _within(path: Path, folder: Path) -> bool:
 
 
 def _overlap(place: Place, path: Path, other: str) -> Mistake:
-    return Mistake(place, "a place of its own", str(path), f"it overlaps {other}")
+    return Mistake(
+        place, "a folder that overlaps no other", str(path), f"it overlaps {other}"
+    )

@@ -1,4 +1,4 @@
-"""What is wrong with a description: one line a mistake, with its place."""
+"""Mistakes in a description, each told in one line with its place."""
 
 import difflib
 import json
@@ -29,7 +29,11 @@ _LONGEST_SHOWN = 60
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """place: keys and indexes, as in TOML: ``("storage", 2, "zeo")``."""
+    """One mistake.
+
+    place: keys, and indexes from 0, as in TOML: ``("storage", 2, "zeo")``.  expected,
+    found, hint: in words.
+    """
 
     place: tuple[str | int, ...]
     expected: str
@@ -37,7 +41,7 @@ class Mistake:
     hint: str = ""
 
     def text(self, lines: Sequence[str]) -> str:
-        """One line for the operator; ``lines`` are those of the file."""
+        """The mistake in one line; lines: those of the file, to tell its number."""
         number = _line_number(self.place, lines)
         where = f"line {number}, " if number else ""
         hint = f" ({self.hint})" if self.hint else ""
@@ -54,7 +58,7 @@ def shown(value: Any) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint that names the nearest of the known words; empty without one."""
+    """A hint that names the most similar of the known words; empty where none is."""
     near = difflib.get_close_matches(word, list(known), 1)
     return f'did you mean "{near[0]}"?' if near else ""
 
@@ -62,7 +66,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def from_pydantic(
     error: ErrorDetails, section: type[BaseModel], place: tuple[str | int, ...]
 ) -> Mistake:
-    """Our words for one of pydantic's errors in a section at ``place``."""
+    """One of pydantic's errors as a mistake; place: of the section it is in."""
     full = (*place, *(part for part in error["loc"] if part != "[key]"))
     kind = error["type"]
     if kind == "extra_forbidden":
@@ -95,7 +99,7 @@ def _dotted(place: Sequence[str | int]) -> str:
 
 
 def _line_number(place: Sequence[str | int], lines: Sequence[str]) -> int | None:
-    """The line of the nearest key or header of a place; None where unknown."""
+    """The number of the line of a key, or of its table; None where unknown."""
     if not place:
         return None
     table = re.escape(str(place[0]))
@@ -117,7 +121,7 @@ def _line_number(place: Sequence[str | int], lines: Sequence[str]) -> int | None
 
 
 def report(path: Path, mistakes: Sequence[Mistake], text: str) -> str:
-    """The whole message: every mistake on a line of its own."""
+    """The message for all mistakes of a file, each in a line of its own."""
     lines = text.splitlines()
     count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
     return "\n  ".join(

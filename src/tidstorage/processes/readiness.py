@@ -1,4 +1,4 @@
-"""Does a process answer?  Asked in its own protocol, not by its mere port."""
+"""Tells whether a process answers in its own protocol; an open port proves nothing."""
 
 import contextlib
 import http.client
@@ -18,7 +18,7 @@ class _Silent(Exception):
 
 
 def not_ready(process: Process) -> str | None:
-    """None where the process answers, else in words what it does instead."""
+    """Ask a process; None where it answers, else what it does instead, in words."""
     try:
         if process.kind == "zeo":
             _ask_zeo(process)
@@ -36,7 +36,7 @@ def not_ready(process: Process) -> str | None:
 
 
 def _ask_zeo(process: Process) -> None:
-    """ZEO's own ``ruok``: answered by the one thread that serves all requests."""
+    """Send ZEO's ``ruok``, which is answered by the one thread that serves requests."""
     with contextlib.closing(connect(process.address)) as connection:
         connection.sendall(_LENGTH.pack(4) + b"ruok")
         _receive_message(connection)  # the protocol it speaks
@@ -82,7 +82,7 @@ def _ask_daemon(address: Address) -> None:
 
 
 def _ask_zope(address: Address) -> None:
-    """Any answer in HTTP: it is served once the application is loaded."""
+    """Ask for a page: any answer will do, since it comes once Zope has loaded all."""
     assert not isinstance(address, str)
     connection = http.client.HTTPConnection(*address, timeout=ANSWER_SECONDS)
     with contextlib.closing(connection):

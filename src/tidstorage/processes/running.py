@@ -1,7 +1,7 @@
-"""What of a cluster is up, whoever started it.
+"""Finds the processes of a cluster that run, whoever started them.
 
-Not supervisor's word alone: its children outlive its sudden end, and servers can
-be started by hand.  So processes, locks and addresses are asked themselves.
+To ask supervisor is not enough: its children outlive its sudden end, and servers can be
+started by hand.  So processes, locks and addresses are looked at too.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from tidstorage.system.address import accepts
 
 
 def find_pids(processes: Sequence[Process]) -> dict[str, list[int]]:
-    """{program: pids of its living processes}; without an entry where none."""
+    """{program: pids of its living processes}; programs without one are left out."""
     found: dict[str, list[int]] = {}
     scripts = {process.script.name: process for process in processes}
     for pid in proc.all_pids():
@@ -43,26 +43,26 @@ def _lives(pid: int) -> bool:
 
 
 def find_running(cluster: Cluster) -> list[str]:
-    """Every process that is up, in words for the operator; empty where none is.
+    """Every process that runs, in words for the operator; empty where none does.
 
-    A held lock of a Data.fs and an address at which somebody answers count too,
-    even where no process of ours is seen: the server may run in a container,
-    under another user, or on another machine.
+    A locked Data.fs, and an address at which somebody answers, count too, even where no
+    process of ours is seen: the server may run in a container, under another user, or
+    on another machine.
     """
     processes = list_processes(cluster)
     pids_of = find_pids(processes)
-    found = [
-        _in_words(process, pids_of.get(process.program, [])) for process in processes
+    described = [
+        _describe(process, pids_of.get(process.program, [])) for process in processes
     ]
     return [
-        *(each for each in found if each is not None),
-        *_held_files(cluster, pids_of),
-        *_consoles(cluster),
+        *(text for text in described if text is not None),
+        *_describe_locked_files(cluster, pids_of),
+        *_describe_consoles(cluster),
         *(f"supervisord (pid {pid})" for pid in supervisor.pids(cluster)),
     ]
 
 
-def _in_words(process: Process, pids: Sequence[int]) -> str | None:
+def _describe(process: Process, pids: Sequence[int]) -> str | None:
     if pids:
         return f"{process.label} (pid {', '.join(map(str, pids))})"
     if not accepts(process.address):
@@ -71,7 +71,9 @@ def _in_words(process: Process, pids: Sequence[int]) -> str | None:
     return f"{process.label} or another at its address {process.address_text} ({who})"
 
 
-def _held_files(cluster: Cluster, pids_of: dict[str, list[int]]) -> list[str]:
+def _describe_locked_files(
+    cluster: Cluster, pids_of: dict[str, list[int]]
+) -> list[str]:
     servers = {
         process.name: process.program
         for process in list_processes(cluster)
@@ -84,10 +86,10 @@ def _held_files(cluster: Cluster, pids_of: dict[str, list[int]]) -> list[str]:
     ]
 
 
-def _consoles(cluster: Cluster) -> list[str]:
-    """Zope's consoles and scripts: they write like any other Zope."""
+def _describe_consoles(cluster: Cluster) -> list[str]:
+    """Consoles of Zopes, and scripts they run: they write as any Zope does."""
     scripts = {
-        f"zope-{each.name}-console": each.name for each in cluster.zopes if each.managed
+        f"zope-{zope.name}-console": zope.name for zope in cluster.zopes if zope.managed
     }
     found = []
     for pid in proc.all_pids():
@@ -102,6 +104,9 @@ def _consoles(cluster: Cluster) -> list[str]:
 
 
 def refuse_running(cluster: Cluster) -> None:
-    """ClusterRunning where a server, a Zope or the daemon is up."""
+    """Refuse to go on while a process of the cluster runs.
+
+    Raises: ClusterRunning: where a server, a Zope or the daemon runs.
+    """
     if processes := find_running(cluster):
         raise ClusterRunning(f"still running: {', '.join(processes)}")

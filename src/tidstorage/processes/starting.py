@@ -1,4 +1,4 @@
-"""Starting processes by readiness: ZEO servers, then the daemon, then Zopes."""
+"""Starts ZEO servers, then the daemon, then Zopes, each when those before answer."""
 
 import time
 from collections.abc import Collection, Sequence
@@ -32,11 +32,11 @@ _GIVEN_UP = {"FATAL", "STOPPED"}
 class Plan:
     """What a start has to do.
 
-    begin: not running.  restart: running with a configuration that has changed.
-    keep: running as described.  remove: programs that the description no longer
-    has.  orphans: {pid: label} of our processes that supervisor does not know.
-    forget, learn: programs that supervisor has to know anew, or for the first
-    time.
+    begin: processes that do not run.  restart: those that run with a configuration
+    that has changed.  keep: those that run as described.  remove: programs that are
+    not in the description any more.  orphans: {pid: label} of processes of ours that
+    supervisor does not know.  forget, learn: programs that supervisor has to forget,
+    and to know, for the first time or again.
     """
 
     begin: tuple[Process, ...]
@@ -56,7 +56,7 @@ class Plan:
 def plan(cluster: Cluster, names: Collection[str] | None) -> Plan:
     """What a start would do now; nothing is changed.
 
-    PortInUse where an address that will be needed is somebody else's.
+    Raises: PortInUse: where an address that will be needed is somebody else's.
     """
     processes = choose(cluster, names)
     supervised = supervisor.running(cluster)
@@ -79,7 +79,7 @@ def plan(cluster: Cluster, names: Collection[str] | None) -> Plan:
             each for each in processes if each not in begin and each not in restart
         ),
         remove=tuple(removed) if names is None else (),
-        orphans=_orphans(processes, supervised, programs),
+        orphans=_find_orphans(processes, supervised, programs),
         forget=forget,
         learn=(*added, *forget),
     )
@@ -91,7 +91,7 @@ def _has(processes: Sequence[Process], program: str) -> bool:
     return any(each.program == program for each in processes)
 
 
-def _orphans(
+def _find_orphans(
     processes: Sequence[Process],
     supervised: Supervisor | None,
     before: dict[str, Program],
@@ -132,7 +132,7 @@ def _refuse_foreign_ports(cluster: Cluster, found: Plan) -> None:
 def start_processes(
     cluster: Cluster, found: Plan, tell: Tell, seconds: float
 ) -> list[str]:
-    """Do what the plan says; labels of what was started."""
+    """Do what the plan says; the labels of what was started."""
     supervised = supervisor.running(cluster)
     if supervised is None:
         supervised = supervisor.begin(cluster)
@@ -149,7 +149,7 @@ def start_processes(
         new = [process for process in group if process in begin]
         for process in new:
             supervised.start(process.program)
-        _await_ready(supervised, group, new, marks, tell, seconds)
+        _wait_until_ready(supervised, group, new, marks, tell, seconds)
     return [process.label for process in list_processes(cluster) if process in begin]
 
 
@@ -169,7 +169,7 @@ def _apply_changes(
         supervised.add(name)
 
 
-def _await_ready(
+def _wait_until_ready(
     supervised: Supervisor,
     group: Sequence[Process],
     new: Sequence[Process],
@@ -177,7 +177,10 @@ def _await_ready(
     tell: Tell,
     seconds: float,
 ) -> None:
-    """Until all of the group answer; NotReady for those that end or take too long."""
+    """Wait until all of the group answer.
+
+    Raises: NotReady: where one ends, or takes too long.
+    """
     begun = time.monotonic()
     waiting = list(group)
     pids = {name: each.pid for name, each in supervised.programs().items()}

@@ -1,4 +1,4 @@
-"""Stopping processes, so that no process is left: Zopes, the daemon, ZEO servers."""
+"""Stops Zopes, then the daemon, then ZEO servers, and waits until they are gone."""
 
 import contextlib
 import os
@@ -25,8 +25,8 @@ _POLL_SECONDS = 0.05
 def stop_all(
     cluster: Cluster, processes: Sequence[Process], tell: Tell, seconds: float
 ) -> list[str]:
-    """Stop everything and supervisord too; labels of what was up."""
-    # One that is silent goes first: it would start again what is stopped.
+    """Stop everything, supervisord too; the labels of what was up."""
+    # A supervisord that does not answer would start again what is stopped.
     if supervisor.running(cluster) is None:
         supervisor.end_silent(cluster)
     stopped = stop_processes(cluster, processes, tell, seconds)
@@ -42,7 +42,7 @@ def stop_processes(
     tell: Tell,
     seconds: float = STOP_SECONDS,
 ) -> list[str]:
-    """Stop these processes, each kind at once; labels of what was up.
+    """Stop processes, those of one kind at once; the labels of what was up.
 
     seconds: after which the processes of one kind are killed.
     """
@@ -116,7 +116,9 @@ def wait_for_end(
 ) -> None:
     """Wait until the processes are gone; kill, and say so, what stays too long.
 
-    labels: {pid: what it is}.  NotReady where even that does not help.
+    labels: {pid: what it is}.
+
+    Raises: NotReady: where they cannot be killed either.
     """
     if not (left := _left(labels, seconds)):
         return
