@@ -219,7 +219,7 @@ def test_changed_port_restarts_that_server_alone(deployed: Deployed) -> None:
     before = deployed.pids()
     deployed.scratch.zeos["beta"] = free_port()
     deployed.deploy()
-    plan = control.plan(deployed.cluster, SERVERS)
+    plan = control.make_plan(deployed.cluster, SERVERS)
     assert [each.name for each in plan.restart] == ["beta"]
     assert deployed.start(*SERVERS) == ["ZEO server beta"]
     after = deployed.pids()

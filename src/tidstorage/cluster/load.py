@@ -40,11 +40,10 @@ def load_cluster(path: Path) -> Cluster:
         _unreadable_servers(data, description),
         _may_hide_root(data, reading.mistakes),
     )
-    found = reading.mistakes
     for mistake in checks.check(description, path.parent, wrong):
-        found.append(reading.in_file(mistake))
-    if found:
-        raise DescriptionError(mistakes.report(path, found, text))
+        reading.mistakes.append(reading.in_file(mistake))
+    if reading.mistakes:
+        raise DescriptionError(mistakes.report(path, reading.mistakes, text))
     return resolve(description, path)
 
 
@@ -181,9 +180,9 @@ def _unreadable_servers(
     return frozenset(name for name in names if isinstance(name, str)) - readable
 
 
-def _may_hide_root(data: dict[str, Any], found: list[Mistake]) -> bool:
+def _may_hide_root(data: dict[str, Any], mistakes: list[Mistake]) -> bool:
     """Whether a storage that could not be read is the root, or may be."""
-    for place in (mistake.place for mistake in found):
+    for place in (mistake.place for mistake in mistakes):
         if place[0] == "storage" and (len(place) < 3 or place[2] == "mount-point"):
             return True
     tables = data["storage"] if isinstance(data.get("storage"), list) else []

@@ -224,7 +224,8 @@ class BackupSection(Section):
     post_command: Line | None = Field(
         None,
         description="A shell command after each backup, good or not, for which"
-        " pre-command succeeded; TIDSTORAGE_RESULT tells how it ended (docs/backup.rst).",
+        " pre-command succeeded; TIDSTORAGE_RESULT tells how it ended"
+        " (docs/backup.rst).",
     )
     full_every: DurationOrNever = Field(
         "28d",

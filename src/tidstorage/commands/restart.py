@@ -21,7 +21,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Restart, and say what was started."""
     names = options.names or None
     if options.dry_run:
-        control.plan(cluster, names)
+        control.make_plan(cluster, names)
         say(
             options.json,
             "would stop",

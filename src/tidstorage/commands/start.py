@@ -51,7 +51,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Start, and say what was started."""
     names = options.names or None
     if options.dry_run:
-        _say_plan(control.plan(cluster, names), options.json)
+        _say_plan(control.make_plan(cluster, names), options.json)
         return 0
     started = control.start(
         cluster, names, tell=console.print_progress, seconds=options.timeout

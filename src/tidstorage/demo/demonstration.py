@@ -144,10 +144,10 @@ def _torn(cluster: Cluster) -> set[str]:
 
 def _copies(cluster: Cluster, folder: Path) -> dict[str, Path]:
     copies = {}
-    for each in cluster.storages:
-        (folder / each.id).mkdir(parents=True)
-        copies[each.id] = folder / each.id / "Data.fs"
-        shutil.copyfile(each.data_file, copies[each.id])
+    for storage in cluster.storages:
+        (folder / storage.id).mkdir(parents=True)
+        copies[storage.id] = folder / storage.id / "Data.fs"
+        shutil.copyfile(storage.data_file, copies[storage.id])
     return copies
 
 
@@ -156,10 +156,10 @@ def _repozo(cluster: Cluster, *arguments: str) -> None:
 
 
 def _plain_backup(cluster: Cluster, repositories: Mapping[str, Path]) -> None:
-    for each in cluster.storages:
-        repository = repositories[each.id]
+    for storage in cluster.storages:
+        repository = repositories[storage.id]
         repository.mkdir(parents=True)
-        _repozo(cluster, "-BF", "-r", str(repository), "-f", str(each.data_file))
+        _repozo(cluster, "-BF", "-r", str(repository), "-f", str(storage.data_file))
 
 
 def compare(torn: TornCluster, tell: Tell) -> list[Restored]:
@@ -195,7 +195,7 @@ def _restored_by_us(torn: TornCluster) -> dict[str, Path]:
     folder = torn.cluster.directory / "restored"
     folder.mkdir()
     restore.elsewhere(torn.cluster, Request(policy="strict"), folder)
-    return {each: folder / each / "Data.fs" for each in torn.plain}
+    return {storage: folder / storage / "Data.fs" for storage in torn.plain}
 
 
 def _left_as_they_are(torn: TornCluster) -> dict[str, Path]:
@@ -204,8 +204,8 @@ def _left_as_they_are(torn: TornCluster) -> dict[str, Path]:
 
 def _cut_in_place(torn: TornCluster) -> dict[str, Path]:
     paths = _copies(torn.cluster, torn.cluster.directory / "cut")
-    for each in torn.cluster.storages:
-        shutil.copyfile(point_path(each.data_file), point_path(paths[each.id]))
+    for storage in torn.cluster.storages:
+        shutil.copyfile(point_path(storage.data_file), point_path(paths[storage.id]))
     crashed_files.restore(
         crashed_files.Request(paths, {}, frozenset(), policy="strict")
     )

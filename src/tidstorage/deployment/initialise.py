@@ -108,7 +108,7 @@ def _start_servers(cluster: Cluster, tell: Tell) -> list[str]:
         for process in list_processes(cluster)
         if process.kind == "zeo" and process.managed
     ]
-    begin = [process.program for process in control.plan(cluster, names).begin]
+    begin = [process.program for process in control.make_plan(cluster, names).begin]
     control.start(cluster, names, tell=tell)
     return begin
 

@@ -18,7 +18,7 @@ from tidstorage.processes.running import find_pids
 from tidstorage.processes.starting import START_SECONDS, Plan
 from tidstorage.processes.stopping import STOP_SECONDS, Tell
 
-__all__ = ["list_running", "plan", "restart", "start", "stop"]
+__all__ = ["list_running", "make_plan", "restart", "start", "stop"]
 
 _LOCK = "processes.lock"
 
@@ -46,21 +46,21 @@ def start(
       NotReady: where a process ends or does not answer; what runs stays running.
     """
     with _alone(cluster):
-        found = plan(cluster, names)
-        return starting.start_processes(cluster, found, tell, seconds)
+        plan = make_plan(cluster, names)
+        return starting.start_processes(cluster, plan, tell, seconds)
 
 
-def plan(cluster: Cluster, names: Collection[str] | None = None) -> Plan:
+def make_plan(cluster: Cluster, names: Collection[str] | None = None) -> Plan:
     """What `start` would do; nothing is done.
 
     Raises: what `start` raises before anything is done.
     """
     refuse_unfinished(cluster)
     _refuse_left_behind(cluster)
-    found = starting.plan(cluster, names)
-    if any(process.kind == "zope" for process in found.begin):
+    plan = starting.make_plan(cluster, names)
+    if any(process.kind == "zope" for process in plan.begin):
         _refuse_uninitialised(cluster)
-    return found
+    return plan
 
 
 def _refuse_left_behind(cluster: Cluster) -> None:
@@ -124,7 +124,7 @@ def restart(
     seconds: float = START_SECONDS,
 ) -> list[str]:
     """Stop and start; nothing is stopped where the start would be refused."""
-    plan(cluster, names)
+    make_plan(cluster, names)
     stop(cluster, names, tell=tell)
     return start(cluster, names, tell=tell, seconds=seconds)
 

@@ -17,25 +17,25 @@ from tidstorage.system.address import accepts
 
 def find_pids(processes: Sequence[Process]) -> dict[str, list[int]]:
     """{program: pids of its living processes}; programs without one are left out."""
-    found: dict[str, list[int]] = {}
+    pids_of: dict[str, list[int]] = {}
     scripts = {process.script.name: process for process in processes}
     for pid in proc.all_pids():
         arguments = proc.command_line(pid)[: proc.SCRIPT_WITHIN]
         for argument in arguments:
             process = scripts.get(argument.rpartition("/")[2])
             if process is not None and _lives(pid) and proc.runs(pid, process.script):
-                found.setdefault(process.program, []).append(pid)
+                pids_of.setdefault(process.program, []).append(pid)
                 break
     for process in processes:
         by_file = proc.pid_in(process.pid_file)
         if (
             by_file is not None
-            and by_file not in found.get(process.program, [])
+            and by_file not in pids_of.get(process.program, [])
             and _lives(by_file)
             and proc.names(by_file, process.files)
         ):
-            found.setdefault(process.program, []).append(by_file)
-    return found
+            pids_of.setdefault(process.program, []).append(by_file)
+    return pids_of
 
 
 def _lives(pid: int) -> bool:
@@ -91,7 +91,7 @@ def _describe_consoles(cluster: Cluster) -> list[str]:
     scripts = {
         f"zope-{zope.name}-console": zope.name for zope in cluster.zopes if zope.managed
     }
-    found = []
+    consoles = []
     for pid in proc.all_pids():
         arguments = proc.command_line(pid)[: proc.SCRIPT_WITHIN]
         for argument in arguments:
@@ -99,8 +99,8 @@ def _describe_consoles(cluster: Cluster) -> list[str]:
             if name is not None and proc.runs(
                 pid, cluster.bin_directory / f"zope-{name}-console"
             ):
-                found.append(f"a console of Zope {name} (pid {pid})")
-    return found
+                consoles.append(f"a console of Zope {name} (pid {pid})")
+    return consoles
 
 
 def refuse_running(cluster: Cluster) -> None:

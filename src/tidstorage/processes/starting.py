@@ -53,7 +53,7 @@ class Plan:
         return not (self.begin or self.restart or self.remove or self.orphans)
 
 
-def plan(cluster: Cluster, names: Collection[str] | None) -> Plan:
+def make_plan(cluster: Cluster, names: Collection[str] | None) -> Plan:
     """What a start would do now; nothing is changed.
 
     Raises: PortInUse: where an address that will be needed is somebody else's.
@@ -67,28 +67,34 @@ def plan(cluster: Cluster, names: Collection[str] | None) -> Plan:
     if supervised is not None:
         added, changed, removed = supervised.read_again()
         programs = supervised.programs()
-    up = {name for name, each in programs.items() if each.is_up}
-    restart = tuple(each for each in processes if each.program in up & set(changed))
-    begin = tuple(each for each in processes if each.program not in up)
+    up = {name for name, program in programs.items() if program.is_up}
+    restart = tuple(
+        process for process in processes if process.program in up & set(changed)
+    )
+    begin = tuple(process for process in processes if process.program not in up)
     # What is up but was not named stays as it is, changed or not.
-    forget = tuple(each for each in changed if each not in up or _has(restart, each))
-    found = Plan(
+    forget = tuple(
+        program for program in changed if program not in up or _has(restart, program)
+    )
+    plan = Plan(
         begin=begin,
         restart=restart,
         keep=tuple(
-            each for each in processes if each not in begin and each not in restart
+            process
+            for process in processes
+            if process not in begin and process not in restart
         ),
         remove=tuple(removed) if names is None else (),
         orphans=_find_orphans(processes, supervised, programs),
         forget=forget,
         learn=(*added, *forget),
     )
-    _refuse_foreign_ports(cluster, found)
-    return found
+    _refuse_foreign_ports(cluster, plan)
+    return plan
 
 
 def _has(processes: Sequence[Process], program: str) -> bool:
-    return any(each.program == program for each in processes)
+    return any(process.program == program for process in processes)
 
 
 def _find_orphans(
@@ -100,7 +106,7 @@ def _find_orphans(
     # Asked once more: what supervisor started by itself since, after a kill, was
     # seen above, is no orphan, and must not be ended.
     after = {} if supervised is None else supervised.programs()
-    known = {each.pid for each in (*before.values(), *after.values())}
+    known = {program.pid for program in (*before.values(), *after.values())}
     return {
         pid: process.label
         for process in processes
@@ -109,10 +115,10 @@ def _find_orphans(
     }
 
 
-def _refuse_foreign_ports(cluster: Cluster, found: Plan) -> None:
+def _refuse_foreign_ports(cluster: Cluster, plan: Plan) -> None:
     occupied = {
         process: who
-        for process in (*found.begin, *found.restart)
+        for process in (*plan.begin, *plan.restart)
         if (who := proc.find_listener(process.address)) is not None
     }
     if not occupied:
@@ -130,7 +136,7 @@ def _refuse_foreign_ports(cluster: Cluster, found: Plan) -> None:
 
 
 def start_processes(
-    cluster: Cluster, found: Plan, tell: Tell, seconds: float
+    cluster: Cluster, plan: Plan, tell: Tell, seconds: float
 ) -> list[str]:
     """Do what the plan says; the labels of what was started."""
     supervised = supervisor.running(cluster)
@@ -138,13 +144,13 @@ def start_processes(
         supervised = supervisor.begin(cluster)
         tell("supervisord is started")
     else:
-        _apply_changes(cluster, supervised, found, tell)
-    if found.orphans:
-        end_processes(found.orphans, tell)
-        for pid, label in found.orphans.items():
+        _apply_changes(cluster, supervised, plan, tell)
+    if plan.orphans:
+        end_processes(plan.orphans, tell)
+        for pid, label in plan.orphans.items():
             tell(f"{label} (pid {pid}) ran outside supervision: ended")
-    begin = (*found.begin, *found.restart)
-    for group in group_by_kind([*begin, *found.keep]):
+    begin = (*plan.begin, *plan.restart)
+    for group in group_by_kind([*begin, *plan.keep]):
         marks = {process.program: logs.sizes(process.logs) for process in group}
         new = [process for process in group if process in begin]
         for process in new:
@@ -154,18 +160,18 @@ def start_processes(
 
 
 def _apply_changes(
-    cluster: Cluster, supervised: Supervisor, found: Plan, tell: Tell
+    cluster: Cluster, supervised: Supervisor, plan: Plan, tell: Tell
 ) -> None:
-    if found.remove:
+    if plan.remove:
         # The names sort Zopes last, and they are to end first.
-        for name in sorted(found.remove, reverse=True):
+        for name in sorted(plan.remove, reverse=True):
             stop_programs(supervised, [name], tell)
             supervised.remove(name)
             tell(f"{name} is no longer described: stopped")
-    stop_processes(cluster, found.restart, tell)
-    for name in found.forget:
+    stop_processes(cluster, plan.restart, tell)
+    for name in plan.forget:
         supervised.remove(name)
-    for name in found.learn:
+    for name in plan.learn:
         supervised.add(name)
 
 
@@ -183,7 +189,7 @@ def _wait_until_ready(
     """
     begun = time.monotonic()
     waiting = list(group)
-    pids = {name: each.pid for name, each in supervised.programs().items()}
+    pids = {name: program.pid for name, program in supervised.programs().items()}
     with ThreadPoolExecutor(min(len(group), _MOST_QUESTIONS)) as pool:
         while True:
             reasons = dict(zip(waiting, pool.map(not_ready, waiting), strict=True))
@@ -244,12 +250,12 @@ def _too_late(
 
 
 def _last_words(processes: Sequence[Process], marks: dict[str, dict]) -> str:
-    found = []
+    said = []
     for process in processes:
         lines = logs.last_lines(process.logs, marks[process.program])
-        found.append(
+        said.append(
             f"{process.label} last said:\n{lines}"
             if lines
             else f"{process.label} said nothing."
         )
-    return "\n".join(found)
+    return "\n".join(said)

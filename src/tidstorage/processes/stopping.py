@@ -78,7 +78,9 @@ def _up(supervised: Supervisor | None) -> dict[str, int]:
     if supervised is None:
         return {}
     return {
-        each.name: each.pid for each in supervised.programs().values() if each.is_up
+        program.name: program.pid
+        for program in supervised.programs().values()
+        if program.is_up
     }
 
 

@@ -66,12 +66,12 @@ def _alone(parent: Path) -> Iterator[None]:
 def remove_left(parent: Path) -> list[Path]:
     """Remove the folders that nobody uses; which they were."""
     left = [
-        each
-        for each in sorted(parent.iterdir())
-        if each.is_dir() and not each.is_symlink() and not _is_in_use(each)
+        path
+        for path in sorted(parent.iterdir())
+        if path.is_dir() and not path.is_symlink() and not _is_in_use(path)
     ]
-    for each in left:
-        shutil.rmtree(each)
+    for path in left:
+        shutil.rmtree(path)
     return left
 
 
