@@ -521,9 +521,9 @@ def test_stop_stops_restores_and_starts(small, monkeypatch):
     processes = argparse.Namespace(
         stop=lambda cluster, **options: (calls.append("stop"), small.stop()),
         start=lambda cluster, **options: (calls.append("start"), small.start()),
-        up=small.running_parts,
+        list_running=small.running_parts,
     )
-    monkeypatch.setattr(verb, "processes", processes)
+    monkeypatch.setattr(verb, "control", processes)
     parser = argparse.ArgumentParser()
     verb.add_arguments(parser)
     with pytest.raises(NoSuchSet):
@@ -542,7 +542,7 @@ class FailingProcesses:
         self.parts = ["Zope web-1", "ZEO server alpha"]
         self.stops = stops
 
-    def up(self, cluster):
+    def list_running(self, cluster):
         return list(self.parts)
 
     def stop(self, cluster, **options):
@@ -556,7 +556,7 @@ class FailingProcesses:
 
 def test_a_start_that_fails_hides_nothing_of_the_restore(lost, monkeypatch):
     cluster, made = lost
-    monkeypatch.setattr(verb, "processes", FailingProcesses(stops=2))
+    monkeypatch.setattr(verb, "control", FailingProcesses(stops=2))
     before = contents(cluster)
     with monkeypatch.context() as patched:
         patched.setattr(assemble, "_append", failing(OSError(28, "No space left")))
@@ -566,7 +566,7 @@ def test_a_start_that_fails_hides_nothing_of_the_restore(lost, monkeypatch):
     assert "Now down: Zope web-1, ZEO server alpha" in failed.value.hint
     assert "bin/cluster start" in failed.value.hint
     assert contents(cluster) == before
-    monkeypatch.setattr(verb, "processes", FailingProcesses(stops=2))
+    monkeypatch.setattr(verb, "control", FailingProcesses(stops=2))
     with pytest.raises(NotReady) as caught:
         verb.restore(cluster, Request(), None, True, print)
     assert "Look at its log." in caught.value.hint
@@ -585,7 +585,7 @@ def failing(error):
 def test_a_stop_that_fails_half_way_says_what_is_down(lost, monkeypatch):
     cluster, _ = lost
     before = contents(cluster)
-    monkeypatch.setattr(verb, "processes", FailingProcesses(stops=1))
+    monkeypatch.setattr(verb, "control", FailingProcesses(stops=1))
     with pytest.raises(NotReady, match="cannot be ended") as caught:
         verb.restore(cluster, Request(), None, True, print)
     assert "Now down: Zope web-1; bin/cluster start" in caught.value.hint
@@ -601,7 +601,7 @@ def test_an_interruption_amid_the_stop_says_what_is_down(lost, monkeypatch):
         raise KeyboardInterrupt
 
     processes.stop = interrupted
-    monkeypatch.setattr(verb, "processes", processes)
+    monkeypatch.setattr(verb, "control", processes)
     told = []
     with pytest.raises(KeyboardInterrupt):
         verb.restore(cluster, Request(), None, True, told.append)
@@ -612,7 +612,7 @@ def test_an_interruption_amid_the_start_hides_nothing(lost, monkeypatch):
     cluster, made = lost
     processes = FailingProcesses(stops=2)
     processes.start = failing(KeyboardInterrupt())
-    monkeypatch.setattr(verb, "processes", processes)
+    monkeypatch.setattr(verb, "control", processes)
     told = []
     with pytest.raises(KeyboardInterrupt):
         verb.restore(cluster, Request(), None, True, told.append)
@@ -623,7 +623,7 @@ def test_an_interruption_amid_the_start_hides_nothing(lost, monkeypatch):
 def test_what_cannot_be_restored_stops_nothing(lost, monkeypatch):
     cluster, _ = lost
     processes = FailingProcesses(stops=2)
-    monkeypatch.setattr(verb, "processes", processes)
+    monkeypatch.setattr(verb, "control", processes)
     fewer = dataclasses.replace(cluster, storages=cluster.storages[:2])
     with pytest.raises(NotCoherent, match="has storages that the cluster has not"):
         verb.restore(fewer, Request(), None, True, print)
