@@ -35,12 +35,12 @@ def load_cluster(path: Path) -> Cluster:
         )
     reading = _Reading()
     description = reading.parse(data)
-    wrong = checks.Wrong(
-        reading.wrong_tables,
+    unreadable = checks.Unreadable(
+        reading.unreadable_tables,
         _unreadable_servers(data, description),
         _may_hide_root(data, reading.mistakes),
     )
-    for mistake in checks.check(description, path.parent, wrong):
+    for mistake in checks.check(description, path.parent, unreadable):
         reading.mistakes.append(reading.in_file(mistake))
     if reading.mistakes:
         raise DescriptionError(mistakes.report(path, reading.mistakes, text))
@@ -78,7 +78,7 @@ class _Reading:
     def __init__(self) -> None:
         self.mistakes: list[Mistake] = []
         #: Tables of which something could not be read.
-        self.wrong_tables: set[str] = set()
+        self.unreadable_tables: set[str] = set()
         #: {array table: where in the file each one that was read stands}
         self._indexes: dict[str, list[int]] = {}
 
@@ -97,7 +97,7 @@ class _Reading:
             self.mistakes.append(
                 Mistake(("storage",), "at least one [[storage]]", "nothing")
             )
-            self.wrong_tables.add("storage")
+            self.unreadable_tables.add("storage")
         return model.Description(**parsed)
 
     def in_file(self, mistake: Mistake) -> Mistake:
@@ -113,7 +113,7 @@ class _Reading:
             self.mistakes.append(
                 Mistake((key,), f"tables, each headed [[{key}]]", mistakes.shown(value))
             )
-            self.wrong_tables.add(key)
+            self.unreadable_tables.add(key)
             return []
         sections = {
             index: self._section(model.ARRAY_TABLES[key], table, (key, index))
@@ -135,7 +135,7 @@ class _Reading:
                 mistakes.from_pydantic(detail, section, place)
                 for detail in error.errors()
             )
-            self.wrong_tables.add(str(place[0]))
+            self.unreadable_tables.add(str(place[0]))
             return _without_wrong_keys(section, value, error)
 
 

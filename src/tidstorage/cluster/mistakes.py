@@ -3,7 +3,7 @@
 import difflib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from tidstorage.cluster.model import RESERVED
+from tidstorage.cluster.fields import RESERVED
 from tidstorage.cluster.values import WRONG_FORM
 
 #: {pydantic's type of error: what was expected, in our words}
@@ -26,16 +26,18 @@ _EXPECTED = {
 }
 _LONGEST_SHOWN = 60
 
+#: Keys, and indexes from 0, as in TOML: ``("storage", 2, "zeo")``.
+Place = tuple[str | int, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
     """One mistake.
 
-    place: keys, and indexes from 0, as in TOML: ``("storage", 2, "zeo")``.  expected,
-    found, hint: in words.
+    expected, found, hint: in words.
     """
 
-    place: tuple[str | int, ...]
+    place: Place
     expected: str
     found: str
     hint: str = ""
@@ -57,6 +59,20 @@ def shown(value: Any) -> str:
     return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
 
 
+def find_duplicates(named: list[tuple[Place, str]], what: str) -> Iterator[Mistake]:
+    """A mistake for each place whose name an earlier one has; what: the name's kind."""
+    first: dict[str, Place] = {}
+    for place, name in named:
+        if name in first:
+            yield Mistake(
+                place,
+                f"{what} that nothing else has",
+                shown(name),
+                "something else has it too",
+            )
+        first.setdefault(name, place)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint that names the most similar of the known words; empty where none is."""
     near = difflib.get_close_matches(word, list(known), 1)
@@ -64,7 +80,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def from_pydantic(
-    error: ErrorDetails, section: type[BaseModel], place: tuple[str | int, ...]
+    error: ErrorDetails, section: type[BaseModel], place: Place
 ) -> Mistake:
     """One of pydantic's errors as a mistake; place: of the section it is in."""
     full = (*place, *(part for part in error["loc"] if part != "[key]"))

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 from pydantic.fields import FieldInfo
 
+from tidstorage.cluster.fields import is_reserved
 from tidstorage.cluster.model import (
     ARRAY_TABLES,
     TABLES,
     Description,
     Section,
-    is_reserved,
 )
 from tidstorage.cluster.values import Check
 
