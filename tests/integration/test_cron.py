@@ -239,7 +239,7 @@ def test_a_run_waits_for_another_verb_and_not_for_ever(
         status = scheduled.pack(["--cluster-file", str(running.file)])
     assert status == Locked.exit_status
     output = capsys.readouterr()
-    assert "restore (process" in output.err and "Waited 0.2 s for it" in output.err
+    assert "restore (process" in output.err and "waited 0.2 s for it" in output.err
     assert " pack failed: restore (process" in output.out
 
 

@@ -145,7 +145,7 @@ def _addresses(description: Description, unreadable: Unreadable) -> Iterator[Mis
                 place,
                 "an address that nothing else has",
                 shown(text),
-                "something else has it too",
+                "it is there twice",
             )
         taken.append((place, address))
 

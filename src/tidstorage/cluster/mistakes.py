@@ -68,7 +68,7 @@ def find_duplicates(named: list[tuple[Place, str]], what: str) -> Iterator[Mista
                 place,
                 f"{what} that nothing else has",
                 shown(name),
-                "something else has it too",
+                "it is there twice",
             )
         first.setdefault(name, place)
 

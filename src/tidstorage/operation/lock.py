@@ -84,7 +84,7 @@ def _acquire(descriptor: int, path: Path) -> None:
             if time.monotonic() < deadline:
                 time.sleep(_PAUSE)
                 continue
-            waited = f" Waited {patience:g} s for it." if patience else ""
+            waited = f"; waited {patience:g} s for it" if patience else ""
             raise Locked(
                 _describe_owner(path) + waited,
                 "Try again after its end, or let it wait with --wait SECONDS.",
