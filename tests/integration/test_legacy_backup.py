@@ -151,7 +151,7 @@ class TestBackUp:
         site.publish()
         with lock.hold_file(site.found.lock_file, "tidstorage_repozo"):
             assert f"process {os.getpid()}" in run(status=7)
-            assert "We waited 0.2 s" in run("--wait", "0.2", status=7)
+            assert "waited 0.2 s for it" in run("--wait", "0.2", status=7)
 
     def test_dry_run(self, site, run):
         site.publish()

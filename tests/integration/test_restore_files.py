@@ -324,7 +324,7 @@ class TestDescription:
     def small(self, tmp_path, monkeypatch):
         made = SmallCluster(tmp_path)
         monkeypatch.setattr(
-            "tidstorage.processes.running.running_parts", made.running_parts
+            "tidstorage.processes.running.find_running", made.running_parts
         )
         yield made
         made.kill()

@@ -27,12 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Change the crontab, or show what belongs in it."""
-    entries = crontab.entries_of(cluster)
-    before = crontab.read(cluster)
+    entries = crontab.read_entries(cluster)
+    before = crontab.read_crontab(cluster)
     if options.show:
-        _show(entries, before == crontab.installed(cluster, before), options.json)
+        _show(entries, before == crontab.add_entries(cluster, before), options.json)
         return 0
-    change = crontab.installed if options.install else crontab.removed
+    change = crontab.add_entries if options.install else crontab.remove_entries
     after = change(cluster, before)
     if options.dry_run:
         if options.json:
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
             console.print_line(after.rstrip("\n"))
         return 0
     if after != before:
-        crontab.write(cluster, after)
+        crontab.write_crontab(cluster, after)
     if options.json:
         console.print_json({"changed": after != before})
     elif after == before:

@@ -11,7 +11,7 @@ from typing import Any
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
 from tidstorage.demo import demonstration
-from tidstorage.demo.demonstration import Result
+from tidstorage.demo.demonstration import Restored
 
 HELP = "Tear a scratch cluster under load, and restore it by plain repozo and by us."
 _LARGEST_SEED = 2**31
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace, _cluster: Cluster) -> int:
     return 0
 
 
-def _print(results: list[Result]) -> None:
+def _print(results: list[Restored]) -> None:
     rows = [
         (
             each.title,
@@ -85,7 +85,7 @@ def _print(results: list[Result]) -> None:
     )
 
 
-def _json(result: Result) -> dict[str, Any]:
+def _json(result: Restored) -> dict[str, Any]:
     findings = result.findings
     return {
         "title": result.title,

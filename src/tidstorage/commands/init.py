@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Initialise, and say what was done."""
     if options.dry_run:
-        _say_missing(initialise.missing(cluster), options.json)
+        _say_missing(initialise.list_missing(cluster), options.json)
         return 0
     done = initialise.initialise(cluster, console.print_progress)
     if options.json:

@@ -21,8 +21,13 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Restart, and say what was started."""
     names = options.names or None
     if options.dry_run:
-        control.plan(cluster, names)
-        say(options.json, "would stop", control.up(cluster, names), "Nothing runs.")
+        control.make_plan(cluster, names)
+        say(
+            options.json,
+            "would stop",
+            control.list_running(cluster, names),
+            "Nothing runs.",
+        )
         return 0
     started = control.restart(
         cluster, names, tell=console.print_progress, seconds=options.timeout

@@ -6,7 +6,7 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
 from tidstorage.commands.front import seconds
 from tidstorage.processes import control
-from tidstorage.processes.parts import parts_of
+from tidstorage.processes.process import list_processes
 from tidstorage.processes.starting import START_SECONDS, Plan
 
 HELP = "Start what does not run, restart what has changed, and wait until it serves."
@@ -52,14 +52,14 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Start, and say what was started."""
     names = options.names or None
     if options.dry_run:
-        _say_plan(control.plan(cluster, names), options.json)
+        _say_plan(control.make_plan(cluster, names), options.json)
         return 0
     started = control.start(
         cluster, names, tell=console.print_progress, seconds=options.timeout
     )
     say(options.json, "started", started, "Nothing to do: everything runs.")
     if started and not options.json:
-        for part in parts_of(cluster):
+        for part in list_processes(cluster):
             if part.kind == "zope":
                 console.print_line(f"{part.label}: http://{part.address_text}/")
     return 0

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Stop, and say what was stopped."""
     names = options.names or None
     if options.dry_run:
-        say(options.json, "would stop", control.up(cluster, names), _NOTHING)
+        say(options.json, "would stop", control.list_running(cluster, names), _NOTHING)
         return 0
     stopped = control.stop(
         cluster, names, tell=console.print_progress, seconds=options.timeout

@@ -38,7 +38,7 @@ def listen(address: str, port: int) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             raise PortInUse(
                 f"{address}:{port} is taken by"
-                f" {proc.occupant((address, port)) or 'what has just ended'}",
+                f" {proc.find_listener((address, port)) or 'what has just ended'}",
                 "Stop the program that holds it, or choose another port.",
             ) from error
         raise DescriptionError(
