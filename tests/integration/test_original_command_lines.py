@@ -11,6 +11,7 @@ from torn_files import TornFiles
 from ZODB.FileStorage import FileStorage
 
 from tidstorage.coherence import tid
+from tidstorage.coherence.point import Point
 from tidstorage.commands.scripts import legacy_repozo, repozo, restore_files
 from tidstorage.engines import filestorage
 from tidstorage.legacy import cleanup, configuration
@@ -18,6 +19,9 @@ from tidstorage.legacy import site as sites
 from tidstorage.operation import lock
 from tidstorage.points import tid_log
 from tidstorage.points.beside import point_path, read_point
+from tidstorage.system.clock import now
+from tidstorage.verbs.restore import swap
+from tidstorage.verbs.restore.swap import Swap
 
 pytestmark = pytest.mark.integration
 STOCK = f"{sys.executable} -m ZODB.scripts.repozo"
@@ -52,7 +56,7 @@ class Site:
 
     @property
     def found(self):
-        return sites.site(configuration.load(self.path))
+        return sites.read_site(configuration.load(self.path))
 
     def publish(self):
         """Write the present state into the TID log; the vector."""
@@ -168,7 +172,7 @@ class TestBackUp:
         }
         assert names["a"] == [".dat", ".deltafsz", ".fsz", ".index"]
         assert names["b"] == [".dat", ".fsz", ".index"]
-        first, second = sites.timestamps(site.found)
+        first, second = sites.read_timestamps(site.found)
         assert first < second
         assert len(status_files(site.folder)) == 2
 
@@ -191,7 +195,7 @@ class TestBackUp:
 
     def test_without_a_tid_log_nothing_is_begun(self, site, run):
         assert "No such file" in run(status=16)
-        assert not sites.timestamps(site.found)
+        assert not sites.read_timestamps(site.found)
 
     def test_a_point_without_a_storage_is_told(self, site, run, caplog):
         log = tid_log.Writer(site.status_file)
@@ -208,7 +212,7 @@ class TestBackUp:
         assert "1 of 3" in said and site.ids["a"] in said
         assert len([*site.repository("b").glob("*.fs")]) == 1
         assert len([*site.repository("c").glob("*.fs")]) == 1
-        assert not sites.timestamps(site.found)
+        assert not sites.read_timestamps(site.found)
         assert "no backup that succeeded" in run("-R", status=9)
 
     def test_a_copy_that_does_not_reach_the_point_is_no_backup(self, site, run):
@@ -232,7 +236,7 @@ class TestBackUp:
         vector = site.publish()
         # repozo wrote the file, and was killed before it noted that.
         (full,) = site.repository("a").glob("*.fs")
-        second = sites.next_second(site.found)
+        second = sites.await_next_second(site.found)
         full.with_name(f"{second}.deltafs").write_bytes(b"of a killed run")
         run("--quick")
         assert "of a killed run" not in caplog.text and "was killed" in caplog.text
@@ -284,7 +288,7 @@ class TestRecover:
     def test_without_a_log_the_copies_stay_whole(self, backed_up, run):
         backed_up.files.close()
         before = backed_up.contents()
-        assert "may be torn" in run("--recover")
+        assert "in one file and not in another" in run("--recover")
         after = backed_up.contents()
         assert before["a"] == after["a"] and before["b"] == after["b"]
         assert before["c"] != after["c"]
@@ -307,7 +311,7 @@ class TestRecover:
 
     def test_a_later_run_that_failed_is_passed_over(self, backed_up, run):
         backed_up.files.close()
-        second = sites.next_second(backed_up.found)
+        second = sites.await_next_second(backed_up.found)
         for each in backed_up.files.paths:
             name = f"{second}.deltafsz"
             (backed_up.repository(each) / name).write_bytes(b"no gzip")
@@ -351,7 +355,7 @@ class TestRecover:
         backed_up.publish()
         backed_up.files.close()
         before = backed_up.contents()
-        assert "ends before the point" in run(
+        assert "ends before the TID log's point" in run(
             "-R", "-t", backed_up.status_file, status=10
         )
         assert backed_up.contents() == before
@@ -360,7 +364,7 @@ class TestRecover:
         backed_up.files.close()
         log = tmp_path / "other"
         log.write_text("1795000000.00 f {'x': 1}\n")
-        assert "has no point with storage" in run("-R", "-t", log, status=10)
+        assert "lacks storage" in run("-R", "-t", log, status=10)
 
     def test_dry_run(self, backed_up, run):
         before = backed_up.everything()
@@ -369,13 +373,27 @@ class TestRecover:
         assert tid.to_text(backed_up.covered["a"]) in said
         assert backed_up.everything() == before
 
+    def test_dry_run_of_one_that_stopped_amid_its_swap(self, backed_up, run):
+        backed_up.files.close()
+        journal = backed_up.found.swap_journal
+        paths = [*backed_up.files.paths.values()]
+        point = Point({}, now(), "restore")
+        swap.write(Swap("2026-11-22-14-05-00", [], point, paths), journal)
+        before = backed_up.everything()
+        said = run("-R", "-t", backed_up.status, "--dry-run")
+        assert "2026-11-22-14-05-00 UTC would be brought to its end" in said
+        assert backed_up.everything() == before
+        assert "tidstorage_repozo -R" in run(status=19)
+        assert "was brought to its end" in run("-R", "-t", backed_up.status)
+        assert not journal.exists()
+
 
 class TestCheck:
     def test_the_beginning_of_the_live_files(self, backed_up, run):
         before = backed_up.everything()
         said = run("--recover_check", "-t", backed_up.status)
-        assert said.count("the same as far as it goes") == 3
-        assert f"cut at byte {backed_up.sizes['a']:,}" in said
+        assert said.count("the file begins with the copy") == 3
+        assert f"cut the copy at byte {backed_up.sizes['a']:,}" in said
         assert backed_up.everything() == before
 
     def test_a_byte_that_is_different_is_named(self, backed_up, run):
@@ -452,7 +470,7 @@ class TestCleanUp:
         (good,) = self.fulls(site)
         # Full copies of runs that were killed before they were noted.
         for _ in range(3):
-            second = sites.next_second(site.found)
+            second = sites.await_next_second(site.found)
             for each in site.files.paths:
                 path = site.repository(each) / f"{second}.fs"
                 path.write_bytes(b"of a killed run")
@@ -471,7 +489,7 @@ class TestCleanUp:
 
     def test_killed_amid_it_the_rest_are_whole_copies(self, three):
         """Of a chain, what is left is a beginning."""
-        files = cleanup._excess(three.found)
+        files = cleanup.find_excess(three.found)
         names = [each.name for each in files if each.parent == three.repository("a")]
         assert names[-1].endswith(".fs") and "deltafs" in names[0]
 
