@@ -201,10 +201,10 @@ def test_one_sentence_tells_it_to_another_shell():
         "backup: copy catalog, root; 1.2 GB of 5.0 GB, 25%, 310.0 MB/s, 1 min 12 s"
         " left; process 7 since 20"
     )
-    assert "nothing was heard" not in said
+    assert "it has said nothing" not in said
     long_ago = clock.now() - datetime.timedelta(minutes=5)
     said = progress_display.sentence(snapshot(at=long_ago))
-    assert said.endswith("; nothing was heard of it for 5 min 0 s")
+    assert said.endswith("; it has said nothing for 5 min 0 s")
 
 
 def shown(arguments):

@@ -1,8 +1,7 @@
-"""``bin/cluster``: the operator's front; one module of this package a verb."""
+"""``bin/cluster``: for operators; each verb is a module of this package."""
 
 import argparse
 import importlib
-import importlib.util
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -18,7 +17,6 @@ VERBS = (
     "stop",
     "restart",
     "status",
-    "check",
     "backup",
     "backups",
     "verify",
@@ -32,7 +30,7 @@ VERBS = (
     "cron",
     "demo",
 )
-#: Those that hold the lock, of which only one runs at a time.
+#: Those that hold the cluster's lock: only one of them runs at a time.
 LOCKING = ("init", "backup", "restore", "prune", "pack", "rebase")
 
 
@@ -84,7 +82,6 @@ def _modules(chosen: Sequence[str]) -> list[tuple[str, ModuleType]]:
     return [
         (name, importlib.import_module(f"tidstorage.commands.{name}"))
         for name in chosen
-        if importlib.util.find_spec(f"tidstorage.commands.{name}")
     ]
 
 

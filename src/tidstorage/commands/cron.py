@@ -6,7 +6,7 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
 from tidstorage.deployment import crontab
 
-HELP = "Put what is scheduled into the user's crontab, or take it out."
+HELP = "Put the scheduled commands into the user's crontab, or take them out."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,11 +17,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--remove", action="store_true", help="take the entries out")
     what.add_argument(
-        "--show", action="store_true", help="print the entries; whether they are in"
+        "--show",
+        action="store_true",
+        help="print the entries, and whether the crontab has them",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
-        "--dry-run", action="store_true", help="print the crontab that would result"
+        "--dry-run",
+        action="store_true",
+        help="print the crontab that would result, and change nothing",
     )
 
 
@@ -49,7 +53,9 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     else:
         console.print_line(f"The entries of {cluster.file} are {_done(options)}.")
     if options.install and not crontab.has_entry(entries):
-        console.print_warning("nothing is scheduled: every schedule is never")
+        console.print_warning(
+            'nothing is scheduled: every schedule in cluster.toml is "never"'
+        )
     return 0
 
 
@@ -63,5 +69,7 @@ def _show(entries: str, is_installed: bool, as_json: bool) -> None:
         return
     console.print_line(entries.rstrip("\n"))
     console.print_line(
-        "# installed as shown" if is_installed else "# not installed as shown"
+        "# The crontab has just these entries."
+        if is_installed
+        else "# The crontab does not have these entries (bin/cluster cron --install)."
     )

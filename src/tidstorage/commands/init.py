@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what is missing, do nothing"
+        "--dry-run", action="store_true", help="say what is missing, and change nothing"
     )
 
 

@@ -24,17 +24,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--days",
         type=_days,
         metavar="N",
-        help="leave the history of the last N days (default: keep-days of [pack])",
+        help="keep the history of the last N days (default: keep-days of [pack])",
     )
     parser.add_argument(
         "--gc-is-off",
         action="store_true",
-        help="take it that servers collect no garbage (pack-gc false) where that"
-        " cannot be seen; without it they would destroy what only other databases"
-        " refer to",
+        help="you know that the ZEO servers have pack-gc false, where this program"
+        " cannot see it; a server without that destroys objects to which only other"
+        " databases refer",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="say to which times it would be packed"
+        "--dry-run",
+        action="store_true",
+        help="say up to which times storages would be packed, and change nothing",
     )
     progress_display.add_option(parser)
 
@@ -44,7 +46,7 @@ def _days(text: str) -> float:
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
-    """Pack, and say what that has freed."""
+    """Pack, and print what that has freed."""
     days = cluster.pack.keep_days if options.days is None else options.days
     if options.dry_run:
         floor, plans = pack.rehearse(cluster, days, options.gc_is_off)
@@ -62,22 +64,22 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
 
 def _describe(packed: Packed) -> None:
     console.print_line(
-        f"set {packed.first.id} was made before; point {packed.floor.id}"
+        f"backed up before: set {packed.first.id}, point {packed.floor.id}"
     )
     console.print_table(
         ("storage", "packed up to", "bytes before", "bytes after"),
         [
             (
-                each.plan.id,
-                _time(each.plan) if each.changed else "nothing to pack",
-                f"{each.plan.size:,}",
-                f"{each.size:,}",
+                storage.plan.id,
+                _time(storage.plan) if storage.changed else "nothing to pack",
+                f"{storage.plan.size:,}",
+                f"{storage.size:,}",
             )
-            for each in packed.storages
+            for storage in packed.storages
         ],
     )
     if packed.last is not None:
-        console.print_line(f"set {packed.last.id} was made after; it is full")
+        console.print_line(f"backed up after: set {packed.last.id}, which is full")
 
 
 def _time(planned: PlannedStorage) -> str:
@@ -91,17 +93,17 @@ def _say_what_would_be_done(
         console.print_json(
             {
                 "floor": floor.to_json(),
-                "storages": [_planned_as_json(each) for each in plans],
+                "storages": [_planned_as_json(plan) for plan in plans],
             }
         )
         return
     console.print_line(
-        f"would be backed up, then packed below point {floor.id} or the new one"
-        f" ({clock.local(floor.time)}):"
+        "would be backed up, then packed below the point of that backup, or below"
+        f" {floor.id} ({clock.local(floor.time)}):"
     )
     console.print_table(
         ("storage", "would be packed up to", "bytes"),
-        [(each.id, _time(each), f"{each.size:,}") for each in plans],
+        [(plan.id, _time(plan), f"{plan.size:,}") for plan in plans],
     )
 
 
@@ -121,11 +123,11 @@ def _as_json(packed: Packed) -> dict[str, Any]:
         "set_after": None if packed.last is None else packed.last.id,
         "storages": [
             {
-                **_planned_as_json(each.plan),
-                "changed": each.changed,
-                "size_after": each.size,
-                "last_packed": tid.to_text(each.last),
+                **_planned_as_json(storage.plan),
+                "changed": storage.changed,
+                "size_after": storage.size,
+                "last_packed": tid.to_text(storage.last),
             }
-            for each in packed.storages
+            for storage in packed.storages
         ],
     }

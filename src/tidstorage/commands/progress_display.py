@@ -28,8 +28,8 @@ def add_option(parser: argparse.ArgumentParser) -> None:
         "--progress",
         choices=("auto", "json", "none"),
         default="auto",
-        help="on standard error: a bar where that is a terminal (auto, the default),"
-        " a JSON object a line, or nothing",
+        help="what to show on standard error: a bar if it is a terminal (auto, the"
+        " default), lines of JSON, or nothing",
     )
 
 
@@ -90,7 +90,7 @@ def sentence(snapshot: Snapshot) -> str:
     said.append(f"process {snapshot.pid} since {local(snapshot.since)}")
     silent = clock.now() - snapshot.at
     if silent > _SILENCE:
-        said.append(f"nothing was heard of it for {span(silent)}")
+        said.append(f"it has said nothing for {span(silent)}")
     return "; ".join(filter(None, said))
 
 

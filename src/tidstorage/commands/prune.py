@@ -15,12 +15,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be removed, and why not"
+        "--dry-run",
+        action="store_true",
+        help="say what would be removed and why the rest is kept, and change nothing",
     )
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
-    """Prune and say what went and what stays."""
+    """Prune, and print which sets went and which stay."""
     report = prune(cluster, dry_run=options.dry_run)
     if options.json:
         console.print_json(_as_json(report))
@@ -32,28 +34,30 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
 def _describe(report: Report, dry_run: bool) -> None:
     would = "would be " if dry_run else ""
     for set_id in report.ended:
-        console.print_line(f"{would}ended: the removal of set {set_id}, begun before")
+        console.print_line(
+            f"{would}finished: the removal of set {set_id}, which an earlier run began"
+        )
     if report.removed:
         console.print_table(
             (f"{would}removed", "kind", "point"),
             [
-                (each.manifest.id, each.manifest.kind, local(each.manifest.point.time))
-                for each in report.removed
+                (manifest.id, manifest.kind, local(manifest.point.time))
+                for manifest in (removed.manifest for removed in report.removed)
             ],
         )
     else:
-        console.print_line("No set goes.")
+        console.print_line(f"No set {would or 'is '}removed.")
     console.print_table(
         ("kept", "why"),
-        [(each, ", ".join(why)) for each, why in reversed([*report.kept.items()])],
+        [(set_id, ", ".join(why)) for set_id, why in reversed([*report.kept.items()])],
     )
     console.print_line(f"{report.freed:,} bytes {would}freed")
 
 
 def _as_json(report: Report) -> dict[str, Any]:
     return {
-        "removed": [each.manifest.id for each in report.removed],
+        "removed": [removed.manifest.id for removed in report.removed],
         "ended": list(report.ended),
-        "kept": {each: list(why) for each, why in report.kept.items()},
+        "kept": {set_id: list(why) for set_id, why in report.kept.items()},
         "freed": report.freed,
     }

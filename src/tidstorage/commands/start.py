@@ -25,7 +25,7 @@ def add_names(parser: argparse.ArgumentParser) -> None:
         "names",
         nargs="*",
         metavar="NAME",
-        help="a server, Zope or 'tidstorage' (default: the whole cluster)",
+        help="a ZEO server, a Zope, or 'tidstorage' for the daemon (default: all)",
     )
 
 
@@ -36,7 +36,8 @@ def add_timeout(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default=START_SECONDS,
         metavar="SECONDS",
-        help="for the parts of one kind to become ready (default: %(default)g)",
+        help="how long to wait until all ZEO servers, the daemon, or all Zopes are"
+        " ready (default: %(default)g)",
     )
 
 
@@ -44,7 +45,9 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     """How to report."""
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be done, do nothing"
+        "--dry-run",
+        action="store_true",
+        help="say what would be done, and change nothing",
     )
 
 
@@ -66,7 +69,10 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
 
 
 def say(as_json: bool, what: str, labels: list[str], nothing: str) -> None:
-    """The outcome: ``{what: labels}``, or a line for people."""
+    """Print what became of the parts: ``{what: labels}``, or a line for people.
+
+    nothing: the line where there are no parts.
+    """
     if as_json:
         console.print_json({what: labels})
     elif labels:
@@ -77,8 +83,8 @@ def say(as_json: bool, what: str, labels: list[str], nothing: str) -> None:
 
 def _say_plan(plan: Plan, as_json: bool) -> None:
     data = {
-        "start": [each.label for each in plan.begin],
-        "restart": [each.label for each in plan.restart],
+        "start": [part.label for part in plan.begin],
+        "restart": [part.label for part in plan.restart],
         "stop": list(plan.remove),
         "end_unsupervised": [
             f"{label} (pid {pid})" for pid, label in plan.orphans.items()

@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default=STOP_SECONDS,
         metavar="SECONDS",
-        help="after which what is left is killed (default: %(default)g, at most 30)",
+        help="kill processes that have not ended after this time (default: %(default)g,"
+        " at most 30)",
     )
     add_output(parser)
 

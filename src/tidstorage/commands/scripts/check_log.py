@@ -39,8 +39,8 @@ def _report(lines: Iterable[bytes]) -> int:
         wrong += finding.wrong
     if wrong:
         raise NotCoherent(
-            f"the TID log is not sound: {wrong} findings",
-            "Use only points from before the first of them.",
+            f"the TID log is not sound: {wrong} lines are wrong",
+            "Use only points of lines before the first wrong one.",
         )
     return 0
 
@@ -64,7 +64,7 @@ def findings(lines: Iterable[bytes]) -> Iterator[Finding]:
             unreadable = Finding(number, "cannot be read")
             continue
         if not replay.apply(entry):
-            yield Finding(number, "a difference, without a full line to add it to")
+            yield Finding(number, "a difference, but there is no full line before it")
         if entry.time < time:
             yield Finding(
                 number, f"time goes back, from {time:.2f} to {entry.time:.2f}"

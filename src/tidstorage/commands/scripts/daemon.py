@@ -40,9 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tidstorage",
         description="Keep the coherency point of a cluster of ZODB storages.",
-        epilog="Without a configuration it listens on loopback and knows what it is"
-        " told over the wire.  HUP reopens log and TID log, USR1 writes the state into"
-        " the log, TERM ends it.",
+        epilog="Without a configuration file it listens on 127.0.0.1, and knows only"
+        " what Zopes tell it.  Signals: HUP reopens log and TID log, USR1 writes the"
+        " state into the log, TERM ends the daemon.",
         argument_default=None,
     )
     add = parser.add_argument
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         "--config",
         type=Path,
         metavar="FILE",
-        help="configuration file: ZConfig, or a Python file of the original",
+        help="configuration file: ZConfig, or a Python file of TIDStorage 5",
     )
     add(
         "-n",
@@ -60,9 +60,9 @@ def _parser() -> argparse.ArgumentParser:
         dest="foreground",
         action="store_true",
         default=None,
-        help="stay in the foreground, as supervisors want it",
+        help="stay in the foreground, as a supervisor needs it",
     )
-    add("-l", "--log", type=Path, metavar="FILE", help="server log")
+    add("-l", "--log", type=Path, metavar="FILE", help="log file of the daemon")
     add(
         "-a",
         "--address",
@@ -76,7 +76,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PORT",
         help=f"TCP port to listen on ({default.port})",
     )
-    add("--pidfile", dest="pid_file", type=Path, metavar="FILE", help="process id file")
+    add(
+        "--pidfile",
+        dest="pid_file",
+        type=Path,
+        metavar="FILE",
+        help="file for the process id",
+    )
     add("--user", metavar="USER", help="user to run as, name or number")
     add("--group", metavar="GROUP", help="group to run as, name or number")
     add(
@@ -87,7 +93,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="TID log: every vector that is published",
     )
-    add("--journal", type=Path, metavar="FILE", help="everything else about each point")
+    add(
+        "--journal",
+        type=Path,
+        metavar="FILE",
+        help="journal: all else about each point",
+    )
     add(
         "-b",
         "--burst-period",

@@ -33,7 +33,7 @@ def _rewrite(lines: Iterable[bytes]) -> int:
         raise NotCoherent(
             f"{len(left_out)} lines left out, the first is line {left_out[0]}: they"
             " cannot be read, or have no full line before them",
-            "tidstorage-check-log explains each.",
+            "tidstorage-check-log says what is wrong with each.",
         )
     return 0
 

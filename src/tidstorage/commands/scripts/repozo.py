@@ -55,7 +55,7 @@ def _recover(options: argparse.Namespace, cluster: Cluster) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tidstorage-repozo",
-        description="Back up, or recover, all storages of a cluster as one set.",
+        description="Back up or restore all storages of a cluster as one set.",
     )
     add_cluster_file(parser)
     action = parser.add_mutually_exclusive_group()
@@ -66,7 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--scheduled",
         action="store_true",
-        help="back up as cron does: with times, and not beside a former run",
+        help="back up as cron does: print times, and end at once while the former one"
+        " runs",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="say what is done")
     restore.add_request(parser)
