@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from tidstorage.commands import front, start, stop
-from tidstorage.commands.scripts import serve
+from tidstorage.commands.scripts import repozo, serve
 from tidstorage.errors import UnknownPart
 
 
@@ -45,3 +45,9 @@ def test_a_server_that_root_starts_runs_as_the_clusters_user(tmp_path, monkeypat
     status = serve.main(["--cluster-file", str(description), "other"])
     assert status == UnknownPart.exit_status
     assert left == ["nobody"]
+
+
+def test_cron_restores_nothing(capsys):
+    with pytest.raises(SystemExit):
+        repozo.main(["--scheduled", "--recover"])
+    assert "--scheduled is for a backup" in capsys.readouterr().err

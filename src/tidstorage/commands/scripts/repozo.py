@@ -27,7 +27,10 @@ def _run(given: Sequence[str] | None) -> int:
     arguments = sys.argv[1:] if given is None else given
     if legacy_repozo.is_meant(arguments):
         return legacy_repozo.run(arguments)
-    options = _parser().parse_args(arguments)
+    parser = _make_parser()
+    options = parser.parse_args(arguments)
+    if options.scheduled and options.recover:
+        parser.error("--scheduled is for a backup")
     cluster = open_cluster(options.cluster_file)
     if options.scheduled:
         with scheduled.turn(cluster, "backup"):
@@ -52,7 +55,7 @@ def _recover(options: argparse.Namespace, cluster: Cluster) -> None:
         restore_report.describe(report, False, options.into)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tidstorage-repozo",
         description="Back up or restore all storages of a cluster as one set.",
