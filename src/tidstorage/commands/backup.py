@@ -33,7 +33,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     if not options.json:
         warn_of_shared_disk(cluster)
     if options.dry_run:
-        _say_what_would_be_done(cluster, options.json)
+        _print_plan(cluster, options.json)
         return 0
     with progress_display.shown(options) as show:
         manifest = back_up(cluster, show)
@@ -77,7 +77,7 @@ def describe(manifest: Manifest) -> None:
         )
 
 
-def _say_what_would_be_done(cluster: Cluster, as_json: bool) -> None:
+def _print_plan(cluster: Cluster, as_json: bool) -> None:
     prepare.refuse_the_impossible(cluster)
     sets = listing.every(backup_directory.known(cluster))
     data: dict[str, Any] = {

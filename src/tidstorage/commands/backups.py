@@ -50,41 +50,41 @@ def _describe(sets: Sequence[BackupSet]) -> None:
                 backup_set.manifest.kind,
                 local(backup_set.manifest.point.time),
                 span(now - backup_set.manifest.point.time),
-                f"{_size(backup_set):,}",
-                _needs(backup_set),
+                f"{_count_bytes(backup_set):,}",
+                _describe_needs(backup_set),
                 "yes" if backup_set.is_whole else f"NO: {backup_set.faults[0]}",
                 str(len(backup_set.manifest.point.damage)),
-                _verified(backup_set, now),
+                _describe_verified(backup_set, now),
             )
             for backup_set in sets
         ],
     )
 
 
-def _size(backup_set: BackupSet) -> int:
+def _count_bytes(backup_set: BackupSet) -> int:
     """Bytes of the storages and blobs that the set restores."""
     return sum(
         storage.size + storage.blob_bytes for storage in backup_set.manifest.storages
     )
 
 
-def _increments(backup_set: BackupSet) -> int:
+def _count_increments(backup_set: BackupSet) -> int:
     """How many increments a restore adds to the full copies, at most."""
     return max(
         (len(storage.files) - 1 for storage in backup_set.manifest.storages), default=0
     )
 
 
-def _oldest_copy(backup_set: BackupSet) -> datetime.datetime | None:
+def _find_oldest_copy(backup_set: BackupSet) -> datetime.datetime | None:
     """When the oldest of the full copies was made that the set needs."""
     names = [Path(each.files[0].path).name for each in backup_set.manifest.storages]
     moments = (repozo.newest_full([name]) for name in names)
     return min((moment for moment in moments if moment is not None), default=None)
 
 
-def _needs(backup_set: BackupSet) -> str:
+def _describe_needs(backup_set: BackupSet) -> str:
     """Which copies a restore puts together."""
-    oldest, number = _oldest_copy(backup_set), _increments(backup_set)
+    oldest, number = _find_oldest_copy(backup_set), _count_increments(backup_set)
     if oldest is None or backup_set.manifest.kind == "full":
         return "itself"
     full = f"full of {local(oldest)}"
@@ -94,7 +94,7 @@ def _needs(backup_set: BackupSet) -> str:
     return f"{full}, {number} increment{'s' if number > 1 else ''}"
 
 
-def _verified(backup_set: BackupSet, now: datetime.datetime) -> str:
+def _describe_verified(backup_set: BackupSet, now: datetime.datetime) -> str:
     """How deeply it was verified without a fault, how long ago, and what is lost."""
     verified = backup_set.verified
     if verified is None or verified.depth is None:
@@ -110,13 +110,13 @@ def _as_json(backup_set: BackupSet) -> dict[str, Any]:
         "id": manifest.id,
         "kind": manifest.kind,
         "point": manifest.point.to_json(),
-        "bytes": _size(backup_set),
+        "bytes": _count_bytes(backup_set),
         "whole": backup_set.is_whole,
         "faults": list(backup_set.faults),
         "needs": {
             "files": [file.path for file in manifest.files()],
             "stored_bytes": sum(file.size for file in manifest.files()),
-            "increments": _increments(backup_set),
+            "increments": _count_increments(backup_set),
         },
         "verified": verified and _verified_as_json(verified),
     }

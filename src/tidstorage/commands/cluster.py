@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    options = _parser(_chosen(arguments)).parse_args(arguments)
+    options = _make_parser(_find_verbs(arguments)).parse_args(arguments)
     cluster = open_cluster(options.cluster_file)
     run = options.run
     with lock.waiting(getattr(options, "wait", 0.0)):
@@ -48,7 +48,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     return status
 
 
-def _chosen(arguments: Sequence[str] | None) -> Sequence[str]:
+def _find_verbs(arguments: Sequence[str] | None) -> Sequence[str]:
     """The verb that is asked for, alone where there is one.
 
     Importing the modules of all verbs takes most of a second, which a start in
@@ -61,14 +61,14 @@ def _chosen(arguments: Sequence[str] | None) -> Sequence[str]:
     return [verb] if verb in VERBS else VERBS
 
 
-def _parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
+def _make_parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cluster",
         description="Run, back up and restore the cluster of one cluster.toml.",
     )
     add_cluster_file(parser)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for name, module in _modules(chosen):
+    for name, module in _import_verbs(chosen):
         help_text: str = module.HELP
         verb = verbs.add_parser(name, help=help_text, description=help_text)
         module.add_arguments(verb)
@@ -78,7 +78,7 @@ def _parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _modules(chosen: Sequence[str]) -> list[tuple[str, ModuleType]]:
+def _import_verbs(chosen: Sequence[str]) -> list[tuple[str, ModuleType]]:
     return [
         (name, importlib.import_module(f"tidstorage.commands.{name}"))
         for name in chosen

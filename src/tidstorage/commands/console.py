@@ -34,7 +34,7 @@ def _drop(stream: IO[str]) -> None:
     os.close(nowhere)
 
 
-def _console(stderr: bool) -> Console:
+def _make_console(stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _UNFOLDED
     return _Console(
@@ -44,12 +44,12 @@ def _console(stderr: bool) -> Console:
 
 def print_line(text: str = "", style: str = "") -> None:
     """One line on standard output, as it is (no markup)."""
-    _console(stderr=False).print(escape(text), style=style or None)
+    _make_console(stderr=False).print(escape(text), style=style or None)
 
 
 def standard_error() -> Console:
     """For what is drawn while it goes on."""
-    return _console(stderr=True)
+    return _make_console(stderr=True)
 
 
 def write(text: str, stream: IO[str] | None = None) -> None:
@@ -64,7 +64,7 @@ def write(text: str, stream: IO[str] | None = None) -> None:
 
 def print_error(what: str, hint: str = "") -> None:
     """``error: WHAT`` and, where there is one, ``hint: …`` on standard error."""
-    console = _console(stderr=True)
+    console = _make_console(stderr=True)
     console.print(f"[bold red]error:[/] {escape(what)}")
     if hint:
         console.print(f"[bold]hint:[/] {escape(hint)}")
@@ -72,7 +72,7 @@ def print_error(what: str, hint: str = "") -> None:
 
 def print_warning(text: str) -> None:
     """``warning: …`` on standard error."""
-    _console(stderr=True).print(f"[bold yellow]warning:[/] {escape(text)}")
+    _make_console(stderr=True).print(f"[bold yellow]warning:[/] {escape(text)}")
 
 
 @contextlib.contextmanager
@@ -91,7 +91,7 @@ def progress_in_output() -> Iterator[None]:
 
 def print_progress(text: str) -> None:
     """One step that was taken, on standard error, as it is."""
-    _console(stderr=not _is_progress_output).print(escape(text))
+    _make_console(stderr=not _is_progress_output).print(escape(text))
 
 
 def print_nothing(_text: str) -> None:
@@ -114,7 +114,7 @@ def print_table(
         table.add_column(escape(column), overflow="fold")
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
-    console = _console(stderr=False)
+    console = _make_console(stderr=False)
     console.print(table)
 
 
@@ -124,7 +124,7 @@ def step(text: str) -> Iterator[None]:
 
     On a terminal with a spinner; elsewhere one line when it ends.
     """
-    console = _console(stderr=not _is_progress_output)
+    console = _make_console(stderr=not _is_progress_output)
     with console.status(escape(text)):
         yield
     console.print(f"[green]done[/]  {escape(text)}")

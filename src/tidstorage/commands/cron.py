@@ -51,7 +51,9 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     elif after == before:
         console.print_line("Nothing to do: the crontab is as it should be.")
     else:
-        console.print_line(f"The entries of {cluster.file} are {_done(options)}.")
+        console.print_line(
+            f"The entries of {cluster.file} are {_describe_change(options)}."
+        )
     if options.install and not crontab.has_entry(entries):
         console.print_warning(
             'nothing is scheduled: every schedule in cluster.toml is "never"'
@@ -59,7 +61,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     return 0
 
 
-def _done(options: argparse.Namespace) -> str:
+def _describe_change(options: argparse.Namespace) -> str:
     return "in the crontab" if options.install else "out of the crontab"
 
 

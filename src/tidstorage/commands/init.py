@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Initialise, and say what was done."""
     if options.dry_run:
-        _say_missing(initialise.missing(cluster), options.json)
+        _print_missing(initialise.missing(cluster), options.json)
         return 0
     done = initialise.initialise(cluster, console.print_progress)
     if options.json:
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     return 0
 
 
-def _say_missing(missing: list[str], as_json: bool) -> None:
+def _print_missing(missing: list[str], as_json: bool) -> None:
     if as_json:
         console.print_json({"missing": missing})
     elif missing:

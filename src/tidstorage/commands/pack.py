@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--days",
-        type=_days,
+        type=_parse_days,
         metavar="N",
         help="keep the history of the last N days (default: keep-days of [pack])",
     )
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     progress_display.add_option(parser)
 
 
-def _days(text: str) -> float:
+def _parse_days(text: str) -> float:
     return parse_number(text, "days", _MOST_DAYS)
 
 
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     days = cluster.pack.keep_days if options.days is None else options.days
     if options.dry_run:
         floor, plans = pack.rehearse(cluster, days, options.gc_is_off)
-        _say_what_would_be_done(floor, plans, options.json)
+        _print_plan(floor, plans, options.json)
         return 0
     tell = console.print_nothing if options.json else console.print_progress
     with progress_display.shown(options) as show:
@@ -71,7 +71,7 @@ def _describe(packed: Packed) -> None:
         [
             (
                 storage.plan.id,
-                _time(storage.plan) if storage.changed else "nothing to pack",
+                _format_time(storage.plan) if storage.changed else "nothing to pack",
                 f"{storage.plan.size:,}",
                 f"{storage.size:,}",
             )
@@ -82,13 +82,11 @@ def _describe(packed: Packed) -> None:
         console.print_line(f"backed up after: set {packed.last.id}, which is full")
 
 
-def _time(planned: PlannedStorage) -> str:
+def _format_time(planned: PlannedStorage) -> str:
     return "" if planned.time is None else clock.local(planned.time)
 
 
-def _say_what_would_be_done(
-    floor: Point, plans: Sequence[PlannedStorage], as_json: bool
-) -> None:
+def _print_plan(floor: Point, plans: Sequence[PlannedStorage], as_json: bool) -> None:
     if as_json:
         console.print_json(
             {
@@ -103,7 +101,7 @@ def _say_what_would_be_done(
     )
     console.print_table(
         ("storage", "would be packed up to", "bytes"),
-        [(plan.id, _time(plan), f"{plan.size:,}") for plan in plans],
+        [(plan.id, _format_time(plan), f"{plan.size:,}") for plan in plans],
     )
 
 

@@ -69,7 +69,7 @@ def _describe(reach: Reach) -> None:
                 local(stretch.end),
                 span(stretch.end - stretch.begin),
                 str(stretch.timeline),
-                _what(stretch),
+                _describe_stretch(stretch),
                 "yes" if stretch.damaged else "none",
             )
             for stretch in reach.stretches
@@ -77,7 +77,7 @@ def _describe(reach: Reach) -> None:
     )
 
 
-def _what(stretch: Stretch) -> str:
+def _describe_stretch(stretch: Stretch) -> str:
     if stretch.is_gap:
         return f"GAP: {stretch.reason}"
     return ", ".join(stretch.sources)

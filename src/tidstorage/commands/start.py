@@ -55,12 +55,12 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Start, and say what was started."""
     names = options.names or None
     if options.dry_run:
-        _say_plan(control.plan(cluster, names), options.json)
+        _print_plan(control.plan(cluster, names), options.json)
         return 0
     started = control.start(
         cluster, names, tell=console.print_progress, seconds=options.timeout
     )
-    say(options.json, "started", started, "Nothing to do: everything runs.")
+    print_outcome(options.json, "started", started, "Nothing to do: everything runs.")
     if started and not options.json:
         for part in parts_of(cluster):
             if part.kind == "zope":
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     return 0
 
 
-def say(as_json: bool, what: str, labels: list[str], nothing: str) -> None:
+def print_outcome(as_json: bool, what: str, labels: list[str], nothing: str) -> None:
     """Print what became of the parts: ``{what: labels}``, or a line for people.
 
     nothing: the line where there are no parts.
@@ -81,7 +81,7 @@ def say(as_json: bool, what: str, labels: list[str], nothing: str) -> None:
         console.print_line(nothing)
 
 
-def _say_plan(plan: Plan, as_json: bool) -> None:
+def _print_plan(plan: Plan, as_json: bool) -> None:
     data = {
         "start": [part.label for part in plan.begin],
         "restart": [part.label for part in plan.restart],

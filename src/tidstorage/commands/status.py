@@ -40,7 +40,7 @@ def _describe(cluster: Cluster, state: Status) -> None:
         [
             (
                 process.part.label,
-                _state(process),
+                _describe_state(process),
                 ", ".join(map(str, process.pids)),
                 process.part.address_text,
                 local(process.since) if process.since else "",
@@ -110,7 +110,7 @@ def _describe_coverage(coverage: dict[str, Any]) -> None:
         )
 
 
-def _state(process: PartStatus) -> str:
+def _describe_state(process: PartStatus) -> str:
     text = process.state
     if process.state == "silent":
         text += f" ({process.reason})"

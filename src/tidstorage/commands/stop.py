@@ -5,7 +5,7 @@ import argparse
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
 from tidstorage.commands.front import seconds
-from tidstorage.commands.start import add_names, add_output, say
+from tidstorage.commands.start import add_names, add_output, print_outcome
 from tidstorage.processes import control
 from tidstorage.processes.stopping import STOP_SECONDS
 
@@ -31,10 +31,10 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Stop, and say what was stopped."""
     names = options.names or None
     if options.dry_run:
-        say(options.json, "would stop", control.up(cluster, names), _NOTHING)
+        print_outcome(options.json, "would stop", control.up(cluster, names), _NOTHING)
         return 0
     stopped = control.stop(
         cluster, names, tell=console.print_progress, seconds=options.timeout
     )
-    say(options.json, "stopped", stopped, _NOTHING)
+    print_outcome(options.json, "stopped", stopped, _NOTHING)
     return 0

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--budget",
-        type=_duration,
+        type=_parse_duration,
         metavar="TIME",
         help="stop after this time, as 90m or 4h; the next run goes on from there",
     )
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     progress_display.add_option(parser)
 
 
-def _duration(text: str) -> datetime.timedelta:
+def _parse_duration(text: str) -> datetime.timedelta:
     try:
         seconds = float(text[:-1]) * _SECONDS[text[-1:]]
         if not 0 <= seconds < math.inf:
@@ -62,13 +62,13 @@ def _duration(text: str) -> datetime.timedelta:
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Verify, and print the result; VerificationFailed's status where it is bad."""
     with progress_display.shown(options) as show:
-        report = verify(cluster, _request(options, cluster), show)
+        report = verify(cluster, _make_request(options, cluster), show)
     if options.json:
         console.print_json(_as_json(report))
     else:
         _describe(report)
     for cost in report.costs:
-        console.print_error(f"{cost.path} {cost.what}", _explain(cost))
+        console.print_error(f"{cost.path} {cost.what}", _explain_cost(cost))
     if report.untold:
         console.print_error(f"{report.untold:,} more files are bad")
     for result in report.results:
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     return 0 if report.is_good else VerificationFailed.exit_status
 
 
-def _request(options: argparse.Namespace, cluster: Cluster) -> Request:
+def _make_request(options: argparse.Namespace, cluster: Cluster) -> Request:
     configured = cluster.verify
     if options.all:
         which: Any = "all"
@@ -114,7 +114,7 @@ def _tell_losses(result: Result) -> None:
         )
     if result.lost:
         console.print_error(
-            f"set {result.set_id}: its data lack {_at_least(result)} in all",
+            f"set {result.set_id}: its data lack {_format_lost(result)} in all",
             "The files of the set are as they were written, so the data lacked this"
             " when it was backed up, and a restore lacks it, too. Does the live data"
             " lack it (bin/cluster damage shows half commits)? Look for an older set"
@@ -122,12 +122,12 @@ def _tell_losses(result: Result) -> None:
         )
 
 
-def _at_least(result: Result) -> str:
+def _format_lost(result: Result) -> str:
     number = f"{result.lost:,}"
     return number if result.lost < MOST_TOLD else f"{number} things or more"
 
 
-def _explain(cost: Cost) -> str:
+def _explain_cost(cost: Cost) -> str:
     """What is lost with a file, and what to do."""
     if cost.kind == "index":
         return (

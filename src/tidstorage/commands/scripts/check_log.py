@@ -29,12 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=f"Exit status: 0 for a sound log, {NotCoherent.exit_status} for one that"
         " is not.",
     ).parse_args(arguments)
-    return run_reporting_errors(lambda: _report(sys.stdin.buffer))
+    return run_reporting_errors(lambda: _check(sys.stdin.buffer))
 
 
-def _report(lines: Iterable[bytes]) -> int:
+def _check(lines: Iterable[bytes]) -> int:
     wrong = 0
-    for finding in findings(lines):
+    for finding in find_faults(lines):
         console.write(f"line {finding.line}: {finding.text}\n")
         wrong += finding.wrong
     if wrong:
@@ -45,7 +45,7 @@ def _report(lines: Iterable[bytes]) -> int:
     return 0
 
 
-def findings(lines: Iterable[bytes]) -> Iterator[Finding]:
+def find_faults(lines: Iterable[bytes]) -> Iterator[Finding]:
     """Everything remarkable in a log, in its order."""
     replay = tid_log.Replay()
     newest: dict[str, int] = {}

@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parse(arguments: Sequence[str] | None = None) -> Settings:
     """The settings of a run; DescriptionError where the file is wrong."""
-    options = _parser().parse_args(arguments)
+    options = _make_parser().parse_args(arguments)
     settings = Settings()
     if options.config is not None:
         settings = configuration.load(options.config)
@@ -35,7 +35,7 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
     return replace(settings, **given)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     default = Settings()
     parser = argparse.ArgumentParser(
         prog="tidstorage",
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "-p",
         "--port",
-        type=_port,
+        type=_parse_port,
         metavar="PORT",
         help=f"TCP port to listen on ({default.port})",
     )
@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "-b",
         "--burst-period",
-        type=_seconds,
+        type=_parse_seconds,
         metavar="SECONDS",
         help="write at most one line of the TID log in this time"
         f" ({default.burst_period:g})",
@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "-F",
         "--full-dump-period",
-        type=_seconds,
+        type=_parse_seconds,
         metavar="SECONDS",
         help="time between two full lines of the TID log"
         f" ({default.full_dump_period:g})",
@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _seconds(text: str) -> float:
+def _parse_seconds(text: str) -> float:
     try:
         return configuration.seconds(text)
     except ValueError:
@@ -127,7 +127,7 @@ def _seconds(text: str) -> float:
         ) from None
 
 
-def _port(text: str) -> int:
+def _parse_port(text: str) -> int:
     if not text.isdigit() or int(text) >= 1 << 16:
         raise argparse.ArgumentTypeError(f"expected 0 to 65535, found {text!r}")
     return int(text)

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _rewrite(lines: Iterable[bytes]) -> int:
     left_out = []
-    for number, text in full_lines(lines):
+    for number, text in read_full_lines(lines):
         if text is None:
             left_out.append(number)
         else:
@@ -38,7 +38,7 @@ def _rewrite(lines: Iterable[bytes]) -> int:
     return 0
 
 
-def full_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, str | None]]:
+def read_full_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, str | None]]:
     """(line number, full line); None for a line that means nothing.
 
     A last line that a crash has torn is left out without a word.

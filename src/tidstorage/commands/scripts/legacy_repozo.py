@@ -44,7 +44,7 @@ def is_meant(arguments: Sequence[str]) -> bool:
 
 def run(arguments: Sequence[str]) -> int:
     """Do what the command line says; returns its exit status."""
-    parser = _parser()
+    parser = _make_parser()
     options = parser.parse_args(arguments)
     if options.tid_log is not None and options.action == "backup":
         parser.error("--tid_log is for a recovery")
@@ -53,11 +53,11 @@ def run(arguments: Sequence[str]) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s")
     site = read_site(configuration.load(options.config))
     with lock.waiting(options.wait):
-        _ACTIONS[options.action](site, _repozo(options), options)
+        _ACTIONS[options.action](site, _make_repozo(options), options)
     return 0
 
 
-def _repozo(options: argparse.Namespace) -> Repozo:
+def _make_repozo(options: argparse.Namespace) -> Repozo:
     passed = [flag for flag in ("-Q", "-z", "-F") if getattr(options, flag[1])]
     return Repozo(options.repozo, (*passed, *options.arguments))
 
@@ -165,7 +165,7 @@ _ACTIONS = {
 }
 
 
-def _parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tidstorage_repozo",
         description="Back up or restore all storages that a configuration file of"

@@ -35,7 +35,7 @@ HELP = "Cut crashed Data.fs files where they lie, to a state that fits together.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = _parser()
+    parser = _make_parser()
     options = parser.parse_args(arguments)
     paths = given_files(parser, options)
     if options.config is not None and (paths or options.cluster_file):
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_reporting_errors(lambda: _run(options, paths))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("tidstorage-restore", description=HELP)
     add_files(parser, "*")
     add_options(parser)
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace, paths: Mapping[str, Path]) -> int:
     with lock.waiting(options.wait):
-        request = _request(options, paths)
+        request = _make_request(options, paths)
         outcome = cut(request, options.dry_run)
     if request.at_floor:
         console.print_warning(
@@ -116,7 +116,7 @@ def cut(request: Request, dry_run: bool) -> Outcome:
     return crashed_files.restore(request)
 
 
-def _request(options: argparse.Namespace, paths: Mapping[str, Path]) -> Request:
+def _make_request(options: argparse.Namespace, paths: Mapping[str, Path]) -> Request:
     """Files on the command line go before those that a description names."""
     if options.config is not None:
         original = original_configuration.load(options.config)
