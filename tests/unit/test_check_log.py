@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from real import PATIENCE
 
-from tidstorage.commands.scripts.check_log import Finding, find_faults
+from tidstorage.commands.scripts.check_log import Finding, examine
 from tidstorage.errors import NotCoherent
 from tidstorage.points import tid_log
 
@@ -22,7 +22,7 @@ ORIGINAL = (
 
 
 def check(text: str) -> list[Finding]:
-    return list(find_faults(io.BytesIO(text.encode())))
+    return list(examine(io.BytesIO(text.encode())))
 
 
 def script(text: str) -> subprocess.CompletedProcess[str]:

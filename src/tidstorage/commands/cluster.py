@@ -10,7 +10,7 @@ from tidstorage.commands.entry import run_reporting_errors
 from tidstorage.commands.front import add_cluster_file, add_wait, open_cluster
 from tidstorage.operation import lock
 
-#: In the order a newcomer meets them.
+#: In the order in which a newcomer needs them.
 VERBS = (
     "init",
     "start",
@@ -49,7 +49,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _find_verbs(arguments: Sequence[str] | None) -> Sequence[str]:
-    """The verb that is asked for, alone where there is one.
+    """The verb that is asked for, alone; all verbs where none is.
 
     Importing the modules of all verbs takes most of a second, which a start in
     the night should not wait for.

@@ -43,17 +43,17 @@ def _make_console(stderr: bool) -> Console:
 
 
 def print_line(text: str = "", style: str = "") -> None:
-    """One line on standard output, as it is (no markup)."""
+    """Print a line on standard output, as it is (no markup)."""
     _make_console(stderr=False).print(escape(text), style=style or None)
 
 
 def standard_error() -> Console:
-    """For what is drawn while it goes on."""
+    """Standard error, for what is drawn anew while it goes on."""
     return _make_console(stderr=True)
 
 
 def write(text: str, stream: IO[str] | None = None) -> None:
-    """Text for programs, to the letter; on standard output unless told otherwise."""
+    """Write text for programs, to the letter; by default on standard output."""
     target = stream or sys.stdout
     try:
         target.write(text)
@@ -63,7 +63,7 @@ def write(text: str, stream: IO[str] | None = None) -> None:
 
 
 def print_error(what: str, hint: str = "") -> None:
-    """``error: WHAT`` and, where there is one, ``hint: …`` on standard error."""
+    """Print ``error: WHAT`` and, if there is a hint, ``hint: …`` on standard error."""
     console = _make_console(stderr=True)
     console.print(f"[bold red]error:[/] {escape(what)}")
     if hint:
@@ -71,7 +71,7 @@ def print_error(what: str, hint: str = "") -> None:
 
 
 def print_warning(text: str) -> None:
-    """``warning: …`` on standard error."""
+    """Print ``warning: …`` on standard error."""
     _make_console(stderr=True).print(f"[bold yellow]warning:[/] {escape(text)}")
 
 
@@ -90,7 +90,7 @@ def progress_in_output() -> Iterator[None]:
 
 
 def print_progress(text: str) -> None:
-    """One step that was taken, on standard error, as it is."""
+    """Print a step that was taken, as it is; on standard error, or for cron's log."""
     _make_console(stderr=not _is_progress_output).print(escape(text))
 
 
@@ -99,14 +99,14 @@ def print_nothing(_text: str) -> None:
 
 
 def print_json(data: Any) -> None:
-    """``data`` as indented JSON on standard output, nothing else around it."""
+    """Print ``data`` as indented JSON on standard output, and nothing else."""
     write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
 def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
 ) -> None:
-    """A table without a frame, on standard output; cells as they are."""
+    """Print a table without a frame on standard output; cells as they are."""
     table = Table(
         title=escape(title) or None, title_justify="left", box=None, pad_edge=False
     )

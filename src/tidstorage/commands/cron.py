@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
-    """Change the crontab, or show what belongs in it."""
+    """Change the crontab, or print what belongs in it."""
     entries = crontab.entries_of(cluster)
     before = crontab.read(cluster)
     if options.show:
@@ -39,10 +39,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     change = crontab.installed if options.install else crontab.removed
     after = change(cluster, before)
     if options.dry_run:
-        if options.json:
-            console.print_json({"changes": after != before, "crontab": after})
-        else:
-            console.print_line(after.rstrip("\n"))
+        _print_plan(before, after, options.json)
         return 0
     if after != before:
         crontab.write(cluster, after)
@@ -51,9 +48,8 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     elif after == before:
         console.print_line("Nothing to do: the crontab is as it should be.")
     else:
-        console.print_line(
-            f"The entries of {cluster.file} are {_describe_change(options)}."
-        )
+        place = "in the crontab" if options.install else "out of the crontab"
+        console.print_line(f"The entries of {cluster.file} are {place}.")
     if options.install and not crontab.has_entry(entries):
         console.print_warning(
             'nothing is scheduled: every schedule in cluster.toml is "never"'
@@ -61,8 +57,11 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     return 0
 
 
-def _describe_change(options: argparse.Namespace) -> str:
-    return "in the crontab" if options.install else "out of the crontab"
+def _print_plan(before: str, after: str, as_json: bool) -> None:
+    if as_json:
+        console.print_json({"changes": after != before, "crontab": after})
+    else:
+        console.print_line(after.rstrip("\n"))
 
 
 def _show(entries: str, is_installed: bool, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""How a verb's progress looks: a bar on a terminal, JSON lines where asked for.
+"""How a verb's progress is shown: a bar on a terminal, JSON lines where asked for.
 
 Both go to standard error, so that what the verb prints can be piped.
 """

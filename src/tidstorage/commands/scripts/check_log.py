@@ -1,4 +1,4 @@
-"""``tidstorage-check-log < TIDLOG``: is a TID log whole, and does it never go back?"""
+"""``tidstorage-check-log < TIDLOG``: whether a TID log is whole and goes only on."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ from tidstorage.points import tid_log
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is remarkable in a line; ``wrong`` if a sound log does not have it."""
+    """Something remarkable in a line; ``wrong``: a sound log does not have it."""
 
     line: int
     text: str
@@ -34,19 +34,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _check(lines: Iterable[bytes]) -> int:
     wrong = 0
-    for finding in find_faults(lines):
+    for finding in examine(lines):
         console.write(f"line {finding.line}: {finding.text}\n")
         wrong += finding.wrong
     if wrong:
         raise NotCoherent(
-            f"the TID log is not sound: {wrong} lines are wrong",
-            "Use only points of lines before the first wrong one.",
+            f"the TID log is not sound: {wrong} faults",
+            "Use only points from lines before the first fault.",
         )
     return 0
 
 
-def find_faults(lines: Iterable[bytes]) -> Iterator[Finding]:
-    """Everything remarkable in a log, in its order."""
+def examine(lines: Iterable[bytes]) -> Iterator[Finding]:
+    """Find everything remarkable in a log, in its order."""
     replay = tid_log.Replay()
     newest: dict[str, int] = {}
     time = 0.0

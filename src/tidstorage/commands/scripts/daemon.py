@@ -1,4 +1,4 @@
-"""``bin/tidstorage``: the daemon; what its command line says wins over its file."""
+"""``bin/tidstorage``: the daemon; its command line goes before its file."""
 
 import argparse
 import sys
@@ -19,7 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str] | None = None) -> Settings:
-    """The settings of a run; DescriptionError where the file is wrong."""
+    """The settings of a run, from its command line and the file that it names.
+
+    Raises: DescriptionError: where the file cannot be read, or is wrong.
+    """
     options = _make_parser().parse_args(arguments)
     settings = Settings()
     if options.config is not None:
@@ -123,13 +126,15 @@ def _parse_seconds(text: str) -> float:
         return configuration.seconds(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"expected seconds, 0 or more, found {text!r}"
+            f"expected seconds, 0 or more, not {text!r}"
         ) from None
 
 
 def _parse_port(text: str) -> int:
     if not text.isdigit() or int(text) >= 1 << 16:
-        raise argparse.ArgumentTypeError(f"expected 0 to 65535, found {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected a port, from 0 to 65535, not {text!r}"
+        )
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""``tidstorage-dump HOST PORT``: what a daemon publishes now, as a dict literal."""
+"""``tidstorage-dump HOST PORT``: prints what a daemon publishes, as a dict literal."""
 
 import argparse
 import sys

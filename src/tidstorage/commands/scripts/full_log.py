@@ -1,4 +1,4 @@
-"""``tidstorage-full-log < TIDLOG``: the same TID log, in full lines only."""
+"""``tidstorage-full-log < TIDLOG``: writes the same TID log in full lines only."""
 
 import argparse
 import sys
@@ -39,9 +39,9 @@ def _rewrite(lines: Iterable[bytes]) -> int:
 
 
 def read_full_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, str | None]]:
-    """(line number, full line); None for a line that means nothing.
+    """Yields (line number, full line), with None for a line that cannot be used.
 
-    A last line that a crash has torn is left out without a word.
+    A last line that a crash has torn is passed over.
     """
     replay = tid_log.Replay()
     lost: int | None = None

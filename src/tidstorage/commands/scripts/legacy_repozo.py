@@ -1,6 +1,6 @@
-"""``tidstorage_repozo -c CONFIGURATION``: the original's command line.
+"""``tidstorage_repozo -c CONFIGURATION``: the command line of TIDStorage 5.
 
-It works on the original's configuration file and repositories.  Where all is well
+It works on a configuration file and repositories of TIDStorage 5.  Where all is well
 it says nothing, unless told to, so that cron mails nothing but trouble.
 """
 
@@ -38,7 +38,7 @@ _ADVICE = (
 
 
 def is_meant(arguments: Sequence[str]) -> bool:
-    """Whether the command line names a configuration of the original."""
+    """Whether the command line names a configuration of TIDStorage 5."""
     return any(map(_CONFIGURATION.fullmatch, arguments))
 
 

@@ -1,8 +1,8 @@
-"""``tidstorage-repozo``: backup and restore for cron and old habits.
+"""``tidstorage-repozo``: backup and restore, for cron and for old habits.
 
-The same functions as ``bin/cluster backup`` and ``restore``; quiet unless
-something is wrong, so that cron mails nothing else.  With ``-c`` it is the
-original's command (`tidstorage.commands.scripts.legacy_repozo`).
+The same as ``bin/cluster backup`` and ``restore``, but silent unless something is
+wrong, so that cron mails nothing else.  With ``-c`` it is the command of TIDStorage 5
+(`tidstorage.commands.scripts.legacy_repozo`).
 """
 
 import argparse
@@ -19,7 +19,7 @@ from tidstorage.verbs.backup.backup import back_up
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Back up or recover; the exit status."""
+    """Back up or restore; returns the exit status."""
     return run_reporting_errors(lambda: _run(arguments))
 
 
