@@ -35,7 +35,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     if options.dry_run:
         _print_plan(cluster, options.json)
         return 0
-    with progress_display.shown(options) as show:
+    with progress_display.show_progress(options) as show:
         manifest = back_up(cluster, show)
     if options.json:
         console.print_json(manifest.to_json())

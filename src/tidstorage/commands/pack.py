@@ -53,7 +53,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
         _print_plan(floor, plans, options.json)
         return 0
     tell = console.print_nothing if options.json else console.print_progress
-    with progress_display.shown(options) as show:
+    with progress_display.show_progress(options) as show:
         packed = pack.pack(cluster, days, options.gc_is_off, tell, show)
     if options.json:
         console.print_json(_as_json(packed))

@@ -104,7 +104,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
         report = perform.rehearse(cluster, asked)
     else:
         tell = console.print_progress
-        shown = functools.partial(progress_display.shown, options)
+        shown = functools.partial(progress_display.show_progress, options)
         report = restore(cluster, asked, options.into, options.stop, tell, shown)
     warn_of_newer(cluster, report)
     if options.json:

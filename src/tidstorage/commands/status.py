@@ -50,7 +50,7 @@ def _describe(cluster: Cluster, state: Status) -> None:
     )
     console.print_line()
     for operation in state.operations:
-        console.print_line(progress_display.sentence(operation))
+        console.print_line(progress_display.describe_operation(operation))
     if state.no_sets is not None:
         console.print_line(state.no_sets, "red")
     elif state.newest_set is None:

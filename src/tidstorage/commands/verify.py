@@ -61,7 +61,7 @@ def _parse_duration(text: str) -> datetime.timedelta:
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Verify, and print the result; VerificationFailed's status where it is bad."""
-    with progress_display.shown(options) as show:
+    with progress_display.show_progress(options) as show:
         report = verify(cluster, _make_request(options, cluster), show)
     if options.json:
         console.print_json(_as_json(report))

@@ -33,7 +33,7 @@ def _run(given: Sequence[str] | None) -> int:
         parser.error("--scheduled is for a backup")
     cluster = open_cluster(options.cluster_file)
     if options.scheduled:
-        with scheduled.turn(cluster, "backup"):
+        with scheduled.hold_turn(cluster, "backup"):
             backup.describe(back_up(cluster))
         return 0
     with lock.waiting(options.wait):

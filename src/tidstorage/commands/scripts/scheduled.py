@@ -47,13 +47,13 @@ def _run(verb: str, arguments: Sequence[str] | None) -> int:
     module.add_arguments(parser)
     options = parser.parse_args(arguments)
     cluster = open_cluster(options.cluster_file)
-    with turn(cluster, verb):
+    with hold_turn(cluster, verb):
         status: int = module.run(options, cluster)
     return status
 
 
 @contextlib.contextmanager
-def turn(cluster: Cluster, verb: str) -> Iterator[None]:
+def hold_turn(cluster: Cluster, verb: str) -> Iterator[None]:
     """Be cron's only run of the verb for the length of the ``with`` block.
 
     Its begin and end, or failure, are printed with the time.
