@@ -5,6 +5,7 @@ from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console, progress_display
+from tidstorage.commands.front import add_dry_run
 from tidstorage.sets import directory as backup_directory
 from tidstorage.sets import listing
 from tidstorage.sets.manifest import Manifest
@@ -20,11 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print the manifest of the set, as JSON"
     )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="say what would be copied and where to, and change nothing",
-    )
+    add_dry_run(parser, "say what would be copied and where to")
     progress_display.add_option(parser)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
+from tidstorage.commands.front import add_json
 from tidstorage.sets import directory as backup_directory
 from tidstorage.sets import listing, repozo
 from tidstorage.sets.listing import BackupSet
@@ -20,7 +21,7 @@ HELP = "List the backup sets, newest first."
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:

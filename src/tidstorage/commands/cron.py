@@ -4,6 +4,7 @@ import argparse
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
+from tidstorage.commands.front import add_dry_run, add_json
 from tidstorage.deployment import crontab
 
 HELP = "Put the scheduled commands into the user's crontab, or take them out."
@@ -21,12 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print the entries, and whether the crontab has them",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="print the crontab that would result, and change nothing",
-    )
+    add_json(parser)
+    add_dry_run(parser, "print the crontab that would result")
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.commands import console, half_commits
+from tidstorage.commands.front import add_dry_run, add_json
 from tidstorage.points.entries import WireDamage
 from tidstorage.system import clock
 from tidstorage.system.clock import local, span
@@ -20,7 +21,7 @@ HELP = "Show half commits, which only some of their storages hold; accept or und
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--acknowledge",
@@ -32,11 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="COMMIT",
         help="undo this half commit in the storages that hold it, then accept it",
     )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="say what would be done and whether it can be, and change nothing",
-    )
+    add_dry_run(parser, "say what would be done and whether it can be")
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:

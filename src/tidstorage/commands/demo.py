@@ -10,6 +10,7 @@ from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
+from tidstorage.commands.front import add_json
 from tidstorage.demo import demonstration
 from tidstorage.demo.demonstration import Result
 
@@ -19,7 +20,7 @@ _LARGEST_SEED = 2**31
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     parser.add_argument(
         "--seed",
         type=int,

@@ -35,6 +35,18 @@ def add_wait(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """``--json``: output for programs."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_dry_run(parser: argparse._ActionsContainer, what: str) -> None:
+    """``--dry-run``; what: the help, "say ..."."""
+    parser.add_argument(
+        "--dry-run", action="store_true", help=f"{what}, and change nothing"
+    )
+
+
 def open_cluster(file: Path) -> Cluster:
     """Load a description; from now on run as its user, in its time zone.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
+from tidstorage.commands.front import add_dry_run, add_json
 from tidstorage.deployment import initialise
 
 HELP = "Create mount points and the first user; take the first coherency point."
@@ -12,10 +13,8 @@ HELP = "Create mount points and the first user; take the first coherency point."
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="say what is missing, and change nothing"
-    )
+    add_json(parser)
+    add_dry_run(parser, "say what is missing")
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:

@@ -8,7 +8,7 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.coherence.point import Point
 from tidstorage.commands import console, progress_display
-from tidstorage.commands.front import parse_number
+from tidstorage.commands.front import add_dry_run, add_json, parse_number
 from tidstorage.system import clock
 from tidstorage.verbs.pack import pack
 from tidstorage.verbs.pack.pack import Packed, PlannedStorage
@@ -19,7 +19,7 @@ HELP = "Remove old history from all storages, with a backup before and after."
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     parser.add_argument(
         "--days",
         type=_parse_days,
@@ -33,11 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " cannot see it; a server without that destroys objects to which only other"
         " databases refer",
     )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="say up to which times storages would be packed, and change nothing",
-    )
+    add_dry_run(parser, "say up to which times storages would be packed")
     progress_display.add_option(parser)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
+from tidstorage.commands.front import add_json
 from tidstorage.system import clock
 from tidstorage.system.clock import local, span
 from tidstorage.verbs.moments import reachable
@@ -17,7 +18,7 @@ _SHOWN = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     parser.add_argument(
         "--all", action="store_true", help=f"all points, not only the newest {_SHOWN}"
     )

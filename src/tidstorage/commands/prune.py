@@ -5,6 +5,7 @@ from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
+from tidstorage.commands.front import add_dry_run, add_json
 from tidstorage.system.clock import local
 from tidstorage.verbs.prune.prune import Report, prune
 
@@ -13,12 +14,8 @@ HELP = "Remove the backup sets that [retention] does not keep."
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="say what would be removed and why the rest is kept, and change nothing",
-    )
+    add_json(parser)
+    add_dry_run(parser, "say what would be removed and why the rest is kept")
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console, half_commits
+from tidstorage.commands.front import add_dry_run, add_json
 from tidstorage.errors import NotConfirmed
 from tidstorage.system.clock import local
 from tidstorage.verbs.damage import rebase
@@ -15,16 +16,12 @@ HELP = "Accept the present state as a new floor, with all half commits in it."
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     sure = parser.add_mutually_exclusive_group()
     sure.add_argument(
         "--yes", action="store_true", help="do it, though it cannot be taken back"
     )
-    sure.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="say what would be accepted, and change nothing",
-    )
+    add_dry_run(sure, "say what would be accepted")
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:

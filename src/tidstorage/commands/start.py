@@ -4,7 +4,7 @@ import argparse
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
-from tidstorage.commands.front import seconds
+from tidstorage.commands.front import add_dry_run, add_json, seconds
 from tidstorage.processes import control
 from tidstorage.processes.parts import parts_of
 from tidstorage.processes.starting import START_SECONDS, Plan
@@ -43,12 +43,8 @@ def add_timeout(parser: argparse.ArgumentParser) -> None:
 
 def add_output(parser: argparse.ArgumentParser) -> None:
     """How to report."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="say what would be done, and change nothing",
-    )
+    add_json(parser)
+    add_dry_run(parser, "say what would be done")
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.commands import console, progress_display
+from tidstorage.commands.front import add_json
 from tidstorage.errors import NotReady
 from tidstorage.system import clock
 from tidstorage.system.clock import local, span
@@ -20,7 +21,7 @@ HELP = "Show what runs, the newest backup set and the daemon's point."
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:

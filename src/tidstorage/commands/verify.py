@@ -8,6 +8,7 @@ from typing import Any
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.commands import console, progress_display
+from tidstorage.commands.front import add_json
 from tidstorage.errors import VerificationFailed
 from tidstorage.sets.verdicts import DEPTHS
 from tidstorage.system.clock import local
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="stop after this time, as 90m or 4h; the next run goes on from there",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     progress_display.add_option(parser)
 
 

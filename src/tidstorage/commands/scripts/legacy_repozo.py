@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tidstorage.coherence import tid
 from tidstorage.commands import console
-from tidstorage.commands.front import add_wait
+from tidstorage.commands.front import add_dry_run, add_wait
 from tidstorage.commands.scripts import restore_files
 from tidstorage.errors import NotCoherent
 from tidstorage.legacy import (
@@ -217,11 +217,7 @@ def _make_parser() -> argparse.ArgumentParser:
     add("-z", "--gzip", dest="z", action="store_true", help="passed to repozo")
     add("-F", "--full", dest="F", action="store_true", help="passed to repozo")
     add("-v", "--verbose", dest="v", action="store_true", help="say what is done")
-    add(
-        "--dry-run",
-        action="store_true",
-        help="say what would be done, and change nothing",
-    )
+    add_dry_run(parser, "say what would be done")
     add("arguments", nargs="*", metavar="ARGUMENT", help="passed to repozo as it is")
     add_wait(parser)
     return parser

@@ -13,7 +13,7 @@ from typing import Any
 from tidstorage.coherence import tid
 from tidstorage.commands import console
 from tidstorage.commands.entry import run_reporting_errors
-from tidstorage.commands.front import CLUSTER_FILE, add_wait, open_cluster
+from tidstorage.commands.front import CLUSTER_FILE, add_dry_run, add_wait, open_cluster
 from tidstorage.commands.scripts.cut import (
     add_files,
     add_options,
@@ -61,11 +61,7 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-c", "--config", metavar="FILE", type=Path, help=argparse.SUPPRESS
     )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="say what would be cut off, and change nothing",
-    )
+    add_dry_run(parser, "say what would be cut off")
     add_wait(parser)
     parser.add_argument(
         "--blobs",
