@@ -1,10 +1,11 @@
 """What the commands share: numbers on the command line, the cluster's user."""
 
 import argparse
+import importlib.util
 
 import pytest
 
-from tidstorage.commands import front, start, stop
+from tidstorage.commands import cluster, front, start, stop
 from tidstorage.commands.scripts import repozo, serve
 from tidstorage.errors import UnknownPart
 
@@ -51,3 +52,8 @@ def test_cron_restores_nothing(capsys):
     with pytest.raises(SystemExit):
         repozo.main(["--scheduled", "--recover"])
     assert "--scheduled is for a backup" in capsys.readouterr().err
+
+
+def test_every_verb_has_a_module():
+    for verb in cluster.VERBS:
+        assert importlib.util.find_spec(f"tidstorage.commands.{verb}"), verb

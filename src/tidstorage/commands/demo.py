@@ -14,7 +14,7 @@ from tidstorage.commands.front import add_json
 from tidstorage.demo import demonstration
 from tidstorage.demo.demonstration import Result
 
-HELP = "Break a scratch cluster under load; restore it by plain repozo, and by this."
+HELP = "Break a scratch cluster under load; restore it by repozo and by TIDStorage."
 _LARGEST_SEED = 2**31
 
 

@@ -13,6 +13,10 @@ from tidstorage.legacy.site import SiteStorage
 from tidstorage.sets import repozo as repository
 
 _BLOCK = 1 << 20
+_OLDER = (
+    "Nothing has been changed. repozo itself restores an older copy of one storage, to"
+    " any file: repozo -R -r REPOSITORY -D YYYY-mm-dd-HH-MM-SS -o FILE."
+)
 
 
 def find_files(storage: SiteStorage, second: str) -> Sequence[repository.Part]:
@@ -55,7 +59,8 @@ def _refuse_damaged(
     if size != files[-1].end:
         raise NotCoherent(
             f"{storage.repository} is damaged: the copy of {storage.data_file} has"
-            f" {size:,} bytes instead of {files[-1].end:,}"
+            f" {size:,} bytes instead of {files[-1].end:,}",
+            _OLDER,
         )
     with copy.open("rb") as stream:
         for file in files:
@@ -68,7 +73,8 @@ def _refuse_damaged(
             if digest.hexdigest() != file.md5:
                 raise NotCoherent(
                     f"{storage.repository / file.name} is damaged: it is not what"
-                    " repozo wrote"
+                    " repozo wrote",
+                    _OLDER,
                 )
 
 

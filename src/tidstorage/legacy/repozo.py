@@ -65,5 +65,6 @@ class Repozo:
         if done.returncode:
             lines = done.stderr.strip().splitlines() or ["(it said nothing)"]
             raise EngineFailed(
-                f"repozo ended with status {done.returncode}: {lines[-1]}"
+                f"repozo {shlex.join(arguments)} ended with status {done.returncode}:"
+                f" {lines[-1]}"
             )
