@@ -27,7 +27,7 @@ def add_wait(parser: argparse.ArgumentParser) -> None:
     """``--wait``: how long to wait for another run that holds the lock."""
     parser.add_argument(
         "--wait",
-        type=seconds,
+        type=parse_seconds,
         default=0.0,
         metavar="SECONDS",
         help="where another backup, restore, prune or pack runs, wait so long for its"
@@ -61,7 +61,7 @@ def open_cluster(file: Path) -> Cluster:
     return cluster
 
 
-def seconds(text: str) -> float:
+def parse_seconds(text: str) -> float:
     """A number of seconds on the command line, for argparse."""
     return parse_number(text, "seconds")
 

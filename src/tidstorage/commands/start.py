@@ -4,7 +4,7 @@ import argparse
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
-from tidstorage.commands.front import add_dry_run, add_json, seconds
+from tidstorage.commands.front import add_dry_run, add_json, parse_seconds
 from tidstorage.processes import control
 from tidstorage.processes.parts import parts_of
 from tidstorage.processes.starting import START_SECONDS, Plan
@@ -33,7 +33,7 @@ def add_timeout(parser: argparse.ArgumentParser) -> None:
     """How long to wait for readiness."""
     parser.add_argument(
         "--timeout",
-        type=seconds,
+        type=parse_seconds,
         default=START_SECONDS,
         metavar="SECONDS",
         help="how long to wait until all ZEO servers, the daemon, or all Zopes are"

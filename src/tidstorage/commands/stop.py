@@ -4,7 +4,7 @@ import argparse
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
-from tidstorage.commands.front import seconds
+from tidstorage.commands.front import parse_seconds
 from tidstorage.commands.start import add_names, add_output, print_outcome
 from tidstorage.processes import control
 from tidstorage.processes.stopping import STOP_SECONDS
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_names(parser)
     parser.add_argument(
         "--timeout",
-        type=seconds,
+        type=parse_seconds,
         default=STOP_SECONDS,
         metavar="SECONDS",
         help="kill processes that have not ended after this time (default: %(default)g,"

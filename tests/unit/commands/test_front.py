@@ -13,7 +13,7 @@ from tidstorage.errors import UnknownPart
 @pytest.mark.parametrize("text", ["-1", "nan", "inf", "soon", ""])
 def test_no_number_of_seconds(text):
     with pytest.raises(argparse.ArgumentTypeError, match="expected seconds, 0 or more"):
-        front.seconds(text)
+        front.parse_seconds(text)
 
 
 def test_a_number_has_bounds():
