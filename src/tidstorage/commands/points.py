@@ -1,4 +1,4 @@
-"""``bin/cluster points``: the coherency points, and what can be had back."""
+"""``bin/cluster points``: the coherency points, and the times that can be restored."""
 
 import argparse
 from typing import Any
