@@ -216,7 +216,7 @@ def test_a_run_finds_the_former_one_going(
 ) -> None:
     command = ["--cluster-file", str(running.file), "--backup", "--scheduled"]
     before = runs.read(running, "backup")
-    with scheduled.turn(running, "backup"):
+    with scheduled.hold_turn(running, "backup"):
         capsys.readouterr()
         assert repozo.main(command) == Locked.exit_status
     output = capsys.readouterr()

@@ -180,37 +180,39 @@ def test_an_error_ends_the_telling(cluster):
 
 
 def test_numbers_are_said_as_far_as_they_are_known():
-    assert progress_display.what(snapshot()) == "backup: copy catalog, root"
-    assert progress_display.numbers(snapshot()) == (
+    assert progress_display.describe_work(snapshot()) == "backup: copy catalog, root"
+    assert progress_display.format_numbers(snapshot()) == (
         "1.2 GB of 5.0 GB, 25%, 310.0 MB/s, 1 min 12 s left"
     )
-    assert progress_display.numbers(snapshot(total=None, remaining=None)) == (
+    assert progress_display.format_numbers(snapshot(total=None, remaining=None)) == (
         "1.2 GB, 310.0 MB/s"
     )
     between = snapshot(
         phase="", items=(), done=0, total=None, rate=None, remaining=None
     )
-    assert progress_display.what(between) == "backup"
-    assert progress_display.numbers(between) == ""
-    assert "12 objects/s" in progress_display.numbers(snapshot(unit="objects", rate=12))
+    assert progress_display.describe_work(between) == "backup"
+    assert progress_display.format_numbers(between) == ""
+    assert "12 objects/s" in progress_display.format_numbers(
+        snapshot(unit="objects", rate=12)
+    )
 
 
 def test_one_sentence_tells_it_to_another_shell():
-    said = progress_display.sentence(snapshot(pid=7))
+    said = progress_display.describe_operation(snapshot(pid=7))
     assert said.startswith(
         "backup: copy catalog, root; 1.2 GB of 5.0 GB, 25%, 310.0 MB/s, 1 min 12 s"
         " left; process 7 since 20"
     )
-    assert "nothing was heard" not in said
+    assert "it has said nothing" not in said
     long_ago = clock.now() - datetime.timedelta(minutes=5)
-    said = progress_display.sentence(snapshot(at=long_ago))
-    assert said.endswith("; nothing was heard of it for 5 min 0 s")
+    said = progress_display.describe_operation(snapshot(at=long_ago))
+    assert said.endswith("; it has said nothing for 5 min 0 s")
 
 
 def shown(arguments):
     parser = argparse.ArgumentParser()
     progress_display.add_option(parser)
-    return progress_display.shown(parser.parse_args(arguments))
+    return progress_display.show_progress(parser.parse_args(arguments))
 
 
 def test_json_lines_go_to_standard_error(capsys):

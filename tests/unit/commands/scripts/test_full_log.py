@@ -7,13 +7,13 @@ from pathlib import Path
 
 from real_processes import PATIENCE
 
-from tidstorage.commands.scripts.full_log import full_lines
+from tidstorage.commands.scripts.full_log import read_full_lines
 from tidstorage.errors import NotCoherent
 from tidstorage.points import tid_log
 
 
 def fill(text: str) -> list[tuple[int, str | None]]:
-    return list(full_lines(io.BytesIO(text.encode())))
+    return list(read_full_lines(io.BytesIO(text.encode())))
 
 
 def script(text: str) -> subprocess.CompletedProcess[str]:
