@@ -58,9 +58,15 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
             size = zope.export(cluster, chosen, made, options.export, target)
             _tell(options, report, {"exported": str(target), "bytes": size})
             return 0
-        with zope.serving(cluster, chosen, made, options.port) as served:
+        with (
+            zope.serving(cluster, chosen, made, options.port) as served,
+            # Who has read the address may end it before we wait: both count as the
+            # end that was asked for.
+            contextlib.suppress(KeyboardInterrupt),
+        ):
             _tell(options, report, _as_json(served))
-            _wait(served)
+            status = served.process.wait()
+            raise NotReady(f"the Zope that showed the past ended with status {status}")
     return 0
 
 
@@ -85,15 +91,6 @@ def _ended_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _wait(served: Served) -> None:
-    """Until Ctrl-C; NotReady where Zope ends by itself."""
-    try:
-        status = served.process.wait()
-    except KeyboardInterrupt:
-        return
-    raise NotReady(f"the Zope that showed the past ended with status {status}")
 
 
 def _tell(options: argparse.Namespace, report: Report, more: dict[str, Any]) -> None:
