@@ -58,16 +58,14 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
             size = zope.export(cluster, chosen, made, options.export, target)
             _tell(options, report, {"exported": str(target), "bytes": size})
             return 0
-        with (
-            zope.serving(cluster, chosen, made, options.port) as served,
-            # Who has read the address may end it before we wait: both count as the
-            # end that was asked for.
-            contextlib.suppress(KeyboardInterrupt),
-        ):
-            _tell(options, report, _as_json(served))
-            status = served.process.wait()
+        with zope.serving(cluster, chosen, made, options.port) as served:
+            try:
+                _tell(options, report, _as_json(served))
+                status = served.process.wait()
+            except KeyboardInterrupt:
+                # As soon as it is told how to look, Ctrl-C is how to end.
+                return 0
             raise NotReady(f"the Zope that showed the past ended with status {status}")
-    return 0
 
 
 def _export_target(options: argparse.Namespace) -> Path | None:
