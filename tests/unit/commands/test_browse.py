@@ -43,7 +43,7 @@ def run(tmp_path, monkeypatch):
         monkeypatch.setattr(
             browse.scratch, "folder", lambda _cluster: entered("folder", made)
         )
-        monkeypatch.setattr(browse.perform, "elsewhere", lambda *_: None)
+        monkeypatch.setattr(browse, "restore_elsewhere", lambda *_: None)
         monkeypatch.setattr(browse.restore_report, "as_json", lambda _report: {})
         parser = argparse.ArgumentParser()
         browse.add_arguments(parser)
