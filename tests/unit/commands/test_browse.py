@@ -37,7 +37,7 @@ def run(tmp_path, monkeypatch):
         )
         made = SimpleNamespace(folder=tmp_path)
         zope = SimpleNamespace(
-            chosen=lambda *_: None, serving=lambda *_: entered("zope", served)
+            choose=lambda *_: None, serving=lambda *_: entered("zope", served)
         )
         monkeypatch.setattr(browse, "zope", zope)
         monkeypatch.setattr(
