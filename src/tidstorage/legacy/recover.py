@@ -107,7 +107,7 @@ def _alone(site: Site) -> Iterator[int]:
             yield descriptor
 
 
-def parts_of(storage: SiteStorage, second: str) -> list[repository.Part]:
+def parts_of(storage: SiteStorage, second: str) -> list[repository.RepozoFile]:
     """The files of the copy of that second; EngineFailed where there is none."""
     parts = list(repository.chain_until(storage.repository, second))
     if not parts:
@@ -138,7 +138,7 @@ def _put_together(
 
 
 def refuse_damaged(
-    storage: SiteStorage, parts: list[repository.Part], copy: Path
+    storage: SiteStorage, parts: list[repository.RepozoFile], copy: Path
 ) -> None:
     """NotCoherent where the copy is not what repozo read when it was made."""
     size = copy.stat().st_size

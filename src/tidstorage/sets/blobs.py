@@ -8,9 +8,8 @@ from pathlib import Path
 
 from tidstorage.engines.filestorage.blob_files import tid_of
 from tidstorage.errors import NotCoherent
-from tidstorage.sets import layout
 from tidstorage.sets.manifest import StoredFile
-from tidstorage.system import durable
+from tidstorage.system import durable, private_files
 
 FORMAT_VERSION = 1
 
@@ -70,7 +69,7 @@ def write_list(
     lines = [json.dumps(header)]
     lines += [f"{each.sha256} {each.size} {each.path}" for each in new]
     path = list_path(pool, set_id)
-    layout.make_folder(path.parent)
+    private_files.make_folder(path.parent)
     durable.replace_text(path, "\n".join(lines) + "\n")
     return path
 

@@ -5,6 +5,7 @@
     tidstorage-backup.json      marks the whole (`tidstorage.sets.marker`)
     storages/<id>/              a plain repozo repository
     blobs/<id>/                 a pool of blobs, and lists that name them
+    sets/<set id>/begun.json    that a backup began it; removed once it is made
     sets/<set id>/manifest.json one set; written last
     sets/<set id>/verified.json what verifications found of it
     sets/<set id>/tid.log       the daemon's TID log when the set was made
@@ -15,11 +16,11 @@ from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster, Storage
 from tidstorage.errors import EngineFailed, NoSuchSet, NotCoherent
-from tidstorage.sets import layout, listing, manifest, marker, verdicts
+from tidstorage.sets import listing, manifest, marker, verdicts
 from tidstorage.sets.listing import BackupSet
 from tidstorage.sets.manifest import Manifest
 from tidstorage.sets.verdicts import Depth, Fault, Outcome, Verified
-from tidstorage.system import disks, permissions
+from tidstorage.system import disks, permissions, private_files
 
 
 class BackupDirectory:
@@ -62,7 +63,7 @@ class BackupDirectory:
         if marker.is_noted(cluster):
             directory._refuse_unprotected(cluster.storages)
             return directory
-        layout.make_folder(directory.path)
+        private_files.make_folder(directory.path)
         directory._refuse_unprotected(cluster.storages)
         marker.mark(cluster)
         return directory
@@ -227,6 +228,10 @@ class BackupDirectory:
 
     def _judge(self, made: Iterable[Manifest]) -> list[BackupSet]:
         return listing.judge(self.path, made, self.verdicts())
+
+    def tid_log_path(self, set_id: str) -> Path:
+        """Where a set keeps a copy of the daemon's TID log, if there was one."""
+        return self.set_folder(set_id) / "tid.log"
 
     # What verifications found
 

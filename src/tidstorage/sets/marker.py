@@ -12,8 +12,7 @@ from typing import Literal
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import BackupDirectoryLost
-from tidstorage.sets import layout
-from tidstorage.system import durable, json_file
+from tidstorage.system import durable, json_file, private_files
 from tidstorage.system.json_file import Shape
 
 FILE_NAME = "tidstorage-backup.json"
@@ -76,7 +75,7 @@ def mark(cluster: Cluster) -> None:
             f" {cluster.name} was called before.",
         )
     path = note_path(cluster)
-    layout.make_folder(path.parent)
+    private_files.make_folder(path.parent)
     directories = {**_read_note(cluster), str(directory): marker.id}
     _write(path, _Note(version=1, directories=directories))
 

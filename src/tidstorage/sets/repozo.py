@@ -20,7 +20,7 @@ TEMPORARY = "tmp.tmp"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class RepozoFile:
     """One file, and which bytes of the Data.fs it holds: from start up to end.
 
     md5: of those bytes, in hex, as repozo read them.
@@ -68,7 +68,7 @@ def newest_full(names: Collection[str]) -> datetime.datetime | None:
     return moment.replace(tzinfo=datetime.UTC)
 
 
-def newest_chain(repository: Path) -> Sequence[Part]:
+def newest_chain(repository: Path) -> Sequence[RepozoFile]:
     """The files that together are the newest copy, oldest first.
 
     As repozo wrote them down beside the full one; EngineFailed where that is
@@ -77,7 +77,7 @@ def newest_chain(repository: Path) -> Sequence[Part]:
     return chain_until(repository, newest_second(repository))
 
 
-def chain_until(repository: Path, second: str) -> Sequence[Part]:
+def chain_until(repository: Path, second: str) -> Sequence[RepozoFile]:
     """The files that together are the copy of that second (as `newest_second`).
 
     None where there is no full copy as old; EngineFailed as above.
@@ -108,13 +108,13 @@ def unrecorded(repository: Path) -> list[str]:
     return [each for each in behind if each not in noted]
 
 
-def _parts(repository: Path, record: Path) -> Sequence[Part]:
-    parts: list[Part] = []
+def _parts(repository: Path, record: Path) -> Sequence[RepozoFile]:
+    parts: list[RepozoFile] = []
     try:
         for line in record.read_text().splitlines():
             # The path may hold spaces, the rest does not.
             path, start, end, md5 = line.rsplit(None, 3)
-            parts.append(Part(Path(path).name, int(start), int(end), md5))
+            parts.append(RepozoFile(Path(path).name, int(start), int(end), md5))
     except (OSError, ValueError) as error:
         raise EngineFailed(f"repozo's {record} is not readable: {error}") from error
     expected = 0

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.engines.filestorage.lock import is_locked
-from tidstorage.sets import layout
+from tidstorage.system import private_files
 
 _LOCK = "in-use.lock"
 
@@ -38,7 +38,7 @@ def parent_of(cluster: Cluster) -> Path:
 def folder(cluster: Cluster) -> Iterator[Scratch]:
     """An empty folder, removed at the end; those that nobody uses any more go first."""
     parent = parent_of(cluster)
-    layout.make_folder(parent)
+    private_files.make_folder(parent)
     with _alone(parent):
         remove_left(parent)
         made = Path(tempfile.mkdtemp(prefix="", dir=parent))

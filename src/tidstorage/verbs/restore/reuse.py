@@ -17,7 +17,7 @@ from tidstorage.errors import EngineFailed, FileUnreadable
 from tidstorage.operation.progress import Advance
 from tidstorage.sets import repozo
 from tidstorage.sets.manifest import Manifest, StoredStorage
-from tidstorage.sets.repozo import Part
+from tidstorage.sets.repozo import RepozoFile
 from tidstorage.verbs.restore.target import Target
 
 _BLOCK = 1 << 20
@@ -64,7 +64,7 @@ def begins_with(
         os.close(descriptor)
 
 
-def _parts(directory: Path, stored: StoredStorage) -> list[Part]:
+def _parts(directory: Path, stored: StoredStorage) -> list[RepozoFile]:
     """What repozo noted of the set's files; none where that is not of just them."""
     paths = [directory / each.path for each in stored.files]
     try:
@@ -76,14 +76,14 @@ def _parts(directory: Path, stored: StoredStorage) -> list[Part]:
     return list(chain) if chain[-1].end == stored.size else []
 
 
-def _holds(descriptor: int, part: Part, advance: Advance) -> bool:
+def _holds(descriptor: int, file: RepozoFile, advance: Advance) -> bool:
     digest = hashlib.md5(usedforsecurity=False)
-    position = part.start
-    while position < part.end:
-        found = os.pread(descriptor, min(_BLOCK, part.end - position), position)
+    position = file.start
+    while position < file.end:
+        found = os.pread(descriptor, min(_BLOCK, file.end - position), position)
         if not found:
             return False
         digest.update(found)
         position += len(found)
         advance(len(found))
-    return digest.hexdigest() == part.md5
+    return digest.hexdigest() == file.md5

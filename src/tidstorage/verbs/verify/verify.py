@@ -15,10 +15,10 @@ from tidstorage.errors import NoSuchSet, NotCoherent, VerificationFailed
 from tidstorage.operation import lock, progress
 from tidstorage.operation import results as runs
 from tidstorage.operation.progress import Show
-from tidstorage.sets import layout
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest, StoredFile
 from tidstorage.sets.verdicts import Depth, Fault, Outcome, Verified
+from tidstorage.system import private_files
 from tidstorage.verbs.verify import checker as checking
 from tidstorage.verbs.verify import costs, restoring, scratch
 from tidstorage.verbs.verify.budget import Budget, OutOfTime
@@ -103,7 +103,7 @@ def verify(
     is no error: the report tells.
     """
     directory = BackupDirectory.open(cluster)
-    layout.make_folder(cluster.run_directory)
+    private_files.make_folder(cluster.run_directory)
     with (
         lock.hold_file(cluster.run_directory / LOCK, "verify"),
         runs.recorded(cluster, "verify") as recorded,
