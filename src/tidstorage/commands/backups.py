@@ -10,7 +10,7 @@ from tidstorage.commands import console
 from tidstorage.sets import repozo
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.listing import BackupSet
-from tidstorage.sets.verdicts import Verified
+from tidstorage.sets.verdicts import Verdict
 from tidstorage.system import clock
 from tidstorage.system.clock import local, span
 
@@ -121,7 +121,7 @@ def _as_json(found: BackupSet) -> dict[str, Any]:
     }
 
 
-def _verification(known: Verified) -> dict[str, Any]:
+def _verification(known: Verdict) -> dict[str, Any]:
     return {
         "depth": known.depth,
         "good": {depth: at.isoformat() for depth, at in known.good.items()},

@@ -19,7 +19,7 @@ from tidstorage.errors import EngineFailed, NoSuchSet, NotCoherent
 from tidstorage.sets import listing, manifest, marker, verdicts
 from tidstorage.sets.listing import BackupSet
 from tidstorage.sets.manifest import Manifest
-from tidstorage.sets.verdicts import Depth, Fault, Outcome, Verified
+from tidstorage.sets.verdicts import Depth, Fault, Verdict, Verification
 from tidstorage.system import disks, permissions, private_files
 
 
@@ -235,11 +235,11 @@ class BackupDirectory:
 
     # What verifications found
 
-    def verdict(self, set_id: str) -> Verified | None:
+    def verdict(self, set_id: str) -> Verdict | None:
         """What verifications found of a set; None where there was none."""
         return verdicts.read(self._verdict_path(set_id))
 
-    def verdicts(self) -> Mapping[str, Verified]:
+    def verdicts(self) -> Mapping[str, Verdict]:
         """{set id: what verifications found}, of all sets that were verified."""
         found = {
             path.parent.name: verdicts.read(path)
@@ -249,7 +249,7 @@ class BackupDirectory:
             set_id: verdict for set_id, verdict in found.items() if verdict is not None
         }
 
-    def note_verdict(self, set_id: str, outcome: Outcome) -> None:
+    def note_verification(self, set_id: str, outcome: Verification) -> None:
         """Keep what a verification found; nothing where the set is gone meanwhile."""
         # Between the two a prune may take it.
         if self.manifest_path(set_id).exists():
@@ -259,10 +259,10 @@ class BackupDirectory:
     def note_fault(self, set_ids: Iterable[str], fault: Fault) -> None:
         """Something was found that all these sets need, whichever was looked at."""
         for set_id in set_ids:
-            known = self.verdict(set_id) or Verified()
+            known = self.verdict(set_id) or Verdict()
             if fault not in known.faults:
                 outcome = verdicts.outcome_with(known, fault)
-                self.note_verdict(set_id, outcome)
+                self.note_verification(set_id, outcome)
 
     def forget_fault(self, path: str, depth: Depth) -> None:
         """A file that was bad is good again: no set has that fault any more.

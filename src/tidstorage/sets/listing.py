@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tidstorage.sets import verdicts
 from tidstorage.sets.manifest import Manifest
-from tidstorage.sets.verdicts import Verified
+from tidstorage.sets.verdicts import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class BackupSet:
 
     manifest: Manifest
     faults: tuple[str, ...]
-    verified: Verified | None = None
+    verified: Verdict | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -26,13 +26,13 @@ class BackupSet:
 
 
 def judge(
-    directory: Path, made: Iterable[Manifest], known: Mapping[str, Verified]
+    directory: Path, made: Iterable[Manifest], known: Mapping[str, Verdict]
 ) -> list[BackupSet]:
     """The sets of these manifests, which are in the directory, with their faults.
 
     known: {set id: what verifications found} of all sets of the directory.
     """
-    bad = verdicts.bad_files(known.values())
+    bad = verdicts.find_bad_files(known.values())
     sizes = _Sizes(directory)
     return [
         _judge_one(sizes, manifest, known.get(manifest.id), bad) for manifest in made
@@ -57,7 +57,7 @@ class _Sizes:
 
 
 def _judge_one(
-    sizes: _Sizes, manifest: Manifest, known: Verified | None, bad: Mapping[str, str]
+    sizes: _Sizes, manifest: Manifest, known: Verdict | None, bad: Mapping[str, str]
 ) -> BackupSet:
     own = {fault.path: fault.what for fault in known.faults} if known else {}
     faults = tuple(_faults(sizes, manifest, {**bad, **own}, own))

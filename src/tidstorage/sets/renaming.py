@@ -14,7 +14,7 @@ from tidstorage.errors import NotCoherent
 from tidstorage.sets.manifest import Manifest
 
 
-def renamed(manifest: Manifest, aliases: Mapping[str, str]) -> Manifest:
+def rename_storages(manifest: Manifest, aliases: Mapping[str, str]) -> Manifest:
     """The manifest with every storage under its present id.
 
     aliases: {old id: present id}.  NotCoherent where two storages of the set are
@@ -45,7 +45,7 @@ def renamed(manifest: Manifest, aliases: Mapping[str, str]) -> Manifest:
     )
 
 
-def renamings(manifest: Manifest, aliases: Mapping[str, str]) -> dict[str, str]:
+def find_renamed(manifest: Manifest, aliases: Mapping[str, str]) -> dict[str, str]:
     """{id in the set: present id} of the storages that were renamed since."""
     return {
         each.id: aliases[each.id] for each in manifest.storages if each.id in aliases

@@ -35,7 +35,7 @@ class Fault(Shape):
     depth: Depth
 
 
-class Verified(Shape):
+class Verdict(Shape):
     """What is known of a set.
 
     good: {depth: when the first of its files was read for that}, of the depths at
@@ -56,7 +56,7 @@ class Verified(Shape):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Verification:
     """Of one verification of a set; the fields are those of `Verified`."""
 
     depth: Depth
@@ -65,30 +65,30 @@ class Outcome:
     lost: int | None = None
 
 
-def read(path: Path) -> Verified | None:
+def read(path: Path) -> Verdict | None:
     """The verdict in a file; None where there is none, or none that can be read."""
     if not path.exists():
         return None
     try:
-        return json_file.read(path, Verified, "the result of a verification", "")
+        return json_file.read(path, Verdict, "the result of a verification", "")
     except FileUnreadable as error:
         logger.warning("counts as never verified: %s", error)
         return None
 
 
-def write(path: Path, verdict: Verified) -> None:
+def write(path: Path, verdict: Verdict) -> None:
     """Keep the verdict, where the folder of its set is still there."""
     text = verdict.model_dump_json(indent=1) + "\n"
     with contextlib.suppress(FileNotFoundError):
         durable.replace_text(path, text)
 
 
-def after(before: Verified | None, outcome: Outcome) -> Verified:
+def after(before: Verdict | None, outcome: Verification) -> Verdict:
     """What is known once a verification has ended.
 
     One that looks less deeply takes nothing back that a deeper one found.
     """
-    former = before or Verified()
+    former = before or Verdict()
     level = DEPTHS.index(outcome.depth)
     deeper = [each for each in former.faults if DEPTHS.index(each.depth) > level]
     faults = (*outcome.faults, *deeper)
@@ -100,16 +100,16 @@ def after(before: Verified | None, outcome: Outcome) -> Verified:
     if not outcome.faults:
         good |= dict.fromkeys(DEPTHS[: level + 1], outcome.at)
     lost = former.lost if outcome.lost is None else outcome.lost
-    return Verified(good=good, faults=faults, lost=lost)
+    return Verdict(good=good, faults=faults, lost=lost)
 
 
-def outcome_with(known: Verified, fault: Fault) -> Outcome:
+def outcome_with(known: Verdict, fault: Fault) -> Verification:
     """What a look as deep as the fault's would have found: that fault too."""
     others = [other for other in known.faults if other.path != fault.path]
-    return Outcome(fault.depth, clock.now(), (*others, fault))
+    return Verification(fault.depth, clock.now(), (*others, fault))
 
 
-def without_fault(known: Verified, path: str, depth: Depth) -> Verified:
+def without_fault(known: Verdict, path: str, depth: Depth) -> Verdict:
     """The verdict without what is said of a file, at that depth or less deep."""
     deeper = DEPTHS[DEPTHS.index(depth) + 1 :]
     left = tuple(
@@ -118,6 +118,6 @@ def without_fault(known: Verified, path: str, depth: Depth) -> Verified:
     return known.model_copy(update={"faults": left})
 
 
-def bad_files(known: Iterable[Verified]) -> dict[str, str]:
+def find_bad_files(known: Iterable[Verdict]) -> dict[str, str]:
     """{path: what is wrong with it}, of all sets together: files are shared."""
     return {fault.path: fault.what for verdict in known for fault in verdict.faults}

@@ -95,7 +95,7 @@ def choose(cluster: Cluster, request: Request) -> Choice:
     if request.moment is None and (is_of_set or exact):
         chosen = exact[0] if exact else _newest(found, request, directory.path)
         then = _sound(chosen).manifest
-        manifest = renaming.renamed(then, cluster.aliases)
+        manifest = renaming.rename_storages(then, cluster.aliases)
         if manifest.point.damage and request.policy == "clean":
             raise Damaged(_explain(manifest, every), _CHOICE)
     else:
@@ -110,7 +110,7 @@ def choose(cluster: Cluster, request: Request) -> Choice:
         goal,
         request.policy,
         accepted,
-        renaming.renamings(then, cluster.aliases),
+        renaming.find_renamed(then, cluster.aliases),
         () if goal else _passed_over(directory, every, manifest.id),
         request.storages,
     )
@@ -144,7 +144,9 @@ def _of_now(
     """The sets in the ids of now; those that have none are passed over."""
     for each in found:
         try:
-            yield replace(each, manifest=renaming.renamed(each.manifest, aliases))
+            yield replace(
+                each, manifest=renaming.rename_storages(each.manifest, aliases)
+            )
         except NotCoherent as error:
             logger.warning("%s", error)
 

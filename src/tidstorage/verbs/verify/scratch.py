@@ -106,7 +106,7 @@ def stage(
     NotCoherent where it cannot be; NoSpace; OutOfTime, with what is there kept.
     """
     folder = folder_of(cluster, made.id)
-    made = renaming.renamed(made, cluster.aliases)
+    made = renaming.rename_storages(made, cluster.aliases)
     targets = targets_of(folder, made)
     if not state.is_cut:
         _refuse_lack_of_space(folder, made, state)
