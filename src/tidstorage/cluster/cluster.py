@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tidstorage.cluster.renaming import rename_vector
 from tidstorage.system.address import Address
 
 #: What Zope calls the database that is mounted at "/", and no other.
@@ -185,5 +186,4 @@ class Cluster:
 
     def present_ids(self, vector: Mapping[str, int]) -> dict[str, int]:
         """A vector that may be of before a renaming, under the ids of now."""
-        aliases = self.aliases
-        return {aliases.get(old, old): last for old, last in vector.items()}
+        return rename_vector(vector, self.aliases)

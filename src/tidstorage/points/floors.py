@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tidstorage.cluster.renaming import rename_vector
 from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.coherence.tid import Vector
 from tidstorage.engines.filestorage import records
@@ -39,7 +40,7 @@ def choose(
     found = point_beside(paths, aliases)
     if found is None:
         return Floor({}, "nothing: the files are examined from their start")
-    vector = _renamed(found.vector, aliases)
+    vector = rename_vector(found.vector, aliases)
     origin = f"point {found.id} beside the files"
     if added := paths.keys() - vector.keys():
         origin += f"; from their start: {', '.join(sorted(added))}"
@@ -60,10 +61,6 @@ def within(found: Point, paths: Mapping[str, Path]) -> Point:
     return replace(found, vector=vector)
 
 
-def _renamed(vector: Vector, aliases: Mapping[str, str]) -> dict[str, int]:
-    return {aliases.get(storage, storage): last for storage, last in vector.items()}
-
-
 def _read(path: Path, aliases: Mapping[str, str]) -> dict[str, int]:
     if _is_json(path):
         vector: Vector = read_point(path).vector
@@ -71,7 +68,7 @@ def _read(path: Path, aliases: Mapping[str, str]) -> dict[str, int]:
         vector = tid_log.read_last(path)
         if not vector:
             raise FileUnreadable(f"{path} is neither a point nor a TID log with one")
-    return _renamed(vector, aliases)
+    return rename_vector(vector, aliases)
 
 
 def _is_json(path: Path) -> bool:
@@ -98,6 +95,6 @@ def point_beside(paths: Mapping[str, Path], aliases: Mapping[str, str]) -> Point
         except FileUnreadable:
             without.add(storage)
     oldest = min(points, key=lambda each: (each.timeline, each.time), default=None)
-    if oldest is None or without & _renamed(oldest.vector, aliases).keys():
+    if oldest is None or without & rename_vector(oldest.vector, aliases).keys():
         return None
     return oldest
