@@ -1,4 +1,4 @@
-"""A set of before a storage was renamed, told in the ids of now.
+"""A set from before a storage was renamed, told in the ids of now.
 
 Only names change: the files it is made of stay where they were written, in the
 repository and the blob pool of the id of then.

@@ -1,34 +1,25 @@
-"""Third phase of a backup: the coherency point K of the set, and what is torn in it.
-
-What the copies hold is read from the live files, as far as the copies go: the same
-bytes, uncompressed.
-"""
+"""Third phase of a backup: the coherency point K of the set, and what is torn in it."""
 
 import datetime
-import functools
 import logging
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tidstorage.cluster.cluster import Cluster, Storage
-from tidstorage.coherence import tid
-from tidstorage.coherence.cut import CutResult, DeadRecord, Record, coherent_cut
 from tidstorage.coherence.loss import Loss, count_loss
-from tidstorage.coherence.point import HalfCommit, Point
-from tidstorage.coherence.record import accepting, commit_ids
+from tidstorage.coherence.point import Point
+from tidstorage.coherence.record import commit_ids
 from tidstorage.engines import filestorage
-from tidstorage.engines.filestorage.records import records_up_to
-from tidstorage.errors import BarrierFailed, FloorNeeded, UnknownStorage
+from tidstorage.errors import BarrierFailed
 from tidstorage.points import accepted as acceptance
 from tidstorage.system import clock
 from tidstorage.verbs.backup.copy_anew import CopyAnew
 from tidstorage.verbs.backup.copying import StorageCopy
 from tidstorage.verbs.backup.prepare import Preparation
+from tidstorage.verbs.backup.set_cut import CopiedFiles
 from tidstorage.zeo import barrier
 
 logger = logging.getLogger(__name__)
-
-_BLIND = "packed above the last known point, half commits in it stay unseen: %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +36,7 @@ class Barrier:
 
 @dataclass(frozen=True, slots=True)
 class SetPoint:
-    """The point of a set, with the half commits within, and what a strict cut were.
+    """The point of a set, with the half commits within, and the strict cut.
 
     strict: the cut that leaves half commits out.  strict_loss: what it drops.
     unstamped: {storage id: records above the floor that carry no stamp}.
@@ -80,10 +71,12 @@ def choose_set_point(
     Raises:
       CopyAnew: a copy cannot be cut back to the point.
       FloorNeeded: without a barrier, and packed above the last known point.
-      FileUnreadable: a Data.fs, or the journal, cannot be read.
+      UnknownStorage: without a barrier, and a stamp names a storage that the
+        description does not know.
+      FileUnreadable: a Data.fs cannot be read.
     """
     cluster = preparation.cluster
-    files = _CopiedFiles(
+    files = CopiedFiles(
         cluster,
         copies,
         _known_floor(cluster, preparation.floor),
@@ -116,167 +109,6 @@ def _known_floor(cluster: Cluster, floor: Point | None) -> dict[str, int]:
     """The floor for every storage; 0 where nothing is known."""
     known = cluster.present_ids(floor.vector) if floor else {}
     return {storage.id: known.get(storage.id, 0) for storage in cluster.storages}
-
-
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    """A cut, and the records above the floor that it was found by.
-
-    verified: whether nothing speaks against building on it.
-    """
-
-    records: Mapping[str, Sequence[Record]]
-    vector: dict[str, int]
-    strict: dict[str, int]
-    half_commits: tuple[HalfCommit, ...]
-    unstamped: dict[str, int]
-    verified: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _CopiedFiles:
-    """The live Data.fs of every storage, as far as it was copied.
-
-    floor: {storage id: the TID below which nothing is examined}.  accepted: commit
-    ids of half commits that somebody has accepted.
-    """
-
-    cluster: Cluster
-    copies: Mapping[str, StorageCopy]
-    floor: Mapping[str, int]
-    accepted: Set[bytes]
-
-    def cut_by_stamps(self) -> _Cut:
-        """The tolerant cut of what the copies hold.
-
-        Raises: FloorNeeded: where a pack has taken what the stamps have to prove.
-        """
-        if packed := self._packed_above_floor():
-            raise FloorNeeded(
-                "the barrier was given up, and packed above the last known point are: "
-                + ", ".join(packed),
-                "Run the backup again when the cluster is less busy.",
-            )
-        copied = {
-            storage.id: self._copied_records(storage)
-            for storage in self.cluster.storages
-        }
-        records = accepting(copied, self.accepted)
-        result = coherent_cut(records, self.floor, retired=self.cluster.retired)
-        return _Cut(
-            records,
-            result.tolerant,
-            result.strict,
-            result.half_commits,
-            result.unstamped,
-            not any(result.unstamped.values()),
-        )
-
-    def cut_by_barrier(self, vector: Mapping[str, int]) -> _Cut:
-        """The barrier's vector; what is torn in it is dead.
-
-        While a barrier is held no transaction is between two finishes: what a
-        transaction misses then will never come.
-        """
-        packed = self._packed_above_floor()
-        records: Mapping[str, Sequence[Record]] = {
-            storage.id: records_up_to(
-                storage.data_file,
-                self.floor[storage.id],
-                vector[storage.id],
-                self.cluster.aliases,
-            )
-            for storage in self.cluster.storages
-        }
-        if packed:
-            # Nothing can be said of what is gone; the barrier holds all the same.
-            logger.warning(_BLIND, ", ".join(packed))
-            records = dict.fromkeys(records, ())
-        records = accepting(records, self.accepted)
-        cut = functools.partial(_cut_aloud, records, self.floor, self.cluster.retired)
-        # First without any proof.  What it cannot decide yet misses a record that
-        # will never come: with that for a proof it is decided.
-        undecided = cut(()).undecided
-        result = cut(
-            {(half.commit_id, other) for half in undecided for other in half.missing}
-        )
-        held = dict(vector)
-        if not packed:
-            _hold_back(held, result.tolerant, self.floor)
-        return _Cut(
-            records,
-            held,
-            {
-                storage: min(last, result.strict[storage])
-                for storage, last in held.items()
-            },
-            result.half_commits,
-            result.unstamped,
-            held == vector
-            and all(last >= self.floor[storage] for storage, last in held.items()),
-        )
-
-    def _packed_above_floor(self) -> list[str]:
-        """Ids of the storages of which a pack has taken records above the floor."""
-        return [
-            storage.id
-            for storage in self.cluster.storages
-            if filestorage.packed_above(storage.data_file, self.floor[storage.id])
-        ]
-
-    def _copied_records(self, storage: Storage) -> list[Record]:
-        """What the copy of a storage holds above the floor."""
-        records = []
-        for record in filestorage.read_records(
-            storage.data_file, self.floor[storage.id], aliases=self.cluster.aliases
-        ):
-            if record.end > self.copies[storage.id].end:
-                break
-            records.append(Record(record.tid, record.stamp))
-        return records
-
-
-def _hold_back(
-    vector: dict[str, int], coherent: Mapping[str, int], floor: Mapping[str, int]
-) -> None:
-    """Lower the vector where a record saw what its storage never had.
-
-    No instant can look like that: a process has been running since before a
-    restore, and commits what it knows of a timeline that is lost.
-    """
-    for storage, last in coherent.items():
-        if vector[storage] < floor[storage]:
-            logger.warning(
-                "storage %s ends before the last known point: restored by hand?",
-                storage,
-            )
-        elif last < vector[storage]:
-            logger.warning(
-                "storage %s holds transactions that saw what is not there: is a Zope"
-                " still running that was started before a restore? The set ends"
-                " before them, at %s",
-                storage,
-                tid.to_text(last),
-            )
-            vector[storage] = last
-
-
-def _cut_aloud(
-    records: Mapping[str, Sequence[Record]],
-    floor: Mapping[str, int],
-    retired: frozenset[str],
-    dead: Collection[DeadRecord],
-) -> CutResult:
-    """The coherent cut; stamps that name unknown storages are passed over aloud.
-
-    The barrier's vector does not rest on stamps: what is wrong with them is no
-    reason to go without a backup.
-    """
-    try:
-        return coherent_cut(records, floor, retired=retired, dead=dead)
-    except UnknownStorage as error:
-        logger.warning("%s", error)
-        return coherent_cut(records, floor, retired=retired, dead=dead, partial=True)
 
 
 def _refuse_uncuttable(storage: Storage, copy: StorageCopy, last: int) -> None:
