@@ -195,7 +195,7 @@ def test_a_failure_is_said_where_nothing_can_be_removed(small, monkeypatch, capl
         with pytest.raises(EngineFailed, match="Read-only") as caught:
             back_up(cluster)
     assert "Earlier sets are as good as before" in caught.value.hint
-    assert "the next backup removes what this one had begun" in caplog.text
+    assert "what this backup has begun is left; the next one removes it" in caplog.text
     made = back_up(cluster)
     assert [each.manifest for each in whole_sets(cluster)] == [made, good]
 

@@ -103,7 +103,9 @@ def _discard(preparation: Preparation) -> None:
         leftovers.remove_set(preparation.directory, folder)
     except OSError as error:
         # What made the backup fail is what its caller has to hear of.
-        logger.warning("the next backup removes what this one had begun: %s", error)
+        logger.warning(
+            "what this backup has begun is left; the next one removes it: %s", error
+        )
 
 
 def _finish(preparation: Preparation, made: Manifest) -> None:
@@ -151,7 +153,7 @@ def _make_set(preparation: Preparation, operation: Operation) -> Manifest:
             return _try_to_make_set(preparation, operation)
         except CopyAnew as error:
             reason = str(error)
-            logger.warning("copying anew: %s", error)
+            logger.warning("all storages are copied again, in full: %s", error)
             preparation.discard_copies()
             preparation = dataclasses.replace(preparation, start_over=True)
             _wait_for_the_next_second()

@@ -49,7 +49,7 @@ def _remove_begun_files(
     except FileUnreadable as error:
         return f"{error}; files of that set may be left"
     if named is None:
-        return f"{folder} was not finished, and its files are left"
+        return f"{folder} was not finished, and its files may be left"
     remove_new_files(directory, files_before, named)
     return None
 

@@ -88,7 +88,10 @@ def prepare(cluster: Cluster, *, full: bool = False) -> Preparation:
     reasons = leftovers.remove_unfinished_sets(directory, _named_files(directory))
     reasons += _find_damage(directory, newest)
     for reason in reasons:
-        logger.warning("full copies are made, since of an earlier set %s", reason)
+        logger.warning(
+            "full copies are made; something is wrong with an earlier set: %s",
+            reason,
+        )
     files_before = {
         storage.id: repozo.data_files(directory.repository(storage.id))
         for storage in cluster.storages

@@ -21,7 +21,9 @@ from tidstorage.verbs.backup.copying import StorageCopy
 
 logger = logging.getLogger(__name__)
 
-_BLIND = "packed above the last known point, half commits in it stay unseen: %s"
+_PACKED = (
+    "packed above the last known point: %s; half commits there cannot be seen any more"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,8 @@ class CopiedFiles:
         """
         if packed := self._packed_above_floor():
             raise FloorNeeded(
-                "the barrier was given up, and packed above the last known point are: "
-                + ", ".join(packed),
+                "the barrier was given up, and these storages were packed above the"
+                f" last known point: {', '.join(packed)}",
                 "Run the backup again when the cluster is less busy.",
             )
         copied = {
@@ -70,12 +72,13 @@ class CopiedFiles:
         records = accepting(copied, self.accepted)
         result = coherent_cut(records, self.floor, retired=self.cluster.retired)
         return Cut(
-            records,
-            result.tolerant,
-            result.strict,
-            result.half_commits,
-            result.unstamped,
-            not any(result.unstamped.values()),
+            records=records,
+            vector=result.tolerant,
+            strict=result.strict,
+            half_commits=result.half_commits,
+            unstamped=result.unstamped,
+            # What carries no stamp may belong to anything.
+            verified=not any(result.unstamped.values()),
         )
 
     def cut_by_barrier(self, vector: Mapping[str, int]) -> Cut:
@@ -96,7 +99,7 @@ class CopiedFiles:
         }
         if packed:
             # Nothing can be said of what is gone; the barrier holds all the same.
-            logger.warning(_BLIND, ", ".join(packed))
+            logger.warning(_PACKED, ", ".join(packed))
             records = dict.fromkeys(records, ())
         records = accepting(records, self.accepted)
         cut = functools.partial(_cut_aloud, records, self.floor, self.cluster.retired)
@@ -110,15 +113,17 @@ class CopiedFiles:
         if not packed:
             _hold_back(held, result.tolerant, self.floor)
         return Cut(
-            records,
-            held,
-            {
+            records=records,
+            vector=held,
+            strict={
                 storage: min(last, result.strict[storage])
                 for storage, last in held.items()
             },
-            result.half_commits,
-            result.unstamped,
-            held == vector
+            half_commits=result.half_commits,
+            unstamped=result.unstamped,
+            # Where it was held back, or a file ends before the floor, something is
+            # wrong that nobody should build on.
+            verified=held == vector
             and all(last >= self.floor[storage] for storage, last in held.items()),
         )
 

@@ -55,7 +55,7 @@ def take_barrier(cluster: Cluster) -> Barrier:
     try:
         vector = barrier.take(barrier.storages_of(cluster))
     except BarrierFailed as error:
-        logger.warning("%s; the stamps decide instead", error)
+        logger.warning("%s; the point of the set is found by stamps instead", error)
         return Barrier(None, clock.now())
     return Barrier(vector, clock.now())
 
@@ -120,6 +120,6 @@ def _refuse_uncuttable(storage: Storage, copy: StorageCopy, last: int) -> None:
     Raises: CopyAnew: where it cannot.
     """
     if filestorage.position_after(storage.data_file, last) > copy.end:
-        raise CopyAnew(f"the copy of storage {storage.id} ends before K")
+        raise CopyAnew(f"the copy of storage {storage.id} ends before the set's point")
     if filestorage.packed_above(storage.data_file, last):
-        raise CopyAnew(f"storage {storage.id} was packed above K")
+        raise CopyAnew(f"storage {storage.id} was packed above the set's point")
