@@ -5,6 +5,7 @@ each failure is a warning.
 """
 
 import logging
+import queue
 import re
 import threading
 import urllib.parse
@@ -33,32 +34,38 @@ def ping(cluster: Cluster, seconds: float = PING_SECONDS) -> None:
         return
     if address is None:
         return
-    failures: list[str] = ["no answer in time"]
-    done = threading.Event()
+    answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def fetch() -> None:
-        for _ in range(_ATTEMPTS):
-            try:
-                with urllib.request.urlopen(address, timeout=seconds / _ATTEMPTS):
-                    failures.clear()
-                    break
-            except (OSError, ValueError) as error:
-                failures.append(str(error))
-            except Exception as error:
-                # http.client has errors of its own for what is no HTTP.
-                failures.append(repr(error))
-        done.set()
+        answers.put(_fetch(address, seconds / _ATTEMPTS))
 
     # In a thread of its own, since a slow name server knows no deadline.
     threading.Thread(target=fetch, name="ping", daemon=True).start()
-    done.wait(seconds)
-    # A copy: the thread may get its answer just now, and clear them.
-    if failed := failures.copy():
+    try:
+        failure = answers.get(timeout=seconds)
+    except queue.Empty:
+        failure = "no answer in time"
+    if failure is not None:
         # Without its path, which is a secret as a rule.
         host = urllib.parse.urlsplit(address).netloc.rpartition("@")[2]
         logger.warning(
-            "the backup is good, but the ping to %s failed: %s", host, failed[-1]
+            "the backup is good, but the ping to %s failed: %s", host, failure
         )
+
+
+def _fetch(address: str, timeout: float) -> str | None:
+    """Ask for the address until it answers; in words why it never did, else None."""
+    failure = None
+    for _ in range(_ATTEMPTS):
+        try:
+            with urllib.request.urlopen(address, timeout=timeout):
+                return None
+        except (OSError, ValueError) as error:
+            failure = str(error)
+        except Exception as error:
+            # http.client has errors of its own for what is no HTTP.
+            failure = repr(error)
+    return failure
 
 
 def _address(cluster: Cluster) -> str | None:
