@@ -55,7 +55,7 @@ def back_up_while_locked(
     full: make full copies, whatever there is.
     """
     with (
-        results.recorded(cluster, "backup") as run,
+        results.record(cluster, "backup") as run,
         progress.operation(cluster, "backup", show) as operation,
     ):
         if journal := interrupted_swap(cluster):

@@ -153,7 +153,7 @@ def _is_full_due(cluster: Cluster, files_before: Mapping[str, Sequence[str]]) ->
 
 def _follows_a_pack(cluster: Cluster) -> bool:
     """Whether a pack of ours has not come to its end, which is logged."""
-    words = pack_note.in_words(cluster)
+    words = pack_note.describe(cluster)
     if words is not None:
         logger.warning("full copies are made, since %s", words)
     return words is not None

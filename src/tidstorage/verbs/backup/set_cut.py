@@ -13,7 +13,7 @@ from tidstorage.cluster.cluster import Cluster, Storage
 from tidstorage.coherence import tid
 from tidstorage.coherence.cut import CutResult, DeadRecord, Record, coherent_cut
 from tidstorage.coherence.point import HalfCommit
-from tidstorage.coherence.record import accepting
+from tidstorage.coherence.record import accept_half_commits
 from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage.records import records_up_to
 from tidstorage.errors import FloorNeeded, UnknownStorage
@@ -69,7 +69,7 @@ class CopiedFiles:
             storage.id: self._copied_records(storage)
             for storage in self.cluster.storages
         }
-        records = accepting(copied, self.accepted)
+        records = accept_half_commits(copied, self.accepted)
         result = coherent_cut(records, self.floor, retired=self.cluster.retired)
         return Cut(
             records=records,
@@ -101,7 +101,7 @@ class CopiedFiles:
             # Nothing can be said of what is gone; the barrier holds all the same.
             logger.warning(_PACKED, ", ".join(packed))
             records = dict.fromkeys(records, ())
-        records = accepting(records, self.accepted)
+        records = accept_half_commits(records, self.accepted)
         cut = functools.partial(_cut_aloud, records, self.floor, self.cluster.retired)
         # First without any proof.  What it cannot decide yet misses a record that
         # will never come: with that for a proof it is decided.

@@ -112,7 +112,7 @@ def _perform(planned: RestorePlan, operation: Operation) -> Restored:
     target.remove_staging(targets.values())
     reused = staging.reusable(cluster, chosen, targets, planned.candidates, operation)
     staged = staging.stage(cluster, chosen, targets, operation, reused)
-    point = staging.within(
+    point = staging.end_with_files(
         _new_point(chosen, staged.cut, planned.timeline), staged.files
     )
     moment = target.unused_moment(targets.values())
@@ -164,7 +164,7 @@ def restore_elsewhere(
         mark.mark(directory, targets)
         try:
             staged = staging.stage(cluster, chosen, targets, operation)
-            point = staging.within(
+            point = staging.end_with_files(
                 _new_point(chosen, staged.cut, planned.timeline), staged.files
             )
             actions = [
@@ -205,7 +205,7 @@ def preview(planned: RestorePlan) -> Preview:
     """
     cluster, chosen, targets = planned.cluster, planned.chosen, planned.targets
     assemble.refuse_lack_of_space(chosen.manifest, targets, planned.candidates)
-    cut = effort.find_cut(cluster, chosen, targets)
+    cut = effort.preview_cut(cluster, chosen, targets)
     least = cut
     if least is None:
         # Only the copies themselves tell more: here is the least that they hold.
@@ -233,9 +233,12 @@ def _data_files_locked(cluster: Cluster) -> Iterator[None]:
 
 
 def _targets(cluster: Cluster, manifest: Manifest) -> dict[str, Target]:
-    """The cluster's files; NotCoherent where the set is of other storages."""
-    stored = {each.id for each in manifest.storages}
-    present = {each.id for each in cluster.storages}
+    """The cluster's own files: {storage id: its target}.
+
+    Raises: NotCoherent: where the set is of other storages.
+    """
+    stored = {storage.id for storage in manifest.storages}
+    present = {storage.id for storage in cluster.storages}
     if missing := present - stored:
         raise NotCoherent(
             f"set {manifest.id} has no storage {', '.join(sorted(missing))}",
@@ -254,12 +257,13 @@ def _targets(cluster: Cluster, manifest: Manifest) -> dict[str, Target]:
                 " described without",
                 "Give it blobs = true in cluster.toml, or restore with --into.",
             )
-    return target.in_place(cluster)
+    return target.targets_in_place(cluster)
 
 
 def _targets_elsewhere(chosen: Choice, directory: Path) -> dict[str, Target]:
     has_blobs = {
-        each.id: each.blob_lists is not None for each in chosen.manifest.storages
+        storage.id: storage.blob_lists is not None
+        for storage in chosen.manifest.storages
     }
     wanted = has_blobs.keys() if chosen.storages is None else chosen.storages
     if unknown := wanted - has_blobs.keys():
@@ -267,13 +271,15 @@ def _targets_elsewhere(chosen: Choice, directory: Path) -> dict[str, Target]:
             f"set {chosen.manifest.id} has no storage {', '.join(sorted(unknown))}",
             f"It has {', '.join(sorted(has_blobs))}.",
         )
-    return target.elsewhere(directory, {each: has_blobs[each] for each in wanted})
+    return target.targets_elsewhere(
+        directory, {storage: has_blobs[storage] for storage in wanted}
+    )
 
 
 def _last_tids(targets: Mapping[str, Target]) -> dict[str, int]:
     return {
-        storage: filestorage.last_tid(each.data_file)
-        for storage, each in targets.items()
+        storage: filestorage.last_tid(where.data_file)
+        for storage, where in targets.items()
     }
 
 
@@ -305,9 +311,9 @@ def _new_point(chosen: Choice, cut: Cut, timeline: int) -> Point:
 def _removals(cluster: Cluster) -> list[Action]:
     """What an interrupted `tidstorage-restore` was to do with the old files, and the
     caches."""
-    plans = [plan_beside(each.data_file) for each in cluster.storages]
+    plans = [plan_beside(storage.data_file) for storage in cluster.storages]
     return [
-        Action("remove", str(each)) for each in (*plans, *target.cached_files(cluster))
+        Action("remove", str(path)) for path in (*plans, *target.cached_files(cluster))
     ]
 
 
