@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from tidstorage.engines import filestorage
-from tidstorage.engines.filestorage.files_cut import cut_files, read_tail
+from tidstorage.engines.filestorage.file_tail import read_tail
+from tidstorage.engines.filestorage.files_cut import cut_files
 from tidstorage.system import child
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))

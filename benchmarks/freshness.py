@@ -40,16 +40,17 @@ def commit_all_the_time(
     """One process; its threads share a client for each storage, as a Zope's do."""
     commits: list[tuple[float, dict[str, int]]] = []
     clients = {
-        each: ZEO.client(address, storage=each) for each, address in addresses.items()
+        storage: ZEO.client(address, storage=storage)
+        for storage, address in addresses.items()
     }
     pipe.send("ready")
     begin = pipe.recv()
     threads = [
         threading.Thread(
             target=_commit_until,
-            args=(clients, number * options.threads + each, begin, options, commits),
+            args=(clients, number * options.threads + thread, begin, options, commits),
         )
-        for each in range(options.threads)
+        for thread in range(options.threads)
     ]
     for thread in threads:
         thread.start()
@@ -79,22 +80,23 @@ def _commit_until(
         pair = PAIRS[number % len(PAIRS)]
         number += 1
         vector = {
-            each: tid.from_bytes(client.lastTransaction()) + 1
-            for each, client in clients.items()
+            storage: tid.from_bytes(client.lastTransaction()) + 1
+            for storage, client in clients.items()
         }
         data = stamp.encode(os.urandom(16), pair, vector)
         metadata = TransactionMetaData(extension={stamp.KEY: data})
         # A ClientStorage commits one transaction at a time: to be open for long is
         # to wait here, and many are open.
         time.sleep(options.pause)
-        mine = [clients[each] for each in pair]
+        mine = [clients[storage] for storage in pair]
         for client in mine:
             client.tpc_begin(metadata)
             client.store(client.new_oid(), b"\0" * 8, b"x" * 100, "", metadata)
         for client in mine:
             client.tpc_vote(metadata)
         tids = {
-            each: tid.from_bytes(clients[each].tpc_finish(metadata)) for each in pair
+            storage: tid.from_bytes(clients[storage].tpc_finish(metadata))
+            for storage in pair
         }
         commits.append((time.monotonic(), tids))
 
@@ -104,9 +106,9 @@ def ages(
     samples: list[tuple[float, dict[str, int]]],
 ) -> list[float]:
     """Seconds, for each sample."""
-    commits.sort(key=lambda each: each[0])
+    commits.sort(key=lambda commit: commit[0])
     times = [ended for ended, _ in commits]
-    found = []
+    seconds = []
     first = 0
     for now, vector in samples:
         # What one point covers every later one does.
@@ -116,12 +118,12 @@ def ages(
         uncovered = (
             ended for ended, tids in commits[first:known] if not _covers(vector, tids)
         )
-        found.append(now - next(uncovered, now))
-    return found
+        seconds.append(now - next(uncovered, now))
+    return seconds
 
 
 def _covers(vector: dict[str, int], tids: dict[str, int]) -> bool:
-    return all(vector.get(each, 0) >= last for each, last in tids.items())
+    return all(vector.get(storage, 0) >= last for storage, last in tids.items())
 
 
 def main() -> None:
@@ -160,9 +162,9 @@ def measure(site: Site, options: argparse.Namespace) -> dict[str, Any]:
     site.daemon.start()
     site.bootstrapped()
     addresses = {
-        each: server.address
+        storage: server.address
         for server in (site.one, site.two)
-        for each in server.storages
+        for storage in server.storages
     }
     pipes, processes = [], []
     for number in range(options.processes):
@@ -190,14 +192,15 @@ def measure(site: Site, options: argparse.Namespace) -> dict[str, Any]:
     cpu = site.daemon.cpu_seconds() - cpu
     for process in processes:
         process.join()
-    found = sorted(ages(commits, [each for each in samples if each[0] > begin + 1]))
+    late = [sample for sample in samples if sample[0] > begin + 1]
+    seconds = sorted(ages(commits, late))
     points = len({tuple(sorted(vector.items())) for _, vector in samples})
     records = sum(len(tids) for _, tids in commits)
     return {
         "commits/s": round(len(commits) / options.seconds),
-        "age in ms: median": round(statistics.median(found) * 1000, 1),
-        "age in ms: p99": round(found[int(len(found) * 0.99)] * 1000, 1),
-        "age in ms: greatest": round(found[-1] * 1000, 1),
+        "age in ms: median": round(statistics.median(seconds) * 1000, 1),
+        "age in ms: p99": round(seconds[int(len(seconds) * 0.99)] * 1000, 1),
+        "age in ms: greatest": round(seconds[-1] * 1000, 1),
         "points/s": round(points / options.seconds, 1),
         "daemon CPU in us a record": round(cpu / records * 1e6),
         "load average": round(os.getloadavg()[0], 1),

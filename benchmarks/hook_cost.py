@@ -40,10 +40,10 @@ def of_the_hook_alone(folder: Path, count: int) -> tuple[float, int]:
         ZODB.DB(storage, database_name=name, databases=databases)
     active = hook._active
     assert active is not None
-    for member in active.membership.table().members:
+    for storage in active.databases.list_open().storages:
         cache = ClientCache(size=1 << 20)
-        cache.setLastTid(member.last_transaction())
-        member.last_transaction = _as_client_storage(cache)
+        cache.setLastTid(storage.last_transaction())
+        storage.last_transaction = _as_client_storage(cache)
     first = databases[names[0]].open()
     connections = [first.get_connection(name) for name in names]
     for connection in connections[:2]:

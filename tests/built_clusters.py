@@ -17,7 +17,7 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.cluster.load import load_cluster
 from tidstorage.deployment import install
 from tidstorage.processes import control, running
-from tidstorage.processes.parts import parts_of
+from tidstorage.processes.process import list_processes
 from tidstorage.system import proc
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -133,7 +133,7 @@ class Deployed:
 
     def pids(self) -> dict[str, int]:
         """{program: its one pid} of all that runs."""
-        found = running.processes_of(parts_of(self.cluster))
+        found = running.find_pids(list_processes(self.cluster))
         assert all(len(each) == 1 for each in found.values()), found
         return {program: each[0] for program, each in found.items()}
 

@@ -156,7 +156,9 @@ def journal_entries(path: Path) -> list[Entry]:
 
     Raises: FileUnreadable: where an entry is broken.
     """
-    entries = [journal.parsed(path, line) for line in journal.whole_lines(path)]
+    entries = [
+        journal.parse_line(path, line) for line in journal.read_whole_lines(path)
+    ]
     return [entry for entry in entries if entry is not None]
 
 

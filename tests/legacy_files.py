@@ -41,7 +41,7 @@ class LegacyFiles:
 
     @property
     def found(self):
-        return sites.site(configuration.load(self.path))
+        return sites.read_site(configuration.load(self.path))
 
     def publish(self):
         """Write the present state into the TID log; the vector."""

@@ -18,7 +18,7 @@ from tidstorage.coherence import stamp, tid
 from tidstorage.coherence.cut import Record, coherent_cut
 from tidstorage.coherence.point import Point
 from tidstorage.engines.filestorage import last_tid, read_records
-from tidstorage.engines.filestorage.abandoned_votes import abandoned_votes
+from tidstorage.engines.filestorage.abandoned_votes import read_abandoned_votes
 from tidstorage.points import tid_log
 from tidstorage.points.entries import (
     Damage,
@@ -135,7 +135,7 @@ class Site:
         ends = {each: held[-1].tid if held else 0 for each, held in records.items()}
         for each, path in self.files.items():
             # A server that is killed amid a vote takes its TID for the last one.
-            votes = [vote.tid for vote in abandoned_votes(path)]
+            votes = [vote.tid for vote in read_abandoned_votes(path)]
             records[each] += [Record(tid) for tid in votes if tid > ends[each]][-1:]
         found = coherent_cut(records, dead=self.proven_dead())
         return {each: min(tid, ends[each]) for each, tid in found.tolerant.items()}

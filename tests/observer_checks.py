@@ -39,7 +39,7 @@ class Observed:
         self._observer = observer.StorageObserver(
             ObservedStorage("A", Path("nowhere"), "A"),
             {},
-            observer.Reports(
+            observer.Callbacks(
                 lambda storage: None,
                 lambda storage, records: self.tids.extend(r.tid for r in records),
                 lambda storage, last: None,

@@ -35,7 +35,7 @@ class OfflineSite:
             ),
         )
         monkeypatch.setattr(
-            "tidstorage.processes.running.running_parts", lambda _cluster: []
+            "tidstorage.processes.running.find_running", lambda _cluster: []
         )
         monkeypatch.setattr(barrier, "storages_of", lambda _cluster: ())
         monkeypatch.setattr(barrier, "take", lambda _storages: self.files.last_tids())

@@ -53,7 +53,7 @@ class SmallCluster:
         return "\n".join(lines) + "\n"
 
     def running_parts(self, _cluster: Cluster) -> list[str]:
-        """What `running_parts` would tell of this cluster."""
+        """What `processes.running.find_running` would tell of this cluster."""
         return [f"ZEO {each.name}" for each in self.servers if each.process]
 
     @property

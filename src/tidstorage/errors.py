@@ -29,7 +29,7 @@ class DescriptionError(TidstorageError):
     """cluster.toml (or another configuration file) is wrong."""
 
     exit_status = 3
-    hint = "Correct the description; nothing has been changed."
+    hint = "Nothing has been changed. Correct the file, then try again."
 
 
 class PortInUse(TidstorageError):
@@ -94,14 +94,14 @@ class FloorNeeded(TidstorageError):
     """A packed file can only be cut above a known point."""
 
     exit_status = 13
-    hint = "Name one with --floor, or restore from a backup set."
+    hint = "Name such a point with --floor, or restore from a backup set."
 
 
 class BarrierFailed(TidstorageError):
     """No instant could be found at which all storages stood still."""
 
     exit_status = 14
-    hint = "Is every ZEO server up? bin/cluster status tells."
+    hint = "Is every ZEO server up? bin/cluster status shows that."
 
 
 class EngineFailed(TidstorageError):
@@ -111,7 +111,7 @@ class EngineFailed(TidstorageError):
 
 
 class FileUnreadable(TidstorageError):
-    """A file is missing, is of another kind, or is broken in the middle."""
+    """A file is missing, is of another kind, or is broken."""
 
     exit_status = 16
 
@@ -129,7 +129,7 @@ class PartMissing(TidstorageError):
 
 
 class InterruptedRestore(TidstorageError):
-    """A former restore was cut off in the middle of its swap."""
+    """A former restore stopped in the middle of its swap of files."""
 
     exit_status = 19
     hint = "Run the same restore again: it goes on where it stopped."
@@ -161,14 +161,14 @@ class BackupDirectoryLost(TidstorageError):
 
 
 class NotConfirmed(TidstorageError):
-    """What cannot be taken back was asked for without saying so."""
+    """What cannot be taken back was asked for without --yes."""
 
     exit_status = 25
-    hint = "Give --yes if that is what you want; nothing has been changed."
+    hint = "Nothing has been changed. Give --yes if you want it."
 
 
 class UnknownCommit(TidstorageError):
-    """A command line names a half commit that there is not."""
+    """A command line names a half commit that does not exist."""
 
     exit_status = 24
     hint = "bin/cluster damage lists those there are."
@@ -178,7 +178,7 @@ class TemplateBroken(TidstorageError):
     """A template cannot be rendered."""
 
     exit_status = 26
-    hint = "Nothing has been changed.  Mend the template, or put back the one we ship."
+    hint = "Nothing has been changed. Mend the template, or put back the one we ship."
 
 
 class CannotUndo(TidstorageError):
@@ -192,20 +192,20 @@ class CannotUndo(TidstorageError):
 
 
 class WrongTime(TidstorageError):
-    """A command line names a moment that is none, or that can be two."""
+    """A command line names a time that cannot be read, or that was twice."""
 
     exit_status = 28
 
 
 class NotReachable(TidstorageError):
-    """No backup set can bring the moment back that is asked for."""
+    """No backup set can restore the time that is asked for."""
 
     exit_status = 29
-    hint = "bin/cluster points shows what can be had back."
+    hint = "bin/cluster points lists the times that can be restored."
 
 
 class PackUnsafe(TidstorageError):
-    """A pack could destroy objects, or nobody can tell that it does not."""
+    """A pack could destroy objects, or nobody can tell whether it would."""
 
     exit_status = 30
 

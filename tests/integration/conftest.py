@@ -33,7 +33,7 @@ def _patient_barriers():
 def small(tmp_path, monkeypatch):
     with small_cluster(tmp_path) as running:
         monkeypatch.setattr(
-            "tidstorage.processes.running.running_parts", running.running_parts
+            "tidstorage.processes.running.find_running", running.running_parts
         )
         yield running
 

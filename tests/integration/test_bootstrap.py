@@ -7,88 +7,25 @@ been installed before; ``long`` tests install everything anew.
 import importlib.util
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
-from built_clusters import CHECKOUT, scratch_cluster
+from built_clusters import scratch_cluster
+from checkouts import (
+    bootstrap,
+    copy_of_checkout,
+    load_bootstrap,
+    share_environment,
+)
 from real_processes import wait_until
 
 pytestmark = pytest.mark.integration
-
-#: What a copy of the checkout consists of.
-PARTS = (
-    "bootstrap.py",
-    "buildout.cfg",
-    "versions.cfg",
-    "cluster.default.toml",
-    "pyproject.toml",
-    "LICENSE.txt",
-    "README.rst",
-    "src",
-    "recipes",
-    "templates",
-)
-
-
-def load_bootstrap(folder: Path) -> Any:
-    """The module, for what is not reached from outside."""
-    spec = importlib.util.spec_from_file_location("bootstrap", folder / "bootstrap.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def copy_of_checkout(folder: Path) -> Path:
-    """A copy without anything built in it."""
-    folder.mkdir()
-    unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.pyc")
-    for name in PARTS:
-        source = CHECKOUT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, symlinks=True, ignore=unwanted)
-        elif source.exists():
-            shutil.copy(source, folder / name)
-    return folder
-
-
-def share_environment(folder: Path) -> None:
-    """A .venv that finds what this interpreter has, as if installed before."""
-    subprocess.run(
-        [sys.executable, "-m", "venv", "--without-pip", folder / ".venv"], check=True
-    )
-    site = next((folder / ".venv/lib").glob("python3*/site-packages"))
-    shared = sysconfig.get_path("purelib")
-    (site / "shared.pth").write_text(f"import site; site.addsitedir({shared!r})\n")
-    buildout = folder / ".venv/bin/buildout"
-    buildout.write_text(
-        f"#!{folder}/.venv/bin/python\n"
-        "import sys\nfrom zc.buildout.buildout import main\nsys.exit(main())\n"
-    )
-    buildout.chmod(0o755)
-    module = load_bootstrap(folder)
-    module.FINGERPRINT.write_text(module.fingerprint())
-
-
-def bootstrap(
-    folder: Path, *arguments: str, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "bootstrap.py", *arguments],
-        cwd=folder,
-        env={**os.environ, **environment},
-        text=True,
-        capture_output=True,
-    )
 
 
 def processes_of(folder: Path) -> list[str]:

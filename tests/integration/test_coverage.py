@@ -10,9 +10,9 @@ from daemons import running_daemon
 from observed_site import Committer, Site
 from real_processes import wait_until
 
-from tidstorage.daemon import coverage
-from tidstorage.daemon.coverage import Coverage
+from tidstorage.daemon import writers
 from tidstorage.daemon.settings import ObservedStorage
+from tidstorage.daemon.writers import Writers
 from tidstorage.points import entries
 from tidstorage.points.entries import Stamping, Unstamped
 from tidstorage.system.clock import now
@@ -194,11 +194,11 @@ def test_an_old_daemon_has_no_state(tmp_path):
 
 
 def test_nameless_processes_are_remembered_within_bounds(monkeypatch):
-    monkeypatch.setattr(coverage, "_NAMELESS_KEPT", 3)
-    seen = Coverage(["web-1"])
+    monkeypatch.setattr(writers, "_NAMELESS_KEPT", 3)
+    seen = Writers(["web-1"])
     for pid in (1, 2, 3, 1, 4):
-        seen.heard(Hello("", "here", pid))
-        seen.heard(Hello("web-1", "here", 9))
+        seen.hear(Hello("", "here", pid))
+        seen.hear(Hello("web-1", "here", 9))
     processes = json.loads(json.dumps(seen.state))["stamping"]
     assert [each["pid"] for each in processes if not each["name"]] == [3, 1, 4]
     assert seen.state["never_seen_stamping"] == []
@@ -206,51 +206,51 @@ def test_nameless_processes_are_remembered_within_bounds(monkeypatch):
 
 def test_the_journal_grows_within_bounds():
     """An entry for who is new, and else one in each period while something changes."""
-    seen = Coverage(["web-1", "web-2"], [ObservedStorage("a", ("localhost", 1), "a")])
-    assert seen.news(0) is not None, "since when it is known"
-    assert seen.news(10_000) is None
-    seen.heard(Hello("stranger", "here", 1))
-    assert seen.news(20_000) is None
+    seen = Writers(["web-1", "web-2"], [ObservedStorage("a", ("localhost", 1), "a")])
+    assert seen.take_entry(0) is not None, "since when it is known"
+    assert seen.take_entry(10_000) is None
+    seen.hear(Hello("stranger", "here", 1))
+    assert seen.take_entry(20_000) is None
     for number, name in enumerate(("web-1", "web-2")):
-        seen.heard(Hello(name, "here", 1))
-        entry = seen.news(30_000)
+        seen.hear(Hello(name, "here", 1))
+        entry = seen.take_entry(30_000)
         assert len(entry.stamping) == number + 1 and not entry.unstamped
-        seen.heard(Hello(name, "here", 2))
-        assert seen.news(90_000) is None
-    seen.unstamped.seen("a", [5])
-    assert seen.news(100_000).unstamped["a"].count == 1
-    seen.unstamped.seen("a", [5, 6, 7])
-    assert seen.news(100_000 + coverage.NOTE_PERIOD - 1) is None
-    entry = seen.news(100_000 + coverage.NOTE_PERIOD)
+        seen.hear(Hello(name, "here", 2))
+        assert seen.take_entry(90_000) is None
+    seen.unstamped.add("a", [5])
+    assert seen.take_entry(100_000).unstamped["a"].count == 1
+    seen.unstamped.add("a", [5, 6, 7])
+    assert seen.take_entry(100_000 + writers.NOTE_PERIOD - 1) is None
+    entry = seen.take_entry(100_000 + writers.NOTE_PERIOD)
     assert entry.unstamped["a"].count == 3 and entry.unstamped["a"].tid == 7
-    assert seen.news(1_000_000) is None
-    seen.heard(Hello("web-1", "here", 2))
-    assert seen.news(1_000_000, ending=True).stamping[-1].name == "web-1"
-    assert seen.news(1_000_000, ending=True) is None
-    seen.forget_notes()
-    assert seen.news(1_000_000) is not None
+    assert seen.take_entry(1_000_000) is None
+    seen.hear(Hello("web-1", "here", 2))
+    assert seen.take_entry(1_000_000, ending=True).stamping[-1].name == "web-1"
+    assert seen.take_entry(1_000_000, ending=True) is None
+    seen.begin_journal()
+    assert seen.take_entry(1_000_000) is not None
 
 
 def test_what_the_description_lacks_is_forgotten():
-    former = entries.Coverage(
+    former = entries.WritersSeen(
         *(now(), now(), (Stamping("gone", "here", 1, now()),)),
         {"gone": Unstamped(3, 5), "a": Unstamped(2, 7)},
     )
     storages = [ObservedStorage("a", ("localhost", 1), "a")]
-    seen = Coverage(["web-1"], storages, former)
+    seen = Writers(["web-1"], storages, former)
     assert seen.state["since"] == former.since.isoformat()
     assert set(seen.state["unstamped"]) == {"a"}
-    entry = seen.news(0, ending=True)
+    entry = seen.take_entry(0, ending=True)
     assert entry.stamping == () and set(entry.unstamped) == {"a"}
 
 
 def test_who_told_of_a_commit_is_remembered_for_a_while(monkeypatch):
-    monkeypatch.setattr(coverage, "_WRITERS_KEPT", 10)
-    seen = Coverage(["web-1"])
+    monkeypatch.setattr(writers, "_COMMITS_KEPT", 10)
+    seen = Writers(["web-1"])
     process = Hello("web-1", "here", 1)
     for number in range(100):
-        seen.heard(process, [number.to_bytes(16).hex()])
+        seen.hear(process, [number.to_bytes(16).hex()])
         for ago in range(min(number, 10)):
-            assert seen.writer((number - ago).to_bytes(16)) == process
-    assert seen.writer((0).to_bytes(16)) is None
-    assert len(seen._writers) + len(seen._former_writers) <= 22
+            assert seen.find_process((number - ago).to_bytes(16)) == process
+    assert seen.find_process((0).to_bytes(16)) is None
+    assert len(seen._process_of) + len(seen._process_of_older) <= 22

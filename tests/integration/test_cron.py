@@ -64,38 +64,42 @@ def render(cluster: Cluster, entry: str) -> None:
 
 
 def install(cluster: Cluster) -> None:
-    crontab.write(cluster, crontab.installed(cluster, crontab.read(cluster)))
+    crontab.write_crontab(
+        cluster, crontab.add_entries(cluster, crontab.read_crontab(cluster))
+    )
 
 
 def test_the_users_own_entries_survive_install_and_remove(cluster: Cluster) -> None:
-    assert crontab.read(cluster) == ""
-    crontab.write(cluster, USERS)
+    assert crontab.read_crontab(cluster) == ""
+    crontab.write_crontab(cluster, USERS)
     render(cluster, "15 2 * * * /bin/true")
     install(cluster)
-    assert "15 2 * * * /bin/true" in crontab.read(cluster)
+    assert "15 2 * * * /bin/true" in crontab.read_crontab(cluster)
     render(cluster, "30 3 * * * /bin/true")
     install(cluster)
-    text = crontab.read(cluster)
+    text = crontab.read_crontab(cluster)
     assert text.startswith(USERS)
     assert "30 3" in text and "15 2" not in text
-    crontab.write(cluster, crontab.removed(cluster, text))
-    assert crontab.read(cluster) == USERS
+    crontab.write_crontab(cluster, crontab.remove_entries(cluster, text))
+    assert crontab.read_crontab(cluster) == USERS
 
 
 def test_nothing_is_left_where_there_was_nothing(cluster: Cluster) -> None:
     render(cluster, "15 2 * * * /bin/true")
     install(cluster)
-    crontab.write(cluster, crontab.removed(cluster, crontab.read(cluster)))
+    crontab.write_crontab(
+        cluster, crontab.remove_entries(cluster, crontab.read_crontab(cluster))
+    )
     result = subprocess.run(["crontab", "-u", USER, "-l"], capture_output=True)
     assert result.returncode == 1
 
 
 def test_schedule_that_cron_refuses_leaves_the_crontab_alone(cluster: Cluster) -> None:
-    crontab.write(cluster, USERS)
+    crontab.write_crontab(cluster, USERS)
     render(cluster, "99 2 * * * /bin/true")
     with pytest.raises(DescriptionError, match="bad minute"):
         install(cluster)
-    assert crontab.read(cluster) == USERS
+    assert crontab.read_crontab(cluster) == USERS
 
 
 def test_missing_crontab_program_says_what_to_install(
@@ -103,7 +107,7 @@ def test_missing_crontab_program_says_what_to_install(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PartMissing) as caught:
-        crontab.read(cluster)
+        crontab.read_crontab(cluster)
     monkeypatch.undo()
     assert caught.value.hint == "apt-get install cron"
 
@@ -165,7 +169,7 @@ def test_cron_runs_what_was_installed(cluster: Cluster, running: Cluster) -> Non
     written = Path("/tmp", USER)
     render(cluster, f"* * * * * /bin/echo run > {written}")
     install(cluster)
-    system = crontab.rendered_for_system(running)
+    system = crontab.system_file(running)
     installed = Path("/etc/cron.d", USER)
     before = clock.now()
     subprocess.run(["install", "-m", "644", str(system), str(installed)], check=True)
@@ -212,7 +216,7 @@ def test_a_run_finds_the_former_one_going(
 ) -> None:
     command = ["--cluster-file", str(running.file), "--backup", "--scheduled"]
     before = runs.read(running, "backup")
-    with scheduled.turn(running, "backup"):
+    with scheduled.hold_turn(running, "backup"):
         capsys.readouterr()
         assert repozo.main(command) == Locked.exit_status
     output = capsys.readouterr()
@@ -235,7 +239,7 @@ def test_a_run_waits_for_another_verb_and_not_for_ever(
         status = scheduled.pack(["--cluster-file", str(running.file)])
     assert status == Locked.exit_status
     output = capsys.readouterr()
-    assert "restore (process" in output.err and "We waited 0.2 s" in output.err
+    assert "restore (process" in output.err and "waited 0.2 s for it" in output.err
     assert " pack failed: restore (process" in output.out
 
 

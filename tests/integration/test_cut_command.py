@@ -19,7 +19,7 @@ from tidstorage.coherence import tid
 from tidstorage.coherence.point import Point
 from tidstorage.commands.scripts import cut, restore_files
 from tidstorage.engines import filestorage
-from tidstorage.engines.filestorage.files_cut import cut_files
+from tidstorage.engines.filestorage import cut_files, cut_from_the_ends
 from tidstorage.errors import FloorNeeded
 from tidstorage.points.beside import point_path, read_point, write_beside
 from tidstorage.system import child, clock
@@ -163,6 +163,70 @@ class TestIds:
         assert "No such file" in run(f"a={tmp_path}/none", status=16)
 
 
+class TestTolerant:
+    """``--tolerant``: the same, from the files' ends alone."""
+
+    def test_the_same_as_without(self, files, run):
+        files.commit("c")
+        clean = run(*files.arguments())["tolerant"]
+        assert run(*files.arguments(), "--tolerant") == {
+            "tolerant": clean,
+            "half_commits": [],
+        }
+        files.commit("a", meant="a b")
+        assert run(*files.arguments(), "--tolerant")["tolerant"] == clean
+        files.commit("a b")
+        found = run(*files.arguments())
+        del found["strict"], found["unstamped"]
+        assert run(*files.arguments(), "--tolerant") == found
+
+    def test_of_a_part(self, files, run):
+        files.commit("a", meant="a b")
+        some = [each for each in files.arguments() if not each.startswith("c=")]
+        assert "error:" in run(*some, "--tolerant", status=12)
+        found = run(*some, "--partial")
+        assert run(*some, "--partial", "--tolerant")["tolerant"] == found["tolerant"]
+
+    def test_for_people(self, files, capsys):
+        files.commit("a", meant="a b")
+        files.commit("a b")
+        assert cut.main([*files.arguments(), "--tolerant"]) == 0
+        output, errors = capsys.readouterr()
+        assert "tolerant" in output and "strict" not in output
+        assert "never will be to b" in errors
+
+    def test_packed_files(self, files, run):
+        """A pack matters only where what it left would have to be read."""
+        kept = keep_point(files)
+        time.sleep(0.02)  # FileStorage packs what is older than now
+        files.pack("b")
+        for path in files.paths.values():
+            point_path(path).unlink()
+        error = run(*files.arguments(), "--tolerant", status=13)
+        assert "was packed up to" in error
+        write_beside(kept, files.paths.values())
+        files.commit("a", meant="a b")
+        found = run(*files.arguments())
+        assert run(*files.arguments(), "--tolerant")["tolerant"] == found["tolerant"]
+        for path in files.paths.values():
+            point_path(path).unlink()
+        for _ in range(4):
+            files.commit("a b c")
+        whole = as_json(files)
+        run(*files.arguments(), status=13)
+        files.commit("a", meant="a b")
+        assert run(*files.arguments(), "--tolerant")["tolerant"] == whole
+
+    def test_file_that_ends_before_the_floor(self, files, run):
+        content = files.paths["b"].read_bytes()
+        files.commit("a b")
+        keep_point(files)
+        files.close()
+        files.paths["b"].write_bytes(content)
+        error = run(*files.arguments(), "--tolerant", status=10)
+        assert "ends before the floor" in error
+
+
 class TestFloor:
     def test_packed_files_need_one(self, files, run):
         """Without, a pack makes whole transactions look torn."""
@@ -296,6 +360,9 @@ class TestLive:
                     found = cut_files(paths, {}, aliases={})
                     assert not found.half_commits
                     cuts.append({k: v.tid for k, v in found.strict.items()})
+                    ends = cut_from_the_ends(paths, {}, aliases={})
+                    assert not ends.half_commits
+                    cuts.append({k: v.tid for k, v in ends.tolerant.items()})
                     return len({tuple(each.values()) for each in cuts}) >= 20
 
                 wait_until(cut_again, "files that grow")
@@ -352,6 +419,8 @@ class TestLive:
         assert found["strict"]["b"]["tid"] == tid.to_text(last.tid)
         assert found["strict"]["a"]["tid"] == tid.to_text(kept)
         assert found["unstamped"] == {"a": 1, "b": 1}
+        ends = run(*arguments, "--tolerant")
+        assert ends["tolerant"] == found["tolerant"]
         # Without the remains it cannot be told from something that is lost.
         (remains,) = files["a"].parent.glob("a.fs.tr*")
         content = remains.read_bytes()

@@ -385,7 +385,7 @@ def test_wire_only_transactions_that_may_be_torn(small, cluster, capsys):
         assert second["tids"] == {"archive": "0x0000000000000009"}
         _, said = verb(capsys, "damage")
         assert "No transaction is torn" not in said.out
-        assert "There is no half commit.\n\n2 transaction(s) of storages" in said.out
+        assert "There is no half commit.\n\n2 transaction(s) may be torn." in said.out
         assert "no end within 0.5 s of its BEGIN; TIDs told: archive none," in said.out
         assert "told: archive 0x0000000000000009, mail none" in said.out
         # What was published stays, and nobody vouches for it.

@@ -329,7 +329,7 @@ class TestOriginal:
         path = scene.folder / "tidstorage.py"
         addresses = dict.fromkeys(files.paths, ("127.0.0.1", 8100))
         self.ids = write_configuration(path, files.paths, addresses)
-        return sites.site(configuration.load(path))
+        return sites.read_site(configuration.load(path))
 
     def publish(self, files, found):
         log = tid_log.Writer(found.status_file)
@@ -359,7 +359,7 @@ class TestOriginal:
             check,
         )
         assert has(names, "site.note_success", "os.fsync")
-        assert has(names, "backup._keep_status_file", "os.rename")
+        assert has(names, "backup._keep_tid_log", "os.rename")
 
     def test_recover(self, scene, files, found):
         self.publish(files, found)
@@ -391,12 +391,10 @@ class TestOriginal:
         scene.keep()
 
         def check():
-            cleanup.clean_up(found, dry_run=False)
-            assert not cleanup.clean_up(found, dry_run=False).files
+            cleanup.clean_up(found)
+            assert not cleanup.clean_up(found)
             recover.recover(found, RepozoInProcess(), status_files(scene.folder)[-1])
             assert self.contents(files) == wanted
 
-        names = scene.kill_at_each_step(
-            lambda: cleanup.clean_up(found, dry_run=False), check
-        )
+        names = scene.kill_at_each_step(lambda: cleanup.clean_up(found), check)
         assert has(names, "cleanup.clean_up", "os.remove")

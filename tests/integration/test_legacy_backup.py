@@ -63,7 +63,7 @@ class TestBackUp:
         }
         assert names["a"] == [".dat", ".deltafsz", ".fsz", ".index"]
         assert names["b"] == [".dat", ".fsz", ".index"]
-        first, second = sites.timestamps(site.found)
+        first, second = sites.read_timestamps(site.found)
         assert first < second
         assert len(status_files(site.folder)) == 2
 
@@ -86,7 +86,7 @@ class TestBackUp:
 
     def test_without_a_tid_log_nothing_is_begun(self, site, run):
         assert "No such file" in run(status=16)
-        assert not sites.timestamps(site.found)
+        assert not sites.read_timestamps(site.found)
 
     def test_a_point_without_a_storage_is_told(self, site, run, caplog):
         log = tid_log.Writer(site.status_file)
@@ -103,7 +103,7 @@ class TestBackUp:
         assert "1 of 3" in said and site.ids["a"] in said
         assert len([*site.repository("b").glob("*.fs")]) == 1
         assert len([*site.repository("c").glob("*.fs")]) == 1
-        assert not sites.timestamps(site.found)
+        assert not sites.read_timestamps(site.found)
         assert "no backup that succeeded" in run("-R", status=9)
 
     def test_a_copy_that_does_not_reach_the_point_is_no_backup(self, site, run):
@@ -127,7 +127,7 @@ class TestBackUp:
         vector = site.publish()
         # repozo wrote the file, and was killed before it noted that.
         (full,) = site.repository("a").glob("*.fs")
-        second = sites.next_second(site.found)
+        second = sites.await_next_second(site.found)
         full.with_name(f"{second}.deltafs").write_bytes(b"of a killed run")
         run("--quick")
         assert "of a killed run" not in caplog.text and "was killed" in caplog.text
@@ -151,7 +151,7 @@ class TestBackUp:
         site.publish()
         with lock.hold_file(site.found.lock_file, "tidstorage_repozo"):
             assert f"process {os.getpid()}" in run(status=7)
-            assert "We waited 0.2 s" in run("--wait", "0.2", status=7)
+            assert "waited 0.2 s for it" in run("--wait", "0.2", status=7)
 
     def test_dry_run(self, site, run):
         site.publish()
@@ -189,7 +189,7 @@ class TestCleanUp:
         (good,) = self.fulls(site)
         # Full copies of runs that were killed before they were noted.
         for _ in range(3):
-            second = sites.next_second(site.found)
+            second = sites.await_next_second(site.found)
             for each in site.files.paths:
                 path = site.repository(each) / f"{second}.fs"
                 path.write_bytes(b"of a killed run")
@@ -208,7 +208,7 @@ class TestCleanUp:
 
     def test_killed_amid_it_the_rest_are_whole_copies(self, three):
         """Of a chain, what is left is a beginning."""
-        files = cleanup._excess(three.found)
+        files = cleanup.find_excess(three.found)
         names = [each.name for each in files if each.parent == three.repository("a")]
         assert names[-1].endswith(".fs") and "deltafs" in names[0]
 

@@ -7,6 +7,10 @@ import pytest
 from legacy_files import begun, call, runner
 from ZODB.FileStorage import FileStorage
 
+from tidstorage.coherence.point import Point
+from tidstorage.system.clock import now
+from tidstorage.verbs.restore import swap
+from tidstorage.verbs.restore.swap import Swap
 from tidstorage.coherence import tid
 from tidstorage.commands.scripts import repozo, restore_files
 from tidstorage.legacy import site as sites
@@ -71,7 +75,7 @@ class TestRecover:
     def test_without_a_log_the_copies_stay_whole(self, backed_up, run):
         backed_up.files.close()
         before = backed_up.files.contents()
-        assert "may be torn" in run("--recover")
+        assert "in one file and not in another" in run("--recover")
         after = backed_up.files.contents()
         assert before["a"] == after["a"] and before["b"] == after["b"]
         assert before["c"] != after["c"]
@@ -94,7 +98,7 @@ class TestRecover:
 
     def test_a_later_run_that_failed_is_passed_over(self, backed_up, run):
         backed_up.files.close()
-        second = sites.next_second(backed_up.found)
+        second = sites.await_next_second(backed_up.found)
         for each in backed_up.files.paths:
             name = f"{second}.deltafsz"
             (backed_up.repository(each) / name).write_bytes(b"no gzip")
@@ -138,7 +142,7 @@ class TestRecover:
         backed_up.publish()
         backed_up.files.close()
         before = backed_up.files.contents()
-        assert "ends before the point" in run(
+        assert "ends before the TID log's point" in run(
             "-R", "-t", backed_up.status_file, status=10
         )
         assert backed_up.files.contents() == before
@@ -147,7 +151,7 @@ class TestRecover:
         backed_up.files.close()
         log = tmp_path / "other"
         log.write_text("1795000000.00 f {'x': 1}\n")
-        assert "has no point with storage" in run("-R", "-t", log, status=10)
+        assert "lacks storage" in run("-R", "-t", log, status=10)
 
     def test_dry_run(self, backed_up, run):
         before = backed_up.everything()
@@ -156,13 +160,31 @@ class TestRecover:
         assert tid.to_text(backed_up.covered["a"]) in said
         assert backed_up.everything() == before
 
+    def test_dry_run_of_one_that_stopped_amid_its_swap(self, backed_up, run):
+        backed_up.files.close()
+        journal = backed_up.found.swap_journal
+        paths = [*backed_up.files.paths.values()]
+        point = Point({}, now(), "restore")
+        swap.write(Swap("2026-11-22-14-05-00", [], point, paths), journal)
+        before = backed_up.everything()
+        said = run("-R", "-t", backed_up.status, "--dry-run")
+        assert "2026-11-22-14-05-00 UTC would be brought to its end" in said
+        assert backed_up.everything() == before
+        assert "tidstorage_repozo -R" in run(status=19)
+        assert "was brought to its end" in run("-R", "-t", backed_up.status)
+        assert not journal.exists()
+
+
+class TestCheck:
+
+
 
 class TestCheck:
     def test_the_beginning_of_the_live_files(self, backed_up, run):
         before = backed_up.everything()
         said = run("--recover_check", "-t", backed_up.status)
-        assert said.count("the same as far as it goes") == 3
-        assert f"cut at byte {backed_up.sizes['a']:,}" in said
+        assert said.count("the file begins with the copy") == 3
+        assert f"cut the copy at byte {backed_up.sizes['a']:,}" in said
         assert backed_up.everything() == before
 
     def test_a_byte_that_is_different_is_named(self, backed_up, run):

@@ -127,7 +127,7 @@ def test_failure_with_restore_from_backup(site):
 
     last = ("-R", "--repozo", REPOZO)
     said = site.run("tidstorage_repozo", *last)
-    assert "may be torn" in said.stderr
+    assert "in one file and not in another" in said.stderr
     # Each copy was made after one more transaction than the one before.
     assert violations(site)
 

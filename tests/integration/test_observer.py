@@ -18,9 +18,9 @@ from ZODB.Connection import TransactionMetaData
 
 from tidstorage.daemon import observation
 from tidstorage.daemon import settings as configuration
-from tidstorage.daemon.coverage import Coverage
 from tidstorage.daemon.observation import Observation
-from tidstorage.daemon.resuming import Former
+from tidstorage.daemon.resuming import LastRun
+from tidstorage.daemon.writers import Writers
 from tidstorage.engines.filestorage import last_tid
 from tidstorage.points import tid_log
 from tidstorage.zeo import server_errors
@@ -75,7 +75,7 @@ def test_a_barrier_makes_points_verified_again(site, monkeypatch):
     points = []
     settings = configuration.load(site.configuration)
     watched = Observation(
-        settings, Former(), points.append, lambda entry: None, Coverage(())
+        settings, LastRun(), points.append, lambda entry: None, Writers(())
     )
 
     async def until(condition, what):

@@ -22,6 +22,7 @@ from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
 
 from tidstorage.commands import pack as pack_verb
+from tidstorage.deployment import supervision
 from tidstorage.engines import filestorage
 from tidstorage.errors import (
     EngineFailed,
@@ -426,7 +427,7 @@ class TestGarbageCollection:
 
         refused("no process here has .* open")
         text = lone.server.configuration.read_bytes()
-        monkeypatch.setenv("TIDSTORAGE_CONFIGURATION", garbage.digest_of(text))
+        monkeypatch.setenv("TIDSTORAGE_CONFIGURATION", supervision.digest(text))
         lone.server.start()
         garbage.refuse(lone.cluster, lone.storage, False)
         # Written again since, by whomever: the same text is no harm.

@@ -241,7 +241,7 @@ class TestOneDisk:
         parser = argparse.ArgumentParser()
         backup.add_arguments(parser)
         assert backup.run(parser.parse_args([]), site.cluster) == 0
-        assert "data of a, b: one broken disk takes both" in capsys.readouterr().err
+        assert "data of a, b: one broken disk destroys both" in capsys.readouterr().err
         assert backup.run(parser.parse_args(["--json"]), site.cluster) == 0
         assert "one broken disk" not in capsys.readouterr().err
 

@@ -178,7 +178,7 @@ def test_a_long_journal_is_read_fast(tmp_path):
     found = published.read(path, 20)
     seconds = time.process_time() - started
     assert found.number == 200_001 and len(found.newest) == 20
-    assert found.newest[-1] == last and found.runs[0].last == last
+    assert found.newest[-1] == last and found.series[0].last == last
     assert seconds < 5, seconds
     assert published.read(path, None).number == 200_001
 

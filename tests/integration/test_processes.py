@@ -31,7 +31,7 @@ from tidstorage.errors import (
 from tidstorage.operation.unfinished import swap_journal
 from tidstorage.points.beside import newest_point, point_path, read_point, write_beside
 from tidstorage.processes import control, running, starting, stopping, supervisor
-from tidstorage.processes.parts import Part, parts_of
+from tidstorage.processes.process import Process, list_processes
 from tidstorage.system import clock, proc
 
 pytestmark = pytest.mark.integration
@@ -70,7 +70,7 @@ def test_whole_cluster_from_nothing_to_nothing(deployed: Deployed) -> None:
     assert not done.password_file.exists()
 
     deployed.told.clear()
-    assert deployed.start() == [each.label for each in parts_of(cluster)]
+    assert deployed.start() == [each.label for each in list_processes(cluster)]
     answers = [each.split(" answers")[0] for each in deployed.told if "answers" in each]
     assert {*answers[:2]} == {"ZEO server alpha", "ZEO server beta"}
     assert answers[2] == "coherency daemon"
@@ -99,7 +99,7 @@ def test_whole_cluster_from_nothing_to_nothing(deployed: Deployed) -> None:
     assert all(each["supervised"] for each in found["parts"])
     assert found["dump"] is not None
 
-    up = running.running_parts(cluster)
+    up = running.find_running(cluster)
     assert len(up) == 6 and up[0] == f"ZEO server alpha (pid {before['zeo-alpha']})"
     deployed.told.clear()
     assert len(deployed.stop()) == 6
@@ -111,7 +111,7 @@ def test_whole_cluster_from_nothing_to_nothing(deployed: Deployed) -> None:
         "ZEO server beta",
     ]
     assert deployed.processes() == []
-    assert running.running_parts(cluster) == []
+    assert running.find_running(cluster) == []
     assert deployed.stop() == [], "a second stop has nothing to do"
 
 
@@ -146,7 +146,9 @@ def test_occupant_is_found_in_another_process() -> None:
         try:
             found = wait_until(
                 lambda: (
-                    (seen := proc.occupant(("127.0.0.1", port))) and seen.pid and seen
+                    (seen := proc.find_listener(("127.0.0.1", port)))
+                    and seen.pid
+                    and seen
                 ),
                 "it listens",
             )
@@ -161,7 +163,7 @@ def test_changed_port_restarts_that_server_alone(deployed: Deployed) -> None:
     before = deployed.pids()
     deployed.scratch.zeos["beta"] = free_port()
     deployed.deploy()
-    plan = control.plan(deployed.cluster, SERVERS)
+    plan = control.make_plan(deployed.cluster, SERVERS)
     assert [each.name for each in plan.restart] == ["beta"]
     assert deployed.start(*SERVERS) == ["ZEO server beta"]
     after = deployed.pids()
@@ -195,7 +197,7 @@ def test_a_server_killed_amid_a_start_is_waited_for(
     really_not_ready = starting.not_ready
     killed: list[int] = []
 
-    def kill_first(part: Part) -> str | None:
+    def kill_first(part: Process) -> str | None:
         if part.program == "zeo-alpha" and not killed:
             os.kill(pid, signal.SIGKILL)
             killed.append(pid)
@@ -213,24 +215,24 @@ def test_a_server_that_supervisor_starts_amid_a_start_is_no_orphan(
 ) -> None:
     deployed.start(*SERVERS)
     first = deployed.pids()["zeo-alpha"]
-    really_processes_of = starting.processes_of
+    really_find_pids = starting.find_pids
     second: list[int] = []
 
-    def after_a_kill(parts: list[Part]) -> dict[str, list[int]]:
+    def after_a_kill(parts: list[Process]) -> dict[str, list[int]]:
         if not second:
             os.kill(first, signal.SIGKILL)
             found = wait_until(
                 lambda: [
                     pid
-                    for pid in really_processes_of(parts).get("zeo-alpha", [])
+                    for pid in really_find_pids(parts).get("zeo-alpha", [])
                     if pid != first
                 ],
                 "supervisor starts the killed server again",
             )
             second.extend(found)
-        return really_processes_of(parts)
+        return really_find_pids(parts)
 
-    monkeypatch.setattr(starting, "processes_of", after_a_kill)
+    monkeypatch.setattr(starting, "find_pids", after_a_kill)
     assert deployed.start(*SERVERS) == []
     assert deployed.pids()["zeo-alpha"] == second[0]
 
@@ -243,7 +245,7 @@ def test_servers_outlive_a_killed_supervisord_and_are_taken_over(
     (pid,) = supervisor.pids(deployed.cluster)
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not proc.is_alive(pid), "supervisord is gone")
-    up = running.running_parts(deployed.cluster)
+    up = running.find_running(deployed.cluster)
     assert up == [
         f"ZEO server {name} (pid {before[f'zeo-{name}']})" for name in SERVERS
     ]
@@ -340,7 +342,7 @@ def test_reused_pid_of_a_pid_file_is_nobody_of_ours(deployed: Deployed) -> None:
     with subprocess.Popen(["sleep", "600"]) as stranger:
         try:
             cluster.daemon.pid_file.write_text(f"{stranger.pid}\n")
-            assert running.running_parts(cluster) == []
+            assert running.find_running(cluster) == []
             assert deployed.stop() == []
             assert stranger.poll() is None
         finally:
@@ -356,7 +358,7 @@ def test_server_started_by_hand_counts_by_its_configuration(
         try:
             wait_until(zeo.pid_file.exists, "its pid file")
             label = f"ZEO server alpha (pid {process.pid})"
-            wait_until(lambda: label in running.running_parts(deployed.cluster), label)
+            wait_until(lambda: label in running.find_running(deployed.cluster), label)
             assert deployed.stop() == ["ZEO server alpha"]
         finally:
             process.kill()
@@ -368,12 +370,12 @@ def test_foreign_server_on_the_files_counts_by_its_lock(deployed: Deployed) -> N
     data_file = deployed.cluster.storage("media").data_file
     storage = FileStorage(str(data_file))
     try:
-        assert running.running_parts(deployed.cluster) == [
+        assert running.find_running(deployed.cluster) == [
             f"a process that has {data_file} open for writing"
         ]
     finally:
         storage.close()
-    assert running.running_parts(deployed.cluster) == []
+    assert running.find_running(deployed.cluster) == []
 
 
 def test_foreign_answer_at_an_address_counts(deployed: Deployed) -> None:
@@ -381,7 +383,7 @@ def test_foreign_answer_at_an_address_counts(deployed: Deployed) -> None:
     with contextlib.closing(socket.socket()) as foreign:
         foreign.bind(("127.0.0.1", port))
         foreign.listen()
-        (found,) = running.running_parts(deployed.cluster)
+        (found,) = running.find_running(deployed.cluster)
     assert found.startswith(f"Zope web-1 or another at its address 127.0.0.1:{port}")
 
 

@@ -113,7 +113,7 @@ def test_the_older_full_set_goes_with_all_that_hung_on_it(
     with_one = dataclasses.replace(cluster, retention=ONE)
     verb.run(argparse.Namespace(json=False, dry_run=False), with_one)
     said = capsys.readouterr().out
-    assert "No set goes." in said and "0 bytes freed" in said
+    assert "No set is removed." in said and "0 bytes freed" in said
 
 
 def test_the_dry_run_says_the_same_as_the_run(over_time, cluster, capsys):

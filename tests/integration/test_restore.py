@@ -160,7 +160,7 @@ def test_refused_while_only_a_zope_runs(small, monkeypatch):
     back_up(cluster)
     small.stop()
     monkeypatch.setattr(
-        "tidstorage.processes.running.running_parts", lambda cluster: ["Zope web-1"]
+        "tidstorage.processes.running.find_running", lambda cluster: ["Zope web-1"]
     )
     with pytest.raises(ClusterRunning, match="still running: Zope web-1"):
         restore_in_place(cluster, Request())

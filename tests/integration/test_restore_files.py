@@ -279,11 +279,14 @@ class TestBlobs:
         assert run(*again.arguments(), *again.blob_arguments())["cut"] == {}
 
     def test_for_people(self, torn, capsys):
+        def said():
+            return capsys.readouterr().out
+
         arguments = [*torn.arguments(), *torn.blob_arguments()]
         assert restore_files.main([*arguments, "--dry-run"]) == 0
-        assert "2 blobs of what is cut off would be moved" in capsys.readouterr().out
+        assert "2 blobs of transactions that are cut off would be" in said()
         assert restore_files.main(arguments) == 0
-        assert "2 blobs of what is cut off were moved to" in capsys.readouterr().out
+        assert "2 blobs of transactions that are cut off were moved to" in said()
 
     def test_to_another_file_system(self, torn, run, monkeypatch):
         """As with a blob directory that is a mount point."""
@@ -324,7 +327,7 @@ class TestDescription:
     def small(self, tmp_path, monkeypatch):
         made = SmallCluster(tmp_path)
         monkeypatch.setattr(
-            "tidstorage.processes.running.running_parts", made.running_parts
+            "tidstorage.processes.running.find_running", made.running_parts
         )
         yield made
         made.kill()

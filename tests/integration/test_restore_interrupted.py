@@ -37,7 +37,7 @@ import itertools, os, pickle, sys
 from tidstorage.processes import running
 from tidstorage.system.clock import local
 from tidstorage.verbs.restore import assemble, check, cutting, restore, swap
-running.running_parts = lambda cluster: []
+running.find_running = lambda cluster: []
 step, count, before = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "before"
 module, name = step.split(".")
 module = dict(assemble=assemble, check=check, cutting=cutting, restore=restore,

@@ -30,7 +30,7 @@ def test_stop_stops_restores_and_starts(small, monkeypatch):
     processes = argparse.Namespace(
         stop=lambda cluster, **options: (calls.append("stop"), small.stop()),
         start=lambda cluster, **options: (calls.append("start"), small.start()),
-        up=small.running_parts,
+        list_running=small.running_parts,
     )
     monkeypatch.setattr(around, "control", processes)
     parser = argparse.ArgumentParser()
@@ -51,7 +51,7 @@ class FailingProcesses:
         self.parts = ["Zope web-1", "ZEO server alpha"]
         self.stops = stops
 
-    def up(self, cluster):
+    def list_running(self, cluster):
         return list(self.parts)
 
     def stop(self, cluster, **options):

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from clusters import scratch_cluster
+from built_clusters import scratch_cluster
 
 pytestmark = pytest.mark.integration
 #: Packages of ours, and others, that neither a start nor a stop has any use for.

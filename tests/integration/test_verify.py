@@ -362,7 +362,7 @@ def test_on_the_command_line(over_time, cluster, monkeypatch, capsys):
     assert f"error: {name} is not what was written" in err
     last = tid.to_text(made[1].storage("root").ranges[-1].last)
     assert f"TID <= {last}" in err
-    assert f"Not whole without it: {made[2].id}, {made[1].id}." in err
+    assert f"Sets that are not whole without it: {made[2].id}, {made[1].id}." in err
     assert f"The newest whole set is {made[5].id}." in err
     arguments = ["verify", made[1].id, "--json", "--budget", "0s", "--depth", "sizes"]
     assert command(cluster, monkeypatch, *arguments) == 0
@@ -401,4 +401,4 @@ def test_a_rotten_index_is_named_and_no_set_is_lost_with_it(
 def test_what_is_no_length_of_time(cluster, monkeypatch, capsys, text):
     with pytest.raises(SystemExit):
         command(cluster, monkeypatch, "verify", f"--budget={text}")
-    assert "is no length of time" in capsys.readouterr().err
+    assert "expected a number with s, m, h or d" in capsys.readouterr().err

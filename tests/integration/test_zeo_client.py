@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from real import PATIENCE, wait_until, zeo_server
+from real_processes import PATIENCE, wait_until, zeo_server
 from ZODB.Connection import TransactionMetaData
 from ZODB.POSException import ReadOnlyError
 

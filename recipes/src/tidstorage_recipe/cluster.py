@@ -1,12 +1,12 @@
-"""The meta-recipe: from cluster.toml to ordinary buildout parts.
+"""The recipe that makes ordinary buildout parts of a cluster.toml.
 
 Each generated file is a part on slapos.recipe.template:jinja2, each script one
 on zc.recipe.egg:scripts, so that buildout itself installs, updates and
 uninstalls them.  What a part's text depends on stands in its options: only
 parts whose data changed are made again.
 
-Data is never a part's: no path of a Data.fs, a blob, a log or a backup is ever
-returned to buildout, which would delete it.
+No path of a Data.fs, a blob, a log or a backup is ever returned to buildout, which
+would delete it with the part.
 """
 
 import contextlib
@@ -21,9 +21,10 @@ from zc.buildout.easy_install import AllowHostsPackageIndex
 from zc.recipe.egg import Eggs
 
 from tidstorage.cluster.load import load_cluster
-from tidstorage.deployment import generated
 from tidstorage.deployment import install as deploy
-from tidstorage.deployment.scripts import Script, scripts_of
+from tidstorage.deployment.generated import generate_files
+from tidstorage.deployment.rendering import TEMPLATES, GeneratedFile
+from tidstorage.deployment.scripts import Script, list_scripts
 from tidstorage.errors import DescriptionError, TemplateBroken
 
 
@@ -46,12 +47,10 @@ class ClusterRecipe:
             raise UserError(f"{error}\n{error.hint}") from error
         # What cannot be rendered or fetched has to fail here, for the same reason.
         try:
-            files = generated.generated_files(self.cluster)
-            for file in files:
-                generated.render(file)
+            self.files = generate_files(self.cluster)
         except TemplateBroken as error:
             raise UserError(f"{error}\n{error.hint}") from error
-        scripts = scripts_of(self.cluster)
+        scripts = list_scripts(self.cluster)
         for eggs in {script.eggs: None for script in scripts}:
             _fetch(buildout, name, eggs)
         bin_directory = buildout["buildout"]["bin-directory"]
@@ -61,7 +60,7 @@ class ClusterRecipe:
                 f" {self.cluster.directory}: its scripts belong in"
                 f" {self.cluster.bin_directory}"
             )
-        sections = [_file_section(name, file) for file in files]
+        sections = [_file_section(name, file) for file in self.files]
         sections += [_script_section(name, script) for script in scripts]
         buildout.parse("\n".join(sections))
 
@@ -69,7 +68,7 @@ class ClusterRecipe:
         """Make the folders; none of them is buildout's to remove."""
         deploy.make_directories(self.cluster)
         # buildout installs this part last: the generated files are all there.
-        deploy.hand_over_files(self.cluster)
+        deploy.hand_over_files(self.cluster, self.files)
         return ()
 
     update = install
@@ -81,7 +80,7 @@ def _fetch(
     """Find the eggs, or fetch them; the scripts' parts then find them at once."""
     offline = buildout["buildout"]["offline"] == "true"
     try:
-        with _no_vain_questions(offline):
+        with _ask_for_one_name(offline):
             Eggs(buildout, name, {"eggs": "\n".join(eggs)}).working_set()
     except (UserError, ResolutionError, ValueError, OSError) as error:
         # A ValueError is a name that is none: "my product".
@@ -93,7 +92,7 @@ def _fetch(
 
 
 @contextlib.contextmanager
-def _no_vain_questions(offline: bool) -> Iterator[None]:
+def _ask_for_one_name(offline: bool) -> Iterator[None]:
     """Ask an index for the page of a name, and for nothing more.
 
     Where a name has none, buildout would read the list of all packages there are,
@@ -107,14 +106,14 @@ def _no_vain_questions(offline: bool) -> Iterator[None]:
         delattr(AllowHostsPackageIndex, method)
 
 
-def _file_section(part: str, file: generated.GeneratedFile) -> str:
+def _file_section(part: str, file: GeneratedFile) -> str:
     # json.dumps puts no line break into its text, and buildout substitutes
     # what follows a single dollar.
     data = json.dumps(file.data, sort_keys=True).replace("${", "$${")
     return (
         f"[{part}-{file.name}]\n"
         "recipe = slapos.recipe.template:jinja2\n"
-        f"url = {generated.TEMPLATES / file.template}\n"
+        f"url = {TEMPLATES / file.template}\n"
         f"output = {file.target}\n"
         f"mode = {deploy.FILE_MODE:04o}\n"
         f"data = {data}\n"
@@ -124,8 +123,8 @@ def _file_section(part: str, file: generated.GeneratedFile) -> str:
 
 def _script_section(part: str, script: Script) -> str:
     position = script.position
-    arguments = ", ".join(repr(each) for each in script.arguments)
-    eggs = "".join(f"\n    {each}" for each in script.eggs)
+    arguments = ", ".join(map(repr, script.arguments))
+    eggs = "".join(f"\n    {egg}" for egg in script.eggs)
     return (
         f"[{part}-bin-{script.name}]\n"
         "recipe = zc.recipe.egg:scripts\n"

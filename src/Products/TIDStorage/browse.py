@@ -89,13 +89,13 @@ def _export(configuration: str, path: str, file: str) -> int:
 
 def _find_other_databases(connection: Any, oid: bytes) -> Iterator[str]:
     """Other databases that the object, or one below it, refers to."""
-    from tidstorage.engines.filestorage.references import outgoing
+    from tidstorage.engines.filestorage.references import find_references
 
     own = connection.db().database_name
     load: Callable[[bytes], tuple[bytes, bytes]] = connection._storage.load
     seen, pending = {oid}, [oid]
     while pending:
-        for database, target in outgoing(load(pending.pop())[0], own):
+        for database, target in find_references(load(pending.pop())[0], own):
             if database != own:
                 yield database
             elif target not in seen:

@@ -1,4 +1,4 @@
-"""What ``<product-config TIDStorage>`` may say::
+"""What ``<product-config TIDStorage>`` in zope.conf may say::
 
     <product-config TIDStorage>
       backend-ip 127.0.0.1
@@ -18,8 +18,8 @@ commas, each as ``database-name:storage-id``, or as one word where both are the
 same.  The database name is the one in ``<zodb_db NAME>``.  Without this key the
 names of the ZEO storages are the ids.
 
-outcome-unknown, clear-caches, drop-oids: ``on`` (the default) or ``off``; the
-protections that ``tidstorage.install`` explains.
+outcome-unknown, clear-caches, drop-oids: ``on`` (the default) or ``off``; what is
+done about commits that fail, explained by ``tidstorage.install``.
 """
 
 from collections.abc import Mapping
@@ -52,9 +52,9 @@ class Options:
 
 
 def read(section: Mapping[str, str]) -> Options:
-    """The options; ValueError for an unknown key or an impossible value.
+    """Read the section; its keys are lower-case, as Zope makes them.
 
-    Zope has lower-cased the keys.
+    Raises: ValueError: where a key is unknown, or a value cannot be.
     """
     unknown = sorted(set(section) - set(_KEYS))
     if unknown:

@@ -1,7 +1,8 @@
-"""What a new cluster's root database needs before its Zopes start; idempotent.
+"""Creates what a new cluster's root database needs before its Zopes start.
 
 Runs inside Zope: ``bin/zope-NAME-console run initialise.py JSON``.  Zopes that
-first start together on an empty root would each try to create it.  The argument
+first start together on an empty root would each try to create it.  It may run again:
+what is there stays as it is.  The argument
 is ``{"mount_points": [path…], "user": name, "password_file": path}``; the last
 line it prints is ``initialised: `` and ``{"mounted": [path…], "user": bool}``.
 """
@@ -23,22 +24,24 @@ MARK = "initialised: "
 def add_mount_points(application: Any, paths: list[str]) -> list[str]:
     """Create those of the mount points that are missing; the caller commits.
 
-    SystemExit where one cannot be: something else stands in its place.
+    Raises: SystemExit: where something else is at the place of one.
     """
-    status = {each["path"]: each for each in manage_getMountStatus(application)}
+    status = {told["path"]: told for told in manage_getMountStatus(application)}
     missing = []
     for path in sorted(paths):
-        found = status[path]
-        if not found["exists"]:
+        mount_point = status[path]
+        if not mount_point["exists"]:
             missing.append(path)
-        elif not found["status"].startswith("Ok"):
-            raise SystemExit(f"mount point {path}: {found['status']}")
+        elif not mount_point["status"].startswith("Ok"):
+            raise SystemExit(f"mount point {path}: {mount_point['status']}")
     manage_addMounts(application, missing)
     return missing
 
 
 def add_manager(application: Any, name: str, password: str) -> bool:
-    """Create the first user, a Manager; whether there was none; to be committed.
+    """Create the first user, a Manager, where there is none; the caller commits.
+
+    Returns whether the user was created.
 
     A user folder of another kind belongs to a site that has its own users.
     """

@@ -1,1 +1,1 @@
-"""cluster.toml: its model, what is wrong with one, and where."""
+"""The description of a cluster, cluster.toml: read, checked, and filled in."""

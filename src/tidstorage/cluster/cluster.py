@@ -1,6 +1,6 @@
-"""A cluster as the tools see it: every path absolute, every default filled in.
+"""A cluster as the tools see it: every path is absolute, every default filled in.
 
-``clusterfile`` reads cluster.toml and makes one of these; nothing else does.
+`tidstorage.cluster.load` makes a `Cluster` from a cluster.toml; nothing else does.
 """
 
 import datetime
@@ -17,7 +17,10 @@ ROOT_DATABASE = "main"
 
 @dataclass(frozen=True, slots=True)
 class Zeo:
-    """One ZEO server process; ``name`` is unique among servers."""
+    """One ZEO server process.
+
+    name: unique among the servers.  managed: whether the cluster's supervisor runs it.
+    """
 
     name: str
     address: Address
@@ -29,7 +32,12 @@ class Zeo:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """One ZODB storage; ``id`` is also its name on its ZEO server."""
+    """One ZODB storage.
+
+    id: unique in the cluster for ever, and its name on its ZEO server.  zeo: the name
+    of that server.  aliases: ids it had before.  cache_size: objects in the memory of
+    each connection.  client_cache_size: as "20MB".
+    """
 
     id: str
     zeo: str
@@ -48,7 +56,10 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class Zope:
-    """One Zope process (``count = 2`` in the description makes two)."""
+    """One Zope process; a [[zope]] with ``count = 2`` makes two.
+
+    eggs: distributions it uses beside our own.
+    """
 
     name: str
     host: str
@@ -67,7 +78,10 @@ class Zope:
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """The coherency daemon."""
+    """The coherency daemon.
+
+    burst_period, full_dump_period: in seconds.
+    """
 
     host: str
     port: int
@@ -82,10 +96,11 @@ class Daemon:
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """Where sets go, and when; ``schedule`` is five crontab fields, or None.
+    """Where backup sets are kept, and when they are taken.
 
-    full_every: how old full copies get; None: for ever.  ping_url: fetched after a
-    good backup; ping_url_file: holds one that is secret.
+    schedule: five crontab fields, or None.  jobs: storages that are copied at once.
+    full_every: how old full copies may get; None: any age.  ping_url: fetched after a
+    good backup.  ping_url_file: a file that holds it, where it is a secret.
     """
 
     directory: Path
@@ -101,9 +116,9 @@ class Backup:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Which sets are kept (`tidstorage.verbs.prune.retention`), and when cron prunes.
+    """Which backup sets are kept (`tidstorage.verbs.prune.retention`).
 
-    schedule: five crontab fields, or None.
+    schedule: when cron prunes: five crontab fields, or None.
     """
 
     keep_full: int = 2
@@ -115,9 +130,10 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Verify:
-    """Which sets are verified, how deeply, how long at most, and when by cron.
+    """Which backup sets are verified, how deeply, and for how long at most.
 
-    schedule: five crontab fields, or None.  scratch: where they are restored to.
+    schedule: when cron verifies: five crontab fields, or None.  scratch: the folder
+    to which sets are restored for it.
     """
 
     schedule: str | None = None
@@ -129,7 +145,10 @@ class Verify:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """When storages are packed, and how many days of history that leaves."""
+    """When storages are packed, and how many days of history a pack leaves.
+
+    schedule: five crontab fields, or None.
+    """
 
     schedule: str | None = None
     keep_days: int = 7
@@ -137,7 +156,12 @@ class Pack:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The whole; ``directory`` is the folder of its cluster.toml."""
+    """All of a cluster.
+
+    file: its cluster.toml.  directory: the folder of that file.  user: whom its
+    processes run as; None: who starts them.  retired: ids of storages that are gone.
+    time_zone: in which times are shown; None: the machine's.
+    """
 
     name: str
     file: Path
@@ -161,14 +185,20 @@ class Cluster:
     time_zone: str | None = None
 
     def storage(self, storage_id: str) -> Storage:
-        """The storage of that id; KeyError where there is none."""
+        """The storage with that id.
+
+        Raises: KeyError: where there is none.
+        """
         for storage in self.storages:
             if storage.id == storage_id:
                 return storage
         raise KeyError(storage_id)
 
     def zeo(self, name: str) -> Zeo:
-        """The ZEO server of that name; KeyError where there is none."""
+        """The ZEO server with that name.
+
+        Raises: KeyError: where there is none.
+        """
         for zeo in self.zeos:
             if zeo.name == name:
                 return zeo
@@ -176,14 +206,14 @@ class Cluster:
 
     def storages_of(self, zeo_name: str) -> tuple[Storage, ...]:
         """The storages that one ZEO server serves, in the description's order."""
-        return tuple(each for each in self.storages if each.zeo == zeo_name)
+        return tuple(storage for storage in self.storages if storage.zeo == zeo_name)
 
     @property
     def aliases(self) -> dict[str, str]:
         """{old id: present id} of all storages."""
-        return {old: each.id for each in self.storages for old in each.aliases}
+        return {old: storage.id for storage in self.storages for old in storage.aliases}
 
     def present_ids(self, vector: Mapping[str, int]) -> dict[str, int]:
-        """A vector that may be of before a renaming, under the ids of now."""
+        """A vector {storage id: TID} with old ids replaced by the present ones."""
         aliases = self.aliases
         return {aliases.get(old, old): last for old, last in vector.items()}

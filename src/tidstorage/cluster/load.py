@@ -1,4 +1,4 @@
-"""Reading cluster.toml: the cluster, or every mistake in it at once."""
+"""Reads a cluster.toml: the result is the cluster, or all mistakes at once."""
 
 import re
 import tomllib
@@ -18,8 +18,8 @@ from tidstorage.errors import DescriptionError
 def load_cluster(path: Path) -> Cluster:
     """The cluster that a cluster.toml describes; nothing on disk is changed.
 
-    Raises DescriptionError, whose text lists every mistake with its place, what
-    was expected and what was found.
+    Raises: DescriptionError: lists every mistake with its place, what was expected and
+      what was found.
     """
     path = path.absolute()
     _refuse_folder(path.parent)
@@ -35,16 +35,15 @@ def load_cluster(path: Path) -> Cluster:
         )
     reading = _Reading()
     description = reading.parse(data)
-    wrong = checks.Wrong(
-        reading.wrong_tables,
+    unreadable = checks.Unreadable(
+        reading.unreadable_tables,
         _unreadable_servers(data, description),
         _may_hide_root(data, reading.mistakes),
     )
-    found = reading.mistakes
-    for mistake in checks.check(description, path.parent, wrong):
-        found.append(reading.in_file(mistake))
-    if found:
-        raise DescriptionError(mistakes.report(path, found, text))
+    for mistake in checks.check(description, path.parent, unreadable):
+        reading.mistakes.append(reading.in_file(mistake))
+    if reading.mistakes:
+        raise DescriptionError(mistakes.report(path, reading.mistakes, text))
     return resolve(description, path)
 
 
@@ -70,16 +69,16 @@ def _read(path: Path) -> str:
 
 
 class _Reading:
-    """What could be read of a description, and the mistakes in what could not.
+    """What could be read of a description, and the mistakes in the rest.
 
-    Each table is validated by itself, so that the checks between tables still
-    run over all that is right in itself.
+    Each table is validated by itself, so that the checks between tables can still
+    be made on all that could be read.
     """
 
     def __init__(self) -> None:
         self.mistakes: list[Mistake] = []
         #: Tables of which something could not be read.
-        self.wrong_tables: set[str] = set()
+        self.unreadable_tables: set[str] = set()
         #: {array table: where in the file each one that was read stands}
         self._indexes: dict[str, list[int]] = {}
 
@@ -98,7 +97,7 @@ class _Reading:
             self.mistakes.append(
                 Mistake(("storage",), "at least one [[storage]]", "nothing")
             )
-            self.wrong_tables.add("storage")
+            self.unreadable_tables.add("storage")
         return model.Description(**parsed)
 
     def in_file(self, mistake: Mistake) -> Mistake:
@@ -114,13 +113,15 @@ class _Reading:
             self.mistakes.append(
                 Mistake((key,), f"tables, each headed [[{key}]]", mistakes.shown(value))
             )
-            self.wrong_tables.add(key)
+            self.unreadable_tables.add(key)
             return []
         sections = {
-            index: self._section(model.ARRAY_TABLES[key], each, (key, index))
-            for index, each in enumerate(value)
+            index: self._section(model.ARRAY_TABLES[key], table, (key, index))
+            for index, table in enumerate(value)
         }
-        read = {index: each for index, each in sections.items() if each is not None}
+        read = {
+            index: section for index, section in sections.items() if section is not None
+        }
         self._indexes[key] = list(read)
         return list(read.values())
 
@@ -131,22 +132,23 @@ class _Reading:
             return section.model_validate(value)
         except ValidationError as error:
             self.mistakes.extend(
-                mistakes.from_pydantic(each, section, place) for each in error.errors()
+                mistakes.from_pydantic(detail, section, place)
+                for detail in error.errors()
             )
-            self.wrong_tables.add(str(place[0]))
+            self.unreadable_tables.add(str(place[0]))
             return _without_wrong_keys(section, value, error)
 
 
 def _without_wrong_keys(
     section: type[BaseModel], value: Any, error: ValidationError
 ) -> BaseModel | None:
-    """What is left of a table is still checked against the others."""
-    wrong = {each["loc"][0] for each in error.errors() if each["loc"]}
+    """The rest of a table, which is still checked against the others."""
+    wrong = {detail["loc"][0] for detail in error.errors() if detail["loc"]}
     if not isinstance(value, dict) or not wrong:
         return None
     try:
         return section.model_validate(
-            {key: each for key, each in value.items() if key not in wrong}
+            {key: content for key, content in value.items() if key not in wrong}
         )
     except ValidationError:
         return None
@@ -173,15 +175,15 @@ def _unreadable_servers(
     tables = data.get("zeo")
     if not isinstance(tables, list):
         return frozenset()
-    readable = {each.name for each in description.zeo}
-    names = {each.get("name") for each in tables if isinstance(each, dict)}
-    return frozenset(each for each in names if isinstance(each, str)) - readable
+    readable = {zeo.name for zeo in description.zeo}
+    names = {table.get("name") for table in tables if isinstance(table, dict)}
+    return frozenset(name for name in names if isinstance(name, str)) - readable
 
 
-def _may_hide_root(data: dict[str, Any], found: list[Mistake]) -> bool:
-    """Whether the root is a storage that could not be read, or may be one."""
-    for place in (mistake.place for mistake in found):
+def _may_hide_root(data: dict[str, Any], mistakes: list[Mistake]) -> bool:
+    """Whether a storage that could not be read is the root, or may be."""
+    for place in (mistake.place for mistake in mistakes):
         if place[0] == "storage" and (len(place) < 3 or place[2] == "mount-point"):
             return True
     tables = data["storage"] if isinstance(data.get("storage"), list) else []
-    return any(each.get("mount-point") == "/" for each in tables)
+    return any(table.get("mount-point") == "/" for table in tables)

@@ -1,9 +1,9 @@
-"""What is wrong with a description: one line a mistake, with its place."""
+"""Mistakes in a description, each told in one line with its place."""
 
 import difflib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from tidstorage.cluster.model import RESERVED
+from tidstorage.cluster.fields import RESERVED
 from tidstorage.cluster.values import WRONG_FORM
 
 #: {pydantic's type of error: what was expected, in our words}
@@ -26,18 +26,24 @@ _EXPECTED = {
 }
 _LONGEST_SHOWN = 60
 
+#: Keys, and indexes from 0, as in TOML: ``("storage", 2, "zeo")``.
+Place = tuple[str | int, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """place: keys and indexes, as in TOML: ``("storage", 2, "zeo")``."""
+    """One mistake.
 
-    place: tuple[str | int, ...]
+    expected, found, hint: in words.
+    """
+
+    place: Place
     expected: str
     found: str
     hint: str = ""
 
     def text(self, lines: Sequence[str]) -> str:
-        """One line for the operator; ``lines`` are those of the file."""
+        """The mistake in one line; lines: those of the file, to tell its number."""
         number = _line_number(self.place, lines)
         where = f"line {number}, " if number else ""
         hint = f" ({self.hint})" if self.hint else ""
@@ -53,16 +59,30 @@ def shown(value: Any) -> str:
     return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
 
 
+def find_duplicates(named: list[tuple[Place, str]], what: str) -> Iterator[Mistake]:
+    """A mistake for each place whose name an earlier one has; what: the name's kind."""
+    first: dict[str, Place] = {}
+    for place, name in named:
+        if name in first:
+            yield Mistake(
+                place,
+                f"{what} that nothing else has",
+                shown(name),
+                "it is there twice",
+            )
+        first.setdefault(name, place)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint that names the nearest of the known words; empty without one."""
+    """A hint that names the most similar of the known words; empty where none is."""
     near = difflib.get_close_matches(word, list(known), 1)
     return f'did you mean "{near[0]}"?' if near else ""
 
 
 def from_pydantic(
-    error: ErrorDetails, section: type[BaseModel], place: tuple[str | int, ...]
+    error: ErrorDetails, section: type[BaseModel], place: Place
 ) -> Mistake:
-    """Our words for one of pydantic's errors in a section at ``place``."""
+    """One of pydantic's errors as a mistake; place: of the section it is in."""
     full = (*place, *(part for part in error["loc"] if part != "[key]"))
     kind = error["type"]
     if kind == "extra_forbidden":
@@ -95,7 +115,7 @@ def _dotted(place: Sequence[str | int]) -> str:
 
 
 def _line_number(place: Sequence[str | int], lines: Sequence[str]) -> int | None:
-    """The line of the nearest key or header of a place; None where unknown."""
+    """The number of the line of a key, or of its table; None where unknown."""
     if not place:
         return None
     table = re.escape(str(place[0]))
@@ -117,7 +137,7 @@ def _line_number(place: Sequence[str | int], lines: Sequence[str]) -> int | None
 
 
 def report(path: Path, mistakes: Sequence[Mistake], text: str) -> str:
-    """The whole message: every mistake on a line of its own."""
+    """The message for all mistakes of a file, each in a line of its own."""
     lines = text.splitlines()
     count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
     return "\n  ".join(

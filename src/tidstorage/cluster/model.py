@@ -5,65 +5,30 @@ Values have TOML's own types, so that nothing is converted on the way: "2" is
 no number here.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic.fields import FieldInfo
-from pydantic.json_schema import WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field
 
 from tidstorage.cluster import values
-
-#: The type of the pydantic error that a reserved key raises.
-RESERVED = "reserved"
-
-
-def _refuse_reserved(value: object) -> object:
-    raise PydanticCustomError(RESERVED, "reserved: not supported yet")
-
-
-_RESERVED_SCHEMA = WithJsonSchema(
-    {"not": {}, "description": "Reserved: not supported yet."}
+from tidstorage.cluster.fields import (
+    DurationOrNever,
+    EnvironmentName,
+    FilePath,
+    Line,
+    Managed,
+    MountPoint,
+    Name,
+    NetworkAddress,
+    Reserved,
+    Schedule,
+    ServerAddress,
+    Size,
+    StorageId,
+    Supervision,
+    TimeBudget,
+    TimeZone,
+    Url,
 )
-#: A key of a later version: known, so that nobody uses it for something else.
-Reserved = Annotated[Any, BeforeValidator(_refuse_reserved), _RESERVED_SCHEMA]
-
-
-def is_reserved(field: FieldInfo) -> bool:
-    """Whether a field of a section is a reserved key."""
-    return _RESERVED_SCHEMA in field.metadata
-
-
-def _reserve_false(value: object) -> object:
-    return _refuse_reserved(value) if value is False else value
-
-
-def _reserve_systemd(value: object) -> object:
-    return _refuse_reserved(value) if value == "systemd" else value
-
-
-Managed = Annotated[
-    Literal[True],
-    BeforeValidator(_reserve_false),
-    Field(description="Whether this runs it; false is not supported yet."),
-]
-Supervision = Annotated[Literal["supervisor"], BeforeValidator(_reserve_systemd)]
-
-
-Name = Annotated[str, values.NAME]
-StorageId = Annotated[str, values.STORAGE_ID]
-NetworkAddress = Annotated[str, values.NETWORK_ADDRESS]
-ServerAddress = Annotated[str, values.SERVER_ADDRESS]
-MountPoint = Annotated[str, values.MOUNT_POINT]
-FilePath = Annotated[str, values.PATH]
-Schedule = Annotated[str, values.SCHEDULE]
-Size = Annotated[str, values.SIZE]
-TimeBudget = Annotated[str, values.TIME_BUDGET]
-TimeZone = Annotated[str, values.TIME_ZONE]
-Line = Annotated[str, values.LINE]
-DurationOrNever = Annotated[str, values.DURATION_OR_NEVER]
-Url = Annotated[str, values.URL]
-EnvironmentName = Annotated[str, values.ENVIRONMENT_NAME]
 
 
 def _hyphenated(name: str) -> str:
@@ -82,19 +47,20 @@ class Section(BaseModel):
 
 
 class ClusterSection(Section):
-    """[cluster]: the whole."""
+    """[cluster]: the cluster as a whole."""
 
-    name: Name = Field("cluster", description="How messages call this cluster.")
+    name: Name = Field("cluster", description="The name of the cluster in messages.")
     user: Name | None = Field(
         None,
-        description="The user all processes run as, when root starts them.",
+        description="The user that all processes run as, where root starts them.",
     )
     supervision: Supervision = Field(
-        "supervisor", description="What keeps the processes running."
+        "supervisor", description="The program that keeps the processes running."
     )
     time_zone: TimeZone | None = Field(
         None,
-        description="Times are shown and typed in it; default: the machine's own.",
+        description="The time zone in which times are shown and typed; default: that of"
+        " the machine.",
     )
 
 
@@ -105,7 +71,7 @@ class ZeoSection(Section):
     address: ServerAddress | None = Field(
         None,
         description="HOST:PORT, or the path of a unix socket; default: "
-        "127.0.0.1:18101 for the first server, 18102 for the second...",
+        "127.0.0.1:18101 for the first server, 18102 for the second, and so on.",
     )
     managed: Managed = True
     host: Reserved = None
@@ -116,39 +82,46 @@ class StorageSection(Section):
     """[[storage]]: one ZODB storage on one of the servers."""
 
     id: StorageId = Field(
-        description="Unique in the cluster, for ever; also its name on its server."
+        description="Its name for ever, unique in the cluster; also its name on its"
+        " server."
     )
     zeo: Name | None = Field(
-        None, description="Its server; may be left out where there is only one."
+        None,
+        description="The name of its ZEO server; may be left out where there is only"
+        " one.",
     )
     mount_point: MountPoint | None = Field(
         None,
         description='Where Zope mounts it; "/" is the root database; '
-        'default: "/" and the id.',
+        'default: "/" followed by the id.',
     )
     path: FilePath | None = Field(
         None, description="Its file; default: var/storage/ID/Data.fs."
     )
-    blobs: bool = Field(False, description="Whether it keeps blobs.")
+    blobs: bool = Field(False, description="Whether it has blobs.")
     blob_dir: FilePath | None = Field(
-        None, description="Where it keeps them; default: var/storage/ID/blobs."
+        None, description="The folder of its blobs; default: var/storage/ID/blobs."
     )
     cache_size: int = Field(
-        30_000, ge=0, description="Objects in memory, for each connection of a Zope."
+        30_000,
+        ge=0,
+        description="Objects that each connection of a Zope keeps in memory.",
     )
     client_cache_size: Size = Field(
-        "20MB", description="The cache file of each Zope: a number with KB, MB or GB."
+        "20MB",
+        description="The size of each Zope's cache file: a number with KB, MB or GB.",
     )
     aliases: list[Line] = Field(
         [],
-        description="Ids it had before; old JSON ids are aliases too. The defaults of"
-        " path, blob-dir and mount-point go with the id: give those it had.",
+        description="Ids that it had before; ids of TIDStorage 5 (JSON) are aliases"
+        " too. The defaults of path, blob-dir and mount-point depend on the id: where"
+        " the id changes, write down those it had.",
     )
     blob_access: Reserved = None
 
 
 class RetiredStorageSection(Section):
-    """[[retired-storage]]: one that is gone, but that old stamps still name."""
+    """[[retired-storage]]: a storage that is gone, but that old stamps still name."""
 
     id: StorageId
 
@@ -156,16 +129,19 @@ class RetiredStorageSection(Section):
 class ZopeSection(Section):
     """[[zope]]: one or more Zope processes."""
 
-    name: Name = Field(description="Unique; with a count: NAME-1, NAME-2...")
+    name: Name = Field(
+        description="Unique among the Zopes; with a count the names are NAME-1,"
+        " NAME-2, and so on."
+    )
     address: NetworkAddress | None = Field(
         None,
-        description="HOST:PORT of the first, the others follow; default: "
-        "127.0.0.1:18080 and the ports after it.",
+        description="HOST:PORT of the first one, the others have the next ports;"
+        " default: 127.0.0.1:18080 and the next ports.",
     )
     count: int = Field(1, ge=1, le=1000, description="How many processes.")
     threads: int = Field(2, ge=1, le=1000, description="Threads of each process.")
     eggs: list[Line] = Field(
-        [], description="Distributions the Zopes use beside our own."
+        [], description="Distributions that the Zopes use, besides TIDStorage."
     )
     environment: dict[EnvironmentName, Line] = Field(
         {}, description="Environment variables of the processes."
@@ -192,12 +168,14 @@ class DaemonSection(Section):
 
 
 class BackupSection(Section):
-    """[backup]: where the sets go, and when."""
+    """[backup]: where backup sets are kept, and when they are taken."""
 
-    directory: FilePath = Field("var/backup", description="Where the sets are kept.")
+    directory: FilePath = Field(
+        "var/backup", description="The folder of the backup sets."
+    )
     schedule: Schedule = Field(
         "15 2 * * *",
-        description='When cron takes one: five crontab fields, or "never".',
+        description='When cron takes a backup: five crontab fields, or "never".',
     )
     jobs: int = Field(
         2, ge=1, le=64, description="Storages that are copied at the same time."
@@ -210,41 +188,46 @@ class BackupSection(Section):
     )
     post_command: Line | None = Field(
         None,
-        description="A shell command after each backup, good or not, that pre-command"
-        " let begin: TIDSTORAGE_RESULT tells (docs/backup.rst).",
+        description="A shell command after each backup, good or not, for which"
+        " pre-command succeeded; TIDSTORAGE_RESULT tells how it ended"
+        " (docs/backup.rst).",
     )
     full_every: DurationOrNever = Field(
         "28d",
-        description="How old the full copies may get that the others build on, before"
-        ' all are made anew: a number with h, d or w, or "never".',
+        description="The age of full copies after which all are made again: a number"
+        ' with h, d or w, or "never".',
     )
     ping_url: Url | None = Field(
         None,
-        description="Fetched after each good backup, and only then, so that whoever"
-        " expects it can tell of silence.",
+        description="An address that is fetched after each good backup, and only then:"
+        " a monitor there can alert where nothing comes.",
     )
     ping_url_file: FilePath | None = Field(
-        None, description="A file that holds ping-url, where that is a secret."
+        None,
+        description="A file that holds the address of ping-url, where it is a secret.",
     )
     host: Reserved = None
 
 
 class RetentionSection(Section):
-    """[retention]: which sets are kept."""
+    """[retention]: which backup sets are kept."""
 
     keep_full: int = Field(
         2,
         ge=1,
-        description="Full sets to keep, the newest, and every set since the oldest of"
-        " them.",
+        description="How many full sets to keep; every set since the oldest of them is"
+        " kept too.",
     )
     keep_daily: int = Field(
         0,
         ge=0,
-        description="Of older sets: the last of each of so many days that have one.",
+        description="Of older sets, the last one of a day is kept, for so many days"
+        " that have one.",
     )
-    keep_weekly: int = Field(0, ge=0, description="The same by weeks, from Monday.")
-    keep_monthly: int = Field(0, ge=0, description="The same by months.")
+    keep_weekly: int = Field(
+        0, ge=0, description="The same for weeks, which begin on Monday."
+    )
+    keep_monthly: int = Field(0, ge=0, description="The same for months.")
     schedule: Schedule = Field(
         values.NEVER,
         description='When cron prunes: five crontab fields, or "never".',
@@ -259,34 +242,36 @@ class VerifySection(Section):
         description='When cron verifies: five crontab fields, or "never".',
     )
     sets: Literal["latest", "all"] = Field(
-        "latest", description="Which sets, where the command line names none."
+        "latest",
+        description="Which sets are verified, where the command line names none.",
     )
     depth: Literal["sizes", "digests", "objects"] = Field(
         "digests",
-        description="How deeply: sizes of files; every byte of files and blobs; or a"
-        " restore to scratch with every object read and every reference followed.",
+        description="How deeply: sizes compares the sizes of files; digests reads"
+        " every byte of files and blobs; objects restores the set to a scratch folder,"
+        " reads every object and follows every reference.",
     )
     time_budget: TimeBudget | None = Field(
         None,
-        description="When to end, a number with m, h or d: the next run goes on there."
-        " Default: when all is verified.",
+        description="How long a run may take, a number with m, h or d; the next run"
+        " goes on where it ended. Default: until everything is verified.",
     )
     scratch: FilePath = Field(
         "var/verify",
-        description="Where depth objects restores to, and removes it again: as large"
-        " as all storages, without blobs.",
+        description="The folder to which depth objects restores a set, and where it is"
+        " removed again; needs the room of all storages, without blobs.",
     )
 
 
 class PackSection(Section):
-    """[pack]: how and when the storages are packed."""
+    """[pack]: when the storages are packed, and how much history is left."""
 
     schedule: Schedule = Field(
         values.NEVER,
         description='When cron packs: five crontab fields, or "never".',
     )
     keep_days: int = Field(
-        7, ge=0, le=36_500, description="Days of history that a pack leaves."
+        7, ge=0, le=36_500, description="How many days of history a pack leaves."
     )
 
 
@@ -294,9 +279,7 @@ class Description(Section):
     """A whole cluster.toml."""
 
     cluster: ClusterSection = ClusterSection()
-    zeo: list[ZeoSection] = Field(
-        [], description='Default: one server, "main", where there is a storage.'
-    )
+    zeo: list[ZeoSection] = Field([], description='Default: one server, "main".')
     storage: list[StorageSection] = Field(description="At least the root database.")
     retired_storage: list[RetiredStorageSection] = []
     zope: list[ZopeSection] = []

@@ -1,4 +1,4 @@
-"""The reference page of cluster.toml, made from its model; kept in docs/.
+"""The reference page of cluster.toml, made from its model and kept in docs/.
 
 ``python -m tidstorage.cluster.reference > docs/description.rst``
 """
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 from pydantic.fields import FieldInfo
 
+from tidstorage.cluster.fields import is_reserved
 from tidstorage.cluster.model import (
     ARRAY_TABLES,
     TABLES,
     Description,
     Section,
-    is_reserved,
 )
 from tidstorage.cluster.values import Check
 
@@ -24,9 +24,9 @@ cluster.toml
 ============
 
 One file describes a cluster.  Keys are hyphenated; a relative path is below the
-folder of the file, an absolute one may be anywhere.  Every mistake is listed at
-once, with its line, what was expected and what was found, and nothing that exists
-is touched.  ``cluster.schema.json`` beside this page is the same for an editor.
+folder of the file, an absolute one may be anywhere.  All mistakes are listed at
+once, each with its line, what was expected and what was found; nothing is changed
+then.  ``cluster.schema.json`` beside this page is the same for an editor.
 """
 
 
@@ -43,7 +43,7 @@ def reference_text() -> str:
         for key in sorted(_reserved(name, section))
     ]
     parts.append("Reserved\n--------\n\nKnown, and refused until a later version:\n")
-    parts.append("\n".join(f"- {each}" for each in reserved) + "\n")
+    parts.append("\n".join(f"- {key}" for key in reserved) + "\n")
     return "\n".join(parts)
 
 

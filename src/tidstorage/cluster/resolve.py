@@ -1,4 +1,4 @@
-"""From the description to the cluster: defaults filled in, paths absolute."""
+"""Makes the cluster of a description: fills in defaults, makes paths absolute."""
 
 from pathlib import Path
 
@@ -24,8 +24,8 @@ LOOPBACK = "127.0.0.1"
 
 
 def zeo_addresses(description: Description) -> list[tuple[str, str]]:
-    """(name, address as text) of every ZEO server."""
-    sections = [(each.name, each.address) for each in description.zeo]
+    """(name, address as text) of every ZEO server, the default one too."""
+    sections = [(zeo.name, zeo.address) for zeo in description.zeo]
     if not sections:
         sections = [(DEFAULT_SERVER, None)]
     return [
@@ -35,7 +35,7 @@ def zeo_addresses(description: Description) -> list[tuple[str, str]]:
 
 
 def server_of(storage: StorageSection, description: Description) -> str | None:
-    """The name of a storage's server; None where it must say and does not."""
+    """The name of a storage's server; None where it has to be said and is not."""
     if storage.zeo is not None:
         return storage.zeo
     names = [name for name, _ in zeo_addresses(description)]
@@ -43,7 +43,7 @@ def server_of(storage: StorageSection, description: Description) -> str | None:
 
 
 def mount_point_of(storage: StorageSection) -> str:
-    """Where Zope mounts it."""
+    """The path at which Zope mounts a storage."""
     return storage.mount_point or f"/{storage.id}"
 
 
@@ -51,7 +51,7 @@ def zope_instances(
     description: Description,
 ) -> list[tuple[int, ZopeSection, str, tuple[str, int]]]:
     """(index of its section, section, name, (host, port)) of every Zope."""
-    found = []
+    instances = []
     next_default = FIRST_ZOPE_PORT
     for index, section in enumerate(description.zope):
         if section.address is None:
@@ -65,24 +65,24 @@ def zope_instances(
             name = section.name
             if section.count > 1:
                 name = f"{name}-{number + 1}"
-            found.append((index, section, name, (host, first + number)))
-    return found
+            instances.append((index, section, name, (host, first + number)))
+    return instances
 
 
 def data_file_of(storage: StorageSection, directory: Path) -> Path:
-    """Its Data.fs, absolute."""
+    """The path of a storage's Data.fs, absolute."""
     return directory / (storage.path or f"var/storage/{storage.id}/Data.fs")
 
 
 def blob_directory_of(storage: StorageSection, directory: Path) -> Path | None:
-    """Its blobs, absolute; None where it keeps none."""
+    """The folder of a storage's blobs, absolute; None where it keeps none."""
     if not storage.blobs and storage.blob_dir is None:
         return None
     return directory / (storage.blob_dir or f"var/storage/{storage.id}/blobs")
 
 
 def resolve(description: Description, file: Path) -> Cluster:
-    """The cluster of a description that was found right."""
+    """The cluster of a description in which no mistake was found."""
     directory = file.parent
     etc = directory / "etc"
     log = directory / "var/log"
@@ -105,9 +105,9 @@ def resolve(description: Description, file: Path) -> Cluster:
             for name, address in zeo_addresses(description)
         ),
         storages=tuple(
-            _storage(each, description, directory) for each in description.storage
+            _storage(section, description, directory) for section in description.storage
         ),
-        retired=frozenset(each.id for each in description.retired_storage),
+        retired=frozenset(section.id for section in description.retired_storage),
         zopes=tuple(
             _zope(section, name, address, directory)
             for _, section, name, address in zope_instances(description)

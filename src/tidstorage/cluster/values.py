@@ -1,4 +1,4 @@
-"""The forms that texts of the description have: ids, addresses, paths..."""
+"""The forms that texts of a description may have: ids, addresses, paths, schedules."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,10 @@ WRONG_FORM = "wrong_form"
 
 @dataclass(frozen=True)
 class Check:
-    """A form: ``pattern`` is matched against the whole text."""
+    """A form that a text may have.
+
+    expected: the form in words.  pattern: matched against the whole text.
+    """
 
     expected: str
     pattern: str
@@ -52,7 +55,7 @@ _NAMED_FIELD = r"[0-9A-Za-z*][0-9A-Za-z*,/\-]*"
 NAME = Check("a name: a letter, then up to 63 letters, digits, '_', '.', '-'", _NAME)
 #: ZConfig makes section names lower case, and the name on the ZEO server is one.
 STORAGE_ID = Check(
-    "a storage id: a small letter, then up to 63 of a-z, 0-9, '_', '.', '-'",
+    "a storage id: a lower-case letter, then up to 63 of a-z, 0-9, '_', '.', '-'",
     r"[a-z][a-z0-9_.\-]{0,63}",
 )
 NETWORK_ADDRESS = Check("HOST:PORT, a port from 1 to 65535", f"{_HOST}:{_PORT}")
@@ -99,5 +102,5 @@ _MINUTES = {"m": 1, "h": 60, "d": 24 * 60, "w": 7 * 24 * 60}
 
 
 def duration(text: str) -> timedelta:
-    """What a text of the form DURATION or TIME_BUDGET means."""
+    """The length of time of a text of the form DURATION or TIME_BUDGET."""
     return timedelta(minutes=int(text[:-1]) * _MINUTES[text[-1]])

@@ -54,7 +54,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tidstorage.coherence.history import History, Limits, Torn
+from tidstorage.coherence.history import History, Limits, TornRecord
 from tidstorage.coherence.point import HalfCommit
 from tidstorage.coherence.record import Record
 from tidstorage.coherence.tid import Vector
@@ -107,34 +107,42 @@ def coherent_cut(
     until: {storage id: last TID that may be kept, inclusive}; no entry: all.  What
         follows is dropped, but proves what is dead like any other record.
 
-    UnknownStorage where a stamp above the floor, or the floor, names a storage
-    that is neither given nor retired; NotCoherent where TIDs do not rise.
+    Raises:
+      UnknownStorage: where a stamp above the floor, or the floor, names a storage
+        that is neither given nor retired, unless ``partial``
+      NotCoherent: where the TIDs of a storage do not rise
     """
     floor = floor or {}
     if not partial:
-        _refuse_unknown_floor(floor, {*records, *retired})
+        refuse_unknown_floor(floor, {*records, *retired})
     history = History(records, floor, retired=retired, partial=partial)
-    torn = [*history.torn(retired, partial=partial)]
+    torn = [*history.find_torn(retired, partial=partial)]
     dead_torn, undecided = decide(history, torn, dead)
-    before_torn = _at_most(history, limits_before(history, torn), until or {})
-    before_undecided = _at_most(history, limits_before(history, undecided), until or {})
+    before_torn = _lower_to(history, limits_before(history, torn), until or {})
+    before_undecided = _lower_to(
+        history, limits_before(history, undecided), until or {}
+    )
     strict = history.coherent_limits(before_torn)
     tolerant = history.coherent_limits(before_undecided)
     return CutResult(
         strict=history.vector(strict),
         tolerant=history.vector(tolerant),
-        half_commits=described(
-            history, (each for each in dead_torn if is_kept(each, tolerant))
+        half_commits=describe_half_commits(
+            history, (record for record in dead_torn if is_kept(record, tolerant))
         ),
-        undecided=described(history, undecided),
+        undecided=describe_half_commits(history, undecided),
         unstamped={
-            storage: sum(each.stamp is None for each in held[: tolerant[storage]])
+            storage: sum(record.stamp is None for record in held[: tolerant[storage]])
             for storage, held in history.records.items()
         },
     )
 
 
-def _refuse_unknown_floor(floor: Vector, known: set[str]) -> None:
+def refuse_unknown_floor(floor: Vector, known: set[str]) -> None:
+    """Refuse a floor of storages of which nothing is known.
+
+    Raises: UnknownStorage: where one was neither given nor retired.
+    """
     unknown = floor.keys() - known
     if unknown:
         raise UnknownStorage(
@@ -144,41 +152,42 @@ def _refuse_unknown_floor(floor: Vector, known: set[str]) -> None:
 
 
 def decide(
-    history: History, torn: Iterable[Torn], dead: Collection[DeadRecord] = ()
-) -> tuple[list[Torn], list[Torn]]:
-    """The torn records of half commits, and all others.
+    history: History, torn: Iterable[TornRecord], dead: Collection[DeadRecord] = ()
+) -> tuple[list[TornRecord], list[TornRecord]]:
+    """Part the torn records into those of half commits, and all others.
 
     dead: what is proven by other means.
     """
     proven = set(dead)
     pasts: dict[str, Limits] = {}
-    dead_torn: list[Torn] = []
-    undecided: list[Torn] = []
+    dead_torn: list[TornRecord] = []
+    undecided: list[TornRecord] = []
     torn = list(torn)
     # One record of a transaction in the past of C's end proves it for all.
-    for each in torn:
-        for storage in each.missing:
+    for record in torn:
+        for storage in record.missing:
             if storage not in pasts:
                 pasts[storage] = history.past_of(storage)
-            if each.position < pasts[storage][each.storage]:
-                proven.add((each.commit_id, storage))
-    for each in torn:
-        if all((each.commit_id, storage) in proven for storage in each.missing):
-            dead_torn.append(each)
+            if record.position < pasts[storage][record.storage]:
+                proven.add((record.commit_id, storage))
+    # It is a half commit only where nothing that it misses can come any more.
+    for record in torn:
+        if all((record.commit_id, storage) in proven for storage in record.missing):
+            dead_torn.append(record)
         else:
-            undecided.append(each)
+            undecided.append(record)
     return dead_torn, undecided
 
 
-def limits_before(history: History, torn: Iterable[Torn]) -> Limits:
+def limits_before(history: History, torn: Iterable[TornRecord]) -> Limits:
     """Limits that keep everything before the first torn record of a storage."""
     limits = history.all_records()
-    for each in torn:
-        limits[each.storage] = min(limits[each.storage], each.position)
+    for record in torn:
+        limits[record.storage] = min(limits[record.storage], record.position)
     return limits
 
 
-def _at_most(history: History, limits: Limits, until: Vector) -> Limits:
+def _lower_to(history: History, limits: Limits, until: Vector) -> Limits:
     """The limits, lowered to what is at or below the TIDs given."""
     return {
         storage: min(limit, bisect_right(history.tids[storage], until[storage]))
@@ -188,17 +197,19 @@ def _at_most(history: History, limits: Limits, until: Vector) -> Limits:
     }
 
 
-def is_kept(torn: Torn, limits: Limits) -> bool:
+def is_kept(torn: TornRecord, limits: Limits) -> bool:
     """Whether the record is before the limits."""
     return torn.position < limits[torn.storage]
 
 
-def described(history: History, torn: Iterable[Torn]) -> tuple[HalfCommit, ...]:
+def describe_half_commits(
+    history: History, torn: Iterable[TornRecord]
+) -> tuple[HalfCommit, ...]:
     """One `HalfCommit` for each transaction, in the order they are found."""
     missing: dict[bytes, frozenset[str]] = {}
-    for each in torn:
-        missing[each.commit_id] = missing.get(each.commit_id, frozenset())
-        missing[each.commit_id] |= each.missing
+    for record in torn:
+        missing[record.commit_id] = missing.get(record.commit_id, frozenset())
+        missing[record.commit_id] |= record.missing
     return tuple(
         HalfCommit(commit_id, dict(history.present[commit_id]), tuple(sorted(storages)))
         for commit_id, storages in missing.items()

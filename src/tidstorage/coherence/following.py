@@ -33,7 +33,7 @@ class Probe:
 
     commit_ids: those asked for.  lock_time: since when its storage is locked, by
     the server's own clock, None while it is not: only good for comparing.
-    last: its last TID, read after that.  All its records up to then were added.
+    last: its last TID, read after that.  All its records up to it were added.
     """
 
     storage: str
@@ -44,10 +44,11 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class LostTimeline:
-    """A record whose writer had seen what its server, asked since, never had.
+    """A record whose writer had seen what the server of that storage never had.
 
-    storage, tid: the record.  seen: the storage; bound: the TID, exclusive, up to
-    which the writer had seen it; last: the server's last one.
+    commit_id, storage, tid: of the record.  seen: id of the other storage; bound: the
+    TID, exclusive, up to which the writer had seen it; last: the last TID that its
+    server, asked since, has.
     """
 
     commit_id: bytes
@@ -60,8 +61,10 @@ class LostTimeline:
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """A new point.  new_damage: half commits that no former point named.
+    """A new point.
 
+    vector: {storage id: last TID in it}.  damage: all half commits in it that nobody
+    accepted.  new_damage: those of them that no former point named.
     verified: since the last barrier nothing in it comes from a writer without our
     hook, nor takes part in a storage that nobody observes.
     """
@@ -76,7 +79,9 @@ class Advance:
 class _Seen:
     """What is above the point in one storage, and when it arrived.
 
-    end: up to here no other record will ever come.
+    records: in the order of their TIDs.  end: up to this TID no other record will
+    ever come.  arrivals: (TID of the last record, time in seconds) of each lot that
+    came at once.  last: TID of the last record, also where the point covers it.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -109,22 +114,31 @@ class Coherence:
         self.lost_timeline: dict[bytes, LostTimeline] = {}
         self._acknowledged = set(acknowledged)
         self._damage = {
-            each.commit_id: each
-            for each in damage
-            if each.commit_id not in self._acknowledged
+            half.commit_id: half
+            for half in damage
+            if half.commit_id not in self._acknowledged
         }
         self._retired = frozenset(retired)
-        self._seen = {each: _Seen(last=tid) for each, tid in self.vector.items()}
+        self._seen = {storage: _Seen(last=tid) for storage, tid in self.vector.items()}
+        #: Transactions that lack a record, and may still get it, as of the last cut.
         self._undecided: dict[bytes, HalfCommit] = {}
+        #: What was proven by other means than later records.
         self._dead: set[DeadRecord] = set()
+        #: Since when a server's storage was locked when it was first asked for that.
         self._locks: dict[DeadRecord, float] = {}
+        #: The vector of a barrier whose records have not all been seen yet.
         self._barrier: dict[str, int] | None = None
+        #: Whether anything was added since the last cut was computed.
         self._changed = True
 
     def add(self, storage: str, records: Sequence[Record], now: float) -> None:
-        """Records of one storage as they were seen, in order."""
+        """Take records of one storage as they were seen, in order.
+
+        now: seconds, of any one clock.
+        """
         seen = self._seen[storage]
-        new = [each for each in records if each.tid > seen.last]
+        # After a reconnect, or from two sources, some are seen twice.
+        new = [record for record in records if record.tid > seen.last]
         if not new:
             return
         self._changed = True
@@ -133,7 +147,7 @@ class Coherence:
         seen.arrivals.append((seen.last, now))
 
     def add_end(self, storage: str, tid: int) -> None:
-        """No other record of the storage will ever have a TID up to this one."""
+        """Note that no other record of the storage will ever have a TID up to this."""
         seen = self._seen[storage]
         seen.end = max(seen.end, tid)
         self._changed = True
@@ -151,39 +165,50 @@ class Coherence:
 
     def age(self, now: float) -> float:
         """Seconds since the arrival of the oldest record that no point covers."""
-        oldest = [each.arrivals[0][1] for each in self._seen.values() if each.arrivals]
+        oldest = [seen.arrivals[0][1] for seen in self._seen.values() if seen.arrivals]
         return max(0.0, now - min(oldest)) if oldest else 0.0
 
     def waiting(self) -> int:
         """Number of records that no point covers."""
-        return sum(len(each.records) for each in self._seen.values())
+        return sum(len(seen.records) for seen in self._seen.values())
 
     def advance(self) -> Advance | None:
-        """The new point, if it is above the last one."""
+        """The new point; None where it is the last one still.
+
+        Points only grow: the cut is computed above the last one, which is its floor.
+        """
         if not self._changed:
             return None
         self._changed = False
+        # Only once all records up to the barrier are here do they show what is missing.
         barrier = self._barrier_reached()
         result = self._cut()
         if barrier is not None:
+            # What is proven now lets more through, so the cut is computed once more.
             self._prove_by(barrier, result)
             result = self._cut()
+        # A point is told to others, and files are held against it: so it names records.
         tolerant = self._of_records(result.tolerant)
-        self._undecided = {each.commit_id: each for each in result.undecided}
+        self._undecided = {half.commit_id: half for half in result.undecided}
         new_damage = tuple(
-            each
-            for each in result.half_commits
-            if each.commit_id not in self._damage
-            and each.commit_id not in self._acknowledged
+            half
+            for half in result.half_commits
+            if half.commit_id not in self._damage
+            and half.commit_id not in self._acknowledged
         )
-        self._damage.update((each.commit_id, each) for each in new_damage)
+        self._damage.update((half.commit_id, half) for half in new_damage)
+        # A lock proves something of one transaction; that it waits no more ends it.
         self._locks = {
             key: lock for key, lock in self._locks.items() if key[0] in self._undecided
         }
+        # Of a writer without a stamp, and of a storage that nobody observes, nobody
+        # knows what it depends on: from here on points hold, but are not verified.
         if not self._stamped_between(self.vector, tolerant) or self.unknown:
             self.verified = False
+        # A point that covers the whole barrier is as good as that was: what came before
+        # it counts no more, whoever wrote it, and only what followed has to be stamped.
         if barrier is not None and all(
-            result.tolerant[each] >= tid for each, tid in barrier.items()
+            result.tolerant[storage] >= tid for storage, tid in barrier.items()
         ):
             self.verified = self._stamped_between(barrier, tolerant)
             self._barrier = None
@@ -196,7 +221,9 @@ class Coherence:
 
     def _cut(self) -> CutResult:
         records = {
-            # An end that is no record stands for one: what saw it saw no more.
+            # Where the end is known to lie above the last record, a record without a
+            # stamp stands for it.  Nothing below it will ever come, so whoever saw the
+            # storage up to there saw no more than the records do.
             storage: [*seen.records, Record(seen.end)]
             if seen.end > seen.last
             else seen.records
@@ -207,6 +234,8 @@ class Coherence:
                 records, self.vector, retired=self._retired, dead=self._dead
             )
         except UnknownStorage as error:
+            # No reason to stand still: what is observed fits together all the same,
+            # and the points say that they are not verified.
             self.unknown = str(error)
             return coherent_cut(
                 records,
@@ -219,7 +248,7 @@ class Coherence:
         return result
 
     def _of_records(self, vector: Vector) -> dict[str, int]:
-        """The vector, with the last record in place of an end that is none."""
+        """The vector, with the last record's TID where it names an end above that."""
         return {
             storage: min(tid, self._seen[storage].last)
             for storage, tid in vector.items()
@@ -229,21 +258,26 @@ class Coherence:
         self.vector = dict(vector)
         for storage, seen in self._seen.items():
             tid = vector[storage]
-            seen.records = [each for each in seen.records if each.tid > tid]
+            seen.records = [record for record in seen.records if record.tid > tid]
             while seen.arrivals and seen.arrivals[0][0] <= tid:
                 seen.arrivals.popleft()
-        self._dead = {each for each in self._dead if each[0] in self._undecided}
+        # What the point covers is not looked at again, and needs no proof any more.
+        self._dead = {dead for dead in self._dead if dead[0] in self._undecided}
 
     # Half commits, and writers of a lost timeline
 
     def questions(self, now: float) -> dict[str, frozenset[bytes]]:
-        """{storage id: commit ids} to ask servers for, since they wait too long."""
+        """{storage id: commit ids} to ask its server for, since they wait too long."""
         asked: dict[str, set[bytes]] = {}
         if self.age(now) < PATIENCE:
+            # Nearly always the other records are on their way.
             return {}
+        # Of a transaction that lacks a record: does its vote still hold the lock?
         for commit_id, half in self._undecided.items():
             for storage in half.missing:
                 asked.setdefault(storage, set()).add(commit_id)
+        # Of one that saw more of a storage than was seen here: does the server have
+        # it?  Only the first that waits can be what holds up its storage.
         for record in self._first_waiting():
             for storage, bound in record.stamp.vector.items() if record.stamp else ():
                 seen = self._seen.get(storage)
@@ -260,10 +294,11 @@ class Coherence:
         return [seen.records[0] for seen in self._seen.values() if seen.records]
 
     def answer(self, probe: Probe) -> bool:
-        """What a server said; does it decide anything?"""
+        """Take what a server said; does it decide anything?"""
         decided = False
         for commit_id in probe.commit_ids:
             half = self._undecided.get(commit_id)
+            # Its record may have come while the server was asked.
             if half is not None and probe.storage in half.missing:
                 decided |= self._decide((commit_id, probe.storage), probe.lock_time)
         for storage, seen in self._seen.items():
@@ -272,6 +307,10 @@ class Coherence:
         return decided
 
     def _decide(self, key: DeadRecord, lock_time: float | None) -> bool:
+        # The transaction had voted there before it was seen elsewhere, and a vote keeps
+        # the lock until it finishes or aborts.  A lock that is free now, or was taken
+        # at another time than at the first asking, is not that vote's any more; and all
+        # that the server had then was added before, without its record.
         if lock_time is None or self._locks.setdefault(key, lock_time) != lock_time:
             self._dead.add(key)
             self._changed = True
@@ -283,6 +322,8 @@ class Coherence:
         if stamp is None or stamp.commit_id not in probe.commit_ids:
             return
         bound = stamp.vector.get(probe.storage, 0)
+        # Whoever saw up to the server's last TID has the one after it as its bound.
+        # More than that was never there in this timeline.
         if bound > probe.last + 1:
             self.lost_timeline[stamp.commit_id] = LostTimeline(
                 stamp.commit_id,
@@ -294,7 +335,7 @@ class Coherence:
             )
 
     def acknowledge(self, commit_id: bytes) -> bool:
-        """Someone accepted a half commit; does the present point name it?"""
+        """Count a half commit as accepted; does the present point name it?"""
         self._acknowledged.add(commit_id)
         return self._damage.pop(commit_id, None) is not None
 
@@ -307,30 +348,37 @@ class Coherence:
     # Barriers
 
     def take_barrier(self, vector: Vector) -> None:
-        """A coherent vector, whoever wrote; points are verified again from it on."""
-        self._barrier = {each: vector[each] for each in self.vector}
+        """Take a vector that is coherent whoever wrote; points are verified from it on.
+
+        vector: {storage id: TID}, the last ones while all storages stood still.
+        """
+        self._barrier = {storage: vector[storage] for storage in self.vector}
         self._changed = True
 
     def _barrier_reached(self) -> dict[str, int] | None:
         if self._barrier is None:
             return None
         if all(
-            max(self._seen[each].last, self._seen[each].end) >= tid
-            for each, tid in self._barrier.items()
+            max(self._seen[storage].last, self._seen[storage].end) >= tid
+            for storage, tid in self._barrier.items()
         ):
             return self._barrier
         return None
 
     def _prove_by(self, barrier: Vector, result: CutResult) -> None:
-        """While a barrier is held, what is missing below it never comes."""
+        """Prove dead what some storages had while a barrier was held, and others not.
+
+        No transaction is between two finishes then: what it lacked, it never gets.
+        """
         for half in result.undecided:
-            if all(tid <= barrier[each] for each, tid in half.present.items()):
+            if all(tid <= barrier[storage] for storage, tid in half.present.items()):
                 self._dead |= {(half.commit_id, storage) for storage in half.missing}
 
-    def _stamped_between(self, barrier: Vector, vector: Vector) -> bool:
+    def _stamped_between(self, after: Vector, vector: Vector) -> bool:
+        """Whether all that waits above one vector, up to another, has a stamp."""
         return all(
             record.stamp is not None
             for storage, seen in self._seen.items()
             for record in seen.records
-            if barrier[storage] < record.tid <= vector[storage]
+            if after[storage] < record.tid <= vector[storage]
         )

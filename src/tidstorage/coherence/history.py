@@ -35,11 +35,11 @@ Limits = dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Torn:
-    """A record whose transaction lacks its record on some participant.
+class TornRecord:
+    """A record of a torn transaction: one that lacks its record on a participant.
 
     position: index of the record among those of its storage above the base.
-    missing: ids of the participants without a record.
+    commit_id: of the transaction.  missing: ids of the participants without a record.
     """
 
     storage: str
@@ -49,15 +49,18 @@ class Torn:
 
 
 class History:
-    """The records of all storages above a base, and what they need.
+    """The records of all storages above a base, and what they need of each other.
 
+    records: {storage id: its records, in the order of their TIDs}.
     base: {storage id: TID}; records at or below it are trusted and never
         dropped: they only count as present.  No entry: 0.
-    retired: storages that count for nothing (unless their records are given).
-    partial: pass over storages that are neither given nor retired, where
-        UnknownStorage is raised otherwise.
+    retired: ids of storages that count for nothing (unless their records are given).
+    partial: pass over storages that are neither given nor retired.
 
-    NotCoherent where the TIDs of a storage do not rise.
+    Raises:
+      NotCoherent: where the TIDs of a storage do not rise
+      UnknownStorage: where a stamp above the base names a storage that is neither
+        given nor retired, unless ``partial``
     """
 
     def __init__(
@@ -72,18 +75,18 @@ class History:
             _refuse_disorder(storage, held)
         self.base = {storage: base.get(storage, 0) for storage in records}
         self.records = {
-            storage: [each for each in held if each.tid > self.base[storage]]
+            storage: [record for record in held if record.tid > self.base[storage]]
             for storage, held in records.items()
         }
         self.tids = {
-            storage: [each.tid for each in held]
+            storage: [record.tid for record in held]
             for storage, held in self.records.items()
         }
         if not partial:
             self._refuse_unknown({*records, *retired})
-        self.present = _present(records)
+        self.present = _find_present(records)
         self._needs = {
-            storage: self._needs_of(held) for storage, held in self.records.items()
+            storage: self._add_up_needs(held) for storage, held in self.records.items()
         }
 
     def _refuse_unknown(self, known: set[str]) -> None:
@@ -96,41 +99,47 @@ class History:
                 ):
                     continue
                 unknown = min((stamp.participants | stamp.vector.keys()) - known)
-                place = "participant" if unknown in stamp.participants else "seen"
+                named_as = "participant" if unknown in stamp.participants else "seen"
                 raise UnknownStorage(
                     f"storage {unknown} was not given, but commit"
-                    f" {stamp.commit_id.hex()} names it ({place}) in its record"
+                    f" {stamp.commit_id.hex()} names it ({named_as}) in its record"
                     f" {to_text(record.tid)} of storage {storage}"
                 )
 
-    def _needs_of(self, held: Sequence[Record]) -> dict[str, list[int]]:
-        """{Y: for each record, what it and those before it need of Y}."""
+    def _add_up_needs(self, held: Sequence[Record]) -> dict[str, list[int]]:
+        """{Y: for each record of a storage, what it and those before it need of Y}."""
         columns: dict[str, list[int]] = {}
         for position, record in enumerate(held):
             if record.stamp is None:
+                # Nothing tells what it needs; what stands before it, it needs.
                 continue
+            # All that its process could have seen of Y.
             for other, bound in record.stamp.vector.items():
                 if other in columns:
                     columns[other][position] = bound
                 elif other in self.tids:
                     columns[other] = [0] * len(held)
                     columns[other][position] = bound
+            # Its own transaction's record on Y: to keep that TID is to have Y whole
+            # below the next one.  A torn transaction needs what there is of it.
             for other, tid in self.present[record.stamp.commit_id].items():
                 column = columns.setdefault(other, [])
                 if not column:
                     column.extend([0] * len(held))
                 if column[position] <= tid:
                     column[position] = tid + 1
+        # Whoever keeps a record keeps all before it, and what those need: so the
+        # needs of the first n records are a maximum that never falls with n.
         return {
             other: list(accumulate(column, max)) for other, column in columns.items()
         }
 
-    def torn(
+    def find_torn(
         self, retired: Collection[str], *, partial: bool, since: Vector | None = None
-    ) -> Iterator[Torn]:
+    ) -> Iterator[TornRecord]:
         """The records whose transaction lacks a participant's record.
 
-        since: {storage id: TID}, the first record to look at; default: all.
+        since: {storage id: TID of the first record to look at}; default: all.
         """
         passed_over = set(retired) - self.tids.keys()
         for storage, held in self.records.items():
@@ -145,27 +154,49 @@ class History:
                 if partial:
                     missing &= self.tids.keys()
                 if missing:
-                    yield Torn(storage, position, record.stamp.commit_id, missing)
+                    yield TornRecord(storage, position, record.stamp.commit_id, missing)
 
     def coherent_limits(self, limits: Limits) -> Limits:
-        """The greatest coherent limits that are at or below the ones given."""
+        """The greatest coherent limits that are at or below the ones given.
+
+        A limit is only ever lowered where no coherent limits at or below the given
+        ones can be higher.  So what is left at the end is the greatest, and it does
+        not depend on the order in which the storages are looked at.
+        """
         limits = dict(limits)
+        # First what was never given.  A copy may end before what a record needs of
+        # its storage: no limit of that storage brings it back, so that record goes,
+        # and with it all behind it.  Where a storage reaches TID e, everything below
+        # e + 1 is there: a record may need that much, and no more.
         for storage, needs in self._needs.items():
             for other, column in needs.items():
-                # Beyond the end of what was given: a copy that is too short.
+                # The column never falls: the records that need no more come first.
                 whole = bisect_right(column, self.end(other) + 1)
                 limits[storage] = min(limits[storage], whole)
-        lowered = {each for each, tids in self.tids.items() if limits[each] < len(tids)}
+        # Then what is dropped.  Only a storage whose limit was lowered can take
+        # something from the others, and it takes the more the lower it is: each time
+        # its limit falls, it is looked at again.
+        lowered = {
+            storage
+            for storage, tids in self.tids.items()
+            if limits[storage] < len(tids)
+        }
         while lowered:
             other = lowered.pop()
+            # Only ends are dropped: of this storage all below that TID is whole.
             first_dropped = self.tids[other][limits[other]]
             for storage, needs in self._needs.items():
                 if other not in needs:
                     continue
+                # A need is an exclusive bound: one that equals the first TID dropped
+                # is met, since all below that TID is kept.
                 kept = bisect_right(needs[other], first_dropped)
                 if kept < limits[storage]:
+                    # Its own end is shorter now, which others may not stand.
                     limits[storage] = kept
                     lowered.add(storage)
+        # It ends, since limits only fall; and no record that is left needs what is
+        # dropped or was not given, since that was looked at after the last fall.
         return limits
 
     def past_of(self, storage: str) -> Limits:
@@ -173,7 +204,7 @@ class History:
 
         The transitive closure of "earlier record on a common storage" and
         "visible in the vector", where all records of a transaction share one
-        past.
+        past.  As limits: of every storage the first records, up to some number.
         """
         reach = dict.fromkeys(self.tids, 0)
         reach[storage] = len(self.tids[storage])
@@ -181,6 +212,9 @@ class History:
         while grown:
             later = grown.pop()
             for other, column in self._needs[later].items():
+                # What the last record within reach needs of the other storage holds
+                # all that those before it need.  It is a bound: what is below it
+                # came before, and the record with that very TID need not have.
                 before = bisect_left(self.tids[other], column[reach[later] - 1])
                 if before > reach[other]:
                     reach[other] = before
@@ -214,15 +248,17 @@ def _refuse_disorder(storage: str, held: Sequence[Record]) -> None:
             )
 
 
-def _present(records: Mapping[str, Sequence[Record]]) -> dict[bytes, dict[str, int]]:
+def _find_present(
+    records: Mapping[str, Sequence[Record]],
+) -> dict[bytes, dict[str, int]]:
     """{commit id: {storage id: TID}}, also of records at or below the base.
 
     A commit id that stands twice in one storage counts with its last record: the
     two are kept or dropped together.
     """
-    found: dict[bytes, dict[str, int]] = {}
+    present: dict[bytes, dict[str, int]] = {}
     for storage, held in records.items():
         for record in held:
             if record.stamp is not None:
-                found.setdefault(record.stamp.commit_id, {})[storage] = record.tid
-    return found
+                present.setdefault(record.stamp.commit_id, {})[storage] = record.tid
+    return present

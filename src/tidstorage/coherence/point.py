@@ -27,6 +27,13 @@ class HalfCommit:
     present: tid.Vector
     missing: tuple[str, ...]
 
+    def in_words(self) -> str:
+        """``<commit id>: in <storages>; never in <storages>``, for messages."""
+        return (
+            f"{self.commit_id.hex()}: in {', '.join(sorted(self.present))};"
+            f" never in {', '.join(sorted(self.missing))}"
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The form of `tidstorage-cut --json`, journal and manifest."""
         return {

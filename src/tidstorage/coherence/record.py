@@ -18,28 +18,29 @@ class Record:
     stamp: Stamp | None = None
 
 
-def accepting(
+def accept_half_commits(
     records: Mapping[str, Sequence[Record]], accepted: Collection[bytes]
 ) -> dict[str, list[Record]]:
-    """The records, as if the accepted commits had been meant for no other storages
-    than those that hold them.
+    """The records, with accepted half commits made whole: what they lack is not meant.
 
-    records: {storage id: its records}.  accepted: commit ids.
+    records: {storage id: its records}.  accepted: commit ids of half commits.
+
+    The stamps of these name as participants the storages that hold a record of them.
     """
-    holders: dict[bytes, set[str]] = {each: set() for each in accepted}
+    present_in: dict[bytes, set[str]] = {commit_id: set() for commit_id in accepted}
     for storage, held in records.items():
         for record in held:
-            if record.stamp is not None and record.stamp.commit_id in holders:
-                holders[record.stamp.commit_id].add(storage)
+            if record.stamp is not None and record.stamp.commit_id in present_in:
+                present_in[record.stamp.commit_id].add(storage)
 
-    def whole(record: Record) -> Record:
+    def make_whole(record: Record) -> Record:
         stamp = record.stamp
-        if stamp is None or stamp.commit_id not in holders:
+        if stamp is None or stamp.commit_id not in present_in:
             return record
-        present = frozenset(holders[stamp.commit_id])
+        present = frozenset(present_in[stamp.commit_id])
         return Record(record.tid, dataclasses.replace(stamp, participants=present))
 
-    return {storage: [*map(whole, held)] for storage, held in records.items()}
+    return {storage: [*map(make_whole, held)] for storage, held in records.items()}
 
 
 def commit_ids(records: Mapping[str, Sequence[Record]]) -> frozenset[bytes]:

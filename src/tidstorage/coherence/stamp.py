@@ -42,7 +42,10 @@ class Stamp:
 def encode(
     commit_id: bytes, participants: Collection[str], vector: Mapping[str, int]
 ) -> bytes:
-    """The bytes to put into the extension; ValueError for an impossible id."""
+    """The bytes to put into the extension.
+
+    Raises: ValueError: where a commit id or storage id is impossible.
+    """
     parts: list[bytes] = []
     for storage, bound in vector.items():
         parts += (head(storage, storage in participants), bound.to_bytes(8, "big"))
@@ -55,7 +58,10 @@ def encode(
 def assemble(commit_id: bytes, parts: Iterable[bytes]) -> bytes:
     """The stamp with these parts: for each storage its head, then its bound.
 
-    Heads can be kept, and bounds (8 bytes, exclusive) are TIDs as ZODB has them.
+    Heads can be kept for the next one; bounds (8 bytes, exclusive) are TIDs as ZODB
+    has them.
+
+    Raises: ValueError: where the commit id is impossible.
     """
     if len(commit_id) != COMMIT_ID_LENGTH:
         raise ValueError(f"a commit id has 16 bytes, not {len(commit_id)}")
@@ -63,7 +69,10 @@ def assemble(commit_id: bytes, parts: Iterable[bytes]) -> bytes:
 
 
 def head(storage: str, participant: bool) -> bytes:
-    """What precedes a storage's bound; ValueError for an impossible id."""
+    """The bytes that precede a storage's bound.
+
+    Raises: ValueError: where the storage id is impossible.
+    """
     name = storage.encode()
     if not 0 < len(name) <= LONGEST_STORAGE_ID:
         raise ValueError(f"a storage id has 1 to 127 bytes in UTF-8: {storage!r}")
@@ -72,7 +81,10 @@ def head(storage: str, participant: bool) -> bytes:
 
 
 def decode(data: bytes) -> Stamp:
-    """The stamp in ``data``; MalformedStamp for anything but a whole one."""
+    """The stamp in ``data``.
+
+    Raises: MalformedStamp: where that is anything but one whole stamp.
+    """
     if not isinstance(data, bytes) or len(data) < 1 + COMMIT_ID_LENGTH:
         raise MalformedStamp(f"too short for a stamp: {data!r}")
     if data[0] != VERSION:

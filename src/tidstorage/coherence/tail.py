@@ -48,9 +48,10 @@ from dataclasses import dataclass
 from tidstorage.coherence.cut import (
     DeadRecord,
     decide,
-    described,
+    describe_half_commits,
     is_kept,
     limits_before,
+    refuse_unknown_floor,
 )
 from tidstorage.coherence.history import History
 from tidstorage.coherence.point import HalfCommit
@@ -83,17 +84,19 @@ def tail_cut(
 
     newest_first: {storage id: its records, the last one first}; taken one by
         one, and no further than needed (by one record).
-    The other arguments, and the errors, are those of `coherent_cut`; unknown
-    storages are noticed only in what is read.
+    The other arguments, and the errors, are those of `coherent_cut`; what is wrong
+    is noticed only in what is read.
     """
     floor = floor or {}
+    if not partial:
+        refuse_unknown_floor(floor, {*newest_first, *retired})
     tails = {
         storage: _Tail(records, floor.get(storage, 0))
         for storage, records in newest_first.items()
     }
     stops = tail_stops(
-        {each: _last_known(each, tails) for each in tails},
-        {each: tail.floor for each, tail in tails.items()},
+        {storage: _last_known(storage, tails) for storage in tails},
+        {storage: tail.floor for storage, tail in tails.items()},
     )
     _read_back(tails, stops)
     examined = [
@@ -104,19 +107,19 @@ def tail_cut(
     ]
     _read_back(tails, partners_from(examined))
     history = _history(tails, retired, partial)
-    torn = [*history.torn(retired, partial=partial, since=stops)]
-    torn_ids = {each.commit_id for each in torn}
+    torn = [*history.find_torn(retired, partial=partial, since=stops)]
+    torn_ids = {record.commit_id for record in torn}
     if torn_ids:
-        suspects = [each for each in examined if each.commit_id in torn_ids]
+        suspects = [stamp for stamp in examined if stamp.commit_id in torn_ids]
         _read_back(tails, followers_from(suspects, tails.keys()))
         history = _history(tails, retired, partial)
-        torn = [*history.torn(retired, partial=partial, since=stops)]
+        torn = [*history.find_torn(retired, partial=partial, since=stops)]
     dead_torn, undecided = decide(history, torn, dead)
     limits = history.coherent_limits(limits_before(history, undecided))
     return TailCut(
         tolerant=history.vector(limits),
-        half_commits=described(
-            history, (each for each in dead_torn if is_kept(each, limits))
+        half_commits=describe_half_commits(
+            history, (record for record in dead_torn if is_kept(record, limits))
         ),
     )
 

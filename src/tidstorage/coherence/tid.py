@@ -33,7 +33,10 @@ def to_text(tid: int) -> str:
 
 
 def from_text(text: str) -> int:
-    """The int for ``"0x…"`` with 16 digits; ValueError for anything else."""
+    """The int for ``"0x…"`` with 16 digits.
+
+    Raises: ValueError: where the text is anything else.
+    """
     if not isinstance(text, str) or not _TID.fullmatch(text):
         raise ValueError(f"not a TID (0x and 16 hex digits): {text!r}")
     return int(text, 16)
@@ -45,7 +48,10 @@ def vector_to_text(vector: Vector) -> dict[str, str]:
 
 
 def vector_from_text(data: Mapping[str, str]) -> dict[str, int]:
-    """A vector from JSON; ValueError where a TID is not one."""
+    """A vector from JSON.
+
+    Raises: ValueError: where a TID in it is none.
+    """
     return {storage: from_text(text) for storage, text in data.items()}
 
 

@@ -2,11 +2,13 @@
 
 import argparse
 import datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
+from tidstorage.commands.front import add_json
 from tidstorage.sets import repozo
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.listing import BackupSet
@@ -19,73 +21,72 @@ HELP = "List the backup sets, newest first."
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Print the list; broken manifests are named on standard error."""
     directory = BackupDirectory.open(cluster)
-    found = directory.sets()
+    sets = directory.sets()
     for error in directory.broken_manifests():
         console.print_warning(str(error))
     if options.json:
-        console.print_json([_as_json(each) for each in found])
-        return 0
-    if not found:
+        console.print_json([_as_json(backup_set) for backup_set in sets])
+    elif sets:
+        _describe(sets)
+    else:
         console.print_line(f"There is no backup set in {directory.path}.")
-        return 0
-    now = clock.now()
-    console.print_table(
-        (
-            "set",
-            "kind",
-            "point",
-            "age",
-            "bytes",
-            "needs",
-            "whole",
-            "half commits",
-            "verified",
-        ),
-        [
-            (
-                each.manifest.id,
-                each.manifest.kind,
-                local(each.manifest.point.time),
-                span(now - each.manifest.point.time),
-                f"{_size(each):,}",
-                _needs(each),
-                "yes" if each.is_whole else f"NO: {each.faults[0]}",
-                str(len(each.manifest.point.damage)),
-                _verified(each, now),
-            )
-            for each in found
-        ],
-    )
     return 0
 
 
-def _size(found: BackupSet) -> int:
+def _describe(sets: Sequence[BackupSet]) -> None:
+    now = clock.now()
+    columns = ["set", "kind", "point", "age", "bytes"]
+    columns += ["needs", "whole", "half commits", "verified"]
+    console.print_table(
+        columns,
+        [
+            (
+                backup_set.manifest.id,
+                backup_set.manifest.kind,
+                local(backup_set.manifest.point.time),
+                span(now - backup_set.manifest.point.time),
+                f"{_count_bytes(backup_set):,}",
+                _describe_needs(backup_set),
+                "yes" if backup_set.is_whole else f"NO: {backup_set.faults[0]}",
+                str(len(backup_set.manifest.point.damage)),
+                _describe_verified(backup_set, now),
+            )
+            for backup_set in sets
+        ],
+    )
+
+
+def _count_bytes(backup_set: BackupSet) -> int:
     """Bytes of the storages and blobs that the set restores."""
-    return sum(each.size + each.blob_bytes for each in found.manifest.storages)
+    return sum(
+        storage.size + storage.blob_bytes for storage in backup_set.manifest.storages
+    )
 
 
-def _increments(found: BackupSet) -> int:
-    """How many increments are to be laid upon the full copies."""
-    return max((len(each.files) - 1 for each in found.manifest.storages), default=0)
+def _count_increments(backup_set: BackupSet) -> int:
+    """How many increments a restore adds to the full copies, at most."""
+    return max(
+        (len(storage.files) - 1 for storage in backup_set.manifest.storages), default=0
+    )
 
 
-def _oldest_copy(found: BackupSet) -> datetime.datetime | None:
+def _find_oldest_copy(backup_set: BackupSet) -> datetime.datetime | None:
     """When the oldest of the full copies was made that the set needs."""
-    names = [Path(each.files[0].path).name for each in found.manifest.storages]
-    moments = (repozo.newest_full([each]) for each in names)
-    return min((each for each in moments if each is not None), default=None)
+    names = [Path(each.files[0].path).name for each in backup_set.manifest.storages]
+    moments = (repozo.newest_full([name]) for name in names)
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
-def _needs(found: BackupSet) -> str:
-    """What a restore lays together."""
-    oldest, number = _oldest_copy(found), _increments(found)
-    if oldest is None or found.manifest.kind == "full":
+def _describe_needs(backup_set: BackupSet) -> str:
+    """Which copies a restore puts together."""
+    oldest, number = _find_oldest_copy(backup_set), _count_increments(backup_set)
+    if oldest is None or backup_set.manifest.kind == "full":
         return "itself"
     full = f"full of {local(oldest)}"
     if not number:
@@ -94,36 +95,37 @@ def _needs(found: BackupSet) -> str:
     return f"{full}, {number} increment{'s' if number > 1 else ''}"
 
 
-def _verified(found: BackupSet, now: datetime.datetime) -> str:
-    """How deeply nothing wrong was found, and how long ago."""
-    known = found.verified
-    if known is None or known.depth is None:
+def _describe_verified(backup_set: BackupSet, now: datetime.datetime) -> str:
+    """How deeply it was verified without a fault, how long ago, and what is lost."""
+    verified = backup_set.verified
+    if verified is None or verified.depth is None:
         return "never"
-    said = f"{known.depth}, {span(now - known.good[known.depth])} ago"
-    return f"{said}; {known.lost} lost" if known.lost else said
+    text = f"{verified.depth}, {span(now - verified.good[verified.depth])} ago"
+    return f"{text}; {verified.lost} lost" if verified.lost else text
 
 
-def _as_json(found: BackupSet) -> dict[str, Any]:
-    manifest = found.manifest
+def _as_json(backup_set: BackupSet) -> dict[str, Any]:
+    manifest = backup_set.manifest
+    verified = backup_set.verified
     return {
         "id": manifest.id,
         "kind": manifest.kind,
         "point": manifest.point.to_json(),
-        "bytes": _size(found),
-        "whole": found.is_whole,
-        "faults": list(found.faults),
+        "bytes": _count_bytes(backup_set),
+        "whole": backup_set.is_whole,
+        "faults": list(backup_set.faults),
         "needs": {
-            "files": [each.path for each in manifest.files()],
-            "stored_bytes": sum(each.size for each in manifest.files()),
-            "increments": _increments(found),
+            "files": [file.path for file in manifest.files()],
+            "stored_bytes": sum(file.size for file in manifest.files()),
+            "increments": _count_increments(backup_set),
         },
-        "verified": found.verified and _verification(found.verified),
+        "verified": verified and _verified_as_json(verified),
     }
 
 
-def _verification(known: Verified) -> dict[str, Any]:
+def _verified_as_json(verified: Verified) -> dict[str, Any]:
     return {
-        "depth": known.depth,
-        "good": {depth: at.isoformat() for depth, at in known.good.items()},
-        "lost": known.lost,
+        "depth": verified.depth,
+        "good": {depth: at.isoformat() for depth, at in verified.good.items()},
+        "lost": verified.lost,
     }

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Restore to a scratch folder; serve that until Ctrl-C, or export from it."""
     target = _export_target(options)
-    chosen = zope.chosen(cluster, options.zope)
+    chosen = zope.choose(cluster, options.zope)
     request = Request(**restore.moment(options), policy=options.policy)
     with _ended_by_sigterm(), scratch.folder(cluster) as made:
         with console.step("restoring to a scratch folder"):

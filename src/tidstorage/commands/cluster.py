@@ -1,8 +1,7 @@
-"""``bin/cluster``: the operator's front; one module of this package a verb."""
+"""``bin/cluster``: for operators; each verb is a module of this package."""
 
 import argparse
 import importlib
-import importlib.util
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -11,14 +10,13 @@ from tidstorage.commands.entry import run_reporting_errors
 from tidstorage.commands.front import add_cluster_file, add_wait, open_cluster
 from tidstorage.operation import lock
 
-#: In the order a newcomer meets them.
+#: In the order in which a newcomer needs them.
 VERBS = (
     "init",
     "start",
     "stop",
     "restart",
     "status",
-    "check",
     "backup",
     "backups",
     "verify",
@@ -32,7 +30,7 @@ VERBS = (
     "cron",
     "demo",
 )
-#: Those that hold the lock, of which only one runs at a time.
+#: Those that hold the cluster's lock: only one of them runs at a time.
 LOCKING = ("init", "backup", "restore", "prune", "pack", "rebase")
 
 
@@ -42,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    options = _parser(_chosen(arguments)).parse_args(arguments)
+    options = _make_parser(_find_verbs(arguments)).parse_args(arguments)
     cluster = open_cluster(options.cluster_file)
     run = options.run
     with lock.waiting(getattr(options, "wait", 0.0)):
@@ -50,8 +48,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     return status
 
 
-def _chosen(arguments: Sequence[str] | None) -> Sequence[str]:
-    """The verb that is asked for, alone where there is one.
+def _find_verbs(arguments: Sequence[str] | None) -> Sequence[str]:
+    """The verb that is asked for, alone; all verbs where none is.
 
     Importing the modules of all verbs takes most of a second, which a start in
     the night should not wait for.
@@ -63,14 +61,14 @@ def _chosen(arguments: Sequence[str] | None) -> Sequence[str]:
     return [verb] if verb in VERBS else VERBS
 
 
-def _parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
+def _make_parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cluster",
         description="Run, back up and restore the cluster of one cluster.toml.",
     )
     add_cluster_file(parser)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for name, module in _modules(chosen):
+    for name, module in _import_verbs(chosen):
         help_text: str = module.HELP
         verb = verbs.add_parser(name, help=help_text, description=help_text)
         module.add_arguments(verb)
@@ -80,11 +78,10 @@ def _parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _modules(chosen: Sequence[str]) -> list[tuple[str, ModuleType]]:
+def _import_verbs(chosen: Sequence[str]) -> list[tuple[str, ModuleType]]:
     return [
         (name, importlib.import_module(f"tidstorage.commands.{name}"))
         for name in chosen
-        if importlib.util.find_spec(f"tidstorage.commands.{name}")
     ]
 
 

@@ -34,7 +34,7 @@ def _drop(stream: IO[str]) -> None:
     os.close(nowhere)
 
 
-def _console(stderr: bool) -> Console:
+def _make_console(stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _UNFOLDED
     return _Console(
@@ -43,17 +43,17 @@ def _console(stderr: bool) -> Console:
 
 
 def print_line(text: str = "", style: str = "") -> None:
-    """One line on standard output, as it is (no markup)."""
-    _console(stderr=False).print(escape(text), style=style or None)
+    """Print a line on standard output, as it is (no markup)."""
+    _make_console(stderr=False).print(escape(text), style=style or None)
 
 
 def standard_error() -> Console:
-    """For what is drawn while it goes on."""
-    return _console(stderr=True)
+    """Standard error, for what is drawn anew while it goes on."""
+    return _make_console(stderr=True)
 
 
 def write(text: str, stream: IO[str] | None = None) -> None:
-    """Text for programs, to the letter; on standard output unless told otherwise."""
+    """Write text for programs, to the letter; by default on standard output."""
     target = stream or sys.stdout
     try:
         target.write(text)
@@ -63,16 +63,16 @@ def write(text: str, stream: IO[str] | None = None) -> None:
 
 
 def print_error(what: str, hint: str = "") -> None:
-    """``error: WHAT`` and, where there is one, ``hint: …`` on standard error."""
-    console = _console(stderr=True)
+    """Print ``error: WHAT`` and, if there is a hint, ``hint: …`` on standard error."""
+    console = _make_console(stderr=True)
     console.print(f"[bold red]error:[/] {escape(what)}")
     if hint:
         console.print(f"[bold]hint:[/] {escape(hint)}")
 
 
 def print_warning(text: str) -> None:
-    """``warning: …`` on standard error."""
-    _console(stderr=True).print(f"[bold yellow]warning:[/] {escape(text)}")
+    """Print ``warning: …`` on standard error."""
+    _make_console(stderr=True).print(f"[bold yellow]warning:[/] {escape(text)}")
 
 
 @contextlib.contextmanager
@@ -90,8 +90,8 @@ def progress_in_output() -> Iterator[None]:
 
 
 def print_progress(text: str) -> None:
-    """One step that was taken, on standard error, as it is."""
-    _console(stderr=not _is_progress_output).print(escape(text))
+    """Print a step that was taken, as it is; on standard error, or for cron's log."""
+    _make_console(stderr=not _is_progress_output).print(escape(text))
 
 
 def print_nothing(_text: str) -> None:
@@ -99,14 +99,14 @@ def print_nothing(_text: str) -> None:
 
 
 def print_json(data: Any) -> None:
-    """``data`` as indented JSON on standard output, nothing else around it."""
+    """Print ``data`` as indented JSON on standard output, and nothing else."""
     write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
 def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = ""
 ) -> None:
-    """A table without a frame, on standard output; cells as they are."""
+    """Print a table without a frame on standard output; cells as they are."""
     table = Table(
         title=escape(title) or None, title_justify="left", box=None, pad_edge=False
     )
@@ -114,7 +114,7 @@ def print_table(
         table.add_column(escape(column), overflow="fold")
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
-    console = _console(stderr=False)
+    console = _make_console(stderr=False)
     console.print(table)
 
 
@@ -124,7 +124,7 @@ def step(text: str) -> Iterator[None]:
 
     On a terminal with a spinner; elsewhere one line when it ends.
     """
-    console = _console(stderr=not _is_progress_output)
+    console = _make_console(stderr=not _is_progress_output)
     with console.status(escape(text)):
         yield
     console.print(f"[green]done[/]  {escape(text)}")

@@ -4,9 +4,10 @@ import argparse
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
+from tidstorage.commands.front import add_dry_run, add_json
 from tidstorage.deployment import crontab
 
-HELP = "Put what is scheduled into the user's crontab, or take it out."
+HELP = "Put the scheduled commands into the user's crontab, or take them out."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,44 +18,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument("--remove", action="store_true", help="take the entries out")
     what.add_argument(
-        "--show", action="store_true", help="print the entries; whether they are in"
+        "--show",
+        action="store_true",
+        help="print the entries, and whether the crontab has them",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print the crontab that would result"
-    )
+    add_json(parser)
+    add_dry_run(parser, "print the crontab that would result")
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
-    """Change the crontab, or show what belongs in it."""
-    entries = crontab.entries_of(cluster)
-    before = crontab.read(cluster)
+    """Change the crontab, or print what belongs in it."""
+    entries = crontab.read_entries(cluster)
+    before = crontab.read_crontab(cluster)
     if options.show:
-        _show(entries, before == crontab.installed(cluster, before), options.json)
+        _show(entries, before == crontab.add_entries(cluster, before), options.json)
         return 0
-    change = crontab.installed if options.install else crontab.removed
+    change = crontab.add_entries if options.install else crontab.remove_entries
     after = change(cluster, before)
     if options.dry_run:
-        if options.json:
-            console.print_json({"changes": after != before, "crontab": after})
-        else:
-            console.print_line(after.rstrip("\n"))
+        _print_plan(before, after, options.json)
         return 0
     if after != before:
-        crontab.write(cluster, after)
+        crontab.write_crontab(cluster, after)
     if options.json:
         console.print_json({"changed": after != before})
     elif after == before:
         console.print_line("Nothing to do: the crontab is as it should be.")
     else:
-        console.print_line(f"The entries of {cluster.file} are {_done(options)}.")
+        place = "in the crontab" if options.install else "out of the crontab"
+        console.print_line(f"The entries of {cluster.file} are {place}.")
     if options.install and not crontab.has_entry(entries):
-        console.print_warning("nothing is scheduled: every schedule is never")
+        console.print_warning(
+            'nothing is scheduled: every schedule in cluster.toml is "never"'
+        )
     return 0
 
 
-def _done(options: argparse.Namespace) -> str:
-    return "in the crontab" if options.install else "out of the crontab"
+def _print_plan(before: str, after: str, as_json: bool) -> None:
+    if as_json:
+        console.print_json({"changes": after != before, "crontab": after})
+    else:
+        console.print_line(after.rstrip("\n"))
 
 
 def _show(entries: str, is_installed: bool, as_json: bool) -> None:
@@ -63,5 +67,7 @@ def _show(entries: str, is_installed: bool, as_json: bool) -> None:
         return
     console.print_line(entries.rstrip("\n"))
     console.print_line(
-        "# installed as shown" if is_installed else "# not installed as shown"
+        "# The crontab has just these entries."
+        if is_installed
+        else "# The crontab does not have these entries (bin/cluster cron --install)."
     )

@@ -1,4 +1,4 @@
-"""``bin/cluster damage``: what is torn, what it costs; accepting or undoing it."""
+"""``bin/cluster damage``: which half commits there are; accepting or undoing one."""
 
 import argparse
 import logging
@@ -7,34 +7,33 @@ from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
-from tidstorage.commands import console
+from tidstorage.commands import console, half_commits
+from tidstorage.commands.front import add_dry_run, add_json
 from tidstorage.points.entries import WireDamage
 from tidstorage.system import clock
 from tidstorage.system.clock import local, span
 from tidstorage.verbs.damage import findings
-from tidstorage.verbs.damage.accept import Accepted, acknowledge
-from tidstorage.verbs.damage.findings import Finding, Findings
+from tidstorage.verbs.damage.accept import Accepted, acknowledge, rehearse
+from tidstorage.verbs.damage.findings import Findings
 
-HELP = "Explain what half commits there are; accept or undo them."
+HELP = "Show half commits, which only some of their storages hold; accept or undo them."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--acknowledge",
         metavar="COMMIT",
-        help="accept this half commit; the first digits will do",
+        help="accept this half commit as it is; the first digits of its id are enough",
     )
     which.add_argument(
         "--undo",
         metavar="COMMIT",
-        help="undo this half commit where it is, and accept it then",
+        help="undo this half commit in the storages that hold it, then accept it",
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be done, and whether"
-    )
+    add_dry_run(parser, "say what would be done and whether it can be")
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
@@ -42,18 +41,28 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     if options.undo is not None:
         _undo(options, cluster)
     elif options.acknowledge is not None:
-        accepted = acknowledge(cluster, options.acknowledge, options.dry_run)
-        if options.json:
-            console.print_json(_accepted_as_json(accepted, options.dry_run))
-        else:
-            _describe_accepted(cluster, accepted, options.dry_run)
+        _acknowledge(options, cluster)
     else:
-        found = findings.find(cluster)
+        damage = findings.find(cluster)
         if options.json:
-            console.print_json(_findings_as_json(found))
+            console.print_json(_as_json(damage))
         else:
-            _describe(cluster, found)
+            _describe(cluster, damage)
     return 0
+
+
+def _acknowledge(options: argparse.Namespace, cluster: Cluster) -> None:
+    act = rehearse if options.dry_run else acknowledge
+    accepted = act(cluster, options.acknowledge)
+    if options.json:
+        console.print_json(_accepted_as_json(accepted, options.dry_run))
+    elif options.dry_run:
+        half_commits.describe(cluster, accepted.finding)
+        console.print_line(
+            "would be accepted" if accepted.new else "is accepted already"
+        )
+    else:
+        _describe_accepted(cluster, accepted)
 
 
 def _undo(options: argparse.Namespace, cluster: Cluster) -> None:
@@ -67,131 +76,90 @@ def _undo(options: argparse.Namespace, cluster: Cluster) -> None:
     else:
         done = undo.undo(cluster, options.undo)
     accepted = done.accepted or Accepted(done.finding, True, None, None)
+    present = ", ".join(sorted(done.finding.half_commit.present))
     if options.json:
         undone = {"undone": not options.dry_run}
         console.print_json({**_accepted_as_json(accepted, options.dry_run), **undone})
-        return
-    present = ", ".join(sorted(done.finding.half_commit.present))
-    verb = "would be undone" if options.dry_run else "undone"
-    if options.dry_run:
-        for line in explain(cluster, done.finding):
-            console.print_line(line)
-        console.print_line(f"{verb} in {present}, and accepted")
+    elif options.dry_run:
+        half_commits.describe(cluster, done.finding)
+        console.print_line(f"would be undone in {present}, and accepted")
     else:
-        _describe_accepted(cluster, accepted, False)
-        console.print_line(f"{verb} in {present}")
+        _describe_accepted(cluster, accepted)
+        console.print_line(f"undone in {present}")
 
 
-def _describe(cluster: Cluster, found: Findings) -> None:
-    open_ones = len(found.unacknowledged)
-    accepted = len(found.found) - open_ones
-    if not found.found:
+def _describe(cluster: Cluster, damage: Findings) -> None:
+    unaccepted = len(damage.unacknowledged)
+    accepted = len(damage.found) - unaccepted
+    if not damage.found:
         console.print_line(
-            "There is no half commit." if found.wire else "No transaction is torn."
+            "There is no half commit." if damage.wire else "No transaction is torn."
         )
     else:
         console.print_line(
-            f"{len(found.found)} half commit(s): transactions that some storages hold"
+            f"{len(damage.found)} half commit(s): transactions that some storages hold"
             " and others never will; "
             + (f"{accepted} accepted" if accepted else "none accepted")
         )
-    for each in found.found:
+    for finding in damage.found:
         console.print_line()
-        for line in explain(cluster, each):
-            console.print_line(line)
-    if found.wire:
+        half_commits.describe(cluster, finding)
+    if damage.wire:
         console.print_line()
-        for line in _of_wire(found.wire):
-            console.print_line(line)
-    if open_ones:
+        _describe_wire(damage.wire)
+    if unaccepted:
         console.print_line()
-        for line in _costs(found):
-            console.print_line(line)
-    if found.unexamined is not None:
+        _describe_costs(damage)
+    if damage.unexamined is not None:
         console.print_warning(
-            f"only the daemon's journal was examined, not the files: {found.unexamined}"
+            "only the daemon's journal was examined, not the files:"
+            f" {damage.unexamined}"
         )
 
 
-def _of_wire(wire: Sequence[WireDamage]) -> list[str]:
-    lines = [
-        f"{len(wire)} transaction(s) of storages that nobody observes may be torn;"
-        " messages are all that is known of them:"
-    ]
-    for each in wire:
-        tids = {
-            storage: tid.to_text(each.tids[storage]) if storage in each.tids else "none"
-            for storage in each.storages
-        }
-        lines.append(
-            f"  {each.transaction_id}, {local(each.time)}: {each.reason}; TIDs told: "
-            + ", ".join(f"{storage} {told}" for storage, told in sorted(tids.items()))
+def _describe_wire(wire: Sequence[WireDamage]) -> None:
+    console.print_line(
+        f"{len(wire)} transaction(s) may be torn. The daemon does not observe their"
+        " storages; it knows of them from messages alone:"
+    )
+    for damage in wire:
+        tids = ", ".join(
+            f"{storage} {tid.to_text(damage.tids[storage])}"
+            if storage in damage.tids
+            else f"{storage} none"
+            for storage in sorted(damage.storages)
         )
-    return lines
+        console.print_line(
+            f"  {damage.transaction_id}, {local(damage.time)}: {damage.reason}; TIDs"
+            f" told: {tids}"
+        )
 
 
-def explain(cluster: Cluster, finding: Finding) -> list[str]:
-    """One half commit, in words."""
-    half = finding.half_commit
-    age = span(clock.now() - finding.since)
-    present = sorted(half.present)
-    missing = sorted(half.missing)
-    lines = [
-        f"{half.commit_id.hex()}",
-        f"  since {local(finding.since)}, {age} ago",
-        f"  in {', '.join(present)}; never in {', '.join(missing)}: {finding.proof}",
-    ]
-    for storage in present:
-        described = finding.descriptions.get(storage)
-        place = f"  {storage} {tid.to_text(half.present[storage])}: "
-        if described is None:
-            lines.append(f"{place}its record cannot be read here")
-        else:
-            text = described.description.strip() or "without a description"
-            lines.append(f"{place}by {_user(described.user)}, {text}")
-    known = {each.id for each in cluster.storages}
-    for storage in missing:
-        if storage not in known:
-            lines.append(f"  {storage} is no storage of the cluster any more")
-    if finding.acknowledgement is not None:
-        by, when = finding.acknowledgement.by, finding.acknowledgement.time
-        lines.append(f"  accepted by {by}, {local(when)}")
-    return lines
-
-
-def _user(recorded: str) -> str:
-    """The name without the path of a user folder at the root (``/ admin``)."""
-    return recorded.removeprefix("/ ").strip() or "nobody named"
-
-
-def _costs(found: Findings) -> list[str]:
-    open_ones = found.unacknowledged
-    loss = found.strict_loss
-    ids = ", ".join(each.half_commit.commit_id.hex()[:8] for each in open_ones)
-    if loss is not None:
+def _describe_costs(damage: Findings) -> None:
+    """Print what a restore of the present state would lose with either option."""
+    ids = ", ".join(
+        finding.half_commit.commit_id.hex()[:8] for finding in damage.unacknowledged
+    )
+    loss = damage.strict_loss
+    if loss is None:
+        strict = "what --strict would lose cannot be told from the files here"
+    else:
         strict = (
             f"--strict would lose {loss.transactions} transaction(s) since"
             f" {local(loss.since)}, {span(clock.now() - loss.since)}"
         )
-    else:
-        strict = "what --strict would lose cannot be told from the files here"
-    return [
+    for line in (
         "A restore of the state as it is now:",
         f"  {strict}",
-        f"  --tolerant would lose nothing; torn would stay {ids}",
-        "  with neither, only what was accepted may be torn:"
+        f"  --tolerant would lose nothing; {ids} would stay torn",
+        "  without either it refuses, until each half commit is accepted:"
         " bin/cluster damage --acknowledge COMMIT",
-    ]
-
-
-def _describe_accepted(cluster: Cluster, accepted: Accepted, dry_run: bool) -> None:
-    for line in explain(cluster, accepted.finding):
+    ):
         console.print_line(line)
-    if dry_run:
-        console.print_line(
-            "would be accepted" if accepted.new else "is accepted already"
-        )
-        return
+
+
+def _describe_accepted(cluster: Cluster, accepted: Accepted) -> None:
+    half_commits.describe(cluster, accepted.finding)
     console.print_line("accepted" if accepted.new else "was accepted before")
     if accepted.floor is not None:
         console.print_line(f"new floor: point {accepted.floor.id}")
@@ -199,46 +167,27 @@ def _describe_accepted(cluster: Cluster, accepted: Accepted, dry_run: bool) -> N
         console.print_line(f"the floor stays as it was: {accepted.no_floor}")
 
 
-def as_json(finding: Finding) -> dict[str, Any]:
-    """One half commit."""
-    accepted = finding.acknowledgement
+def _as_json(damage: Findings) -> dict[str, Any]:
     return {
-        **finding.half_commit.to_json(),
-        "since": finding.since.isoformat(),
-        "proof": finding.proof,
-        "records": {
-            storage: {"user": each.user, "description": each.description}
-            for storage, each in sorted(finding.descriptions.items())
-        },
-        "acknowledged": (
-            None
-            if accepted is None
-            else {"time": accepted.time.isoformat(), "by": accepted.by}
-        ),
-    }
-
-
-def _findings_as_json(found: Findings) -> dict[str, Any]:
-    return {
-        "half_commits": [as_json(each) for each in found.found],
-        "strict_loss": found.strict_loss and found.strict_loss.to_json(),
-        "unexamined": found.unexamined,
+        "half_commits": [half_commits.as_json(finding) for finding in damage.found],
+        "strict_loss": damage.strict_loss and damage.strict_loss.to_json(),
+        "unexamined": damage.unexamined,
         "wire": [
             {
-                "transaction": each.transaction_id,
-                "storages": list(each.storages),
-                "tids": tid.vector_to_text(each.tids),
-                "reason": each.reason,
-                "time": each.time.isoformat(),
+                "transaction": torn.transaction_id,
+                "storages": list(torn.storages),
+                "tids": tid.vector_to_text(torn.tids),
+                "reason": torn.reason,
+                "time": torn.time.isoformat(),
             }
-            for each in found.wire
+            for torn in damage.wire
         ],
     }
 
 
 def _accepted_as_json(accepted: Accepted, dry_run: bool) -> dict[str, Any]:
     return {
-        **as_json(accepted.finding),
+        **half_commits.as_json(accepted.finding),
         "new": accepted.new,
         "dry_run": dry_run,
         "floor": accepted.floor and accepted.floor.to_json(),

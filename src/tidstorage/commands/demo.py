@@ -10,17 +10,22 @@ from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
+from tidstorage.commands.front import add_json
 from tidstorage.demo import demonstration
-from tidstorage.demo.demonstration import Result
+from tidstorage.demo.demonstration import Restored
 
-HELP = "Tear a scratch cluster under load, and restore it by plain repozo and by us."
+HELP = "Break a scratch cluster under load; restore it by repozo and by TIDStorage."
 _LARGEST_SEED = 2**31
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--seed", type=int, help="who is killed and what is moved")
+    add_json(parser)
+    parser.add_argument(
+        "--seed",
+        type=int,
+        help="a number that decides who is killed and what is moved (default: any)",
+    )
     parser.add_argument(
         "--keep", action="store_true", help="keep the scratch cluster's folder"
     )
@@ -41,9 +46,11 @@ def run(options: argparse.Namespace, _cluster: Cluster) -> int:
     try:
         results = demonstration.demonstrate(folder, seed, report)
         if options.json:
-            console.print_json({"seed": seed, "results": [_json(r) for r in results]})
+            console.print_json(
+                {"seed": seed, "results": [_as_json(result) for result in results]}
+            )
         else:
-            _print(results)
+            _describe(results)
         demonstration.verdict(results)
     finally:
         if options.keep:
@@ -52,24 +59,24 @@ def run(options: argparse.Namespace, _cluster: Cluster) -> int:
             shutil.rmtree(folder, ignore_errors=True)
     if not options.json:
         console.print_line(
-            f"Shown in {time.monotonic() - began:.0f} s with seed {seed}: each storage"
-            " by itself is broken, ours is not."
+            f"Shown in {time.monotonic() - began:.0f} s with seed {seed}: repozo,"
+            " storage by storage, gave a broken site, TIDStorage a coherent one."
         )
     return 0
 
 
-def _print(results: list[Result]) -> None:
+def _describe(results: list[Restored]) -> None:
     rows = [
         (
-            each.title,
-            f"{sum(each.findings.transactions.values())}",
-            f"{each.lost}",
-            f"{len(each.findings.torn)}",
-            f"{len(each.findings.dangling)}",
-            f"{each.findings.money_missing}",
-            "broken" if each.findings.broken else "coherent",
+            result.title,
+            f"{sum(result.findings.transactions.values())}",
+            f"{result.lost}",
+            f"{len(result.findings.torn)}",
+            f"{len(result.findings.dangling)}",
+            f"{result.findings.money_missing}",
+            "broken" if result.findings.broken else "coherent",
         )
-        for each in results
+        for result in results
     ]
     console.print_table(
         (
@@ -85,7 +92,7 @@ def _print(results: list[Result]) -> None:
     )
 
 
-def _json(result: Result) -> dict[str, Any]:
+def _as_json(result: Restored) -> dict[str, Any]:
     findings = result.findings
     return {
         "title": result.title,

@@ -1,4 +1,4 @@
-"""The frame of every command: errors become one message and an exit status."""
+"""What every command does with errors: one message, and an exit status."""
 
 import io
 import sys
@@ -13,9 +13,12 @@ INTERRUPTED = 130
 def run_reporting_errors(function: Callable[[], int]) -> int:
     """Call ``function`` and return its exit status, or that of its error.
 
-    A TidstorageError is shown as ``error:`` and ``hint:`` on standard error.
-    Anything else that is raised is a defect and keeps its traceback.  What cannot be
-    encoded, as ids of any bytes, is escaped: in JSON it is the same then.
+    A TidstorageError is shown as ``error:`` and ``hint:`` on standard error, and so
+    are the system's errors and Ctrl-C.  Anything else that is raised is a defect and
+    keeps its traceback.
+
+    Text that standard output cannot encode is escaped: ids may have any bytes, and in
+    JSON the escaped text means the same.
     """
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -25,15 +28,24 @@ def run_reporting_errors(function: Callable[[], int]) -> int:
         console.print_error(str(error), error.hint)
         return error.exit_status
     except PermissionError as error:
-        # A signal to another user's process names no file.
-        place = f"{error.filename}: " if error.filename is not None else ""
-        denied = NotPermitted(f"{place}{error.strerror}")
+        denied = NotPermitted(_describe(error))
         console.print_error(str(denied), denied.hint)
         return denied.exit_status
     except OSError as error:
-        failed = EngineFailed(str(error), "Is a disk full, gone or read-only?")
+        failed = EngineFailed(_describe(error), "Is a disk full, gone or read-only?")
         console.print_error(str(failed), failed.hint)
         return failed.exit_status
     except KeyboardInterrupt:
         console.print_error("interrupted", "")
         return INTERRUPTED
+
+
+def _describe(error: OSError) -> str:
+    """``PATH: what happened``, without the number of the error."""
+    if error.strerror is None:
+        return str(error)
+    # A signal to another user's process names no file, a rename names two.
+    paths = [
+        str(path) for path in (error.filename, error.filename2) if path is not None
+    ]
+    return f"{' -> '.join(paths)}: {error.strerror}" if paths else error.strerror

@@ -27,11 +27,23 @@ def add_wait(parser: argparse.ArgumentParser) -> None:
     """``--wait``: how long to wait for another run that holds the lock."""
     parser.add_argument(
         "--wait",
-        type=seconds,
+        type=parse_seconds,
         default=0.0,
         metavar="SECONDS",
         help="where another backup, restore, prune or pack runs, wait so long for its"
         " end (default: do not wait)",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """``--json``: output for programs."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_dry_run(parser: argparse._ActionsContainer, what: str) -> None:
+    """``--dry-run``; what: the help, "say ..."."""
+    parser.add_argument(
+        "--dry-run", action="store_true", help=f"{what}, and change nothing"
     )
 
 
@@ -49,7 +61,7 @@ def open_cluster(file: Path) -> Cluster:
     return cluster
 
 
-def seconds(text: str) -> float:
+def parse_seconds(text: str) -> float:
     """A number of seconds on the command line, for argparse."""
     return parse_number(text, "seconds")
 

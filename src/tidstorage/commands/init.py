@@ -5,6 +5,7 @@ from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
+from tidstorage.commands.front import add_dry_run, add_json
 from tidstorage.deployment import initialise
 
 HELP = "Create mount points and the first user; take the first coherency point."
@@ -12,16 +13,14 @@ HELP = "Create mount points and the first user; take the first coherency point."
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="say what is missing, do nothing"
-    )
+    add_json(parser)
+    add_dry_run(parser, "say what is missing")
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Initialise, and say what was done."""
     if options.dry_run:
-        _say_missing(initialise.missing(cluster), options.json)
+        _print_missing(initialise.list_missing(cluster), options.json)
         return 0
     done = initialise.initialise(cluster, console.print_progress)
     if options.json:
@@ -40,7 +39,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     return 0
 
 
-def _say_missing(missing: list[str], as_json: bool) -> None:
+def _print_missing(missing: list[str], as_json: bool) -> None:
     if as_json:
         console.print_json({"missing": missing})
     elif missing:

@@ -8,7 +8,7 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.coherence.point import Point
 from tidstorage.commands import console, progress_display
-from tidstorage.commands.front import parse_number
+from tidstorage.commands.front import add_dry_run, add_json, parse_number
 from tidstorage.system import clock
 from tidstorage.verbs.pack import pack
 from tidstorage.verbs.pack.pack import Packed, PlannedStorage
@@ -19,39 +19,37 @@ HELP = "Remove old history from all storages, with a backup before and after."
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     parser.add_argument(
         "--days",
-        type=_days,
+        type=_parse_days,
         metavar="N",
-        help="leave the history of the last N days (default: keep-days of [pack])",
+        help="keep the history of the last N days (default: keep-days of [pack])",
     )
     parser.add_argument(
         "--gc-is-off",
         action="store_true",
-        help="take it that servers collect no garbage (pack-gc false) where that"
-        " cannot be seen; without it they would destroy what only other databases"
-        " refer to",
+        help="you know that the ZEO servers have pack-gc false, where this program"
+        " cannot see it; a server without that destroys objects to which only other"
+        " databases refer",
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="say to which times it would be packed"
-    )
+    add_dry_run(parser, "say up to which times storages would be packed")
     progress_display.add_option(parser)
 
 
-def _days(text: str) -> float:
+def _parse_days(text: str) -> float:
     return parse_number(text, "days", _MOST_DAYS)
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
-    """Pack, and say what that has freed."""
+    """Pack, and print what that has freed."""
     days = cluster.pack.keep_days if options.days is None else options.days
     if options.dry_run:
         floor, plans = pack.preview(cluster, days, options.gc_is_off)
-        _say_what_would_be_done(floor, plans, options.json)
+        _print_plan(floor, plans, options.json)
         return 0
     tell = console.print_nothing if options.json else console.print_progress
-    with progress_display.shown(options) as show:
+    with progress_display.show_progress(options) as show:
         packed = pack.pack(cluster, days, options.gc_is_off, tell, show)
     if options.json:
         console.print_json(_as_json(packed))
@@ -62,46 +60,44 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
 
 def _describe(packed: Packed) -> None:
     console.print_line(
-        f"set {packed.first.id} was made before; point {packed.floor.id}"
+        f"backed up before: set {packed.first.id}, point {packed.floor.id}"
     )
     console.print_table(
         ("storage", "packed up to", "bytes before", "bytes after"),
         [
             (
-                each.plan.id,
-                _time(each.plan) if each.changed else "nothing to pack",
-                f"{each.plan.size:,}",
-                f"{each.size:,}",
+                storage.plan.id,
+                _format_time(storage.plan) if storage.changed else "nothing to pack",
+                f"{storage.plan.size:,}",
+                f"{storage.size:,}",
             )
-            for each in packed.storages
+            for storage in packed.storages
         ],
     )
     if packed.last is not None:
-        console.print_line(f"set {packed.last.id} was made after; it is full")
+        console.print_line(f"backed up after: set {packed.last.id}, which is full")
 
 
-def _time(planned: PlannedStorage) -> str:
+def _format_time(planned: PlannedStorage) -> str:
     return "" if planned.time is None else clock.local(planned.time)
 
 
-def _say_what_would_be_done(
-    floor: Point, plans: Sequence[PlannedStorage], as_json: bool
-) -> None:
+def _print_plan(floor: Point, plans: Sequence[PlannedStorage], as_json: bool) -> None:
     if as_json:
         console.print_json(
             {
                 "floor": floor.to_json(),
-                "storages": [_planned_as_json(each) for each in plans],
+                "storages": [_planned_as_json(plan) for plan in plans],
             }
         )
         return
     console.print_line(
-        f"would be backed up, then packed below point {floor.id} or the new one"
-        f" ({clock.local(floor.time)}):"
+        "would be backed up, then packed below the point of that backup, or below"
+        f" {floor.id} ({clock.local(floor.time)}):"
     )
     console.print_table(
         ("storage", "would be packed up to", "bytes"),
-        [(each.id, _time(each), f"{each.size:,}") for each in plans],
+        [(plan.id, _format_time(plan), f"{plan.size:,}") for plan in plans],
     )
 
 
@@ -121,11 +117,11 @@ def _as_json(packed: Packed) -> dict[str, Any]:
         "set_after": None if packed.last is None else packed.last.id,
         "storages": [
             {
-                **_planned_as_json(each.plan),
-                "changed": each.changed,
-                "size_after": each.size,
-                "last_packed": tid.to_text(each.last),
+                **_planned_as_json(storage.plan),
+                "changed": storage.changed,
+                "size_after": storage.size,
+                "last_packed": tid.to_text(storage.last),
             }
-            for each in packed.storages
+            for storage in packed.storages
         ],
     }

@@ -1,4 +1,4 @@
-"""How a verb's progress looks: a bar on a terminal, JSON lines where asked for.
+"""How a verb's progress is shown: a bar on a terminal, JSON lines where asked for.
 
 Both go to standard error, so that what the verb prints can be piped.
 """
@@ -28,13 +28,13 @@ def add_option(parser: argparse.ArgumentParser) -> None:
         "--progress",
         choices=("auto", "json", "none"),
         default="auto",
-        help="on standard error: a bar where that is a terminal (auto, the default),"
-        " a JSON object a line, or nothing",
+        help="what to show on standard error: a bar if it is a terminal (auto, the"
+        " default), lines of JSON, or nothing",
     )
 
 
 @contextlib.contextmanager
-def shown(options: argparse.Namespace) -> Iterator[Show]:
+def show_progress(options: argparse.Namespace) -> Iterator[Show]:
     """What to hand to the verb, for the length of a ``with`` block."""
     if options.progress == "json":
         yield _print_line
@@ -69,48 +69,48 @@ def _bar() -> Iterator[Show]:
         def show(snapshot: Snapshot) -> None:
             progress.update(
                 task,
-                description=escape(what(snapshot)),
+                description=escape(describe_work(snapshot)),
                 total=snapshot.total,
                 completed=snapshot.done,
-                numbers=escape(numbers(snapshot)),
+                numbers=escape(format_numbers(snapshot)),
             )
 
         yield show
 
 
-def what(snapshot: Snapshot) -> str:
+def describe_work(snapshot: Snapshot) -> str:
     """What goes on: ``backup: copy catalog, root``."""
     doing = f"{snapshot.phase} {', '.join(snapshot.items)}".strip()
     return f"{snapshot.verb}: {doing}" if doing else snapshot.verb
 
 
-def sentence(snapshot: Snapshot) -> str:
+def describe_operation(snapshot: Snapshot) -> str:
     """For somebody who looks at it from another process."""
-    said = [what(snapshot), numbers(snapshot)]
+    said = [describe_work(snapshot), format_numbers(snapshot)]
     said.append(f"process {snapshot.pid} since {local(snapshot.since)}")
     silent = clock.now() - snapshot.at
     if silent > _SILENCE:
-        said.append(f"nothing was heard of it for {span(silent)}")
+        said.append(f"it has said nothing for {span(silent)}")
     return "; ".join(filter(None, said))
 
 
-def numbers(snapshot: Snapshot) -> str:
+def format_numbers(snapshot: Snapshot) -> str:
     """``1.2 GB of 5.0 GB, 24%, 310 MB/s, 0 min 12 s left``, as far as known."""
     if not snapshot.done and snapshot.total is None:
         return ""
-    said = [amount(snapshot.done, snapshot.unit)]
+    said = [format_amount(snapshot.done, snapshot.unit)]
     if snapshot.total is not None:
-        said[0] += f" of {amount(snapshot.total, snapshot.unit)}"
+        said[0] += f" of {format_amount(snapshot.total, snapshot.unit)}"
         share = snapshot.done * 100 // snapshot.total if snapshot.total else 100
         said.append(f"{share}%")
     if snapshot.rate is not None:
-        said.append(f"{amount(snapshot.rate, snapshot.unit)}/s")
+        said.append(f"{format_amount(snapshot.rate, snapshot.unit)}/s")
     if snapshot.remaining is not None:
         left = datetime.timedelta(seconds=round(snapshot.remaining))
         said.append(f"{span(left)} left")
     return ", ".join(said)
 
 
-def amount(count: float, unit: str) -> str:
+def format_amount(count: float, unit: str) -> str:
     """``310.0 MB`` (decimal, as disks are sold), or ``1,234 objects``."""
     return decimal(int(count)) if unit == "bytes" else f"{count:,.0f} {unit}"

@@ -5,6 +5,7 @@ from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
+from tidstorage.commands.front import add_dry_run, add_json
 from tidstorage.system.clock import local
 from tidstorage.verbs.prune.prune import PrunePlan, plan, prune
 
@@ -13,14 +14,12 @@ HELP = "Remove the backup sets that [retention] does not keep."
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be removed, and why not"
-    )
+    add_json(parser)
+    add_dry_run(parser, "say what would be removed and why the rest is kept")
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
-    """Prune and say what went and what stays."""
+    """Prune, and print which sets went and which stay."""
     planned = plan(cluster) if options.dry_run else prune(cluster)
     if options.json:
         console.print_json(_as_json(planned))
@@ -32,28 +31,30 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
 def _describe(planned: PrunePlan, dry_run: bool) -> None:
     would = "would be " if dry_run else ""
     for set_id in planned.ended:
-        console.print_line(f"{would}ended: the removal of set {set_id}, begun before")
+        console.print_line(
+            f"{would}finished: the removal of set {set_id}, which an earlier run began"
+        )
     if planned.removed:
         console.print_table(
             (f"{would}removed", "kind", "point"),
             [
-                (each.manifest.id, each.manifest.kind, local(each.manifest.point.time))
-                for each in planned.removed
+                (manifest.id, manifest.kind, local(manifest.point.time))
+                for manifest in (removed.manifest for removed in planned.removed)
             ],
         )
     else:
-        console.print_line("No set goes.")
+        console.print_line(f"No set {would or 'is '}removed.")
     console.print_table(
         ("kept", "why"),
-        [(each, ", ".join(why)) for each, why in reversed([*planned.kept.items()])],
+        [(set_id, ", ".join(why)) for set_id, why in reversed([*planned.kept.items()])],
     )
     console.print_line(f"{planned.frees.size:,} bytes {would}freed")
 
 
 def _as_json(planned: PrunePlan) -> dict[str, Any]:
     return {
-        "removed": [each.manifest.id for each in planned.removed],
+        "removed": [removed.manifest.id for removed in planned.removed],
         "ended": planned.ended,
-        "kept": {each: list(why) for each, why in planned.kept.items()},
+        "kept": {set_id: list(why) for set_id, why in planned.kept.items()},
         "freed": planned.frees.size,
     }

@@ -4,23 +4,24 @@ import argparse
 from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.commands import console, damage
+from tidstorage.commands import console, half_commits
+from tidstorage.commands.front import add_dry_run, add_json
 from tidstorage.errors import NotConfirmed
 from tidstorage.system.clock import local
 from tidstorage.verbs.damage import rebase
 from tidstorage.verbs.damage.rebase import Rebase
 
-HELP = "Accept the present state, with all that is torn in it, as a new floor."
+HELP = "Accept the present state as a new floor, with all half commits in it."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     sure = parser.add_mutually_exclusive_group()
-    sure.add_argument("--yes", action="store_true", help="do it")
     sure.add_argument(
-        "--dry-run", action="store_true", help="say what would be accepted"
+        "--yes", action="store_true", help="do it, though it cannot be taken back"
     )
+    add_dry_run(sure, "say what would be accepted")
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
@@ -36,30 +37,31 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
 
 
 def _describe(cluster: Cluster, done: Rebase, is_done: bool) -> None:
-    verb = "is" if is_done else "would be"
     console.print_line(
-        f"The state of {local(done.floor.time)} {verb} the new floor, point"
-        f" {done.floor.id}; nothing below it is examined any more."
+        f"The state of {local(done.floor.time)} {'is' if is_done else 'would be'} the"
+        f" new floor, point {done.floor.id}; what is older is not examined any more."
     )
     if done.unexamined is not None:
         console.print_warning(
-            "what is torn is known from the daemon's journal alone, not from the"
+            "half commits are known only from the daemon's journal, not from the"
             f" files: {done.unexamined}"
         )
     if not done.accepted:
-        console.print_line("Nothing torn is accepted by it.")
+        console.print_line("There is no half commit to accept.")
         return
-    console.print_line(f"{len(done.accepted)} half commit(s) {verb} accepted by it:")
-    for each in done.accepted:
+    console.print_line(
+        f"{len(done.accepted)} half commit(s) {'are' if is_done else 'would be'}"
+        " accepted with it:"
+    )
+    for finding in done.accepted:
         console.print_line()
-        for line in damage.explain(cluster, each):
-            console.print_line(line)
+        half_commits.describe(cluster, finding)
 
 
 def _as_json(done: Rebase, is_done: bool) -> dict[str, Any]:
     return {
         "done": is_done,
         "floor": done.floor.to_json(),
-        "accepted": [damage.as_json(each) for each in done.accepted],
+        "accepted": [half_commits.as_json(finding) for finding in done.accepted],
         "unexamined": done.unexamined,
     }

@@ -4,7 +4,7 @@ import argparse
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
-from tidstorage.commands.start import add_names, add_output, add_timeout, say
+from tidstorage.commands.start import add_names, add_output, add_timeout, print_outcome
 from tidstorage.processes import control
 
 HELP = "Stop and start the cluster, or parts of it."
@@ -21,11 +21,16 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Restart, and say what was started."""
     names = options.names or None
     if options.dry_run:
-        control.plan(cluster, names)
-        say(options.json, "would stop", control.up(cluster, names), "Nothing runs.")
+        control.make_plan(cluster, names)
+        print_outcome(
+            options.json,
+            "would stop",
+            control.list_running(cluster, names),
+            "Nothing runs.",
+        )
         return 0
     started = control.restart(
         cluster, names, tell=console.print_progress, seconds=options.timeout
     )
-    say(options.json, "started", started, "Nothing was started.")
+    print_outcome(options.json, "started", started, "Nothing was started.")
     return 0

@@ -98,7 +98,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     outcome: Outcome
     if not options.dry_run:
         tell = console.print_progress
-        shown = functools.partial(progress_display.shown, options)
+        shown = functools.partial(progress_display.show_progress, options)
         outcome = restore(cluster, asked, into, options.stop, tell, shown)
     elif into is None:
         outcome = preview_in_place(cluster, asked)

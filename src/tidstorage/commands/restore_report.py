@@ -55,7 +55,7 @@ def _verb(outcome: Outcome) -> str:
             return "restored"
 
 
-def _describe_set(outcome: OfSet) -> None:
+def _describe_set(outcome: Restored | RestoredElsewhere | Preview) -> None:
     for then, now in outcome.renamed.items():
         console.print_line(f"storage {then} of the set is {now} now")
     rows = [

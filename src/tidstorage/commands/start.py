@@ -4,9 +4,9 @@ import argparse
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
-from tidstorage.commands.front import seconds
+from tidstorage.commands.front import add_dry_run, add_json, parse_seconds
 from tidstorage.processes import control
-from tidstorage.processes.parts import parts_of
+from tidstorage.processes.process import list_processes
 from tidstorage.processes.starting import START_SECONDS, Plan
 
 HELP = "Start what does not run, restart what has changed, and wait until it serves."
@@ -25,7 +25,7 @@ def add_names(parser: argparse.ArgumentParser) -> None:
         "names",
         nargs="*",
         metavar="NAME",
-        help="a server, Zope or 'tidstorage' (default: the whole cluster)",
+        help="a ZEO server, a Zope, or 'tidstorage' for the daemon (default: all)",
     )
 
 
@@ -33,40 +33,42 @@ def add_timeout(parser: argparse.ArgumentParser) -> None:
     """How long to wait for readiness."""
     parser.add_argument(
         "--timeout",
-        type=seconds,
+        type=parse_seconds,
         default=START_SECONDS,
         metavar="SECONDS",
-        help="for the parts of one kind to become ready (default: %(default)g)",
+        help="how long to wait until all ZEO servers, the daemon, or all Zopes are"
+        " ready (default: %(default)g)",
     )
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
     """How to report."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be done, do nothing"
-    )
+    add_json(parser)
+    add_dry_run(parser, "say what would be done")
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Start, and say what was started."""
     names = options.names or None
     if options.dry_run:
-        _say_plan(control.plan(cluster, names), options.json)
+        _print_plan(control.make_plan(cluster, names), options.json)
         return 0
     started = control.start(
         cluster, names, tell=console.print_progress, seconds=options.timeout
     )
-    say(options.json, "started", started, "Nothing to do: everything runs.")
+    print_outcome(options.json, "started", started, "Nothing to do: everything runs.")
     if started and not options.json:
-        for part in parts_of(cluster):
+        for part in list_processes(cluster):
             if part.kind == "zope":
                 console.print_line(f"{part.label}: http://{part.address_text}/")
     return 0
 
 
-def say(as_json: bool, what: str, labels: list[str], nothing: str) -> None:
-    """The outcome: ``{what: labels}``, or a line for people."""
+def print_outcome(as_json: bool, what: str, labels: list[str], nothing: str) -> None:
+    """Print what became of the parts: ``{what: labels}``, or a line for people.
+
+    nothing: the line where there are no parts.
+    """
     if as_json:
         console.print_json({what: labels})
     elif labels:
@@ -75,10 +77,10 @@ def say(as_json: bool, what: str, labels: list[str], nothing: str) -> None:
         console.print_line(nothing)
 
 
-def _say_plan(plan: Plan, as_json: bool) -> None:
+def _print_plan(plan: Plan, as_json: bool) -> None:
     data = {
-        "start": [each.label for each in plan.begin],
-        "restart": [each.label for each in plan.restart],
+        "start": [part.label for part in plan.begin],
+        "restart": [part.label for part in plan.restart],
         "stop": list(plan.remove),
         "end_unsupervised": [
             f"{label} (pid {pid})" for pid, label in plan.orphans.items()

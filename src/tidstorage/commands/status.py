@@ -7,89 +7,90 @@ from typing import Any
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.commands import console, progress_display
+from tidstorage.commands.front import add_json
 from tidstorage.errors import NotReady
 from tidstorage.system import clock
 from tidstorage.system.clock import local, span
 from tidstorage.verbs.status.status import PartStatus, Status, status
 
 #: What a transaction says of its writer.
-_WORDS = ("user", "description")
+_WRITER = ("user", "description")
 
 HELP = "Show what runs, the newest backup set and the daemon's point."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
-    """Print it; exit status 0 if every part runs, else NotReady's."""
-    found = status(cluster)
+    """Print the status; exit status 0 if every part runs, else NotReady's."""
+    state = status(cluster)
     if options.json:
-        console.print_json(_as_json(found))
+        console.print_json(_as_json(state))
     else:
-        _describe(cluster, found)
-    complete = all(each.state == "running" for each in found.parts)
+        _describe(cluster, state)
+    complete = all(part.state == "running" for part in state.parts)
     return 0 if complete else NotReady.exit_status
 
 
-def _describe(cluster: Cluster, found: Status) -> None:
+def _describe(cluster: Cluster, state: Status) -> None:
     console.print_table(
         ("part", "state", "pid", "address", "since"),
         [
             (
-                each.part.label,
-                _state(each),
-                ", ".join(map(str, each.pids)),
-                each.part.address_text,
-                local(each.since) if each.since else "",
+                process.part.label,
+                _describe_state(process),
+                ", ".join(map(str, process.pids)),
+                process.part.address_text,
+                local(process.since) if process.since else "",
             )
-            for each in found.parts
+            for process in state.parts
         ],
     )
     console.print_line()
-    for operation in found.operations:
-        console.print_line(progress_display.sentence(operation))
-    if found.no_sets is not None:
-        console.print_line(found.no_sets, "red")
-    elif found.newest_set is None:
+    for operation in state.operations:
+        console.print_line(progress_display.describe_operation(operation))
+    if state.no_sets is not None:
+        console.print_line(state.no_sets, "red")
+    elif state.newest_set is None:
         console.print_line(f"There is no backup set in {cluster.backup.directory}.")
     else:
-        newest = found.newest_set
+        newest = state.newest_set
         age = span(clock.now() - newest.point.time)
         console.print_line(
             f"newest backup set: {newest.id}, point of {local(newest.point.time)}"
             f" ({age} ago)"
         )
-    _describe_runs(found)
-    if found.dump is not None:
+    _describe_runs(state)
+    if state.dump is not None:
         console.print_line("the daemon's point:")
-        for storage, last in sorted(found.dump.items()):
+        for storage, last in sorted(state.dump.items()):
             console.print_line(f"  {storage}  {tid.to_text(last)}")
-    if found.coverage is not None:
-        _describe_coverage(found.coverage)
+    if state.coverage is not None:
+        _describe_coverage(state.coverage)
 
 
-def _describe_runs(found: Status) -> None:
-    """The last run of each verb that ever ran, and what is wrong with them."""
-    for verb, results in found.runs.items():
+def _describe_runs(state: Status) -> None:
+    """Print the last run of each verb that ever ran, and what is wrong with them."""
+    for verb, results in state.runs.items():
         if results is not None:
             last = results.last
             took = "" if last.ended is None else f", {span(last.ended - last.begun)}"
             console.print_line(f"last {verb}: {last.state}, {local(last.begun)}{took}")
             for warning in last.warnings:
                 console.print_line(f"  it warned: {warning}", "yellow")
-    for alarm in found.alarms:
+    for alarm in state.alarms:
         console.print_line(alarm, "red")
 
 
 def _describe_coverage(coverage: dict[str, Any]) -> None:
     for lost in coverage.get("lost_timeline", ()):
         console.print_line(
-            f"{lost['writer']} writes what it knows of a lost timeline: commit"
-            f" {lost['commit']} on {lost['storage']}; nothing past it is published."
-            "  Stop every Zope, then bin/cluster rebase",
+            f"{lost['writer']} still writes from before a restore, of a lost timeline:"
+            f" commit {lost['commit']} on {lost['storage']}. No point after it is"
+            " published. Stop every Zope, then run bin/cluster rebase.",
             "red",
         )
     never = coverage["never_seen_stamping"]
@@ -100,42 +101,42 @@ def _describe_coverage(coverage: dict[str, Any]) -> None:
             " (they lack the product, or wrote nothing)",
             "yellow",
         )
-    for storage, found in sorted(coverage["unstamped"].items()):
-        moment = local(datetime.datetime.fromisoformat(found["time"]))
-        said = [f'{key} "{found[key]}"' for key in _WORDS if found.get(key)]
+    for storage, commits in sorted(coverage["unstamped"].items()):
+        moment = local(datetime.datetime.fromisoformat(commits["time"]))
+        writer = [f'{key} "{commits[key]}"' for key in _WRITER if commits.get(key)]
         console.print_line(
-            f"written without stamps: {found['count']} on {storage}, the last"
-            f" {', '.join([moment, *said])}",
+            f"written without stamps: {commits['count']} on {storage}, the last"
+            f" {', '.join([moment, *writer])}",
             "yellow",
         )
 
 
-def _state(found: PartStatus) -> str:
-    state = found.state
-    if state == "silent":
-        state += f" ({found.reason})"
-    if found.pids and found.part.managed and not found.supervised:
-        state += ", not supervised"
-    return state
+def _describe_state(process: PartStatus) -> str:
+    text = process.state
+    if process.state == "silent":
+        text += f" ({process.reason})"
+    if process.pids and process.part.managed and not process.supervised:
+        text += ", not supervised"
+    return text
 
 
-def _as_json(found: Status) -> dict[str, Any]:
-    newest = found.newest_set
+def _as_json(state: Status) -> dict[str, Any]:
+    newest = state.newest_set
     return {
         "parts": [
             {
-                "kind": each.part.kind,
-                "name": each.part.name,
-                "program": each.part.program,
-                "managed": each.part.managed,
-                "state": each.state,
-                "reason": each.reason,
-                "pids": list(each.pids),
-                "address": each.part.address_text,
-                "since": each.since.isoformat() if each.since else None,
-                "supervised": each.supervised,
+                "kind": process.part.kind,
+                "name": process.part.name,
+                "program": process.part.program,
+                "managed": process.part.managed,
+                "state": process.state,
+                "reason": process.reason,
+                "pids": list(process.pids),
+                "address": process.part.address_text,
+                "since": process.since.isoformat() if process.since else None,
+                "supervised": process.supervised,
             }
-            for each in found.parts
+            for process in state.parts
         ],
         "newest_set": (
             None
@@ -146,18 +147,18 @@ def _as_json(found: Status) -> dict[str, Any]:
                 "point": newest.point.to_json(),
             }
         ),
-        "no_sets": found.no_sets,
+        "no_sets": state.no_sets,
         "runs": {
             verb: None
-            if each is None
+            if results is None
             else {
-                "last": each.last.to_json(),
-                "good": None if each.good is None else each.good.to_json(),
+                "last": results.last.to_json(),
+                "good": None if results.good is None else results.good.to_json(),
             }
-            for verb, each in found.runs.items()
+            for verb, results in state.runs.items()
         },
-        "alarms": list(found.alarms),
-        "operations": [each.to_json() for each in found.operations],
-        "dump": None if found.dump is None else tid.vector_to_text(found.dump),
-        "coverage": found.coverage,
+        "alarms": list(state.alarms),
+        "operations": [operation.to_json() for operation in state.operations],
+        "dump": None if state.dump is None else tid.vector_to_text(state.dump),
+        "coverage": state.coverage,
     }

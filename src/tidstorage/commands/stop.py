@@ -4,8 +4,8 @@ import argparse
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
-from tidstorage.commands.front import seconds
-from tidstorage.commands.start import add_names, add_output, say
+from tidstorage.commands.front import parse_seconds
+from tidstorage.commands.start import add_names, add_output, print_outcome
 from tidstorage.processes import control
 from tidstorage.processes.stopping import STOP_SECONDS
 
@@ -18,10 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_names(parser)
     parser.add_argument(
         "--timeout",
-        type=seconds,
+        type=parse_seconds,
         default=STOP_SECONDS,
         metavar="SECONDS",
-        help="after which what is left is killed (default: %(default)g, at most 30)",
+        help="kill processes that have not ended after this time (default: %(default)g,"
+        " at most 30)",
     )
     add_output(parser)
 
@@ -30,10 +31,12 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Stop, and say what was stopped."""
     names = options.names or None
     if options.dry_run:
-        say(options.json, "would stop", control.up(cluster, names), _NOTHING)
+        print_outcome(
+            options.json, "would stop", control.list_running(cluster, names), _NOTHING
+        )
         return 0
     stopped = control.stop(
         cluster, names, tell=console.print_progress, seconds=options.timeout
     )
-    say(options.json, "stopped", stopped, _NOTHING)
+    print_outcome(options.json, "stopped", stopped, _NOTHING)
     return 0

@@ -1,4 +1,4 @@
-"""``bin/cluster verify``: are the backup sets still what was written?"""
+"""``bin/cluster verify``: whether the backup sets are still what was written."""
 
 import argparse
 import datetime
@@ -8,6 +8,7 @@ from typing import Any
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.commands import console, progress_display
+from tidstorage.commands.front import add_json
 from tidstorage.errors import VerificationFailed
 from tidstorage.sets.verdicts import DEPTHS
 from tidstorage.system.clock import local
@@ -15,7 +16,7 @@ from tidstorage.verbs.verify.costs import Cost
 from tidstorage.verbs.verify.objects import MOST_TOLD
 from tidstorage.verbs.verify.verify import Report, Request, Result, verify
 
-HELP = "Verify backup sets: sizes, digests, or a restore with every object read."
+HELP = "Verify backup sets: sizes, digests, or every object of a trial restore."
 _MOST_PRINTED = 20
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -26,26 +27,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "sets",
         nargs="*",
         metavar="SET",
-        help='ids of sets, or "latest" (default: what [verify] says)',
+        help='the id of a set, or "latest" (default: what [verify] says)',
     )
-    parser.add_argument("--all", action="store_true", help="all sets, newest first")
+    parser.add_argument(
+        "--all", action="store_true", help="verify all sets, newest first"
+    )
     parser.add_argument(
         "--depth",
         choices=DEPTHS,
-        help="sizes of files; digests of files and blobs; or objects, by a restore to"
-        " scratch (default: what [verify] says)",
+        help="the sizes of files; the digests of files and blobs; or every object, by a"
+        " restore into a scratch folder (default: what [verify] says)",
     )
     parser.add_argument(
         "--budget",
-        type=_duration,
+        type=_parse_duration,
         metavar="TIME",
-        help="end after this time, as 90m or 4h; the same command goes on there",
+        help="stop after this time, as 90m or 4h; the next run goes on from there",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     progress_display.add_option(parser)
 
 
-def _duration(text: str) -> datetime.timedelta:
+def _parse_duration(text: str) -> datetime.timedelta:
     try:
         seconds = float(text[:-1]) * _SECONDS[text[-1:]]
         if not 0 <= seconds < math.inf:
@@ -53,20 +56,20 @@ def _duration(text: str) -> datetime.timedelta:
         return datetime.timedelta(seconds=seconds)
     except (KeyError, ValueError, OverflowError):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no length of time: a number with s, m, h or d"
+            f"expected a number with s, m, h or d, as 90m, not {text!r}"
         ) from None
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
-    """Verify and say what was found; VerificationFailed's status if anything was."""
-    with progress_display.shown(options) as show:
-        report = verify(cluster, _request(options, cluster), show)
+    """Verify, and print the result; VerificationFailed's status where it is bad."""
+    with progress_display.show_progress(options) as show:
+        report = verify(cluster, _make_request(options, cluster), show)
     if options.json:
         console.print_json(_as_json(report))
     else:
         _describe(report)
-    for each in report.costs:
-        console.print_error(f"{each.path} {each.what}", _explain(each))
+    for cost in report.costs:
+        console.print_error(f"{cost.path} {cost.what}", _explain_cost(cost))
     if report.untold:
         console.print_error(f"{report.untold:,} more files are bad")
     for result in report.results:
@@ -74,7 +77,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     return 0 if report.is_good else VerificationFailed.exit_status
 
 
-def _request(options: argparse.Namespace, cluster: Cluster) -> Request:
+def _make_request(options: argparse.Namespace, cluster: Cluster) -> Request:
     configured = cluster.verify
     if options.all:
         which: Any = "all"
@@ -92,13 +95,13 @@ def _request(options: argparse.Namespace, cluster: Cluster) -> Request:
 def _describe(report: Report) -> None:
     columns = ["set", report.depth, "as of"]
     rows = [
-        [each.set_id, each.state, local(each.at) if each.at else ""]
-        for each in report.results
+        [result.set_id, result.state, local(result.at) if result.at else ""]
+        for result in report.results
     ]
     if report.depth == "objects":
         columns += ["objects", "lost"]
-        for row, each in zip(rows, report.results, strict=True):
-            row += [f"{each.objects:,}", str(each.lost)]
+        for row, result in zip(rows, report.results, strict=True):
+            row += [f"{result.objects:,}", str(result.lost)]
     console.print_table(columns, rows)
     if not report.is_finished:
         console.print_line("The time is over: the same command goes on from here.")
@@ -112,24 +115,25 @@ def _tell_losses(result: Result) -> None:
         )
     if result.lost:
         console.print_error(
-            f"set {result.set_id}: its data lack {_at_least(result)} in all",
-            "The copies are what was written: a restore gives just this. Look whether"
-            " the live data lack it, too (bin/cluster damage tells of half commits),"
-            " and for an older set that has it.",
+            f"set {result.set_id}: its data lack {_format_lost(result)} in all",
+            "The files of the set are as they were written, so the data lacked this"
+            " when it was backed up, and a restore lacks it, too. Does the live data"
+            " lack it (bin/cluster damage shows half commits)? Look for an older set"
+            " that has it.",
         )
 
 
-def _at_least(result: Result) -> str:
+def _format_lost(result: Result) -> str:
     number = f"{result.lost:,}"
     return number if result.lost < MOST_TOLD else f"{number} things or more"
 
 
-def _explain(cost: Cost) -> str:
+def _explain_cost(cost: Cost) -> str:
     """What is lost with a file, and what to do."""
     if cost.kind == "index":
         return (
-            "Remove it: every set is whole without, and a restore by stock repozo, or"
-            " the next backup, would build on what is wrong in it."
+            "Remove it: every set is whole without it. If it stays, the next backup, or"
+            " a restore by stock repozo, uses what is wrong in it."
         )
     lines = []
     if cost.storage is not None:
@@ -144,12 +148,12 @@ def _explain(cost: Cost) -> str:
         )
         if cost.kind == "data" and cost.transactions is not None:
             lines.append("The live file still has them.")
-    lines.append(f"Not whole without it: {', '.join(cost.sets)}.")
+    lines.append(f"Sets that are not whole without it: {', '.join(cost.sets)}.")
     if cost.instead is None:
         lines.append("No other set is whole: back up at once (bin/cluster backup).")
     else:
         lines.append(f"The newest whole set is {cost.instead}.")
-        lines.append("The next backup builds on nothing that is broken.")
+        lines.append("The next backup does not build on broken files.")
     return " ".join(lines)
 
 
@@ -160,15 +164,15 @@ def _as_json(report: Report) -> dict[str, Any]:
         "good": report.is_good,
         "sets": [
             {
-                "id": each.set_id,
-                "state": each.state,
-                "at": each.at and each.at.isoformat(),
-                "objects": each.objects,
-                "lost": each.lost,
-                "losses": [loss.model_dump() for loss in each.losses],
+                "id": result.set_id,
+                "state": result.state,
+                "at": result.at and result.at.isoformat(),
+                "objects": result.objects,
+                "lost": result.lost,
+                "losses": [loss.model_dump() for loss in result.losses],
             }
-            for each in report.results
+            for result in report.results
         ],
-        "faults": [each.to_json() for each in report.costs],
+        "faults": [cost.to_json() for cost in report.costs],
         "more_faults": report.untold,
     }

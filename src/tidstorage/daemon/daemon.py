@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tidstorage.coherence.messages import Torn, WireCoherency
+from tidstorage.coherence.messages import InDoubt, WireCoherency
 from tidstorage.coherence.point import Point
 from tidstorage.daemon import resuming
-from tidstorage.daemon.coverage import Coverage
 from tidstorage.daemon.recorder import Recorder
-from tidstorage.daemon.resuming import Former
+from tidstorage.daemon.resuming import LastRun
 from tidstorage.daemon.server import Answers, Connection
 from tidstorage.daemon.settings import Settings
+from tidstorage.daemon.writers import Writers
 from tidstorage.points import journal
 from tidstorage.points import tid_log as tidlog
 from tidstorage.points.entries import Entry, WireDamage
@@ -50,23 +50,23 @@ class Daemon:
                 settings.tid_log, settings.full_dump_period, settings.burst_period
             )
             published = tidlog.read_last(settings.tid_log)
-        former = resuming.read(settings)
+        last_run = resuming.read_last_run(settings)
         log = None if settings.journal is None else journal.Journal(settings.journal)
         self._recorder = Recorder(tid_log, log, _JOURNAL_BURSTS * settings.burst_period)
         self._observed: Point | None = None
         self._observation: Observation | None = None
-        self._coverage = Coverage(settings.zopes, settings.storages, former.coverage)
-        observed = {each.id for each in settings.storages}
+        self._writers = Writers(settings.zopes, settings.storages, last_run.writers)
+        observed = {storage.id for storage in settings.storages}
         if observed:
-            self._observation = _observation(
+            self._observation = _make_observation(
                 settings,
-                former,
+                last_run,
                 self._on_point,
                 self._recorder.note,
-                self._coverage,
+                self._writers,
             )
         self._published = published
-        self._recorded_timeline = former.recorded
+        self._recorded_timeline = last_run.recorded_timeline
         self._wire = WireCoherency(
             observed,
             settings.transaction_timeout,
@@ -79,7 +79,7 @@ class Daemon:
             settings.names,
         )
         self._answers = Answers(
-            self._wire, self._vector, self._on_messages, self._coverage, self._state
+            self._wire, self._vector, self._on_messages, self._writers, self._state
         )
         self._recorded_version = self._wire.version
         self._end = asyncio.Event()
@@ -118,7 +118,7 @@ class Daemon:
             if task.done():
                 task.result()
             task.cancel()
-        self._note_coverage(ending=True)
+        self._note_writers(ending=True)
         await self._recorder.close()
         logger.info("ended")
 
@@ -154,7 +154,7 @@ class Daemon:
         # New commits may have passed the TIDs of a timeline that a restore ended.
         other_timeline = self._recorded_timeline not in (0, observed.timeline)
         if other_timeline or any(
-            last < before.get(each, 0) for each, last in observed.vector.items()
+            last < before.get(storage, 0) for storage, last in observed.vector.items()
         ):
             self._recorder.set_aside(observed.timeline)
         self._recorded_timeline = observed.timeline
@@ -166,7 +166,7 @@ class Daemon:
         self._answers.changed()
         self._recorder.publish(self._point())
 
-    def _on_torn(self, torn: Torn) -> None:
+    def _on_torn(self, torn: InDoubt) -> None:
         logger.warning(
             "transaction %s on %s may be torn: %s",
             torn.transaction_id,
@@ -184,11 +184,11 @@ class Daemon:
             await asyncio.sleep(_EXPIRY_SECONDS)
             self._wire.expire(time.monotonic())
             self._on_messages()
-            self._coverage.unstamped.look()
-            self._note_coverage()
+            self._writers.unstamped.find_writers()
+            self._note_writers()
 
-    def _note_coverage(self, *, ending: bool = False) -> None:
-        entry = self._coverage.news(time.monotonic(), ending=ending)
+    def _note_writers(self, *, ending: bool = False) -> None:
+        entry = self._writers.take_entry(time.monotonic(), ending=ending)
         if entry is not None:
             self._recorder.note(entry)
 
@@ -198,7 +198,7 @@ class Daemon:
 
         async def reopen() -> None:
             await self._recorder.reopen(self._point())
-            self._coverage.forget_notes()
+            self._writers.begin_journal()
 
         task = asyncio.get_running_loop().create_task(reopen())
         self._tasks.add(task)
@@ -210,8 +210,10 @@ class Daemon:
             "observed": self._observation and self._observation.state,
             "wire": self._wire.state,
             "coverage": {
-                **self._coverage.state,
-                "lost_timeline": self._observation.alarms if self._observation else [],
+                **self._writers.state,
+                "lost_timeline": (
+                    self._observation.lost_timeline if self._observation else []
+                ),
             },
         }
 
@@ -219,17 +221,17 @@ class Daemon:
         logger.info("state: %s", json.dumps(self._state(), default=str))
 
 
-def _observation(
+def _make_observation(
     settings: Settings,
-    former: Former,
+    last_run: LastRun,
     on_point: Callable[[Point | None], None],
     note: Callable[[Entry], None],
-    coverage: Coverage,
+    writers: Writers,
 ) -> "Observation":
     # A daemon that observes nothing needs no ZEO.
     from tidstorage.daemon.observation import Observation
 
-    return Observation(settings, former, on_point, note, coverage)
+    return Observation(settings, last_run, on_point, note, writers)
 
 
 def _allow_many_connections() -> None:

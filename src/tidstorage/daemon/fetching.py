@@ -35,7 +35,7 @@ class HistoryChanged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """``complete``: there was no other record when the server was asked."""
+    """What was got; ``complete``: there was no other when the server was asked."""
 
     records: list[Record]
     complete: bool
@@ -44,19 +44,25 @@ class Fetched:
 def fetch(
     client: ZeoClient,
     after: int,
+    *,
     anchor: int | None,
     expected: int,
     limit: int,
     aliases: Mapping[str, str],
     data_file: Path | None = None,
 ) -> Fetched:
-    """The records with a TID above ``after``, in order.
+    """Get the records with a TID above ``after``, in order.
 
-    anchor: the TID, not above ``after``, of a record that has to be there; None
-    where none is known.  expected: how many records may be new; a wrong number
-    costs time only.  limit: how many are read at most, from the first on, where one
-    call does not give all.  HistoryChanged where the anchor is gone; what ZEO raises
-    where the server cannot be asked.
+    anchor: the TID, not above ``after``, of a record that has to be there; None where
+        none is known.
+    expected: how many records may be new; a wrong number costs time only.
+    limit: how many are read at most, from the first on, where one call does not give
+        all.
+    aliases: {other name of a storage in stamps: its id}.
+    data_file: the storage's Data.fs, where it is on this machine.
+
+    Raises: HistoryChanged: where the anchor is gone; besides, what ZEO raises where
+        the server cannot be asked.
     """
     size = expected + 1
     seen = None
@@ -81,8 +87,8 @@ def fetch(
             ]
             return Fetched(records, True)
         if len(newest_first) < size:
-            # Up to where a pack has been, which may have taken the anchor away, or
-            # to the start of the file.
+            # The undo log ends here: a pack has been up to here, and may have taken
+            # the anchor away; or here the file begins.
             if anchor is not None and _begins_after(client, anchor):
                 raise HistoryChanged(tid.to_text(anchor))
             break
@@ -93,8 +99,8 @@ def fetch(
         with contextlib.suppress(FileUnreadable):
             # Moved, or of another machine: the server knows.
             held = read_records(data_file, max(reached - 1, 0), None, aliases)
-            found = ((each.status, each.record) for each in held)
-            return Fetched(_after(found, after, seen, limit), False)
+            with_status = ((record.status, record.record) for record in held)
+            return Fetched(_after(with_status, after, seen, limit), False)
     with client.transactions(reached) as transactions:
         iterated = _with_status(transactions, aliases)
         return Fetched(_after(iterated, after, seen, limit), False)
@@ -114,34 +120,45 @@ def _begins_after(client: ZeoClient, anchor: int) -> bool:
 def _with_status(
     transactions: Iterable[Any], aliases: Mapping[str, str]
 ) -> Iterator[tuple[str, Record]]:
-    for each in transactions:
-        record = Record(tid.from_bytes(each.tid), _stamp(each.extension, aliases))
-        yield each.status, record
+    for transaction in transactions:
+        number = tid.from_bytes(transaction.tid)
+        record = Record(number, _stamp(transaction.extension, aliases))
+        yield transaction.status, record
 
 
 def _after(
-    found: Iterator[tuple[str, Record]], after: int, anchor: int | None, limit: int
+    with_status: Iterator[tuple[str, Record]],
+    after: int,
+    anchor: int | None,
+    limit: int,
 ) -> list[Record]:
-    """The records after a TID, of those that begin with the anchor.
+    """The records after a TID, of those that should begin with the anchor.
 
-    found: (status, record), from the anchor on.  A pack takes away what nobody needs
-    any more, and marks what it leaves; without that mark on the next one, an anchor
-    that is not there was never there.
+    with_status: (status, record), from the anchor on.  A pack takes away what nobody
+    needs any more, and marks what it leaves; where the next record has no such mark,
+    an anchor that is not there was never there.
+
+    Raises: HistoryChanged: where the anchor was never there.
     """
-    first = next(found, None)
+    first = next(with_status, None)
     if first is None:
         return []
     status, record = first
     if anchor is not None and record.tid != anchor and status != _PACKED:
         raise HistoryChanged(tid.to_text(anchor))
-    records = (each for _, each in chain([first], found) if each.tid > after)
-    return list(islice(records, limit))
+    all_records = (record for _, record in chain([first], with_status))
+    return list(islice((each for each in all_records if each.tid > after), limit))
 
 
 def _newer(
     newest_first: Iterable[Mapping[str, Any]], reached: int
 ) -> tuple[list[tuple[int, Mapping[str, Any]]], int | None]:
-    """The entries above a TID, and the first TID that is not; None: all are."""
+    """The entries above a TID, and the first TID that is not above it.
+
+    The latter is None where all are.
+
+    Raises: _NoTid: where an entry does not tell its TID.
+    """
     newer: list[tuple[int, Mapping[str, Any]]] = []
     for entry in newest_first:
         number = _tid(entry)

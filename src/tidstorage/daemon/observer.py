@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ZEO.cache import ClientCache
 from ZEO.Exceptions import ClientDisconnected
 from ZODB.POSException import POSError
 
@@ -22,8 +21,9 @@ from tidstorage.coherence.following import Probe
 from tidstorage.coherence.record import Record
 from tidstorage.daemon.fetching import Fetched, HistoryChanged, fetch
 from tidstorage.daemon.settings import ObservedStorage
-from tidstorage.daemon.throttle import Reading
-from tidstorage.zeo.client import SMALLEST_CACHE, ZeoClient
+from tidstorage.daemon.throttle import Throttle
+from tidstorage.zeo import server_errors
+from tidstorage.zeo.client import NoCache, ZeoClient
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +39,16 @@ _CONNECT_TIMEOUT = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Reports:
-    """Whom to tell; called in the observer's thread.
+class Callbacks:
+    """What an observer calls, in its own thread.  Storages go by their ids.
 
-    confirmed: a storage still holds what it is observed after; told once.
-    ended: a storage has no further record up to this TID, and never will.
-    room: how many more records of a storage are wanted by now.
+    confirmed(storage): it still holds the record that it is observed after; called
+        once.
+    records(storage, records): what it got since, in order.
+    ended(storage, TID): it has no further record up to this TID, and never will.
+    probe(answer): what its server says of the commits it was asked for.
+    history_changed(storage, why): it was restored, or is another; the last call.
+    room(storage): how many more records of it are wanted by now.
     """
 
     confirmed: Callable[[str], None]
@@ -56,10 +60,16 @@ class Reports:
 
 
 class _Listener:
-    """What a ClientStorage takes for its database; called in ZEO's own thread."""
+    """What a ClientStorage takes for its database.
+
+    ZEO calls ``invalidate`` and ``invalidateCache`` in a thread of its own.
+
+    seen: the TID, 8 bytes, up to which announcements are no news.
+    throttle: is told to pause, once there is a client.
+    """
 
     def __init__(self, wake: threading.Event) -> None:
-        self.reading: Reading | None = None
+        self.throttle: Throttle | None = None
         self.seen = bytes(8)
         self._wake = wake
         self._lock = threading.Lock()
@@ -79,8 +89,8 @@ class _Listener:
             with self._lock:
                 self._announced = True
             self._wake.set()
-        if self.reading is not None:
-            self.reading.pause()
+        if self.throttle is not None:
+            self.throttle.pause()
 
     def invalidateCache(self) -> None:
         with self._lock:
@@ -88,43 +98,29 @@ class _Listener:
         self._wake.set()
 
     def take(self) -> tuple[bool, bool]:
-        """Whether transactions were announced since, and whether others may be."""
+        """Since the last call: were transactions announced; may some be missing?"""
         with self._lock:
             taken = self._announced, self._gap
             self._announced, self._gap = False, False
         return taken
 
 
-class _NoCache(ClientCache):
-    """A cache that holds nothing has nothing to forget: each announcement is cheap."""
-
-    tid: bytes
-
-    def __init__(self) -> None:
-        super().__init__(None, SMALLEST_CACHE)
-
-    def invalidate(self, oid: bytes, tid: bytes | None) -> None:
-        pass
-
-    def setLastTid(self, tid: bytes) -> None:
-        # Also backwards: a server that was restored has to be let in, and seen.
-        if tid != bytes(8):
-            self.tid = tid
-
-
 class StorageObserver:
-    """Observes what comes after the TID ``after``, until closed.
+    """Sees every record of one storage after a TID, until closed.
 
+    aliases: {other name of a storage in stamps: its id}.
+    after: the TID; what comes after it is told.
     is_record: ``after`` is known to be the TID of a record, not just the last one
-    that a server named.  ``connected`` and ``last`` (the last TID handed over) are
-    for people to see.
+        that a server named.
+
+    ``connected`` and ``last`` (the last TID that was told) are for people to see.
     """
 
     def __init__(
         self,
         storage: ObservedStorage,
         aliases: Mapping[str, str],
-        reports: Reports,
+        callbacks: Callbacks,
         after: int,
         *,
         is_record: bool,
@@ -138,7 +134,7 @@ class StorageObserver:
         self.connected = False
         self._expected = 1
         self._aliases = aliases
-        self._reports = reports
+        self._callbacks = callbacks
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._listener = _Listener(self._wake)
@@ -149,6 +145,7 @@ class StorageObserver:
         )
 
     def start(self) -> None:
+        """Begin, in a thread of its own."""
         self._thread.start()
 
     def probe(self, commit_ids: frozenset[bytes]) -> None:
@@ -171,18 +168,18 @@ class StorageObserver:
             label="tidstorage observer",
             connect_seconds=_CONNECT_TIMEOUT,
             wait=False,
-            cache=_NoCache(),
+            cache=NoCache(),
         )
-        reading = self._listener.reading = Reading(client)
+        throttle = self._listener.throttle = Throttle(client)
         try:
             client.registerDB(self._listener)
             while not self._closing.is_set():
-                self._look(client, reading)
+                self._look(client, throttle)
         finally:
             self.connected = False
             client.close()
 
-    def _look(self, client: ZeoClient, reading: Reading) -> None:
+    def _look(self, client: ZeoClient, throttle: Throttle) -> None:
         """Wait for something to happen, and see all of it."""
         # Where the last look saw something the next one will: nobody has to say so.
         due = self._busy or self._wake.wait(LOOK_PERIOD)
@@ -191,11 +188,11 @@ class StorageObserver:
         self._wake.clear()
         if self._closing.is_set():
             return
-        reading.allow()
+        throttle.allow()
         try:
             self._look_now(client, due)
         finally:
-            reading.disallow()
+            throttle.disallow()
 
     def _look_now(self, client: ZeoClient, due: bool) -> None:
         announced, gap = self._listener.take()
@@ -208,7 +205,7 @@ class StorageObserver:
             self._say_connected(True)
             self._see(client, announced or busy, gap or not due, asked)
         except HistoryChanged as error:
-            self._reports.history_changed(
+            self._callbacks.history_changed(
                 self.storage.id, f"its record {error} is not there any more"
             )
             # Whoever is told starts another observer, on the new history.
@@ -220,7 +217,13 @@ class StorageObserver:
             # A server passes on whatever its storage raises: a record of status
             # "u", a vote in progress that looks like damage.  The next look is
             # as good as the first.
-            logger.warning("storage %s: %s: %s", self.storage.id, type(error), error)
+            logger.warning(
+                "storage %s: its server cannot tell what is new, and is asked again:"
+                " %s: %s",
+                self.storage.id,
+                server_errors.class_name(error),
+                error,
+            )
             self._again(asked)
 
     def _again(self, asked: frozenset[bytes]) -> None:
@@ -247,7 +250,7 @@ class StorageObserver:
             self._ended = min(self._ended, last)
         confirmed = True
         if announced or last > self._ended:
-            room = self._reports.room(self.storage.id)
+            room = self._callbacks.room(self.storage.id)
             if room <= 0:
                 # The storage keeps the rest until what waits here is covered.
                 self._again(asked)
@@ -259,29 +262,29 @@ class StorageObserver:
                 # A server that was killed amid a vote takes the TID of that vote
                 # for its last one.
                 self._ended = last
-                self._reports.ended(self.storage.id, last)
+                self._callbacks.ended(self.storage.id, last)
         if confirmed and not self._confirmed:
             self._confirmed = True
-            self._reports.confirmed(self.storage.id)
+            self._callbacks.confirmed(self.storage.id)
         if last > self._ended:
             # Not yet: an iteration may end early.
             self._again(asked)
         elif asked:
-            self._reports.probe(Probe(self.storage.id, asked, lock_time, last))
+            self._callbacks.probe(Probe(self.storage.id, asked, lock_time, last))
 
     def _fetch(self, client: ZeoClient, room: int) -> Fetched:
         fetched = fetch(
             client,
             self.last,
-            self._anchor,
-            self._expected,
-            room,
-            self._aliases,
-            self.storage.data_file,
+            anchor=self._anchor,
+            expected=self._expected,
+            limit=room,
+            aliases=self._aliases,
+            data_file=self.storage.data_file,
         )
         if fetched.records:
             self._busy = True
-            self._reports.records(self.storage.id, fetched.records)
+            self._callbacks.records(self.storage.id, fetched.records)
             self.last = self._anchor = fetched.records[-1].tid
             self._ended = max(self._ended, self.last)
             self._listener.seen = tid.to_bytes(self.last)

@@ -9,11 +9,14 @@ from tidstorage.errors import Locked, TidstorageError
 
 
 class PidFile:
-    """Holds the process id, and a lock for as long as the process lives.
+    """A file with the process id, locked for as long as the process lives.
 
-    The lock, not the number, tells whether another daemon runs: a file that a
-    crash left is taken over.  Locked where one does; OSError where the file
-    cannot be written.
+    The lock, not the number, tells whether another daemon runs: a file that a crash
+    left is taken over.
+
+    Raises:
+      Locked: where another daemon runs.
+      OSError: where the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,10 +56,10 @@ class PidFile:
 
 
 def into_background(pid_file: PidFile | None) -> None:
-    """Go on in a process without terminal or parent; the caller's process ends.
+    """Go on in a new process without a terminal; the caller's process ends here.
 
-    That ends only when the new one has written its pid, so that whoever started
-    us can rely on it.  Everything that can fail has to be done before.
+    It ends only when the new one has written its pid, so that whoever started us can
+    rely on the file.  Everything that can fail has to be done before this.
     """
     reader, writer = os.pipe()
     sys.stdout.flush()

@@ -31,7 +31,11 @@ LONGEST_QUEUE = 10_000
 
 
 class Recorder:
-    """``publish`` and ``note`` are for the event loop's thread, and never wait."""
+    """Writes points and entries, the newest point of several.
+
+    ``publish``, ``set_aside`` and ``note`` are called in the event loop and never wait.
+    A thread does the writing, one piece at a time.
+    """
 
     def __init__(
         self,
@@ -39,7 +43,10 @@ class Recorder:
         log: Journal | None,
         journal_period: float = 0,
     ) -> None:
-        """journal_period: seconds between points in the journal that are alike."""
+        """journal_period: seconds between points in the journal that are alike.
+
+        tid_log, log: None where there is none.
+        """
         self._tid_log = tid_log
         self._journal = log
         # Without a TID log the journal is all there is.
@@ -56,7 +63,7 @@ class Recorder:
         self._aside: int | None = None
 
     def publish(self, point: Point) -> None:
-        """The newest point; it goes on disk as soon as the burst period lets it."""
+        """Take the newest point; it is on disk as soon as the burst period allows."""
         self._point = point
         self._wake.set()
 
@@ -66,7 +73,7 @@ class Recorder:
         self._aside = timeline
 
     def note(self, entry: Entry) -> None:
-        """Another entry of the journal; it goes on disk at once."""
+        """Take another entry of the journal; it goes on disk at once."""
         if self._journal is None:
             return
         if len(self._entries) >= LONGEST_QUEUE:
@@ -111,7 +118,9 @@ class Recorder:
                 await asyncio.to_thread(self._write, point, entries)
             except OSError as error:
                 if not self._failing:
-                    logger.error("cannot write what is published: %s", error)
+                    logger.error(
+                        "cannot write what is published, trying again: %s", error
+                    )
                 self._failing = True
                 self._point = self._point or point
                 self._entries = entries + self._entries
@@ -133,24 +142,25 @@ class Recorder:
     def _write_journal(
         self, log: Journal, point: Point | None, entries: list[Entry]
     ) -> None:
-        former, last = self._left_out, self._journaled
+        left_out, last = self._left_out, self._journaled
         written = [*entries]
-        if former is not None and entries:
-            written.insert(0, Published(former))
-            former = None
+        if left_out is not None and entries:
+            # It was published before them.
+            written.insert(0, Published(left_out))
+            left_out = None
         for entry in entries:
             if isinstance(entry, Published):
                 last = entry.point
         if point is not None and point is not last:
             if entries or self._is_news(point):
                 written.append(Published(point))
-                former, last = None, point
+                left_out, last = None, point
             else:
-                former = point
+                left_out = point
         if written:
             log.append(*written)
             entries.clear()
-        self._left_out, self._journaled = former, last
+        self._left_out, self._journaled = left_out, last
 
     def _is_news(self, point: Point) -> bool:
         last = self._journaled

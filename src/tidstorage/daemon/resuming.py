@@ -1,4 +1,4 @@
-"""Where a daemon goes on: what its files say of the time before it started."""
+"""Where a daemon goes on after a restart: what its files say of the last run."""
 
 import datetime
 import logging
@@ -14,10 +14,10 @@ from tidstorage.points import floors, journal, tid_log
 from tidstorage.points.beside import point_path, read_point
 from tidstorage.points.entries import (
     Acknowledgement,
-    Coverage,
     Floor,
     Published,
     Timeline,
+    WritersSeen,
 )
 from tidstorage.system import clock
 
@@ -28,51 +28,58 @@ _OTHERS = (b'{"kind": "acknowledgement"', b'{"kind": "floor"')
 
 
 @dataclass(frozen=True, slots=True)
-class Former:
-    """point: the last one published for just these storages; None: a new start.
+class LastRun:
+    """What the last run has left on disk; without anything, a new start.
 
-    timeline: the highest number known.  recorded: that of the points on disk, 0
-    where there are none.  acknowledged: commit ids.  coverage: the newest entry.
-    read: bytes of the journal that all this was read from, at least.
+    timeline: the highest number known.
+    recorded_timeline: that of the newest point on disk, 0 where there is none.
+    point: the last one published, for just the storages that are observed now; None
+        where there is none to go on from.
+    acknowledged: commit ids of half commits that somebody has accepted.
+    writers: the newest entry about writers.
+    journal_read: bytes of the journal that all this was read from, at least.
     """
 
     timeline: int = 1
-    recorded: int = 0
+    recorded_timeline: int = 0
     point: Point | None = None
     acknowledged: frozenset[bytes] = field(default=frozenset())
-    coverage: Coverage | None = None
-    read: int = 0
+    writers: WritersSeen | None = None
+    journal_read: int = 0
 
 
-def read(settings: Settings) -> Former:
-    """FileUnreadable where a journal or TID log is broken."""
+def read_last_run(settings: Settings) -> LastRun:
+    """Read the journal, the TID log, and the points beside the files.
+
+    Raises: FileUnreadable: where a journal or TID log is broken.
+    """
     last: Point | None = None
     published: Point | None = None
     timeline = 1
     acknowledged: set[bytes] = set()
-    coverage: Coverage | None = None
+    writers: WritersSeen | None = None
     # Before reading: what others write meanwhile is better read twice than never.
     position = _end_of_lines(settings.journal)
     if settings.journal is not None and settings.journal.exists():
         for entry in journal.read_but_old_points(settings.journal):
             match entry:
-                case Published(found) if found.timeline >= timeline:
-                    last = published = found
-                    timeline = found.timeline
+                case Published(point) if point.timeline >= timeline:
+                    last = published = point
+                    timeline = point.timeline
                 case Timeline(number=number):
                     last = None
                     timeline = max(timeline, number)
                 case Acknowledgement(commit_id=commit_id):
                     acknowledged.add(commit_id)
-                case Coverage():
-                    coverage = entry
-                case Floor(point=found) if found.timeline >= timeline and (
-                    last is None or _is_above(found, last)
+                case WritersSeen():
+                    writers = entry
+                case Floor(point=point) if point.timeline >= timeline and (
+                    last is None or _is_above(point, last)
                 ):
                     # It is published now, and times never go back.
-                    time = found.time if last is None else max(found.time, last.time)
-                    last = replace(found, time=time)
-                    timeline = found.timeline
+                    time = point.time if last is None else max(point.time, last.time)
+                    last = replace(point, time=time)
+                    timeline = point.timeline
         if last is not None and last is published:
             last = _newest(last, settings)
     elif settings.tid_log is not None and settings.tid_log.exists():
@@ -82,12 +89,12 @@ def read(settings: Settings) -> Former:
     if beside > timeline:
         # Files were swapped while no daemon ran.
         last, timeline = None, beside
-    return Former(
+    return LastRun(
         timeline,
         0 if published is None else published.timeline,
         of_storages(last, settings.storages) or point_beside(settings, timeline),
         frozenset(acknowledged),
-        coverage,
+        writers,
         position,
     )
 
@@ -140,34 +147,40 @@ def timeline_beside(storages: Iterable[ObservedStorage]) -> int:
 
 
 def point_beside(settings: Settings, timeline: int) -> Point | None:
-    """The point beside the files on this machine, where it is of that timeline.
+    """The point beside the files on this machine; None if of another timeline.
 
-    What is above it was never examined: a barrier alone would hide half commits.
+    A new timeline goes on from it, and not from a barrier: nobody has examined yet
+    what is above it, and a barrier would hide the half commits there.
     """
-    paths = {each.id: each.data_file for each in settings.storages}
+    paths = {storage.id: storage.data_file for storage in settings.storages}
     known = {storage: path for storage, path in paths.items() if path is not None}
-    found = floors.point_beside(known, settings.names)
-    if found is None or found.timeline != timeline:
+    beside = floors.point_beside(known, settings.names)
+    if beside is None or beside.timeline != timeline:
         return None
     names = settings.names
-    vector = {names.get(each, each): last for each, last in found.vector.items()}
-    return of_storages(replace(found, vector=vector), settings.storages)
+    vector = {names.get(name, name): last for name, last in beside.vector.items()}
+    return of_storages(replace(beside, vector=vector), settings.storages)
 
 
 def _is_above(new: Point, old: Point) -> bool:
-    """Whether a floor tells of more than a point: never go back for one."""
-    return all(new.vector.get(each, 0) >= last for each, last in old.vector.items())
+    """Whether one point covers all that another does: never go back."""
+    return all(
+        new.vector.get(storage, 0) >= last for storage, last in old.vector.items()
+    )
 
 
 def of_storages(
     last: Point | None, storages: Iterable[ObservedStorage]
 ) -> Point | None:
-    """A point that lacks a storage is none to go on from: it has to be a cut."""
-    ids = [each.id for each in storages]
-    if last is None or any(each not in last.vector for each in ids):
+    """The point for these storages alone; None where it lacks one of them.
+
+    A point without one of them is none to go on from: it has to be a coherent cut.
+    """
+    ids = [storage.id for storage in storages]
+    if last is None or any(storage not in last.vector for storage in ids):
         return None
     return Point(
-        {each: last.vector[each] for each in ids},
+        {storage: last.vector[storage] for storage in ids},
         last.time,
         last.source,
         last.timeline,
@@ -176,11 +189,11 @@ def of_storages(
     )
 
 
-class OthersEntries:
+class EntriesOfOthers:
     """What others write into the journal while the daemon runs.
 
-    The daemon writes neither acknowledgements nor floors itself.  read: what was
-    read of it before, in bytes.
+    These are acknowledgements and floors: the daemon itself writes neither.
+    read: how many bytes of the journal were read before.
     """
 
     def __init__(self, path: Path | None, read: int) -> None:
@@ -193,7 +206,7 @@ class OthersEntries:
         except FileNotFoundError:
             return 0
 
-    def new(self) -> list[Acknowledgement | Floor]:
+    def read_new(self) -> list[Acknowledgement | Floor]:
         """Those written since the last call; a broken one is logged, and left out."""
         size = self._size()
         if size < self._position:
@@ -206,14 +219,14 @@ class OthersEntries:
             data = stream.read(size - self._position)
         whole = data.rfind(b"\n") + 1
         self._position += whole
-        found = []
+        entries: list[Acknowledgement | Floor] = []
         for line in data[:whole].splitlines():
             if line.startswith(_OTHERS):
                 try:
-                    entry = journal.parsed(self._path, line)
+                    entry = journal.parse_line(self._path, line)
                 except FileUnreadable as error:
                     logger.error("%s", error)
                     continue
                 if isinstance(entry, Acknowledgement | Floor):
-                    found.append(entry)
-        return found
+                    entries.append(entry)
+        return entries

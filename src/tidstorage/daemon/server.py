@@ -1,17 +1,13 @@
 """Connections: bytes from a socket to the wire's coherency, and answers back."""
 
 import asyncio
-import errno
 import logging
-import socket
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from tidstorage.coherence.messages import WireCoherency
-from tidstorage.daemon.coverage import Coverage
-from tidstorage.errors import DescriptionError, PortInUse
-from tidstorage.system import proc
+from tidstorage.daemon.writers import Writers
 from tidstorage.wire import protocol
 
 logger = logging.getLogger(__name__)
@@ -23,10 +19,14 @@ _OF_COMMITS = protocol.Begin | protocol.Commit
 
 
 class Answers:
-    """What the commands of all connections are answered from.
+    """What all connections answer from, and whom they tell.
 
+    wire: gets the messages of commits.
     published: gives the vector that DUMP shows; it is asked anew only when
-    ``changed`` was called.  state: gives the answer to STATUS.
+        ``changed`` was called.
+    on_messages: is called after each piece of a stream.
+    writers: hears which process told of which commits.
+    state: gives the answer to STATUS.
     """
 
     def __init__(
@@ -34,11 +34,11 @@ class Answers:
         wire: WireCoherency,
         published: Callable[[], Mapping[str, int]],
         on_messages: Callable[[], None],
-        coverage: Coverage,
+        writers: Writers,
         state: Callable[[], Mapping[str, Any]],
     ) -> None:
         self.wire = wire
-        self.coverage = coverage
+        self.writers = writers
         self.state = state
         self.on_messages = on_messages
         self.connections: set[Connection] = set()
@@ -87,7 +87,7 @@ class Connection(asyncio.BufferedProtocol):
             commands = self._parser.feed(bytes(self._answers.buffer[:nbytes]))
         except protocol.ProtocolError as error:
             self._obey(error.commands)
-            logger.warning("%s: closed: %s", self._peer, error)
+            logger.warning("connection from %s closed: %s", self._peer, error)
             self.close()
             return
         self._obey(commands)
@@ -124,7 +124,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._process is not None:
             told = [c.transaction_id for c in commands if isinstance(c, _OF_COMMITS)]
             if told:
-                self._answers.coverage.heard(self._process, told)
+                self._answers.writers.hear(self._process, told)
         self._answers.on_messages()
 
     def _write(self, replies: list[bytes]) -> None:
@@ -147,37 +147,3 @@ class Connection(asyncio.BufferedProtocol):
         """Send what is answered already, then close."""
         assert self._transport is not None
         self._transport.close()
-
-
-_BACKLOG = 1024
-
-
-def listen(address: str, port: int) -> socket.socket:
-    """A listening socket; PortInUse, or DescriptionError for a bad address."""
-    try:
-        family, _, _, _, place = socket.getaddrinfo(
-            address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
-        raise DescriptionError(
-            f"cannot listen on {address}: {error.strerror}"
-        ) from error
-    try:
-        # Without this, connections of a former run block the port for minutes.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(place)
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise PortInUse(
-                f"{address}:{port} is taken by"
-                f" {proc.occupant((address, port)) or 'what has just ended'}",
-                "Stop the program that holds it, or choose another port.",
-            ) from error
-        raise DescriptionError(
-            f"cannot listen on {address}:{port}: {error.strerror}"
-        ) from error
-    listener.setblocking(False)
-    return listener

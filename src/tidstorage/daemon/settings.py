@@ -20,10 +20,12 @@ SCHEMA = Path(__file__).with_name("schema.xml")
 
 @dataclass(frozen=True, slots=True)
 class ObservedStorage:
-    """A storage to observe; ``name`` is its name on its ZEO server.
+    """A storage to observe.
 
-    id: under which it is published; aliases: other ids that stamps may have for
-    it; data_file: its Data.fs, where that is on this machine.
+    id: under which it is published.
+    address, name: its ZEO server, and its name there.
+    aliases: other ids that stamps may have for it.
+    data_file: its Data.fs, where that is on this machine.
     """
 
     id: str
@@ -35,7 +37,10 @@ class ObservedStorage:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Periods and timeouts in seconds; paths absolute; the port 0 means any."""
+    """All that the daemon is told, explained in docs/daemon.rst.
+
+    Periods and timeouts are seconds, paths are absolute; the port 0 means any.
+    """
 
     address: str = "127.0.0.1"
     port: int = DEFAULT_PORT
@@ -57,17 +62,26 @@ class Settings:
     @property
     def aliases(self) -> dict[str, str]:
         """{old id: id} of all storages."""
-        return {alias: each.id for each in self.storages for alias in each.aliases}
+        return {
+            alias: storage.id for storage in self.storages for alias in storage.aliases
+        }
 
     @property
     def names(self) -> dict[str, str]:
         """{alias, or name on the ZEO server: id}, wherever that is another."""
-        names = {each.name: each.id for each in self.storages if each.name != each.id}
+        names = {
+            storage.name: storage.id
+            for storage in self.storages
+            if storage.name != storage.id
+        }
         return {**names, **self.aliases}
 
 
 def load(path: Path) -> Settings:
-    """The settings in a file of either form; DescriptionError on mistakes."""
+    """Read a configuration file of either form.
+
+    Raises: DescriptionError: where it cannot be read, or has mistakes.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -86,7 +100,7 @@ def _from_zconfig(path: Path) -> Settings:
     except ZConfig.ConfigurationError as error:
         raise DescriptionError(_message(path, error)) from error
     folder = path.absolute().parent
-    storages = tuple(_with_folder(each, folder) for each in data.storages)
+    storages = tuple(_with_folder(storage, folder) for storage in data.storages)
     _refuse_ambiguity(path, storages)
     return Settings(
         address=data.address,
@@ -112,7 +126,10 @@ def _message(path: Path, error: ZConfig.ConfigurationError) -> str:
 
 
 def storage_section(section: Any) -> ObservedStorage:
-    """Datatype of a ``<storage ID>`` section; ValueError is ZConfig's to report."""
+    """Datatype of a ``<storage ID>`` section.
+
+    Raises: ValueError: where the server is no address; ZConfig adds the line.
+    """
     name = section.getSectionName()
     return ObservedStorage(
         id=section.id or name,
@@ -124,7 +141,10 @@ def storage_section(section: Any) -> ObservedStorage:
 
 
 def seconds(text: str) -> float:
-    """Datatype of a period: a number that is not negative."""
+    """Datatype of a period: a number that is not negative.
+
+    Raises: ValueError: where it is none; ZConfig adds the line.
+    """
     value = float(text)
     if not 0 <= value < float("inf"):
         raise ValueError(f"expected seconds, 0 or more, found {text!r}")
@@ -156,13 +176,13 @@ def _refuse_ambiguity(path: Path, storages: tuple[ObservedStorage, ...]) -> None
 def _from_original(old: original.Configuration) -> Settings:
     storages = tuple(
         ObservedStorage(
-            id=each.id,
-            address=each.address,
-            name=each.name,
-            aliases=each.aliases,
-            data_file=each.data_file,
+            id=storage.id,
+            address=storage.address,
+            name=storage.name,
+            aliases=storage.aliases,
+            data_file=storage.data_file,
         )
-        for each in old.storages
+        for storage in old.storages
     )
     default = Settings()
     return Settings(

@@ -8,8 +8,8 @@ import signal
 
 from tidstorage.daemon import process
 from tidstorage.daemon.daemon import HANDLED_SIGNALS, Daemon
+from tidstorage.daemon.listening import listen
 from tidstorage.daemon.process import PidFile
-from tidstorage.daemon.server import listen
 from tidstorage.daemon.settings import Settings
 from tidstorage.errors import DescriptionError
 from tidstorage.system import users

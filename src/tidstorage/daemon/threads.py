@@ -9,8 +9,12 @@ from typing import TypeVar, cast
 T = TypeVar("T")
 
 
-async def in_thread(function: Callable[[], T]) -> T:
-    """As asyncio.to_thread, but the end of the daemon does not wait for it."""
+async def run_in_thread(function: Callable[[], T]) -> T:
+    """Run the function in a thread of its own, and give its result.
+
+    As asyncio.to_thread, but the end of the daemon does not wait for it.  What it
+    raises is raised here.
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -38,7 +42,7 @@ async def in_thread(function: Callable[[], T]) -> T:
 def hand_over(
     loop: asyncio.AbstractEventLoop, function: Callable[..., None], *arguments: object
 ) -> None:
-    """Call the function in the loop's thread, soon; returns at once."""
+    """From any thread: have the loop call the function soon; returns at once."""
     # Once the daemon has ended the loop takes nothing: observers notice later.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function, *arguments)

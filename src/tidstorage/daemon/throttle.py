@@ -1,8 +1,8 @@
 """Lets a server's announcements wait in the socket until many can be read at once.
 
-ZEO has no call for that, so it goes through what a ClientStorage is made of.  Nothing
-but the cost rests on it: where another ZEO is made otherwise, every announcement is
-read as it comes.
+ZEO has no call for that, so `ZeoClient.io_transport` goes through what a ClientStorage
+is made of.  Only the cost rests on it: where another ZEO is made otherwise, every
+announcement is read as it comes.
 """
 
 import functools
@@ -13,8 +13,11 @@ from tidstorage.zeo.client import ZeoClient
 logger = logging.getLogger(__name__)
 
 
-class Reading:
-    """When the socket of one client is read: always, until it was first allowed."""
+class Throttle:
+    """Decides when the socket of one client is read.
+
+    It is read all the time until ``disallow`` is called for the first time.
+    """
 
     def __init__(self, client: ZeoClient) -> None:
         self._client = client
@@ -22,7 +25,7 @@ class Reading:
         self._known = True
 
     def pause(self) -> None:
-        """In ZEO's thread; nothing, while somebody waits for an answer."""
+        """In ZEO's thread: read no more, unless the observer waits for an answer."""
         if self._known and not self._allowed:
             try:
                 transport = self._client.io_transport()
@@ -32,7 +35,7 @@ class Reading:
                 self._give_up(error)
 
     def allow(self) -> None:
-        """From the observer's thread, before it asks anything."""
+        """In the observer's thread, before it asks anything: read all the time."""
         try:
             # In ZEO's thread, or a pause could come after.
             loop = self._client.io_loop()
@@ -42,7 +45,7 @@ class Reading:
             self._give_up(error)
 
     def disallow(self) -> None:
-        """From the observer's thread, when it has its answers."""
+        """In the observer's thread, when it has its answers: pauses count again."""
         self._allowed = False
 
     def _resume(self) -> None:

@@ -1,6 +1,6 @@
 """Records without a stamp: how many each storage got, and who wrote the last one.
 
-Storages tell who wrote a record, as far as its writer said.
+Of who wrote a record a storage knows what its writer said: a user, a description.
 """
 
 import base64
@@ -18,81 +18,83 @@ from tidstorage.points.entries import Unstamped
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at who wrote without a stamp.
+#: Seconds between two questions to the servers.
 LOOK_PERIOD = 5.0
-#: Records from the end among which an unstamped one is looked for.
+#: Records from the end of a storage among which the unstamped one is looked for.
 _LOOKED_THROUGH = 1000
 _CONNECT_TIMEOUT = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Writer:
-    """What a record says of its writer."""
+class UserAndDescription:
+    """What a record says of who wrote it."""
 
     user: str
     description: str
 
 
 class UnstampedRecords:
-    """Counts them, and finds out at leisure who wrote the last one of each storage.
+    """Counts records without a stamp, and finds out who wrote each storage's last one.
 
-    former: {storage id: what a former run has counted}.
+    counted_before: {storage id: what an earlier run of the daemon has counted}.
     """
 
     def __init__(
         self,
         storages: Sequence[ObservedStorage],
-        former: Mapping[str, Unstamped] | None = None,
+        counted_before: Mapping[str, Unstamped] | None = None,
     ) -> None:
-        self._storages = {each.id: each for each in storages}
+        self._storages = {storage.id: storage for storage in storages}
         self._counts: dict[str, int] = {}
         self._last: dict[str, int] = {}
-        self._found: dict[str, Writer] = {}
-        for storage, found in (former or {}).items():
+        self._written_by: dict[str, UserAndDescription] = {}
+        for storage, before in (counted_before or {}).items():
             if storage in self._storages:
-                self._counts[storage] = found.count
-                self._last[storage] = found.tid
-                self._found[storage] = Writer(found.user, found.description)
-        self._sought = dict(self._last)
+                self._counts[storage] = before.count
+                self._last[storage] = before.tid
+                self._written_by[storage] = UserAndDescription(
+                    before.user, before.description
+                )
+        self._asked_for = dict(self._last)
         self._next_look = 0.0
 
-    def seen(self, storage: str, tids: Sequence[int]) -> None:
-        """Records without a stamp; what a former run has counted counts once."""
+    def add(self, storage: str, tids: Sequence[int]) -> None:
+        """Count the records with these TIDs, unless an earlier run has done so."""
         last = self._last.get(storage, 0)
-        new = [each for each in tids if each > last]
+        new = [number for number in tids if number > last]
         if new:
             self._counts[storage] = self._counts.get(storage, 0) + len(new)
             self._last[storage] = new[-1]
 
-    def look(self) -> None:
-        """Ask for the writers of the last ones; returns at once."""
+    def find_writers(self) -> None:
+        """Ask the servers who wrote the last ones; now and then, in a thread."""
         now = time.monotonic()
         if now < self._next_look:
             return
         new = {
             storage: number
             for storage, number in self._last.items()
-            if number != self._sought.get(storage)
+            if number != self._asked_for.get(storage)
         }
         if new:
             self._next_look = now + LOOK_PERIOD
-            self._sought.update(new)
+            self._asked_for.update(new)
             threading.Thread(target=self._ask, args=(new,), daemon=True).start()
 
     @property
     def counted(self) -> dict[str, Unstamped]:
         """{storage id: what is known}, for the storages that have any.
 
-        The writer is that of an earlier one, where the last was written since the
-        last look.
+        User and description may be those of an earlier record, while nobody has
+        asked for the last one's.
         """
-        nobody = Writer("", "")
+        nobody = UserAndDescription("", "")
         return {
             storage: Unstamped(
                 count,
                 self._last[storage],
-                self._found.get(storage, nobody).user,
-                self._found.get(storage, nobody).description,
+                self._written_by.get(storage, nobody).user,
+                self._written_by.get(storage, nobody).description,
             )
             for storage, count in self._counts.items()
         }
@@ -101,39 +103,48 @@ class UnstampedRecords:
     def state(self) -> dict[str, dict[str, Any]]:
         """JSON."""
         return {
-            storage: {**found.to_json(), "time": tid.to_time(found.tid).isoformat()}
-            for storage, found in self.counted.items()
+            storage: {
+                **unstamped.to_json(),
+                "time": tid.to_time(unstamped.tid).isoformat(),
+            }
+            for storage, unstamped in self.counted.items()
         }
 
-    def _ask(self, sought: Mapping[str, int]) -> None:
-        for storage, number in sought.items():
+    def _ask(self, last: Mapping[str, int]) -> None:
+        for storage, number in last.items():
             try:
-                writer = _writer(self._storages[storage], number)
+                writer = _read_writer(self._storages[storage], number)
             except Exception as error:
                 # A server that is down, or packs, or passes on what its storage
                 # raises: nothing but words is missing.
-                logger.info("storage %s: unstamped by whom? %s", storage, error)
+                logger.info(
+                    "storage %s: it cannot be told who writes without a stamp: %s",
+                    storage,
+                    error,
+                )
                 continue
             if writer is not None:
-                self._found[storage] = writer
+                self._written_by[storage] = writer
 
 
-def _writer(storage: ObservedStorage, number: int) -> Writer | None:
-    """None where the record is not among the last ones."""
+def _read_writer(storage: ObservedStorage, number: int) -> UserAndDescription | None:
+    """Who wrote the record with a TID; None where it is not among the last ones."""
     # A daemon that observes nothing needs no ZEO.
     from tidstorage.zeo.client import ZeoClient
 
     client = ZeoClient(
         storage.address,
         storage.name,
-        label="tidstorage coverage",
+        label="tidstorage writers",
         connect_seconds=_CONNECT_TIMEOUT,
     )
     with contextlib.closing(client):
         entries = client.newest(_LOOKED_THROUGH)
     for entry in entries:
         if entry["id"] == base64.b64encode(tid.to_bytes(number)):
-            return Writer(_text(entry["user_name"]), _text(entry["description"]))
+            return UserAndDescription(
+                _text(entry["user_name"]), _text(entry["description"])
+            )
     return None
 
 

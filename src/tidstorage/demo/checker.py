@@ -1,7 +1,7 @@
-"""The one checker for both restores: it knows the bank, and nothing of stamps.
+"""Checks restored files, whoever restored them: it knows the bank, and no stamps.
 
-What it calls broken is what the bank's owner would: money that appeared or
-vanished, a transfer that only one side knows, a reference to nothing.
+It calls broken what the bank's owner would: money that appeared or vanished, a transfer
+that only one side knows, a reference to nothing.
 """
 
 from collections.abc import Iterator, Mapping
@@ -74,11 +74,11 @@ def check(data_files: Mapping[str, Path], expected_money: int) -> Findings:
     """Check a set of {storage id: Data.fs}; nothing may be writing to them."""
     findings = Findings()
     with _opened(data_files) as databases:
-        storages = {name: each.storage for name, each in databases.items()}
+        storages = {name: database.storage for name, database in databases.items()}
         for name, storage in storages.items():
             storage_id = "root" if name == ROOT_DATABASE else name
             findings.transactions[storage_id] = sum(1 for _ in storage.iterator())
-        findings.dangling = list(references.dangling(storages))
+        findings.dangling = list(references.find_dangling(storages))
         connection = databases[ROOT_DATABASE].open()
         try:
             vaults = {
@@ -94,15 +94,15 @@ def check(data_files: Mapping[str, Path], expected_money: int) -> Findings:
 def _check_bank(
     vaults: Mapping[str, Any], expected_money: int, findings: Findings
 ) -> None:
-    found = sum(
+    money = sum(
         account.balance
         for vault in vaults.values()
         for account in vault.accounts.values()
     )
-    findings.money_missing = expected_money - found
-    holders: dict[str, int] = {}
+    findings.money_missing = expected_money - money
+    ledgers: dict[str, int] = {}
     for vault in vaults.values():
         for transfer_id in vault.ledger:
-            holders[transfer_id] = holders.get(transfer_id, 0) + 1
-    findings.transfers = len(holders)
-    findings.torn = {each for each, count in holders.items() if count != 2}
+            ledgers[transfer_id] = ledgers.get(transfer_id, 0) + 1
+    findings.transfers = len(ledgers)
+    findings.torn = {name for name, count in ledgers.items() if count != 2}

@@ -17,7 +17,7 @@ PATIENCE = 10
 
 
 class Load:
-    """A crowd of customers, from `start` to `stop`.
+    """Customers that send requests, from `start` to `stop`.
 
     ``answers`` counts what came back by HTTP status; 0 stands for no answer.
     """
@@ -57,7 +57,7 @@ class Load:
             self._threads.append(thread)
 
     def await_answers(self, count: int, seconds: float) -> None:
-        """Until so many more requests are answered well, or so long at most.
+        """Wait until so many more requests are answered well, or so long at most.
 
         Zopes that lost a server have to reach it again before they answer.
         """
@@ -109,7 +109,9 @@ class Load:
             memos.append((memo, source))
             return _request("memo", id=memo, storage=source)
         memo, source = memos.pop()
-        target = chance.choice([each for each in self._storages if each != source])
+        target = chance.choice(
+            [storage for storage in self._storages if storage != source]
+        )
         return _request("cite", id=memo, source=source, target=target)
 
 

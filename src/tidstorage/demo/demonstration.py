@@ -1,4 +1,4 @@
-"""The demonstration: load, kills, backups, and then two restores side by side."""
+"""The demonstration: kills under load, backups, and then restores side by side."""
 
 import random
 import shutil
@@ -18,7 +18,7 @@ from tidstorage.system import child
 from tidstorage.verbs.restore import crashed_files, restore
 from tidstorage.verbs.restore.plan import Request
 
-Report = Callable[[str], None]
+Tell = Callable[[str], None]
 
 #: Kills after which it gives up; nearly each kill of a server tears a transaction.
 MOST_KILLS = 15
@@ -29,10 +29,11 @@ MOST_PATIENCE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """One set of files after its restore.
+class Restored:
+    """What a restore made of the backups, or of the files.
 
-    lost: records that the live files held at the end and these do not.
+    title: who restored.  ours: whether that was us.  lost: number of records that the
+    live files held at the end and these do not.
     """
 
     title: str
@@ -42,7 +43,7 @@ class Result:
 
 
 @dataclass(slots=True)
-class Torn:
+class TornCluster:
     """A stopped cluster that was really torn, with its backups.
 
     plain: {storage id: repozo repository}, each storage on its own.
@@ -55,36 +56,40 @@ class Torn:
     live: Findings
 
 
-def demonstrate(folder: Path, seed: int, report: Report) -> list[Result]:
-    """Run all of it in an empty folder; DemonstrationFailed where it shows nothing.
+def demonstrate(folder: Path, seed: int, tell: Tell) -> list[Restored]:
+    """Run all of it in an empty folder; what each restore made.
 
-    seed: decides what the customers do and who is killed; when is up to the
+    seed: decides what the customers do and what is killed; the moments are up to the
     machine.
+
+    Raises: DemonstrationFailed: where nothing could be shown.
     """
-    return compare(tear(folder, seed, report), report)
+    return compare(tear(folder, seed, tell), tell)
 
 
-def tear(folder: Path, seed: int, report: Report) -> Torn:
+def tear(folder: Path, seed: int, tell: Tell) -> TornCluster:
     """Load, kill and back up until the live files are torn; then stop."""
     chance = random.Random(seed)
-    report("starting a scratch cluster: 2 ZEO servers, 4 storages, 2 Zopes")
+    tell("starting a scratch cluster: 2 ZEO servers, 4 storages, 2 Zopes")
     with scratch_cluster.running(folder) as cluster:
         load = Load(
             cluster.zopes,
-            [each.id for each in cluster.storages],
+            [storage.id for storage in cluster.storages],
             scratch_cluster.ACCOUNTS,
             len(cluster.zopes) * scratch_cluster.THREADS,
             seed,
         )
-        plain = {each.id: folder / "plain" / each.id for each in cluster.storages}
+        plain = {
+            storage.id: folder / "plain" / storage.id for storage in cluster.storages
+        }
         load.start()
         try:
             _breathe()
-            report("backing up under load: bin/cluster backup")
+            tell("backing up under load: bin/cluster backup")
             scratch_cluster.command(cluster, "cluster", "backup")
-            kills = _kill_until_torn(cluster, load, chance, report)
+            kills = _kill_until_torn(cluster, load, chance, tell)
             _breathe()
-            report("backing up under load again, and each storage by plain repozo")
+            tell("backing up under load again, and each storage by plain repozo")
             scratch_cluster.command(cluster, "cluster", "backup")
             _plain_backup(cluster, plain)
         finally:
@@ -92,7 +97,7 @@ def tear(folder: Path, seed: int, report: Report) -> Torn:
     live = checker.check(
         scratch_cluster.data_files(cluster), scratch_cluster.expected_money(cluster)
     )
-    return Torn(cluster, plain, kills, load.answers, live)
+    return TornCluster(cluster, plain, kills, load.answers, live)
 
 
 def _breathe(seconds: float = BREATH) -> None:
@@ -101,7 +106,7 @@ def _breathe(seconds: float = BREATH) -> None:
 
 
 def _kill_until_torn(
-    cluster: Cluster, load: Load, chance: random.Random, report: Report
+    cluster: Cluster, load: Load, chance: random.Random, tell: Tell
 ) -> list[str]:
     """A Zope first, then ZEO servers, until a transfer is torn in the live files."""
     kills: list[str] = []
@@ -120,7 +125,7 @@ def _kill_until_torn(
         load.stop()
         torn = _torn(cluster)
         load.start()
-        report(f"SIGKILL of {kills[-1]}: {len(torn)} torn transfers in the live data")
+        tell(f"SIGKILL of {kills[-1]}: {len(torn)} torn transfers in the live data")
         if torn and len(kills) > 1:
             return kills
     raise DemonstrationFailed(
@@ -139,10 +144,10 @@ def _torn(cluster: Cluster) -> set[str]:
 
 def _copies(cluster: Cluster, folder: Path) -> dict[str, Path]:
     copies = {}
-    for each in cluster.storages:
-        (folder / each.id).mkdir(parents=True)
-        copies[each.id] = folder / each.id / "Data.fs"
-        shutil.copyfile(each.data_file, copies[each.id])
+    for storage in cluster.storages:
+        (folder / storage.id).mkdir(parents=True)
+        copies[storage.id] = folder / storage.id / "Data.fs"
+        shutil.copyfile(storage.data_file, copies[storage.id])
     return copies
 
 
@@ -151,15 +156,15 @@ def _repozo(cluster: Cluster, *arguments: str) -> None:
 
 
 def _plain_backup(cluster: Cluster, repositories: Mapping[str, Path]) -> None:
-    for each in cluster.storages:
-        repository = repositories[each.id]
+    for storage in cluster.storages:
+        repository = repositories[storage.id]
         repository.mkdir(parents=True)
-        _repozo(cluster, "-BF", "-r", str(repository), "-f", str(each.data_file))
+        _repozo(cluster, "-BF", "-r", str(repository), "-f", str(storage.data_file))
 
 
-def compare(torn: Torn, report: Report) -> list[Result]:
+def compare(torn: TornCluster, tell: Tell) -> list[Restored]:
     """Restore by both, check by one checker, and tell what each lost or broke."""
-    report("restoring: plain repozo, bin/cluster restore --strict, and the cut files")
+    tell("restoring: plain repozo, bin/cluster restore --strict, and the cut files")
     return [
         _judge(torn, "repozo, storage by storage", False, _restored_by_repozo(torn)),
         _judge(torn, "bin/cluster restore --strict", True, _restored_by_us(torn)),
@@ -169,14 +174,14 @@ def compare(torn: Torn, report: Report) -> list[Result]:
 
 
 def _judge(
-    torn: Torn, title: str, ours: bool, data_files: Mapping[str, Path]
-) -> Result:
+    torn: TornCluster, title: str, ours: bool, data_files: Mapping[str, Path]
+) -> Restored:
     findings = checker.check(data_files, scratch_cluster.expected_money(torn.cluster))
     held = sum(torn.live.transactions.values())
-    return Result(title, ours, findings, held - sum(findings.transactions.values()))
+    return Restored(title, ours, findings, held - sum(findings.transactions.values()))
 
 
-def _restored_by_repozo(torn: Torn) -> dict[str, Path]:
+def _restored_by_repozo(torn: TornCluster) -> dict[str, Path]:
     restored = {}
     for storage_id, repository in torn.plain.items():
         target = torn.cluster.directory / "restored-plain" / storage_id / "Data.fs"
@@ -186,30 +191,33 @@ def _restored_by_repozo(torn: Torn) -> dict[str, Path]:
     return restored
 
 
-def _restored_by_us(torn: Torn) -> dict[str, Path]:
+def _restored_by_us(torn: TornCluster) -> dict[str, Path]:
     folder = torn.cluster.directory / "restored"
     folder.mkdir()
     restore.restore_elsewhere(torn.cluster, Request(policy="strict"), folder)
-    return {each: folder / each / "Data.fs" for each in torn.plain}
+    return {storage: folder / storage / "Data.fs" for storage in torn.plain}
 
 
-def _left_as_they_are(torn: Torn) -> dict[str, Path]:
+def _left_as_they_are(torn: TornCluster) -> dict[str, Path]:
     return _copies(torn.cluster, torn.cluster.directory / "crashed")
 
 
-def _cut_in_place(torn: Torn) -> dict[str, Path]:
+def _cut_in_place(torn: TornCluster) -> dict[str, Path]:
     paths = _copies(torn.cluster, torn.cluster.directory / "cut")
-    for each in torn.cluster.storages:
-        shutil.copyfile(point_path(each.data_file), point_path(paths[each.id]))
+    for storage in torn.cluster.storages:
+        shutil.copyfile(point_path(storage.data_file), point_path(paths[storage.id]))
     crashed_files.restore(
         crashed_files.Request(paths, {}, frozenset(), policy="strict")
     )
     return paths
 
 
-def verdict(results: list[Result]) -> None:
-    """DemonstrationFailed unless repozo is shown broken and ours has nothing broken."""
-    broken = [each.title for each in results if each.ours and each.findings.broken]
+def verdict(results: list[Restored]) -> None:
+    """See that what plain repozo restored is broken, and what we restored is not.
+
+    Raises: DemonstrationFailed: where it is otherwise.
+    """
+    broken = [made.title for made in results if made.ours and made.findings.broken]
     if broken:
         raise DemonstrationFailed(
             f"broken: {', '.join(broken)}", "This is a defect: please report it."

@@ -71,14 +71,14 @@ schedule = "never"
 
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[Cluster]:
-    """A running cluster with an open bank in an empty folder; stopped at the end."""
+    """Run a cluster with a bank in an empty folder, in the ``with`` block."""
     file = folder / "cluster.toml"
     file.write_text(_DESCRIPTION.format(ports=proc.free_ports(5), threads=THREADS))
     cluster = load_cluster(file)
     install.write_files(cluster, zope_path=[BANK_FOLDER])
     try:
         command(cluster, "cluster", "init")
-        control.start(cluster, [each.name for each in cluster.zeos])
+        control.start(cluster, [zeo.name for zeo in cluster.zeos])
         _open_bank(cluster)
         control.start(cluster)
         yield cluster
@@ -88,7 +88,7 @@ def running(folder: Path) -> Iterator[Cluster]:
 
 def _open_bank(cluster: Cluster) -> None:
     script = cluster.directory / "open_bank.py"
-    storages = [each.id for each in cluster.storages]
+    storages = [storage.id for storage in cluster.storages]
     script.write_text(
         _OPEN_BANK.format(
             storages=storages, accounts=ACCOUNTS, balance=checker.OPENING_BALANCE
@@ -104,16 +104,22 @@ def expected_money(cluster: Cluster) -> int:
 
 def data_files(cluster: Cluster) -> dict[str, Path]:
     """{storage id: its live Data.fs}"""
-    return {each.id: each.data_file for each in cluster.storages}
+    return {storage.id: storage.data_file for storage in cluster.storages}
 
 
 def command(cluster: Cluster, script: str, *arguments: str) -> None:
-    """Run one of the cluster's own scripts; DemonstrationFailed with its output."""
+    """Run one of the cluster's scripts.
+
+    Raises: DemonstrationFailed: where it fails; with its output.
+    """
     run(cluster, [str(cluster.bin_directory / script), *arguments])
 
 
 def run(cluster: Cluster, arguments: Sequence[str]) -> None:
-    """Run a program in the cluster's folder; DemonstrationFailed with its output."""
+    """Run a program in the cluster's folder.
+
+    Raises: DemonstrationFailed: where it fails; with its output.
+    """
     done = subprocess.run(
         arguments,
         cwd=cluster.directory,
@@ -128,14 +134,14 @@ def run(cluster: Cluster, arguments: Sequence[str]) -> None:
         )
 
 
-def kill(part: Zeo | Zope) -> None:
+def kill(server: Zeo | Zope) -> None:
     """SIGKILL, as a power cut or the kernel's memory killer would."""
-    signal_to(part, signal.SIGKILL)
+    send_signal(server, signal.SIGKILL)
 
 
-def signal_to(part: Zeo | Zope, number: signal.Signals) -> None:
-    """Send a signal to the process of a part, where there is one."""
-    pid = proc.pid_in(part.pid_file)
+def send_signal(server: Zeo | Zope, number: signal.Signals) -> None:
+    """Send a signal to the process of a server, where there is one."""
+    pid = proc.pid_in(server.pid_file)
     if pid is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
@@ -147,14 +153,17 @@ def kill_amid_a_commit(cluster: Cluster, zeo: Zeo) -> bool:
     It is made to stand still, as in a storm of swapping, while others finish what
     it agreed to.  Where nobody did, it may go on, and the same is tried again.
     """
-    marks = {each.id: filestorage.last_tid(each.data_file) for each in cluster.storages}
+    marks = {
+        storage.id: filestorage.last_tid(storage.data_file)
+        for storage in cluster.storages
+    }
     for _ in range(_MOST_STOPS):
-        signal_to(zeo, signal.SIGSTOP)
+        send_signal(zeo, signal.SIGSTOP)
         time.sleep(_HANG)
         waits = _waits_for(cluster, zeo, marks)
         if waits:
             break
-        signal_to(zeo, signal.SIGCONT)
+        send_signal(zeo, signal.SIGCONT)
         time.sleep(_HANG)
     kill(zeo)
     return waits
@@ -162,7 +171,7 @@ def kill_amid_a_commit(cluster: Cluster, zeo: Zeo) -> bool:
 
 def _waits_for(cluster: Cluster, zeo: Zeo, marks: Mapping[str, int]) -> bool:
     """Whether a transaction has a record elsewhere, and none yet on the server."""
-    here = {each.id for each in cluster.storages_of(zeo.name)}
+    here = {storage.id for storage in cluster.storages_of(zeo.name)}
     held = {
         (storage.id, record.stamp.commit_id)
         for storage in cluster.storages_of(zeo.name)

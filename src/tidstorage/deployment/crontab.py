@@ -13,19 +13,21 @@ _END = "# END tidstorage, cluster "
 _NO_CRONTAB = re.compile(r"no crontab for ", re.IGNORECASE)
 
 
-def without_block(text: str, owner: Path) -> str:
-    """The crontab without the blocks of the cluster whose file is ``owner``.
+def remove_block(text: str, owner: Path) -> str:
+    """The crontab without the blocks of the cluster whose description is ``owner``.
 
-    ValueError where a block does not end: what follows may be the user's.
+    Raises: ValueError: where a block does not end: what follows may be the user's.
     """
     before, after = _around_block(text, owner)
     return before + after
 
 
-def with_block(text: str, entries: str, owner: Path) -> str:
-    """The crontab with these entries in the cluster's block, where it stood.
+def put_block(text: str, entries: str, owner: Path) -> str:
+    """The crontab with these entries in the cluster's block, where the block was.
 
-    A new block goes to the end.  Without an entry there is to be no block.
+    A new block is put at the end.  Without any entry there is no block.
+
+    Raises: ValueError: where a block does not end.
     """
     before, after = _around_block(text, owner)
     if not has_entry(entries):
@@ -69,7 +71,7 @@ def has_entry(entries: str) -> bool:
     return any(line and not line.startswith("#") for line in lines)
 
 
-def schedules(cluster: Cluster) -> dict[str, str | None]:
+def list_schedules(cluster: Cluster) -> dict[str, str | None]:
     """{verb: five crontab fields, or None where cron does not run it}"""
     return {
         "backup": cluster.backup.schedule,
@@ -79,19 +81,22 @@ def schedules(cluster: Cluster) -> dict[str, str | None]:
     }
 
 
-def rendered(cluster: Cluster) -> Path:
-    """Where the entries are, as they go into a user's crontab."""
+def user_file(cluster: Cluster) -> Path:
+    """The generated file of the entries, as they are put into a user's crontab."""
     return cluster.etc_directory / "crontab"
 
 
-def rendered_for_system(cluster: Cluster) -> Path:
-    """Where they are as a file for /etc/cron.d, which names the user."""
+def system_file(cluster: Cluster) -> Path:
+    """The generated file of the entries for /etc/cron.d, where each names the user."""
     return cluster.etc_directory / "crontab.system"
 
 
-def entries_of(cluster: Cluster) -> str:
-    """What is rendered for the cluster; DescriptionError where nothing is yet."""
-    path = rendered(cluster)
+def read_entries(cluster: Cluster) -> str:
+    """The generated entries of the cluster.
+
+    Raises: DescriptionError: where they have not been generated.
+    """
+    path = user_file(cluster)
     try:
         return path.read_text()
     except OSError as error:
@@ -100,8 +105,13 @@ def entries_of(cluster: Cluster) -> str:
         ) from error
 
 
-def read(cluster: Cluster) -> str:
-    """The user's crontab; empty where there is none."""
+def read_crontab(cluster: Cluster) -> str:
+    """The user's crontab; empty where there is none.
+
+    Raises:
+      EngineFailed: where cron does not show it.
+      PartMissing: where there is no cron.
+    """
     result = _crontab(cluster, "-l")
     if result.returncode == 0:
         return result.stdout
@@ -112,18 +122,24 @@ def read(cluster: Cluster) -> str:
     )
 
 
-def installed(cluster: Cluster, text: str) -> str:
-    """The crontab ``text`` with the cluster's present entries."""
+def add_entries(cluster: Cluster, text: str) -> str:
+    """The crontab ``text`` with the cluster's entries as they are generated now.
+
+    Raises: DescriptionError: where they are not there, or a block does not end.
+    """
     try:
-        return with_block(text, entries_of(cluster), cluster.file)
+        return put_block(text, read_entries(cluster), cluster.file)
     except ValueError as error:
         raise _broken(cluster, error) from error
 
 
-def removed(cluster: Cluster, text: str) -> str:
-    """The crontab ``text`` without the cluster's entries."""
+def remove_entries(cluster: Cluster, text: str) -> str:
+    """The crontab ``text`` without the cluster's entries.
+
+    Raises: DescriptionError: where a block does not end.
+    """
     try:
-        return without_block(text, cluster.file)
+        return remove_block(text, cluster.file)
     except ValueError as error:
         raise _broken(cluster, error) from error
 
@@ -136,8 +152,13 @@ def _broken(cluster: Cluster, error: ValueError) -> DescriptionError:
     )
 
 
-def write(cluster: Cluster, text: str) -> None:
-    """Replace the user's crontab; the old one stays where cron refuses it."""
+def write_crontab(cluster: Cluster, text: str) -> None:
+    """Replace the user's crontab; the old one stays where cron refuses the new one.
+
+    Raises:
+      DescriptionError: where cron refuses it.
+      PartMissing: where there is no cron.
+    """
     argument = "-" if text.strip() else "-r"
     result = _crontab(cluster, argument, text)
     if result.returncode != 0:

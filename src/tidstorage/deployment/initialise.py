@@ -15,7 +15,7 @@ from tidstorage.errors import NotReady, PartMissing
 from tidstorage.operation import lock
 from tidstorage.points.beside import newest_point, write_beside
 from tidstorage.processes import control, running
-from tidstorage.processes.parts import parts_of
+from tidstorage.processes.process import list_processes
 from tidstorage.system import clock, durable
 from tidstorage.zeo import barrier
 
@@ -31,10 +31,11 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Initialised:
-    """What was done, as far as it was not done before.
+    """What was done now, and not already before.
 
-    mounted: mount points created.  password_file: where the first user's password
-    is, where he was created now.  point: the first K, where it was taken now.
+    mounted: the mount points that were created.  password_file: where the password of
+    the first user is, if that user was created.  point: the first coherency point, if
+    it was taken.
     """
 
     mounted: tuple[str, ...]
@@ -43,7 +44,7 @@ class Initialised:
 
 
 def password_file(cluster: Cluster) -> Path:
-    """Where the generated password of the first user is kept, mode 0600."""
+    """Where the generated password of the first user is kept, with mode 0600."""
     return cluster.run_directory.parent / "admin-password"
 
 
@@ -51,40 +52,45 @@ def _record(cluster: Cluster) -> Path:
     return cluster.run_directory.parent / "initialised.json"
 
 
-def missing(cluster: Cluster) -> list[str]:
+def list_missing(cluster: Cluster) -> list[str]:
     """What `initialise` would do, in words; empty where all was done before."""
-    found = []
+    missing = []
     if cluster.zopes and (paths := _new_mount_points(cluster)):
-        found.append(
+        missing.append(
             f"create the mount points {', '.join(paths)}"
             if paths != ["/"]
             else "create the root"
         )
     if newest_point(cluster) is None:
-        found.append("take the first coherency point")
-    return found
+        missing.append("take the first coherency point")
+    return missing
 
 
 def _new_mount_points(cluster: Cluster) -> list[str]:
-    """Those that no former run has seen to; "/" stands for the root itself."""
+    """The mount points that no earlier run has created; "/" is the root itself."""
     try:
         done = json.loads(_record(cluster).read_text())["mount_points"]
     except (OSError, ValueError, KeyError, TypeError):
         done = []
-    return sorted({each.mount_point for each in cluster.storages} - set(done))
+    return sorted({storage.mount_point for storage in cluster.storages} - set(done))
 
 
 def initialise(cluster: Cluster, tell: Tell) -> Initialised:
-    """Do what is missing, on ZEO servers that are started for it where needed.
+    """Create what is missing, on ZEO servers that are started for it where needed.
 
-    They are stopped again if they did not run before.  Once all is done nothing
-    is started at all.  Raises what `processes.start` raises, NotReady where Zope
-    fails, ClusterRunning where no Zope is free to do it, BarrierFailed.
+    Servers that did not run before are stopped again.  Where nothing is missing,
+    nothing is started.
+
+    Raises:
+      NotReady: where a server, or the Zope that does it, fails.
+      PartMissing: where the Zope's console has not been generated.
+      BarrierFailed: where the first point cannot be taken.
+      and what `processes.control.start` raises before anything is done.
     """
     with lock.hold(cluster, "init"):
-        if not missing(cluster):
+        if not list_missing(cluster):
             return Initialised((), None, None)
-        idle = not running.running_parts(cluster)
+        idle = not running.find_running(cluster)
         begun = _start_servers(cluster, tell)
         try:
             return _initialise(cluster, tell)
@@ -96,10 +102,13 @@ def initialise(cluster: Cluster, tell: Tell) -> Initialised:
 
 
 def _start_servers(cluster: Cluster, tell: Tell) -> list[str]:
-    """Programs of the servers that did not run before."""
-    servers = [each for each in parts_of(cluster) if each.kind == "zeo"]
-    names = [each.program for each in servers if each.managed]
-    begin = [each.program for each in control.plan(cluster, names).begin]
+    """Start the ZEO servers; the programs of those that did not run before."""
+    names = [
+        process.program
+        for process in list_processes(cluster)
+        if process.kind == "zeo" and process.managed
+    ]
+    begin = [process.program for process in control.make_plan(cluster, names).begin]
     control.start(cluster, names, tell=tell)
     return begin
 
@@ -114,36 +123,36 @@ def _initialise(cluster: Cluster, tell: Tell) -> Initialised:
         first = Point(
             barrier.take(barrier.storages_of(cluster)), clock.now(), "barrier"
         )
-        write_beside(first, [each.data_file for each in cluster.storages])
+        write_beside(first, [storage.data_file for storage in cluster.storages])
         tell(f"first coherency point: {first.id}")
     return Initialised(mounted, password, first)
 
 
 def _run_in_zope(cluster: Cluster, tell: Tell) -> tuple[tuple[str, ...], Path | None]:
-    paths = sorted({each.mount_point for each in cluster.storages})
+    paths = sorted({storage.mount_point for storage in cluster.storages})
     secret = password_file(cluster)
-    generated = not secret.exists()
-    if generated:
+    is_new = not secret.exists()
+    if is_new:
         durable.replace_text(secret, secrets.token_urlsafe(_PASSWORD_BYTES) + "\n")
     request = {
-        "mount_points": [each for each in paths if each != "/"],
+        "mount_points": [path for path in paths if path != "/"],
         "user": USER,
         "password_file": str(secret),
     }
-    done = _console(cluster, cluster.zopes[0], request, tell)
-    if not done["user"] and generated:
+    done = _run_console(cluster, cluster.zopes[0], request, tell)
+    if not done["user"] and is_new:
         # The site has its users already.
         secret.unlink()
     durable.replace_text(_record(cluster), json.dumps({"mount_points": paths}) + "\n")
     return tuple(done["mounted"]), secret if done["user"] else None
 
 
-def _console(
+def _run_console(
     cluster: Cluster, zope: Zope, request: dict[str, Any], tell: Tell
 ) -> dict[str, Any]:
     script = cluster.bin_directory / f"zope-{zope.name}-console"
     inside = inside_zope.find_script("initialise.py")
-    tell(f"Zope {zope.name} looks after mount points and the first user")
+    tell(f"Zope {zope.name} creates the mount points and the first user")
     try:
         result = subprocess.run(
             [script, "run", inside, json.dumps(request)],
@@ -171,9 +180,9 @@ def _console(
     raise NotReady(
         f"Zope {zope.name} could not initialise the root database"
         f" (exit status {result.returncode}; log: {zope.log})",
-        _end_of(lines),
+        _quote_end(lines),
     )
 
 
-def _end_of(lines: Sequence[str]) -> str:
+def _quote_end(lines: Sequence[str]) -> str:
     return "It said:\n" + "\n".join(lines[-_SHOWN_LINES:])

@@ -1,7 +1,7 @@
-"""Making a cluster's folder ready: for scratch clusters, and without buildout.
+"""Making the folder of a cluster ready without buildout, as for scratch clusters.
 
-buildout's recipes do the same for a folder that is kept, and also take away
-what a changed description no longer needs.
+buildout's recipes do the same for a folder that is kept, and also remove what a
+changed description no longer needs.
 """
 
 import sys
@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.deployment import generated
-from tidstorage.deployment.scripts import Script, scripts_of
+from tidstorage.deployment.generated import generate_files
+from tidstorage.deployment.rendering import GeneratedFile
+from tidstorage.deployment.scripts import Script, list_scripts
 from tidstorage.errors import FileUnreadable
 from tidstorage.sets import marker
 from tidstorage.system import users
@@ -22,16 +23,16 @@ SCRIPT_MODE = 0o755
 
 
 def make_directories(cluster: Cluster) -> None:
-    """Make the folders that are missing; folders of data that exist stay."""
+    """Make the folders that are missing; those of data that exist are not changed."""
     own = [
         cluster.run_directory.parent,
         cluster.etc_directory,
         cluster.log_directory,
         cluster.run_directory,
         cluster.daemon.tid_log.parent,
-        *(each.cache_directory for each in cluster.zopes),
+        *(zope.cache_directory for zope in cluster.zopes),
     ]
-    data = [each.data_file.parent for each in cluster.storages]
+    data = [storage.data_file.parent for storage in cluster.storages]
     if _may_make_backup_directory(cluster):
         data.append(cluster.backup.directory)
     for directory in (*own, *data):
@@ -41,7 +42,7 @@ def make_directories(cluster: Cluster) -> None:
 
 
 def _may_make_backup_directory(cluster: Cluster) -> bool:
-    """Not one that was used before: if it is gone, its disk is not mounted."""
+    """Whether there never was one: else its disk may just not be mounted now."""
     try:
         return not marker.is_noted(cluster)
     except (FileUnreadable, PermissionError):
@@ -50,17 +51,17 @@ def _may_make_backup_directory(cluster: Cluster) -> bool:
 
 
 def _make(directory: Path, user: str | None) -> None:
-    """With its parents; what is made belongs to the user, what exists stays."""
-    missing = [each for each in (directory, *directory.parents) if not each.exists()]
+    """Make a folder and its parents; what is made belongs to the user."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
     directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-    for each in missing:
-        each.chmod(DIRECTORY_MODE)
+    for path in missing:
+        path.chmod(DIRECTORY_MODE)
     users.hand_over(user, missing)
 
 
-def hand_over_files(cluster: Cluster) -> None:
+def hand_over_files(cluster: Cluster, files: Sequence[GeneratedFile]) -> None:
     """Let the cluster's user read what root generated."""
-    targets = [each.target for each in generated.generated_files(cluster)]
+    targets = [file.target for file in files]
     users.hand_over(cluster.user, [cluster.etc_directory, *targets])
 
 
@@ -70,11 +71,12 @@ def write_files(cluster: Cluster, *, zope_path: Sequence[Path] = ()) -> None:
     zope_path: folders from which the Zopes, and nothing else, import too.
     """
     make_directories(cluster)
-    for file in generated.generated_files(cluster):
-        _write(file.target, generated.render(file), FILE_MODE)
-    hand_over_files(cluster)
+    files = generate_files(cluster)
+    for file in files:
+        _write(file.target, file.text, FILE_MODE)
+    hand_over_files(cluster, files)
     cluster.bin_directory.mkdir(parents=True, exist_ok=True)
-    for script in scripts_of(cluster):
+    for script in list_scripts(cluster):
         text = _script_text(script, zope_path if script.runs_zope else ())
         _write(cluster.bin_directory / script.name, text, SCRIPT_MODE)
 

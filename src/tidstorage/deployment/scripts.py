@@ -1,16 +1,17 @@
-"""Which scripts a cluster has in ``bin/``, and what each of them calls."""
+"""The scripts of a cluster in ``bin/``, and what each of them calls."""
 
 from dataclasses import dataclass
 
 from tidstorage.cluster.cluster import Cluster, Zope
-from tidstorage.deployment.generated import console_configuration
+from tidstorage.deployment.zope_files import console_configuration
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script below bin/: an entry point and the arguments put before the user's.
+    """A script below bin/: an entry point, and arguments before those of the user.
 
-    position: where in ``sys.argv`` they are put; zconsole has its mode first.
+    eggs: the distributions it can import.  position: where in ``sys.argv`` the
+    arguments are put; zconsole has its mode first.
     runs_zope: whether Zope, with the products of the site, runs in it.
     """
 
@@ -22,11 +23,11 @@ class Script:
     runs_zope: bool = False
 
 
-def scripts_of(cluster: Cluster) -> list[Script]:
-    """Everything below bin/."""
+def list_scripts(cluster: Cluster) -> list[Script]:
+    """Every script of the cluster."""
     ours = ("Products.TIDStorage",)
     description = ("--cluster-file", str(cluster.file))
-    found = [
+    scripts = [
         Script("cluster", "tidstorage.commands.cluster:main", ours, description),
         Script(
             "tidstorage",
@@ -65,7 +66,7 @@ def scripts_of(cluster: Cluster) -> list[Script]:
         ),
     ]
     for zeo in cluster.zeos:
-        found.append(
+        scripts.append(
             Script(
                 f"zeo-{zeo.name}",
                 "tidstorage.commands.scripts.serve:main",
@@ -74,11 +75,11 @@ def scripts_of(cluster: Cluster) -> list[Script]:
             )
         )
     for zope in cluster.zopes:
-        found += _zope_scripts(zope)
-    return found
+        scripts += _list_zope_scripts(zope)
+    return scripts
 
 
-def _zope_scripts(zope: Zope) -> list[Script]:
+def _list_zope_scripts(zope: Zope) -> list[Script]:
     eggs = (
         "Products.TIDStorage",
         "Products.ZODBMountPoint",

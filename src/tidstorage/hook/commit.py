@@ -11,7 +11,12 @@ from ZODB.Connection import Connection, TransactionMetaData
 from ZODB.DB import TransactionalUndo
 
 from tidstorage.coherence import stamp, tid
-from tidstorage.hook.databases import Member, Membership, Table, bound_after
+from tidstorage.hook.databases import (
+    ClusterDatabases,
+    OpenStorage,
+    OpenStorages,
+    bound_after,
+)
 
 #: What FileStorage keeps of ``transaction.extension``, pickled.
 LONGEST_EXTENSION = 65_535
@@ -28,23 +33,24 @@ class DoesNotFit(Exception):
 class Commit:
     """One commit under way.
 
-    participants: {id(database): member}.  commit_id: hex; None where it is not
-    stamped.  told: the daemon was told of its beginning, and is owed its end.
-    finished: (MVCC adapter, TID) of each storage as it finishes.
+    resources: those of ZODB that have joined.  participants: {id(database): its
+    storage}, of the cluster's storages that it writes.  commit_id: hex; None where it
+    is not stamped.  told: the daemon was told of its beginning, and is owed its end.
+    finished: (MVCC adapter, TID as 8 bytes) of each storage as it finishes.
     """
 
     __slots__ = ("commit_id", "finished", "participants", "resources", "told")
 
     def __init__(self, resources: list[Connection | TransactionalUndo]) -> None:
         self.resources = resources
-        self.participants: dict[int, Member] = {}
+        self.participants: dict[int, OpenStorage] = {}
         self.commit_id: str | None = None
         self.told = False
         self.finished: list[tuple[Any, bytes]] = []
 
     def participant_ids(self) -> tuple[str, ...]:
         """The storage ids of the participants."""
-        return tuple(each.storage_id for each in self.participants.values())
+        return tuple(storage.storage_id for storage in self.participants.values())
 
     def tids(self) -> dict[str, int]:
         """{storage id: TID} of what has finished.
@@ -54,39 +60,42 @@ class Commit:
         finished = {id(adapter): number for adapter, number in self.finished}
         tids = {}
         for resource in self.resources:
-            member = self.participants.get(id(resource._db))
+            storage = self.participants.get(id(resource._db))
             number = finished.get(id(resource._db._mvcc_storage))
-            if member is not None and number is not None:
-                tids[member.storage_id] = tid.from_bytes(number)
+            if storage is not None and number is not None:
+                tids[storage.storage_id] = tid.from_bytes(number)
         return tids
 
 
-def put_stamp(transaction: Any, commit: Commit, membership: Membership) -> bool:
-    """Stamp the transaction; False where it writes no member, or ids are unclear.
+def put_stamp(transaction: Any, commit: Commit, databases: ClusterDatabases) -> bool:
+    """Stamp the transaction, if it writes storages of the cluster.
 
-    Joining is over, and no storage knows of the transaction yet.  DoesNotFit
-    where the extension has no room.
+    To be called when joining is over, and before any storage knows of the
+    transaction.  False where it is not stamped: it writes no storage of the cluster,
+    or ids are unclear.
+
+    Raises: DoesNotFit: where the extension has no room for the stamp.
     """
     extension = transaction.extension
     # Without a stamp of its own it must not carry that of another transaction,
     # which code that copies transactions may have put there.
     extension.pop(stamp.KEY, None)
-    table = membership.table()
+    opened = databases.list_open()
     for resource in commit.resources:
         database = resource._db
-        if id(database) not in table.by_database:
-            membership.add(database)
-            table = membership.table()
-        member = table.by_database.get(id(database))
-        if member is not None:
-            commit.participants[id(database)] = member
-    if not commit.participants or not table.stampable:
+        if id(database) not in opened.by_database:
+            databases.add(database)
+            opened = databases.list_open()
+        storage = opened.by_database.get(id(database))
+        if storage is not None:
+            commit.participants[id(database)] = storage
+    if not commit.participants or not opened.stampable:
         return False
     commit_id = os.urandom(stamp.COMMIT_ID_LENGTH)
-    data = stamp.assemble(commit_id, _parts(transaction, table, commit))
+    data = stamp.assemble(commit_id, _parts(transaction, opened, commit))
     if not _fits(extension, data):
         raise DoesNotFit(
-            f"with a stamp of {len(table.members)} storages the extension would have"
+            f"with a stamp of {len(opened.storages)} storages the extension would have"
             f" more than {LONGEST_EXTENSION} bytes"
         )
     extension[stamp.KEY] = data
@@ -94,49 +103,54 @@ def put_stamp(transaction: Any, commit: Commit, membership: Membership) -> bool:
     return True
 
 
-def _parts(transaction: Any, table: Table, commit: Commit) -> list[bytes]:
+def _parts(transaction: Any, opened: OpenStorages, commit: Commit) -> list[bytes]:
     """The stamp's parts: what this process could have seen of each storage."""
-    bounds = _bounds_of_connections(transaction, table)
+    bounds = _bounds_of_connections(transaction, opened)
     participants = commit.participants.values()
     parts: list[bytes] = []
-    for member in table.members:
-        # What other threads write to member.bound meanwhile is not relied upon.
-        bound = member.bound
-        last = member.last_transaction()
+    for storage in opened.storages:
+        # Other threads may write storage.bound meanwhile: it is read once.
+        bound = storage.bound
+        last = storage.last_transaction()
         if last is not None and last >= bound:
-            bound = member.bound = bound_after(last)
+            bound = storage.bound = bound_after(last)
         # ZEO announces a transaction to connections before its last TID moves.
-        of_connections = bounds.get(member)
+        of_connections = bounds.get(storage)
         if of_connections is not None and of_connections > bound:
-            bound = member.bound = of_connections
-        head = member.as_participant if member in participants else member.as_reader
+            bound = storage.bound = of_connections
+        head = storage.as_participant if storage in participants else storage.as_reader
         parts += (head, bound)
     return parts
 
 
-def _bounds_of_connections(transaction: Any, table: Table) -> dict[Member, bytes]:
-    """{member: exclusive bound} of what the manager's open connections may see."""
+def _bounds_of_connections(
+    transaction: Any, opened: OpenStorages
+) -> dict[OpenStorage, bytes]:
+    """What the manager's open connections may see.
+
+    {storage: exclusive bound, 8 bytes}.
+    """
     synchronizers: list[Any] = []
     transaction._synchronizers.map(synchronizers.append)
-    bounds: dict[Member, bytes] = {}
+    bounds: dict[OpenStorage, bytes] = {}
     for connection in synchronizers:
         if not isinstance(connection, Connection):
             continue
-        member = table.by_database.get(id(connection._db))
-        if member is None:
+        storage = opened.by_database.get(id(connection._db))
+        if storage is None:
             continue
         # None in explicit mode before begin; absent on historical connections,
         # and on storages with an MVCC of their own, which know their last poll.
-        storage = connection._normal_storage
-        bound = getattr(storage, "_start", None)
+        instance = connection._normal_storage
+        bound = getattr(instance, "_start", None)
         if bound is None:
-            last = None if storage is None else storage.lastTransaction()
+            last = None if instance is None else instance.lastTransaction()
             if last is None:
                 continue
             bound = bound_after(last)
-        other = bounds.get(member)
-        if other is None or bound > other:
-            bounds[member] = bound
+        known = bounds.get(storage)
+        if known is None or bound > known:
+            bounds[storage] = bound
     return bounds
 
 

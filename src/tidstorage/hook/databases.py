@@ -1,4 +1,4 @@
-"""Which open databases of this process are storages of the cluster.
+"""Which databases of this process are storages of the cluster.
 
 Every database is known from ``ZODB.DB.__init__`` to ``close`` (the hook wraps
 both); what was open before is found once through the garbage collector, and
@@ -19,8 +19,8 @@ from tidstorage.coherence import stamp, tid
 
 logger = logging.getLogger(__name__)
 
-#: Storages that keep nothing on disk, or another's data: never members.
-_PASSING = {
+#: Storages that keep nothing on disk, or another's data: never the cluster's.
+_TRANSIENT = {
     ("ZODB.MappingStorage", "MappingStorage"),
     ("ZODB.DemoStorage", "DemoStorage"),
     ("tempstorage.TemporaryStorage", "TemporaryStorage"),
@@ -32,13 +32,15 @@ _WRAPPED = ("base", "_base", "_storage", "storage", "_BlobStorage__storage")
 _ZEO_DEFAULT = "1"
 
 
-class Member:
-    """A storage of the cluster that is open here.
+class OpenStorage:
+    """A storage of the cluster that is open in this process.
 
-    bound: 8 bytes, exclusive: the most that was ever known of it in this
-        process, also while a ZEO client that reconnects has forgotten its last
-        TID.
-    as_reader, as_participant: heads of its part in a stamp.
+    last_transaction: the TID that its client calls the last one, 8 bytes; None where
+        it knows none.
+    bound: exclusive, 8 bytes: one above the greatest TID that was ever known of it
+        in this process.  It stays, also while a ZEO client that reconnects has
+        forgotten its last TID.
+    as_reader, as_participant: how its part in a stamp begins.
     """
 
     __slots__ = (
@@ -60,58 +62,65 @@ class Member:
 
 
 def bound_after(last: bytes) -> bytes:
-    """The exclusive bound for a last TID, both 8 bytes."""
+    """The exclusive bound that a last TID gives, both 8 bytes."""
     return tid.to_bytes(tid.from_bytes(last) + 1)
 
 
-class Table:
-    """All that is known at one moment; never changed afterwards.
+class OpenStorages:
+    """The cluster's storages that are open at one moment; never changed afterwards.
 
-    by_database: {id(database): member, or None where it is not one}.
+    by_database: {id(database): its storage, or None where that is not the
+        cluster's}.  A database that is not in it has not been looked at.
     stampable: whether ids are clear enough to stamp with.
     """
 
-    __slots__ = ("by_database", "generation", "members", "stampable")
+    __slots__ = ("by_database", "generation", "stampable", "storages")
 
     def __init__(
         self,
         generation: int,
-        by_database: Mapping[int, Member | None],
+        by_database: Mapping[int, OpenStorage | None],
         stampable: bool,
     ) -> None:
         self.generation = generation
         self.by_database = by_database
-        self.members = tuple(filter(None, by_database.values()))
+        self.storages = tuple(filter(None, by_database.values()))
         self.stampable = stampable
 
 
-class Membership:
-    """The databases of this process, under one configuration of ids."""
+class ClusterDatabases:
+    """The databases of this process, under one configuration of ids.
+
+    Every method may be called in any thread.
+    """
 
     def __init__(self, ids: Mapping[str, str] | None) -> None:
-        """ids: {database name: storage id}, or None to go by their names."""
-        self._ids = None if ids is None else checked_ids(ids)
+        """ids: {database name: storage id}, or None to go by their names.
+
+        Raises: ValueError: where an id cannot be one, or stands twice.
+        """
+        self._ids = None if ids is None else check_ids(ids)
         self._lock = threading.Lock()
         self._databases: dict[int, weakref.ref[DB]] = {}
-        self._known: dict[int, tuple[weakref.ref[DB], Member]] = {}
+        self._known: dict[int, tuple[weakref.ref[DB], OpenStorage]] = {}
         self._warned: set[str] = set()
         # Counted up without the lock: the collector calls _changed anywhere.
         self._generation = 0
-        self._table = Table(-1, {}, True)
+        self._opened = OpenStorages(-1, {}, True)
 
     def add(self, database: DB) -> None:
         """Take note of an open database and of those it is mounted with."""
         with self._lock:
-            for each in (database, *list(database.databases.values())):
-                self._databases[id(each)] = weakref.ref(each, self._changed)
+            for known in (database, *list(database.databases.values())):
+                self._databases[id(known)] = weakref.ref(known, self._changed)
             self._changed()
 
-    def add_open_ones(self) -> None:
-        """Take note of every database that was opened before."""
-        for found in gc.get_objects():
+    def add_opened_before(self) -> None:
+        """Take note of every database that was opened before, and is open still."""
+        for candidate in gc.get_objects():
             # By type(), since isinstance() runs foreign code on some objects.
-            if issubclass(type(found), DB) and is_open(found):
-                self.add(found)
+            if issubclass(type(candidate), DB) and is_open(candidate):
+                self.add(candidate)
 
     def remove(self, database: DB) -> None:
         """Forget a database that is closed."""
@@ -126,18 +135,21 @@ class Membership:
     def _changed(self, reference: object = None) -> None:
         self._generation += 1
 
-    def table(self) -> Table:
-        """The present members."""
-        table = self._table
-        if table.generation == self._generation:
-            return table
-        with self._lock:
-            self._table = self._build(self._generation)
-            return self._table
+    def list_open(self) -> OpenStorages:
+        """The cluster's storages that are open now; the same object while they are.
 
-    def _build(self, generation: int) -> Table:
-        by_database: dict[int, Member | None] = {}
-        known: dict[int, tuple[weakref.ref[DB], Member]] = {}
+        On the path of every commit: it takes the lock only where something changed.
+        """
+        opened = self._opened
+        if opened.generation == self._generation:
+            return opened
+        with self._lock:
+            self._opened = self._build(self._generation)
+            return self._opened
+
+    def _build(self, generation: int) -> OpenStorages:
+        by_database: dict[int, OpenStorage | None] = {}
+        known: dict[int, tuple[weakref.ref[DB], OpenStorage]] = {}
         owners: dict[str, str] = {}
         refusals: list[str] = []
         for key, reference in list(self._databases.items()):
@@ -145,48 +157,48 @@ class Membership:
             if database is None or not is_open(database):
                 del self._databases[key]
                 continue
-            member = self._member(key, database)
-            by_database[key] = member
-            if member is None:
+            storage = self._make_storage(key, database)
+            by_database[key] = storage
+            if storage is None:
                 continue
-            known[key] = (reference, member)
+            known[key] = (reference, storage)
             name = database.database_name
-            if self._ids is None and member.storage_id == _ZEO_DEFAULT:
+            if self._ids is None and storage.storage_id == _ZEO_DEFAULT:
                 refusals.append(
                     f"database {name!r} has the storage id {_ZEO_DEFAULT!r}, ZEO's"
                     " default; name its storage, or map it with ids"
                 )
-            if member.storage_id in owners:
+            if storage.storage_id in owners:
                 refusals.append(
-                    f"databases {owners[member.storage_id]!r} and {name!r} have one"
-                    f" storage id, {member.storage_id!r}"
+                    f"databases {owners[storage.storage_id]!r} and {name!r} have one"
+                    f" storage id, {storage.storage_id!r}"
                 )
-            owners[member.storage_id] = name
+            owners[storage.storage_id] = name
         self._known = known
         for refusal in refusals:
             self._say_once(logging.ERROR, f"commits are not stamped: {refusal}")
-        return Table(generation, by_database, not refusals)
+        return OpenStorages(generation, by_database, not refusals)
 
-    def _member(self, key: int, database: DB) -> Member | None:
-        reference, member = self._known.get(key, (None, None))
+    def _make_storage(self, key: int, database: DB) -> OpenStorage | None:
+        reference, storage = self._known.get(key, (None, None))
         if reference is not None and reference() is database:
-            return member
-        storage_id = self._storage_id(database)
+            return storage
+        storage_id = self._find_id(database)
         if storage_id is None:
             return None
-        return Member(storage_id, database.storage.lastTransaction)
+        return OpenStorage(storage_id, database.storage.lastTransaction)
 
-    def _storage_id(self, database: DB) -> str | None:
+    def _find_id(self, database: DB) -> str | None:
         innermost = database.storage
         for storage in _layers(database.storage):
             innermost = storage
-            if not _PASSING.isdisjoint(_classes(storage)):
+            if not _TRANSIENT.isdisjoint(_classes(storage)):
                 return None
         name: str = database.database_name
         if self._ids is None:
             if _CLIENT_STORAGE in _classes(innermost):
                 name = innermost._storage
-            return checked_id(name)
+            return check_id(name)
         if name not in self._ids:
             self._say_once(
                 logging.WARNING,
@@ -208,17 +220,23 @@ def is_open(database: DB) -> bool:
     return "storage" in attributes and "database_name" in attributes
 
 
-def checked_ids(ids: Mapping[str, str]) -> dict[str, str]:
-    """A copy of {database name: storage id}; ValueError where it cannot be."""
+def check_ids(ids: Mapping[str, str]) -> dict[str, str]:
+    """A copy of {database name: storage id}.
+
+    Raises: ValueError: where an id cannot be one, or stands twice.
+    """
     for storage_id in ids.values():
-        checked_id(storage_id)
+        check_id(storage_id)
     if len(set(ids.values())) < len(ids):
         raise ValueError(f"two databases have one storage id: {dict(ids)}")
     return dict(ids)
 
 
-def checked_id(storage_id: str) -> str:
-    """The id; ValueError where it fits neither stamps nor messages."""
+def check_id(storage_id: str) -> str:
+    """The same id.
+
+    Raises: ValueError: where it is too long for a stamp, or no printable line.
+    """
     stamp.encode(bytes(stamp.COMMIT_ID_LENGTH), (storage_id,), {})
     if not storage_id.isprintable():
         raise ValueError(f"a storage id is one printable line: {storage_id!r}")
@@ -226,7 +244,7 @@ def checked_id(storage_id: str) -> str:
 
 
 def _classes(storage: object) -> set[tuple[str, str]]:
-    return {(each.__module__, each.__name__) for each in type(storage).__mro__}
+    return {(base.__module__, base.__name__) for base in type(storage).__mro__}
 
 
 def _layers(storage: Any) -> Iterator[Any]:
@@ -238,4 +256,4 @@ def _layers(storage: Any) -> Iterator[Any]:
         # vars(), since wrappers answer getattr() for what they wrap.
         own = getattr(storage, "__dict__", {})
         inside = (own.get(name) for name in _WRAPPED)
-        storage = next((each for each in inside if hasattr(each, "tpc_vote")), None)
+        storage = next((inner for inner in inside if hasattr(inner, "tpc_vote")), None)

@@ -1,9 +1,9 @@
-"""Failed commits must do no further harm.
+"""A commit that failed must do no further harm.
 
-An exception out of the finish phase tells nothing: all resources had voted, so
-any of them may be durable.  ZEO raises a *transient* error there, and a
-publisher that retries would write twice.  And an exception out of the first
-phase can make ``Connection._invalidate_creating`` disown, by oid, an object
+An exception out of the finish phase does not tell what was written: all resources
+had voted, so any of them may be durable.  ZEO raises a *transient* error there, and
+a publisher that retries would write twice.  And an exception out of the first phase
+can make ``Connection._invalidate_creating`` disown, by oid, an object
 that another client has committed and that is cached here; later commits then
 write references to nothing.
 """
@@ -43,10 +43,12 @@ class CommitOutcomeUnknown(TransactionError):
 
 def finish_was_reached(transaction: Any) -> bool:
     """Whether every resource had voted, so that finishing may have begun."""
-    return all(id(each) in transaction._voted for each in transaction._resources)
+    return all(
+        id(resource) in transaction._voted for resource in transaction._resources
+    )
 
 
-def may_poison(transaction: Any, error: BaseException) -> bool:
+def may_spoil_caches(transaction: Any, error: BaseException) -> bool:
     """Whether a failure can leave wrong objects in the caches.
 
     An ordinary conflict, noticed before any resource had voted, cannot; it is
@@ -66,7 +68,8 @@ def forget_cached(resources: Iterable[object]) -> None:
         if isinstance(resource, Connection):
             connections[id(resource)] = resource
             connections.update(
-                (id(each), each) for each in list(resource.connections.values())
+                (id(sibling), sibling)
+                for sibling in list(resource.connections.values())
             )
     for connection in connections.values():
         connection._cache.minimize()

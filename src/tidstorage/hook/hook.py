@@ -1,9 +1,9 @@
-"""The transaction hook: stamps commits, and stands where failed ones do harm.
+"""The transaction hook: stamps every commit, and keeps failed ones from doing harm.
 
-It replaces ``transaction``'s ``Transaction._commitResources``, which is where
-nothing can join any more and no ``tpc_begin`` has been called.  No exception of
-ours ever breaks a commit: it is counted, logged once, and the commit goes
-through without a stamp.
+It replaces ``Transaction._commitResources`` of the package ``transaction``: when that
+is called nothing can join any more, and no ``tpc_begin`` has been called yet.  No
+exception of ours ever breaks a commit: it is counted, logged once, and the commit
+goes through without a stamp.  What is promised to users stands in ``tidstorage``.
 """
 
 import atexit
@@ -22,7 +22,7 @@ from ZODB.mvccadapter import MVCCAdapterInstance, UndoAdapterInstance
 from tidstorage.coherence import stamp
 from tidstorage.hook import failed_commits
 from tidstorage.hook.commit import DATABASE_RESOURCES, Commit, put_stamp
-from tidstorage.hook.databases import Membership
+from tidstorage.hook.databases import ClusterDatabases
 from tidstorage.hook.patch import Method, Patch
 from tidstorage.hook.sender import Sender
 
@@ -33,8 +33,8 @@ FLUSH_DEADLINE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Protection:
-    """Which protections against failed commits are on; see ``install``."""
+class FailedCommitOptions:
+    """What is done about commits that fail; explained by ``tidstorage.install``."""
 
     outcome_unknown: bool = True
     clear_caches: bool = True
@@ -42,7 +42,7 @@ class Protection:
 
 
 class _Finishing(threading.local):
-    """Where this thread notes the TIDs of the commit that it is finishing."""
+    """Where this thread notes the TIDs of the commit under way; None: there is none."""
 
     finished: list[tuple[Any, bytes]] | None = None
 
@@ -51,14 +51,21 @@ _finishing = _Finishing()
 
 
 class Hook:
-    """One configuration at work."""
+    """What one call of ``install`` set up: does the work at each commit.
+
+    Its methods are called in committing threads, many at once.  Counters are added
+    to without a lock: an addition may be lost, a commit never waits for one.
+    """
 
     def __init__(
-        self, membership: Membership, sender: Sender | None, switches: Protection
+        self,
+        databases: ClusterDatabases,
+        sender: Sender | None,
+        options: FailedCommitOptions,
     ) -> None:
-        self.membership = membership
+        self.databases = databases
         self.sender = sender
-        self.switches = switches
+        self.options = options
         self._stamped = 0
         self._unstamped = 0
         self._errors = 0
@@ -82,14 +89,14 @@ class Hook:
 
     def commit_resources(self, transaction: Any, original: Method) -> None:
         """``Transaction._commitResources`` with everything around it."""
-        databases = [
-            each
-            for each in transaction._resources
-            if isinstance(each, DATABASE_RESOURCES)
+        resources = [
+            resource
+            for resource in transaction._resources
+            if isinstance(resource, DATABASE_RESOURCES)
         ]
-        if not databases:
+        if not resources:
             return original(transaction)
-        commit = Commit(databases)
+        commit = Commit(resources)
         self._before(transaction, commit)
         outer, _finishing.finished = _finishing.finished, commit.finished
         try:
@@ -104,9 +111,9 @@ class Hook:
         self._committed(commit)
 
     def _before(self, transaction: Any, commit: Commit) -> None:
-        """Stamp it and announce it."""
+        """Stamp the commit, and tell the daemon that it begins."""
         try:
-            if put_stamp(transaction, commit, self.membership):
+            if put_stamp(transaction, commit, self.databases):
                 self._stamped += 1
             elif commit.participants:
                 self._unstamped += 1
@@ -125,20 +132,23 @@ class Hook:
     def _failed(
         self, transaction: Any, commit: Commit, error: BaseException
     ) -> failed_commits.CommitOutcomeUnknown | None:
-        """Contain the failure; the exception to raise in its place, if any."""
+        """Keep the failure from doing harm.
+
+        The exception to raise in its place, or None to raise it as it is.
+        """
         unknown = None
         try:
             finishing = failed_commits.finish_was_reached(transaction)
             if finishing:
                 self._outcome_unknown += 1
-                if self.switches.outcome_unknown and isinstance(error, Exception):
+                if self.options.outcome_unknown and isinstance(error, Exception):
                     unknown = failed_commits.CommitOutcomeUnknown(
                         commit.commit_id, commit.participant_ids()
                     )
-            if finishing or failed_commits.may_poison(transaction, error):
+            if finishing or failed_commits.may_spoil_caches(transaction, error):
                 self.forget_cached(commit.resources)
-            # Without knowledge of the outcome nothing is said: the daemon finds
-            # out from the storages.
+            # Where the outcome is unknown the daemon is told nothing: it reads it
+            # from the storages.
             if commit.told and self.sender is not None and not finishing:
                 assert commit.commit_id is not None
                 self.sender.abort(commit.commit_id)
@@ -149,7 +159,7 @@ class Hook:
 
     def forget_cached(self, resources: Iterable[object]) -> None:
         """Clear the caches of the resources' connections, where that is on."""
-        if self.switches.clear_caches:
+        if self.options.clear_caches:
             self._caches_cleared += 1
             failed_commits.forget_cached(resources)
 
@@ -162,7 +172,7 @@ class Hook:
             self.swallow("telling of a commit")
 
     def swallow(self, doing: str) -> None:
-        """Count the present exception; log it, the first of its kind."""
+        """Count the exception being handled; log the first one of each ``doing``."""
         self._errors += 1
         if doing not in self._logged:
             self._logged.add(doing)
@@ -191,7 +201,7 @@ def _savepoint(original: Method) -> Method:
             return original(self, optimistic)
         except Exception as error:
             hook = _active
-            if hook is not None and failed_commits.may_poison(self, error):
+            if hook is not None and failed_commits.may_spoil_caches(self, error):
                 try:
                     hook.forget_cached(resources)
                 except Exception:
@@ -204,7 +214,7 @@ def _savepoint(original: Method) -> Method:
 def _open_database(original: Method) -> Method:
     def __init__(self: DB, *arguments: Any, **options: Any) -> None:
         original(self, *arguments, **options)
-        _tell_membership(Membership.add, self)
+        _tell_databases(ClusterDatabases.add, self)
 
     return __init__
 
@@ -212,16 +222,16 @@ def _open_database(original: Method) -> Method:
 def _close_database(original: Method) -> Method:
     def close(self: DB) -> None:
         original(self)
-        _tell_membership(Membership.remove, self)
+        _tell_databases(ClusterDatabases.remove, self)
 
     return close
 
 
-def _tell_membership(tell: Callable[[Membership, DB], None], database: DB) -> None:
+def _tell_databases(tell: Callable[[ClusterDatabases, DB], None], database: DB) -> None:
     hook = _active
     if hook is not None:
         try:
-            tell(hook.membership, database)
+            tell(hook.databases, database)
         except Exception:
             hook.swallow("taking note of a database")
 
@@ -249,7 +259,7 @@ def _finish(original: Method) -> Method:
 
 def _notify_connected(original: Method) -> Method:
     def notify_connected(self: Any, *arguments: Any, **options: Any) -> Any:
-        if _active is not None and _active.switches.drop_oids:
+        if _active is not None and _active.options.drop_oids:
             # Another client may have been given the same ones by a server that
             # was restarted; storing under them would collide.
             del self._oids[:]
@@ -272,19 +282,19 @@ _patches = [
 def install(
     address: tuple[str, int] | None,
     ids: Mapping[str, str] | None,
-    switches: Protection,
+    options: FailedCommitOptions,
     name: str = "",
 ) -> None:
     """See ``tidstorage.install``."""
     global _active
-    membership = Membership(ids)
+    databases = ClusterDatabases(ids)
     sender = None if address is None else Sender(_checked_address(address), name=name)
     _stop_sender()
-    _active = Hook(membership, sender, switches)
+    _active = Hook(databases, sender, options)
     for patch in _patches:
         patch.apply()
     # After the patches, so that none that is opened meanwhile is missed.
-    membership.add_open_ones()
+    databases.add_opened_before()
 
 
 def uninstall() -> None:
@@ -316,7 +326,7 @@ def _checked_address(address: tuple[str, int]) -> tuple[str, int]:
 def _after_fork_in_child() -> None:
     # Another thread, which did not come along, may hold the lock.
     if _active is not None:
-        _active.membership.renew_lock()
+        _active.databases.renew_lock()
 
 
 atexit.register(_stop_sender)

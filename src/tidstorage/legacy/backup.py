@@ -11,16 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tidstorage.engines import filestorage
-from tidstorage.errors import (
-    EngineFailed,
-    InterruptedRestore,
-    NotCoherent,
-    TidstorageError,
-)
+from tidstorage.errors import EngineFailed, NotCoherent, TidstorageError
 from tidstorage.legacy import site as sites
 from tidstorage.legacy.repozo import Repozo
 from tidstorage.legacy.site import Site, SiteStorage
-from tidstorage.operation import lock
 from tidstorage.points import tid_log
 from tidstorage.sets import repozo as repository
 from tidstorage.system import durable
@@ -29,17 +23,20 @@ logger = logging.getLogger(__name__)
 
 
 def back_up(site: Site, repozo: Repozo) -> str:
-    """Back up all storages; the time that is noted for it.
+    """Back up all storages; returns the time that is noted for the backup.
 
-    One that fails does not keep the others from being tried, but then the backup
-    is not noted, and the former one stays what a restore takes.  EngineFailed,
-    Locked, FileUnreadable.
+    One storage that fails does not keep the others from being tried, but then the
+    backup is not noted, and the former one stays what a restore takes.
+
+    Raises:
+      EngineFailed: where a storage could not be backed up, or the clock went back.
+      Locked: while another command works on the site.
+      InterruptedRestore: where a restore stopped in the middle.
+      FileUnreadable: where the TID log cannot be read.
     """
-    with lock.hold_file(site.lock_file, "tidstorage_repozo") as descriptor:
-        if site.swap_journal.exists():
-            raise InterruptedRestore(f"a restore was interrupted: {site.swap_journal}")
-        second = sites.next_second(site)
-        vector = _keep_status_file(site, second)
+    with sites.hold_alone(site, "tidstorage_repozo") as descriptor:
+        second = sites.await_next_second(site)
+        vector = _keep_tid_log(site, second)
         failed = {}
         for storage in site.storages:
             try:
@@ -51,7 +48,8 @@ def back_up(site: Site, repozo: Repozo) -> str:
             raise EngineFailed(
                 f"{len(failed)} of {len(site.storages)} storages could not be backed"
                 f" up: {'; '.join(texts)}",
-                "The former backup is as good as before.",
+                "This backup does not count. The former one is as good as before, and"
+                " is what a restore takes.",
             )
         # All that was written is on disk before anybody is told that it is there.
         os.sync()
@@ -60,7 +58,7 @@ def back_up(site: Site, repozo: Repozo) -> str:
         return sites.note_success(site)
 
 
-def _keep_status_file(site: Site, second: str) -> Mapping[str, int]:
+def _keep_tid_log(site: Site, second: str) -> Mapping[str, int]:
     """Copy the TID log as it is now; its last point, as far as there is one."""
     if site.status_file is None or site.status_backups is None:
         return {}
@@ -68,7 +66,7 @@ def _keep_status_file(site: Site, second: str) -> Mapping[str, int]:
     for storage in site.storages:
         if storage.id not in vector:
             logger.warning(
-                "%s has no point with storage %s: a restore cannot cut it there",
+                "the last point in %s lacks storage %s: a restore cannot cut its copy",
                 site.status_file,
                 storage.id,
             )
@@ -87,33 +85,40 @@ def _keep_status_file(site: Site, second: str) -> Mapping[str, int]:
 
 
 def _copy(storage: SiteStorage, repozo: Repozo, last: int | None, lock: int) -> None:
+    """Let repozo copy one storage; ``last``: its TID in the last point, if it has one.
+
+    lock: a descriptor that stays open in repozo, should we be killed.
+    """
     storage.repository.mkdir(parents=True, exist_ok=True)
-    left = repository.unrecorded(storage.repository)
-    if left:
+    unrecorded = repository.unrecorded(storage.repository)
+    if unrecorded:
         logger.warning(
-            "%s: a full copy is made, since a run was killed that had begun %s",
+            "%s: a run that was killed has left %s; this backup makes a full copy",
             storage.repository,
-            ", ".join(left),
+            ", ".join(unrecorded),
         )
-    repozo.back_up(storage.data_file, storage.repository, bool(left), lock)
-    parts = repository.newest_chain(storage.repository)
-    if not parts:
+    # An increment laid upon what a killed run left would make garbage.
+    repozo.back_up(storage.data_file, storage.repository, bool(unrecorded), lock)
+    files = repository.newest_chain(storage.repository)
+    if not files:
         raise EngineFailed(f"repozo left no copy in {storage.repository}")
     if last is not None:
-        _refuse_unreachable(storage, parts[-1].end, last)
+        _refuse_uncuttable(storage, files[-1].end, last)
 
 
-def _refuse_unreachable(storage: SiteStorage, end: int, last: int) -> None:
-    """NotCoherent where the copy cannot be cut behind the TID ``last``."""
+def _refuse_uncuttable(storage: SiteStorage, end: int, last: int) -> None:
+    """NotCoherent where the copy, ``end`` bytes, cannot be cut behind that TID."""
     if filestorage.packed_above(storage.data_file, last):
         raise NotCoherent(
             f"{storage.data_file} was packed above the point of the TID log"
         )
     if filestorage.position_after(storage.data_file, last) > end:
-        raise NotCoherent(f"the copy of {storage.data_file} ends before the point")
+        raise NotCoherent(
+            f"the copy of {storage.data_file} ends before the point of the TID log"
+        )
 
 
 def _keep_only_newest_index(folder: Path) -> None:
-    """Each has the size of all others, and only the newest is ever used."""
-    for each in sorted(folder.glob("*.index"))[:-1]:
-        each.unlink()
+    """Each index is as large as all others, and only the newest is ever used."""
+    for path in sorted(folder.glob("*.index"))[:-1]:
+        path.unlink()

@@ -1,67 +1,61 @@
-"""Crashed files cut where they lie, as the original's configuration names them."""
+"""Requests to cut crashed files where they lie, as the original's files describe it."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tidstorage.errors import DescriptionError, InterruptedRestore
+from tidstorage.errors import DescriptionError
+from tidstorage.legacy import site as sites
 from tidstorage.legacy.configuration import Configuration
 from tidstorage.legacy.site import Site
-from tidstorage.operation import lock
 from tidstorage.verbs.restore import crashed_files
-from tidstorage.verbs.restore.crashed_files import Outcome, Policy, Request
+from tidstorage.verbs.restore.crashed_files import Policy, Request
 
 
-def request(configuration: Configuration, policy: Policy) -> Request:
-    """``data_fs_backup_path_dict`` above the last point in ``status_file``.
+def read_request(configuration: Configuration, policy: Policy) -> Request:
+    """``data_fs_backup_path_dict``, above the last point in ``status_file``.
 
-    What is cut off goes beside the copy that the original would have made.
+    Where some of what follows that point has no stamp, nobody can tell whether it
+    fits together: then the files are to be cut at the point itself (``at_floor``),
+    as the original did.  Otherwise the stamps tell, and keep more.  What is cut off
+    goes beside the copy that the original would have made.
+
+    Raises:
+      DescriptionError: where one of the two is missing.
+      All that `crashed_files.preview` raises.
     """
     status_file = configuration.file("status_file")
     files = configuration.crashed_files
     if not files or status_file is None:
         missing = "data_fs_backup_path_dict" if not files else "status_file"
         raise DescriptionError(f"{configuration.path}: {missing} is missing")
-    return Request(
-        paths={each.id: each.data_file for each in files},
-        aliases={alias: each.id for each in files for alias in each.aliases},
+    request = Request(
+        paths={file.id: file.data_file for file in files},
+        aliases={alias: file.id for file in files for alias in file.aliases},
         retired=frozenset(),
         floor=status_file,
         policy=policy,
-        keep_beside={each.id: each.backup for each in files},
+        keep_beside={file.id: file.backup for file in files},
     )
+    cut = crashed_files.preview(request).files_cut
+    lacks_stamps = cut is not None and any(cut.unstamped.values())
+    return replace(request, at_floor=lacks_stamps)
 
 
-def cut(asked: Request, dry_run: bool) -> tuple[Outcome, bool]:
-    """Cut the files; whether that was at the floor itself, as the original did.
+@contextlib.contextmanager
+def request_in_place(site: Site, tid_log: Path) -> Iterator[Request]:
+    """The present files, to be cut at a TID log's last point exactly.
 
-    Where some of what follows the floor has no stamp, nobody can tell whether it
-    fits together; else the stamps can, and keep more.
+    Nobody else works on the site within the ``with`` block.
+
+    Raises: Locked, InterruptedRestore: as `sites.hold_alone`.
     """
-    rehearsed = crashed_files.rehearse(asked)
-    found = rehearsed.found
-    blind = found is not None and any(found.unstamped.values())
-    if blind:
-        asked = replace(asked, at_floor=True)
-        rehearsed = crashed_files.rehearse(asked)
-    return rehearsed if dry_run else crashed_files.restore(asked), blind
-
-
-def cut_in_place(
-    site: Site, tid_log: Path, run: Callable[[Request], Outcome]
-) -> Outcome:
-    """Cut the present files at the last point of a TID log, exactly.
-
-    run: `crashed_files.restore`, or its rehearsal.
-    """
-    asked = Request(
-        paths={each.id: each.data_file for each in site.storages},
-        aliases=site.aliases,
-        retired=frozenset(),
-        floor=tid_log,
-        at_floor=True,
-    )
-    with lock.hold_file(site.lock_file, "tidstorage_repozo --recover_inplace"):
-        if site.swap_journal.exists():
-            raise InterruptedRestore(f"a restore was interrupted: {site.swap_journal}")
-        return run(asked)
+    with sites.hold_alone(site, "tidstorage_repozo --recover_inplace"):
+        yield Request(
+            paths={storage.id: storage.data_file for storage in site.storages},
+            aliases=site.aliases,
+            retired=frozenset(),
+            floor=tid_log,
+            at_floor=True,
+        )

@@ -1,4 +1,4 @@
-"""repozo as the command line names it, or the installed one, for one repository."""
+"""repozo, run for one repository: the installed one, or another command."""
 
 import os
 import shlex
@@ -22,13 +22,20 @@ class Repozo:
     options: tuple[str, ...] = ()
 
     def back_up(self, data_file: Path, repository: Path, full: bool, lock: int) -> None:
-        """EngineFailed where that fails; ``lock`` stays open in the child."""
-        more = [*self.options, *(["-F"] if full else [])]
-        arguments = ["-B", *more, "-r", str(repository), "-f", str(data_file)]
+        """Copy what is new in a Data.fs, or all of it, into the repository.
+
+        lock: a descriptor that stays open in repozo, should we be killed.
+
+        Raises:
+          EngineFailed: where repozo fails.
+          PartMissing: where there is no such command.
+        """
+        options = [*self.options, *(["-F"] if full else [])]
+        arguments = ["-B", *options, "-r", str(repository), "-f", str(data_file)]
         self._run(arguments, [lock])
 
     def recover(self, repository: Path, second: str, output: Path, lock: int) -> None:
-        """Put together, at ``output``, the copy of that second."""
+        """Put together, at ``output``, the copy of that second; as `back_up`."""
         self._run(
             ["-R", "-r", str(repository), "-D", second, "-o", str(output)], [lock]
         )
@@ -56,7 +63,8 @@ class Repozo:
                 "Correct --repozo, or leave it out: then the installed repozo is run.",
             ) from error
         if done.returncode:
-            said = done.stderr.strip().splitlines() or ["(it said nothing)"]
+            lines = done.stderr.strip().splitlines() or ["(it said nothing)"]
             raise EngineFailed(
-                f"repozo ended with status {done.returncode}: {said[-1]}"
+                f"repozo {shlex.join(arguments)} ended with status {done.returncode}:"
+                f" {lines[-1]}"
             )

@@ -1,19 +1,29 @@
 """What the original's backup scripts work on, as its configuration names it.
 
-Each storage has a repozo repository of its own.  A backup that succeeded is a
-line in the timestamp file; the TID log is copied before each, under a name that
+Each storage has a repozo repository of its own.  A backup that succeeded is a line
+in the timestamp file.  Before each backup the TID log is copied, under a name that
 ends with the time.
+
+Times are those of repozo's file names: ``YYYY-mm-dd-HH-MM-SS``, in UTC.
 """
 
+import contextlib
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidstorage.errors import DescriptionError, EngineFailed, NoSuchSet, NotCoherent
+from tidstorage.errors import (
+    DescriptionError,
+    EngineFailed,
+    InterruptedRestore,
+    NoSuchSet,
+    NotCoherent,
+)
 from tidstorage.legacy.configuration import Configuration
+from tidstorage.operation import lock
 from tidstorage.points import tid_log as tidlog
 from tidstorage.sets import repozo
 from tidstorage.system import clock, durable
@@ -26,7 +36,7 @@ _CLOCK_TOLERANCE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class SiteStorage:
-    """A storage, by the id that TID logs have for it."""
+    """One storage; ``id`` is what TID logs call it, ``aliases`` what stamps may."""
 
     id: str
     aliases: tuple[str, ...]
@@ -36,7 +46,12 @@ class SiteStorage:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """All paths absolute; ``keep_full``: how many full copies ``--cleanup`` keeps."""
+    """All paths are absolute.
+
+    timestamps: the file with a line for each backup that succeeded.  status_file:
+    the daemon's TID log; status_backups: the folder for copies of it.  keep_full:
+    how many full copies ``--cleanup`` keeps; None: that is not configured.
+    """
 
     storages: tuple[SiteStorage, ...]
     timestamps: Path
@@ -46,22 +61,27 @@ class Site:
 
     @property
     def lock_file(self) -> Path:
-        """Beside what every run reads or writes."""
+        """Beside the timestamps, which every run reads or writes."""
         return self.timestamps.with_name(f"{self.timestamps.name}.lock")
 
     @property
     def swap_journal(self) -> Path:
-        """Where a restore writes down the swap under way."""
+        """Where a restore writes down its swap of files while that is under way."""
         return self.timestamps.with_name(f"{self.timestamps.name}.restore-swap.json")
 
     @property
     def aliases(self) -> dict[str, str]:
-        """{name in stamps: id}."""
-        return {alias: each.id for each in self.storages for alias in each.aliases}
+        """{name in stamps: storage id}."""
+        return {
+            alias: storage.id for storage in self.storages for alias in storage.aliases
+        }
 
 
-def site(configuration: Configuration) -> Site:
-    """DescriptionError where something that is needed is not in the file."""
+def read_site(configuration: Configuration) -> Site:
+    """The site that a configuration describes.
+
+    Raises: DescriptionError: where something that is needed is not in the file.
+    """
     path = configuration.path
     timestamps = configuration.file("timestamp_file_path")
     if timestamps is None:
@@ -69,14 +89,17 @@ def site(configuration: Configuration) -> Site:
     if not configuration.storages:
         raise DescriptionError(f"{path}: known_tid_storage_identifier_dict is missing")
     storages = []
-    for each in configuration.storages:
-        if each.data_file is None or each.repository is None:
+    for storage in configuration.storages:
+        if storage.data_file is None or storage.repository is None:
             raise DescriptionError(
-                f"{path}: known_tid_storage_identifier_dict: expected for {each.id} a"
-                " tuple of the absolute paths of its Data.fs and of its repository"
+                f"{path}: known_tid_storage_identifier_dict: the value of"
+                f" {storage.id} has to be a tuple: the absolute path of its Data.fs,"
+                " then that of its repozo repository"
             )
         storages.append(
-            SiteStorage(each.id, each.aliases, each.data_file, each.repository)
+            SiteStorage(
+                storage.id, storage.aliases, storage.data_file, storage.repository
+            )
         )
     keep_full = configuration.number("keep_full_backup_count", 0)
     return Site(
@@ -88,19 +111,42 @@ def site(configuration: Configuration) -> Site:
     )
 
 
-def last_timestamp(site: Site) -> str:
-    """When the last backup succeeded, as repozo's ``-D`` takes it; NoSuchSet."""
-    found = timestamps(site)
-    if not found:
+@contextlib.contextmanager
+def hold_alone(site: Site, command: str) -> Iterator[int]:
+    """Work on a site that nobody else works on; yields the lock's descriptor.
+
+    command: what others are told who find the lock held.
+
+    Raises:
+      Locked: where another run holds the lock.
+      InterruptedRestore: where a restore stopped amid its swap of files.
+    """
+    with lock.hold_file(site.lock_file, command) as descriptor:
+        if site.swap_journal.exists():
+            raise InterruptedRestore(
+                f"a restore was interrupted in the middle: {site.swap_journal}",
+                "Run the restore again (tidstorage_repozo -R): it only brings that"
+                " one to its end.",
+            )
+        yield descriptor
+
+
+def read_last_timestamp(site: Site) -> str:
+    """When the last backup succeeded, as repozo's ``-D`` takes it.
+
+    Raises: NoSuchSet: where none has succeeded yet.
+    """
+    seconds = read_timestamps(site)
+    if not seconds:
         raise NoSuchSet(
-            f"{site.timestamps} tells of no backup that succeeded",
+            f"{site.timestamps} names no backup that succeeded",
             "Is timestamp_file_path right in the configuration?",
         )
-    return found[-1]
+    return seconds[-1]
 
 
-def timestamps(site: Site) -> list[str]:
-    """All, oldest first; a torn line is passed over."""
+def read_timestamps(site: Site) -> list[str]:
+    """When backups succeeded, oldest first; a torn line is passed over."""
     try:
         lines = site.timestamps.read_text().split()
     except FileNotFoundError:
@@ -109,7 +155,7 @@ def timestamps(site: Site) -> list[str]:
 
 
 def note_success(site: Site) -> str:
-    """Write down that a backup succeeded now, on disk; the time."""
+    """Write down, on disk, that a backup succeeded now; returns that time."""
     second = f"{clock.now():{_SECOND}}"
     is_new = not site.timestamps.exists()
     with site.timestamps.open("a") as stream:
@@ -122,35 +168,41 @@ def note_success(site: Site) -> str:
     return second
 
 
-def next_second(site: Site) -> str:
-    """A time later than that of every copy and success; waits for it.
+def await_next_second(site: Site) -> str:
+    """Wait for a second later than every copy and every success; returns it.
 
-    Else a copy of this run would belong to the former backup, by its name.
+    A copy of this run would otherwise belong to the former backup, by its name.
+
+    Raises: EngineFailed: where the clock of the machine has gone back by more than
+    is worth waiting for.
     """
-    taken = [repozo.newest_second(each.repository) for each in site.storages]
-    latest = max([*taken, *timestamps(site)[-1:]])
+    taken = [repozo.newest_second(storage.repository) for storage in site.storages]
+    latest = max([*taken, *read_timestamps(site)[-1:]])
     deadline = time.monotonic() + _CLOCK_TOLERANCE
     while (second := f"{clock.now():{_SECOND}}") <= latest:
         if time.monotonic() > deadline:
             raise EngineFailed(
-                f"the clock says {second} UTC, but there is a backup of {latest}",
+                f"the clock says {second} UTC, but there is a backup of {latest} UTC",
                 "Correct the clock of this machine.",
             )
         time.sleep(0.05)
     return second
 
 
-def vector_of(tid_log: Path, storages: Iterable[str]) -> Mapping[str, int]:
-    """{storage id: last TID to keep}, the last that a TID log tells.
+def read_vector(tid_log: Path, storages: Iterable[str]) -> Mapping[str, int]:
+    """{storage id: TID of the last transaction to keep}: a TID log's last point.
 
-    NotCoherent where it does not tell of every storage; FileUnreadable.
+    Raises:
+      NotCoherent: where the point does not have every storage.
+      FileUnreadable: where the log is missing or has no point.
     """
     vector = tidlog.read_last(tid_log)
     wanted = list(storages)
-    if missing := [each for each in wanted if each not in vector]:
+    if missing := [storage for storage in wanted if storage not in vector]:
         raise NotCoherent(
-            f"{tid_log} has no point with storage {', '.join(missing)}",
-            "Give another one (status_file_backup_dir has one for each backup); without"
-            " any, tidstorage-cut and tidstorage-restore judge the files themselves.",
+            f"the last point in {tid_log} lacks storage {', '.join(missing)}",
+            "Give another TID log: status_file_backup_dir has one for each backup."
+            " Without any TID log, restore without --tid_log, then tidstorage-cut and"
+            " tidstorage-restore find in the files themselves what fits together.",
         )
-    return {each: vector[each] for each in wanted}
+    return {storage: vector[storage] for storage in wanted}

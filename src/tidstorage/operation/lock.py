@@ -1,7 +1,7 @@
 """One lock for every verb that moves data: backup, restore, prune, pack.
 
-A lock of the kernel on an open file: it ends with the last process that holds
-the file open, so that nothing is ever left behind to be cleaned up.
+It is a lock of the kernel on an open file.  It ends with the last process that has
+the file open, so that a killed run leaves no lock behind.
 
 A second run does not wait unless it is told to (``--wait``, `waiting`): cron
 must not pile runs up, and an operator wants to know at once.
@@ -33,7 +33,7 @@ _patience = contextvars.ContextVar("patience", default=0.0)
 
 @contextlib.contextmanager
 def waiting(seconds: float) -> Iterator[None]:
-    """Let every `hold` within wait so long for the former run to end."""
+    """Let every `hold` in the ``with`` block wait so long for another run to end."""
     token = _patience.set(seconds)
     try:
         yield
@@ -43,10 +43,12 @@ def waiting(seconds: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def hold(cluster: Cluster, verb: str) -> Iterator[int]:
-    """Hold the cluster's lock; Locked where another process has it.
+    """Hold the cluster's lock in the ``with`` block.
 
-    Yields the descriptor.  A child that writes data gets it too (``pass_fds``):
-    should we be killed, the lock lasts until that child has ended.
+    Yields the descriptor of its file.  A child that writes data gets it too
+    (``pass_fds``): should we be killed, the lock lasts until that child has ended.
+
+    Raises: Locked: where another process holds it, also after waiting.
     """
     cluster.run_directory.mkdir(parents=True, exist_ok=True)
     with hold_file(cluster.run_directory / FILE_NAME, verb) as descriptor:
@@ -55,7 +57,7 @@ def hold(cluster: Cluster, verb: str) -> Iterator[int]:
 
 @contextlib.contextmanager
 def hold_file(path: Path, verb: str) -> Iterator[int]:
-    """The same with any file for the lock; it stays when the lock ends."""
+    """Hold a lock on any file, as `hold` does; the file stays when the lock ends."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
     descriptor = os.open(path, flags, 0o600)
     try:
@@ -65,14 +67,13 @@ def hold_file(path: Path, verb: str) -> Iterator[int]:
             yield descriptor
         finally:
             os.ftruncate(descriptor, 0)
-            # Said aloud: a child of ours may still be about to end.
+            # Closing is not enough: a child of ours may still have it open.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
 
 
 def _acquire(descriptor: int, path: Path) -> None:
-    """Locked where somebody else has it, and after waiting for it too."""
     patience = _patience.get()
     deadline = time.monotonic() + patience
     while True:
@@ -83,9 +84,9 @@ def _acquire(descriptor: int, path: Path) -> None:
             if time.monotonic() < deadline:
                 time.sleep(_PAUSE)
                 continue
-            waited = f" We waited {patience:g} s." if patience else ""
+            waited = f"; waited {patience:g} s for it" if patience else ""
             raise Locked(
-                _held_by(path) + waited,
+                _describe_owner(path) + waited,
                 "Try again after its end, or let it wait with --wait SECONDS.",
             ) from None
 
@@ -101,14 +102,14 @@ def _write_owner(descriptor: int, verb: str) -> None:
     os.pwrite(descriptor, json.dumps(owner).encode() + b"\n", 0)
 
 
-def _held_by(path: Path) -> str:
+def _describe_owner(path: Path) -> str:
     """Who holds the lock, in words, as far as its file tells."""
     try:
         owner: dict[str, Any] = json.loads(path.read_text())
         since = datetime.datetime.fromisoformat(owner["since"])
         what = f"{owner['verb']} (process {owner['pid']} on {owner['host']})"
     except (OSError, ValueError, KeyError, TypeError):
-        # Between its lock and its name, or ended and a child of it goes on.
+        # It has not written its name yet, or has ended and a child of it goes on.
         return f"another operation holds {path}"
     minutes, seconds = divmod(int((clock.now() - since).total_seconds()), 60)
     return (

@@ -1,8 +1,8 @@
-"""Packs that were cut off: ours, where we were killed, and a server's.
+"""Packs that were interrupted: our own, and those of a server that was killed.
 
-A pack of ours notes what it is about before it begins, and removes the note when
-the full set that it makes necessary is there.  A server that is killed leaves the
-file that it was writing, and between two renames no Data.fs at all.
+A pack of ours writes a note before it begins, and removes it when the full set is
+there that a pack makes necessary.  A server that is killed leaves the file that it was
+writing; killed between its two renames, it leaves no Data.fs at all.
 """
 
 import datetime
@@ -23,7 +23,10 @@ logger = logging.getLogger(__name__)
 
 
 class Note(Shape):
-    """A pack of ours: begun, in UTC, and {storage id: K, which it stays below}."""
+    """A pack of ours.
+
+    begun: when, in UTC.  below: {storage id: TID of the point that it stays below}.
+    """
 
     version: Literal[1]
     begun: datetime.datetime
@@ -31,14 +34,14 @@ class Note(Shape):
 
 
 def note_path(cluster: Cluster) -> Path:
-    """Where a pack keeps its note."""
+    """The file of the note."""
     return cluster.daemon.tid_log.with_name("pack.json")
 
 
 def read_note(cluster: Cluster) -> Note | None:
-    """The note of a pack that was not finished, or goes on; None without one.
+    """The note of a pack that was interrupted, or is under way; None without one.
 
-    What nobody can read is one of a pack all the same: FileUnreadable.
+    Raises: FileUnreadable: where there is a note that nobody can read.
     """
     path = note_path(cluster)
     if not path.exists():
@@ -48,7 +51,10 @@ def read_note(cluster: Cluster) -> Note | None:
 
 
 def write_note(cluster: Cluster, below: tid.Vector) -> None:
-    """A pack begins now, of each storage below its TID; OSError."""
+    """Note that a pack begins now, of each storage below its TID.
+
+    Raises: OSError: where the note cannot be written.
+    """
     path = note_path(cluster)
     path.parent.mkdir(parents=True, exist_ok=True)
     data = {
@@ -60,12 +66,12 @@ def write_note(cluster: Cluster, below: tid.Vector) -> None:
 
 
 def remove_note(cluster: Cluster) -> None:
-    """The full set is there."""
+    """Remove the note: the full set is there."""
     note_path(cluster).unlink(missing_ok=True)
 
 
-def in_words(cluster: Cluster) -> str | None:
-    """What an unfinished pack of ours means for a backup; None where there is none."""
+def describe(cluster: Cluster) -> str | None:
+    """An unfinished pack of ours, in words; None where there is none."""
     try:
         note = read_note(cluster)
     except FileUnreadable as error:
@@ -83,9 +89,11 @@ def settle(cluster: Cluster) -> None:
     if not note_path(cluster).exists():
         return
     try:
-        packing = [each.id for each in cluster.storages if is_packing(cluster, each)]
+        packing = [
+            storage.id for storage in cluster.storages if is_packing(cluster, storage)
+        ]
     except NotConnected as error:
-        logger.warning("whether a pack still goes on is not known: %s", error)
+        logger.warning("nobody can say whether a pack is still under way: %s", error)
         return
     if packing:
         logger.warning("still being packed by its server: %s", ", ".join(packing))
@@ -94,16 +102,16 @@ def settle(cluster: Cluster) -> None:
 
 
 def leftover(storage: Storage) -> Path | None:
-    """The unfinished file of a pack, of one that goes on or was cut off."""
+    """The file that a pack writes, where one is under way or was interrupted."""
     path = written_to(storage.data_file)
     return path if path.exists() else None
 
 
 def put_back(storage: Storage) -> bool:
-    """Give a Data.fs its name back, where a server died between two renames.
+    """Give a Data.fs its name back, where a server died between its two renames.
 
-    Whether that was so.  It is the file of before the pack; nothing was written to
-    it after.  A server that starts without it would begin with an empty one.
+    Returns whether that was so.  The file is the one of before the pack, to which
+    nothing was written after.  A server that starts without it would make an empty one.
     """
     data_file = storage.data_file
     before, written = kept_as(data_file), written_to(data_file)

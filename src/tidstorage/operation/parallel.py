@@ -1,6 +1,6 @@
-"""The same work on several things at once, which ends soon where one of them fails.
+"""The same work on several things at once; where one of them fails, all end soon.
 
-A pool of threads alone would go on with all the others first, for hours, also
+A pool of threads alone would first finish all the others, which may take hours, also
 after an interruption by the keyboard.
 """
 
@@ -16,15 +16,15 @@ Check = Callable[[], None]
 
 
 class Abandoned(Exception):
-    """Something else failed, so that the end of this work is of no use to anybody."""
+    """Ends work whose result is of no use any more, since other work failed."""
 
 
 def run(
     jobs: int, work: Callable[[Item, Check], Result], items: Iterable[Item]
 ) -> list[Result]:
-    """What ``work`` returns for each item, in their order; ``jobs`` at a time.
+    """Do the work on all items, ``jobs`` at a time; what it returns, in their order.
 
-    Raises what the first of them raised that failed.
+    Raises: what the first work that failed raised.
     """
     failed = threading.Event()
 

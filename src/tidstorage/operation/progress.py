@@ -1,6 +1,6 @@
-"""How far a long operation is: for its terminal, a log, and a second shell.
+"""How far a long operation is: shown on its terminal, in a log, and by ``status``.
 
-What does the work only counts::
+The code that does the work only counts::
 
     with progress.operation(cluster, "verify", show) as operation:
         with operation.phase("read files", total=size_of_all) as phase:
@@ -9,9 +9,9 @@ What does the work only counts::
 
 A thread of its own looks at the counters twice a second, hands what it sees to
 ``show`` and keeps it in ``progress.<pid>.json`` in the cluster's run directory,
-where `running` finds it.  Counting costs nothing worth mentioning, may be done by
-several threads, and never fails: a full disk is no reason to end a backup because
-nobody could be told how far it is.
+where `find_running` finds it.  Counting costs next to nothing, may be done by several
+threads, and never fails: a full disk does not end a backup only because nobody can be
+told how far it is.
 """
 
 import collections
@@ -77,15 +77,15 @@ Advance = Callable[[int], None]
 
 
 def show_nothing(_snapshot: Snapshot) -> None:
-    """For operations that nobody watches."""
+    """Show nothing: for operations that nobody watches."""
 
 
 def count_nothing(_count: int) -> None:
-    """For work that belongs to no phase."""
+    """Count nothing: for work that belongs to no phase."""
 
 
 class Phase:
-    """A stretch of an operation, whose end is known or not."""
+    """A part of an operation, with a total that is known or not."""
 
     def __init__(self, name: str, total: int | None, unit: Unit) -> None:
         self.name = name
@@ -98,17 +98,17 @@ class Phase:
         self._looks = collections.deque([(time.monotonic(), 0)])
 
     def advance(self, count: int) -> None:
-        """So many units more are done; negative where work is begun anew."""
+        """Count units that are done; negative where work is begun again."""
         with self._lock:
             self._done += count
 
     def expect(self, total: int) -> None:
-        """The total, where it becomes known late, or changes."""
+        """Set the total, where it becomes known late, or changes."""
         self.total = total
 
     @contextlib.contextmanager
     def item(self, name: str) -> Iterator[None]:
-        """Name what is worked on; several at once where several threads work."""
+        """Name what is worked on in the ``with`` block; threads may do so at once."""
         with self._lock:
             self._items.append(name)
         try:
@@ -148,7 +148,7 @@ class Operation:
     def phase(
         self, name: str, total: int | None = None, unit: Unit = "bytes"
     ) -> Iterator[Phase]:
-        """What is done for the length of the ``with`` block, in a word or three."""
+        """Name, in a few words, what is done in the ``with`` block."""
         self._phase = phase = Phase(name, total, unit)
         self.told.put(self.look())
         try:
@@ -182,11 +182,11 @@ class Operation:
 def operation(
     cluster: Cluster, verb: str, show: Show = show_nothing
 ) -> Iterator[Operation]:
-    """Tell of a run of a verb, for the length of a ``with`` block.
+    """Show, and keep for others, how far a run of a verb is in the ``with`` block.
 
-    show: called twice a second, and for the begin and end of each phase, always by a
-    thread of its own; it must not raise.  It may take any time, as when somebody has
-    stopped the terminal (^S): the work waits for it at the end alone, and not long.
+    show: called twice a second, and at the begin and the end of each phase, always by
+    a thread of its own; it must not raise.  It may take any time, as when somebody has
+    stopped the terminal (^S): the work waits for it only at its end, and not long.
     """
     path = cluster.run_directory / _FILE.format(os.getpid())
     told, ended = Operation(verb), threading.Event()
@@ -228,12 +228,12 @@ def _keep(snapshot: Snapshot, path: Path) -> None:
         beside.rename(path)
 
 
-def running(cluster: Cluster) -> list[Snapshot]:
-    """What goes on in other processes, the oldest first.
+def find_running(cluster: Cluster) -> list[Snapshot]:
+    """The operations of other processes that are under way, the oldest first.
 
-    What a killed one left behind is passed over, and removed where that can be.
+    What a killed process left behind is passed over, and removed where possible.
     """
-    found = []
+    operations = []
     for path in cluster.run_directory.glob(_FILE.format("*")):
         try:
             snapshot = Snapshot.model_validate_json(path.read_bytes())
@@ -241,15 +241,15 @@ def running(cluster: Cluster) -> list[Snapshot]:
             # Ended this moment, or written by another version.
             continue
         if _is_alive(snapshot):
-            found.append(snapshot)
+            operations.append(snapshot)
         elif snapshot.host == socket.gethostname():
             with contextlib.suppress(OSError):
                 path.unlink()
-    return sorted(found, key=lambda each: each.since)
+    return sorted(operations, key=lambda snapshot: snapshot.since)
 
 
 def _is_alive(snapshot: Snapshot) -> bool:
-    """Whether that process is there, and is not another one of the same number."""
+    """Whether its process is alive, and is not a later one with the same number."""
     begun = proc.begun(snapshot.pid)
     slack = datetime.timedelta(seconds=1)
     return (
@@ -265,5 +265,5 @@ Shown = Callable[[], AbstractContextManager[Show]]
 
 @contextlib.contextmanager
 def nobody_looks() -> Iterator[Show]:
-    """For what has no options of its own."""
+    """Show nothing: for operations whose command has no option for it."""
     yield show_nothing

@@ -1,8 +1,8 @@
-"""What became of the last runs: each leaves its result where `status` finds it.
+"""The results of the last runs of each verb, which `status` shows.
 
 ``var/tidstorage/runs/<verb>.json`` holds the last run and the last good one.  It
-is written when a run begins and when it ends, so that one that was killed is
-found as one without an end whose process is gone.
+is written when a run begins and when it ends: a run that was killed has no end there,
+and its process is gone.
 """
 
 import contextlib
@@ -33,11 +33,11 @@ _INTERRUPTED = 130
 
 
 class Result(Shape):
-    """One run.
+    """The result of one run of a verb.
 
-    status: the exit status; None, like ended, where it did not end.  set, point:
-    ids of what it made, or worked on.  error, hint: where it failed.  warnings:
-    what it said beside.  Times are in UTC.
+    status: the exit status; None, like ended, where the run has not ended.  set,
+    point: ids of what it made, or worked on.  error, hint: of what it failed with.
+    warnings: what it warned of.  Times are in UTC.
     """
 
     verb: str
@@ -54,7 +54,7 @@ class Result(Shape):
 
     @property
     def state(self) -> Literal["good", "failed", "running", "killed", "unknown"]:
-        """``unknown`` where it runs, or was killed, on another host."""
+        """How the run ended; ``unknown`` where it has not, on another host."""
         if self.status is not None:
             return "failed" if self.status else "good"
         if self.host != socket.gethostname():
@@ -71,7 +71,10 @@ class Result(Shape):
 
 
 class Results(Shape):
-    """last: the newest run; good: the newest that ended well, maybe the same."""
+    """The results of a verb.
+
+    last: the newest run.  good: the newest one that ended well, maybe the same.
+    """
 
     version: Literal[1]
     last: Result
@@ -80,7 +83,7 @@ class Results(Shape):
 
 @dataclass
 class Run:
-    """What a run learns of itself while it goes on; ids, and its exit status."""
+    """What a run under way notes for its result: ids, warnings, its exit status."""
 
     set: str | None = None
     point: str | None = None
@@ -89,45 +92,48 @@ class Run:
 
 
 def folder(cluster: Cluster) -> Path:
-    """Where the results are."""
+    """The folder of the results."""
     return cluster.daemon.tid_log.with_name("runs")
 
 
 def read(cluster: Cluster, verb: str) -> Results | None:
-    """The results of a verb; None where it never ran.  FileUnreadable."""
+    """The results of a verb; None where it never ran.
+
+    Raises: FileUnreadable: where nobody can read them.
+    """
     path = folder(cluster) / f"{verb}.json"
     if not path.exists():
         return None
-    hint = "The next run writes it anew."
+    hint = "The next run writes it again."
     return json_file.read(path, Results, "the result of a run", hint)
 
 
 @contextlib.contextmanager
-def recorded(cluster: Cluster, verb: str) -> Iterator[Run]:
-    """Leave the result of what is done in the ``with`` block.
+def record(cluster: Cluster, verb: str) -> Iterator[Run]:
+    """Write down the result of what is done in the ``with`` block.
 
-    That it cannot be written is said, and is no reason to fail.
+    Where it cannot be written, a warning says so, and the run goes on.
     """
     run = Run()
     begun = Result(
         verb=verb, pid=os.getpid(), host=socket.gethostname(), begun=clock.now()
     )
-    good = _good_before(cluster, verb)
+    good = _read_good(cluster, verb)
     _write(cluster, Results(version=1, last=begun, good=good))
     error: BaseException | None = None
     try:
-        with _listening(run):
+        with _note_warnings(run):
             yield run
     except BaseException as raised:
         error = raised
         raise
     finally:
-        last = _ended(begun, run, error)
+        last = _end(begun, run, error)
         good = last if last.status == 0 else good
         _write(cluster, Results(version=1, last=last, good=good))
 
 
-def _ended(begun: Result, run: Run, error: BaseException | None) -> Result:
+def _end(begun: Result, run: Run, error: BaseException | None) -> Result:
     hint = None
     if error is None:
         status = run.status
@@ -149,13 +155,13 @@ def _ended(begun: Result, run: Run, error: BaseException | None) -> Result:
     )
 
 
-def _good_before(cluster: Cluster, verb: str) -> Result | None:
+def _read_good(cluster: Cluster, verb: str) -> Result | None:
     try:
-        found = read(cluster, verb)
+        results = read(cluster, verb)
     except FileUnreadable as error:
         logger.warning("%s", error)
         return None
-    return None if found is None else found.good
+    return None if results is None else results.good
 
 
 def _write(cluster: Cluster, results: Results) -> None:
@@ -181,8 +187,8 @@ class _Listener(logging.Handler):
 
 
 @contextlib.contextmanager
-def _listening(run: Run) -> Iterator[None]:
-    """Keep with the run what is logged as a warning, which is shown all the same."""
+def _note_warnings(run: Run) -> Iterator[None]:
+    """Note the warnings that are logged in the ``with`` block; they are shown too."""
     ours = logging.getLogger(_ALL_LOGGERS)
     listener = _Listener(run, is_alone=not ours.hasHandlers())
     ours.addHandler(listener)

@@ -1,6 +1,6 @@
 """Half commits that somebody accepted: from then on they count as whole.
 
-`tidstorage.coherence.record.accepting` is what that means for the cut.
+`tidstorage.coherence.record.accept_half_commits` is what that means for the cut.
 """
 
 import logging

@@ -110,7 +110,7 @@ class Unstamped:
 
 
 @dataclass(frozen=True, slots=True)
-class Coverage:
+class WritersSeen:
     """Who stamped, and what was written without stamps, since a moment.
 
     stamping: Zopes of the description.  unstamped: {storage id: ...}.
@@ -122,7 +122,9 @@ class Coverage:
     unstamped: Mapping[str, Unstamped]
 
 
-Entry = Published | Damage | WireDamage | Acknowledgement | Floor | Timeline | Coverage
+Entry = (
+    Published | Damage | WireDamage | Acknowledgement | Floor | Timeline | WritersSeen
+)
 
 
 def entry_to_json(entry: Entry) -> dict[str, Any]:
@@ -163,7 +165,7 @@ def entry_to_json(entry: Entry) -> dict[str, Any]:
                 "vector": tid.vector_to_text(vector),
                 "reason": reason,
             }
-        case Coverage(time, since, stamping, unstamped):
+        case WritersSeen(time, since, stamping, unstamped):
             return {
                 "kind": "coverage",
                 "time": time.isoformat(),

@@ -10,7 +10,6 @@ from pydantic import StrictInt, ValidationError
 
 from tidstorage.points.entries import (
     Acknowledgement,
-    Coverage,
     Damage,
     Entry,
     Floor,
@@ -19,6 +18,7 @@ from tidstorage.points.entries import (
     Timeline,
     Unstamped,
     WireDamage,
+    WritersSeen,
 )
 from tidstorage.points.stored import (
     HalfCommitShape,
@@ -115,7 +115,7 @@ class _CoverageShape(StoredShape):
 
     @property
     def entry(self) -> Entry:
-        return Coverage(
+        return WritersSeen(
             self.time,
             self.since,
             tuple(

@@ -8,17 +8,18 @@ from pathlib import Path
 
 from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.coherence.tid import Vector
-from tidstorage.engines.filestorage import records
+from tidstorage.engines.filestorage import last_tid
 from tidstorage.errors import FileUnreadable
 from tidstorage.points import tid_log
 from tidstorage.points.beside import point_path, read_point
 
 
 @dataclass(frozen=True, slots=True)
-class Floor:
-    """A vector to trust, and where it is from, in words.
+class ChosenFloor:
+    """The vector above which files are examined.
 
-    damage: half commits that are known, also where what proved it is cut off.
+    vector: {storage id: last TID that is trusted}.  origin: where it is from, in words.
+    damage: half commits in it, which stay known where what proved them is cut off.
     """
 
     vector: Vector
@@ -28,39 +29,40 @@ class Floor:
 
 def choose(
     paths: Mapping[str, Path], given: Path | None, aliases: Mapping[str, str]
-) -> Floor:
+) -> ChosenFloor:
     """The floor in the file given, else that of the points beside, else none.
 
     paths: {storage id: its Data.fs}.  aliases: {old storage id: present id}.
-    FileUnreadable where ``given`` is neither a point nor a TID log.
+
+    Raises: FileUnreadable: where ``given`` is neither a point nor a TID log.
     """
     if given is not None:
-        return Floor(_read(given, aliases), str(given))
-    found = point_beside(paths, aliases)
-    if found is None:
-        return Floor({}, "nothing: the files are examined from their start")
-    vector = _renamed(found.vector, aliases)
-    origin = f"point {found.id} beside the files"
+        return ChosenFloor(_read(given, aliases), str(given))
+    beside = point_beside(paths, aliases)
+    if beside is None:
+        return ChosenFloor({}, "nothing: the files are examined from their start")
+    vector = _rename(beside.vector, aliases)
+    origin = f"point {beside.id} beside the files"
     if added := paths.keys() - vector.keys():
         origin += f"; from their start: {', '.join(sorted(added))}"
-    return Floor(vector, origin, found.damage)
+    return ChosenFloor(vector, origin, beside.damage)
 
 
-def within(found: Point, paths: Mapping[str, Path]) -> Point:
-    """The point as one to leave beside the files, which may end before it.
+def fit_to_files(point: Point, paths: Mapping[str, Path]) -> Point:
+    """The point with no TID above the last one that a file holds.
 
-    A server that was killed amid a vote reports that TID as its last one, and no
-    file ever holds it: a copy of the files would look too short.  Where a file
-    cannot be read, the point tells what it is to hold.
+    A server that was killed amid a vote reports that vote's TID as its last one, and
+    no file ever holds it: beside a copy of the files, such a point would say that the
+    copy is too short.  Where a file cannot be read, its TID stays.
     """
-    vector = dict(found.vector)
+    vector = dict(point.vector)
     for storage in vector.keys() & paths.keys():
         with contextlib.suppress(FileUnreadable):
-            vector[storage] = min(vector[storage], records.last_tid(paths[storage]))
-    return replace(found, vector=vector)
+            vector[storage] = min(vector[storage], last_tid(paths[storage]))
+    return replace(point, vector=vector)
 
 
-def _renamed(vector: Vector, aliases: Mapping[str, str]) -> dict[str, int]:
+def _rename(vector: Vector, aliases: Mapping[str, str]) -> dict[str, int]:
     return {aliases.get(storage, storage): last for storage, last in vector.items()}
 
 
@@ -71,10 +73,14 @@ def _read(path: Path, aliases: Mapping[str, str]) -> dict[str, int]:
         vector = tid_log.read_last(path)
         if not vector:
             raise FileUnreadable(f"{path} is neither a point nor a TID log with one")
-    return _renamed(vector, aliases)
+    return _rename(vector, aliases)
 
 
 def _is_json(path: Path) -> bool:
+    """Whether the file is JSON, which no TID log is.
+
+    Raises: FileUnreadable: where it cannot be read.
+    """
     try:
         json.loads(path.read_bytes())
     except OSError as error:
@@ -85,10 +91,10 @@ def _is_json(path: Path) -> bool:
 
 
 def point_beside(paths: Mapping[str, Path], aliases: Mapping[str, str]) -> Point | None:
-    """The oldest of the points beside the files, where each file has one.
+    """The oldest of the points beside the files; None unless each file has one.
 
-    But for storages that were added since: that point does not name them, and
-    nothing at or below it can belong to a transaction of theirs.
+    A storage that was added since needs none: that point does not name it, and
+    nothing at or below the point can belong to a transaction of such a storage.
     """
     points = []
     without = set()
@@ -97,7 +103,7 @@ def point_beside(paths: Mapping[str, Path], aliases: Mapping[str, str]) -> Point
             points.append(read_point(point_path(path)))
         except FileUnreadable:
             without.add(storage)
-    oldest = min(points, key=lambda each: (each.timeline, each.time), default=None)
-    if oldest is None or without & _renamed(oldest.vector, aliases).keys():
+    oldest = min(points, key=lambda point: (point.timeline, point.time), default=None)
+    if oldest is None or without & _rename(oldest.vector, aliases).keys():
         return None
     return oldest

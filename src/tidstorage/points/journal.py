@@ -24,28 +24,34 @@ _WIRE = b'"source": "wire"'
 
 
 def read_but_old_points(path: Path) -> Iterator[Entry]:
-    """The entries, oldest first; of points in a row only the last of millions.
+    """The entries, oldest first; of points one after the other only the last.
 
     Points of wire-only ids are left out.  Nothing where there is no journal yet.
+
+    Raises: FileUnreadable: where the journal is broken.
     """
+    # There may be millions of points: their lines are looked at, and few are parsed.
     newest = b""
-    for line in whole_lines(path):
+    for line in read_whole_lines(path):
         if line.startswith(POINT):
             if _WIRE not in line:
                 newest = line
             continue
-        for each in (newest, line) if newest else (line,):
-            entry = parsed(path, each)
+        for kept in (newest, line) if newest else (line,):
+            entry = parse_line(path, kept)
             if entry is not None:
                 yield entry
         newest = b""
-    entry = parsed(path, newest) if newest else None
+    entry = parse_line(path, newest) if newest else None
     if entry is not None:
         yield entry
 
 
-def whole_lines(path: Path) -> Iterator[bytes]:
-    """The lines as they are, but for a torn last one; none without a journal."""
+def read_whole_lines(path: Path) -> Iterator[bytes]:
+    """The lines as they are, but for a torn last one; none without a journal.
+
+    Raises: FileUnreadable: where the journal cannot be read.
+    """
     if not path.exists():
         return
     try:
@@ -57,7 +63,7 @@ def whole_lines(path: Path) -> Iterator[bytes]:
         raise FileUnreadable(f"{path}: {error.strerror}") from error
 
 
-def parsed(path: Path, line: bytes) -> Entry | None:
+def parse_line(path: Path, line: bytes) -> Entry | None:
     """The entry in a line of the journal at ``path``; None for a kind not known here.
 
     Raises: FileUnreadable: where the entry is broken.
@@ -71,10 +77,10 @@ def parsed(path: Path, line: bytes) -> Entry | None:
 
 
 class Journal:
-    """Appends entries; opening heals a torn last line.
+    """Appends entries to a journal; opening cuts off a torn last line.
 
-    Others append while the daemon does: what is half written by one must be
-    neither healed nor cut off by another.
+    Others append while the daemon does: what one has half written, another must
+    neither take for torn nor cut off.  So each holds a lock on the file meanwhile.
     """
 
     def __init__(self, path: Path) -> None:
@@ -84,7 +90,7 @@ class Journal:
     def _open(self) -> BinaryIO:
         stream = self.path.open("ab+", buffering=0)
         try:
-            with _alone(stream):
+            with _locked(stream):
                 tid_log.heal(stream)
         except OSError:
             stream.close()
@@ -92,11 +98,13 @@ class Journal:
         return stream
 
     def append(self, *entries: Entry) -> None:
-        """Write the entries, all or none, and flush them; OSError if that fails."""
-        data = "".join(
-            json.dumps(entry_to_json(each)) + "\n" for each in entries
-        ).encode()
-        with _alone(self._stream):
+        """Write the entries, all or none, and flush them.
+
+        Raises: OSError: where that fails; then nothing was written.
+        """
+        lines = [json.dumps(entry_to_json(entry)) + "\n" for entry in entries]
+        data = "".join(lines).encode()
+        with _locked(self._stream):
             end = self._stream.seek(0, os.SEEK_END)
             try:
                 if self._stream.write(data) != len(data):
@@ -118,7 +126,10 @@ class Journal:
 
 
 def append(path: Path, *entries: Entry) -> None:
-    """Append to a journal that a daemon may be writing; OSError if that fails."""
+    """Append entries to a journal that a daemon may be writing.
+
+    Raises: OSError: where that fails; then nothing was written.
+    """
     journal = Journal(path)
     try:
         journal.append(*entries)
@@ -127,7 +138,7 @@ def append(path: Path, *entries: Entry) -> None:
 
 
 @contextlib.contextmanager
-def _alone(stream: BinaryIO) -> Iterator[None]:
+def _locked(stream: BinaryIO) -> Iterator[None]:
     fcntl.flock(stream, fcntl.LOCK_EX)
     try:
         yield

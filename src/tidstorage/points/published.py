@@ -1,7 +1,7 @@
-"""What a journal tells of the points that were published, however many there are.
+"""What a journal says of the points that were published, however many there are.
 
-A daemon publishes for years, up to several points a second: lines are looked at, not
-parsed, except the few that are asked for.
+A daemon publishes for years, up to several points a second: lines are looked at, and
+only the few that are asked for are parsed.
 """
 
 import datetime
@@ -26,14 +26,16 @@ _POINT = re.compile(
 )
 _FLOOR = b'{"kind": "floor"'
 _UNDAMAGED = b'"damage": []}\n'
-_Kind = tuple[int, bool, bool]
+#: (timeline, verified, damaged) of a point.
+_Traits = tuple[int, bool, bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Points in a row of one timeline that are alike.
+class PointSeries:
+    """Points of one timeline, one after the other, all verified or none, all with
+    damage or none.
 
-    verified, damaged: whether all are, or none is.  first, last: the outermost.
+    first, last: the oldest and the newest of them.
     """
 
     timeline: int
@@ -45,38 +47,41 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class PublishedPoints:
-    """runs: oldest first.  newest: the last points, oldest first.  number: of all.
+    """The points of a journal: where each is, and the few that were asked for.
 
-    Of each timeline it is known where in the journal its points are.
+    series: all points, oldest first.  newest: the last points, oldest first.
+    number: of all points.
     """
 
-    runs: Sequence[Run]
+    series: Sequence[PointSeries]
     newest: Sequence[Point]
     number: int
     _path: Path
+    #: {timeline: bytes from the journal's start to the line of each of its points}.
     _positions: "Mapping[int, array[int]]" = field(default_factory=dict)
+    #: The same, of verified points without damage.
     _sound: "Mapping[int, array[int]]" = field(default_factory=dict)
 
     def timelines(self) -> Collection[int]:
-        """The numbers of all that have points here."""
+        """The numbers of all timelines that have points here."""
         return self._positions.keys()
 
     def first(self, timeline: int, condition: Callable[[Point], bool]) -> Point | None:
-        """The first point of a timeline that meets the condition.
+        """The first point of a timeline that meets the condition; None: none does.
 
-        All after it have to meet it too.  None where none does.
+        Found by halves: all points after it have to meet the condition too.
         """
         return next(self._from(self._positions, timeline, condition), None)
 
     def after(self, timeline: int, moment: datetime.datetime) -> Iterator[Point]:
-        """Verified points without damage since then, oldest first."""
-        return self._from(self._sound, timeline, lambda each: each.time > moment)
+        """Verified points without damage after that moment, oldest first."""
+        return self._from(self._sound, timeline, lambda point: point.time > moment)
 
     def before(self, timeline: int, moment: datetime.datetime) -> Iterator[Point]:
-        """Verified points without damage up to then, newest first."""
+        """Verified points without damage up to that moment, newest first."""
         with self._open() as stream:
             positions = self._sound.get(timeline, ())
-            end = self._search(stream, positions, lambda each: each.time > moment)
+            end = self._search(stream, positions, lambda point: point.time > moment)
             for position in reversed(positions[:end]):
                 yield self._at(stream, position)
 
@@ -107,44 +112,47 @@ class PublishedPoints:
 
     def _at(self, stream: BinaryIO, position: int) -> Point:
         stream.seek(position)
-        return _point(self._path, stream.readline())
+        return _parse_point(self._path, stream.readline())
 
 
-#: What a journal tells that is not there, or cannot be read.
+#: What is known where there is no journal, or none that can be read.
 NOTHING = PublishedPoints((), (), 0, Path())
 
 
 def read(path: Path, limit: int | None) -> PublishedPoints:
-    """The newest ``limit`` points (None: all) and the runs of all there are.
+    """The newest ``limit`` points (None: all) and the series of all there are.
 
     Points of wire-only ids are left out; floors are points.  Nothing where there is
-    no journal yet.  FileUnreadable where it is broken.
+    no journal yet.
+
+    Raises: FileUnreadable: where the journal is broken.
     """
     newest: deque[bytes] = deque(maxlen=limit)
-    runs: list[tuple[_Kind, bytes, bytes]] = []
+    series: list[tuple[_Traits, bytes, bytes]] = []
     positions: dict[int, array[int]] = {}
     sound: dict[int, array[int]] = {}
     number, position = 0, 0
-    for line in journal.whole_lines(path):
+    for line in journal.read_whole_lines(path):
         start, position = position, position + len(line)
-        kind = _kind_of(path, line)
-        if kind is None:
+        traits = _find_traits(path, line)
+        if traits is None:
             continue
+        timeline, verified, damaged = traits
         newest.append(line)
         number += 1
-        positions.setdefault(kind[0], array("Q")).append(start)
-        if kind[1] and not kind[2]:
-            sound.setdefault(kind[0], array("Q")).append(start)
-        if runs and runs[-1][0] == kind:
-            runs[-1] = (kind, runs[-1][1], line)
+        positions.setdefault(timeline, array("Q")).append(start)
+        if verified and not damaged:
+            sound.setdefault(timeline, array("Q")).append(start)
+        if series and series[-1][0] == traits:
+            series[-1] = (traits, series[-1][1], line)
         else:
-            runs.append((kind, line, line))
+            series.append((traits, line, line))
     return PublishedPoints(
         [
-            Run(*kind, _point(path, first), _point(path, last))
-            for kind, first, last in runs
+            PointSeries(*traits, _parse_point(path, first), _parse_point(path, last))
+            for traits, first, last in series
         ],
-        [_point(path, line) for line in newest],
+        [_parse_point(path, line) for line in newest],
         number,
         path,
         positions,
@@ -152,8 +160,11 @@ def read(path: Path, limit: int | None) -> PublishedPoints:
     )
 
 
-def _kind_of(path: Path, line: bytes) -> _Kind | None:
-    """(timeline, verified, damaged) of a point; None for anything else."""
+def _find_traits(path: Path, line: bytes) -> _Traits | None:
+    """What a line tells of its point; None for anything else.
+
+    Without parsing, where the line is as the daemon writes it.
+    """
     match = _POINT.match(line)
     if match is not None:
         timeline, source, verified = match.groups()
@@ -162,14 +173,14 @@ def _kind_of(path: Path, line: bytes) -> _Kind | None:
         return int(timeline), verified == b"true", not line.endswith(_UNDAMAGED)
     if not line.startswith((journal.POINT, _FLOOR)):
         return None
-    found = _point(path, line)
-    if found.source == "wire":
+    point = _parse_point(path, line)
+    if point.source == "wire":
         return None
-    return found.timeline, found.verified, bool(found.damage)
+    return point.timeline, point.verified, bool(point.damage)
 
 
-def _point(path: Path, line: bytes) -> Point:
-    entry = journal.parsed(path, line)
+def _parse_point(path: Path, line: bytes) -> Point:
+    entry = journal.parse_line(path, line)
     if not isinstance(entry, Published | Floor):
         raise FileUnreadable(f"{path}: not a point: {line[:80]!r}")
     return entry.point

@@ -25,8 +25,12 @@ _FIRST_WINDOW = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One line; ``time`` in seconds since the epoch, ``tids`` {storage id: TID}."""
+class LogLine:
+    """One line of a TID log.
+
+    time: seconds since the epoch.  full: whether it has the full vector, not just what
+    changed.  tids: {storage id: TID}.
+    """
 
     time: float
     full: bool
@@ -34,26 +38,32 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """The whole vector as it was published at ``time``."""
+class LoggedVector:
+    """The whole vector as it was published at a time.
+
+    time: seconds since the epoch.  vector: {storage id: TID}.
+    """
 
     time: float
     vector: Vector
 
 
-def format_entry(entry: Entry) -> str:
+def format_line(entry: LogLine) -> str:
     """The line, with its line feed."""
     kind = "f" if entry.full else "d"
     return f"{entry.time:.2f} {kind} {dict(sorted(entry.tids.items()))!r}\n"
 
 
-def parse_line(line: str) -> Entry:
-    """ValueError where the line is not one of a TID log."""
+def parse_line(line: str) -> LogLine:
+    """What a line says.
+
+    Raises: ValueError: where it is not a line of a TID log.
+    """
     match = _LINE.fullmatch(line.strip())
     if match is None:
         raise ValueError(f"not a line of a TID log: {line[:80]!r}")
     time, kind, literal = match.groups()
-    return Entry(float(time), kind == "f", _tids(literal))
+    return LogLine(float(time), kind == "f", _tids(literal))
 
 
 def _tids(literal: str) -> dict[str, int]:
@@ -79,7 +89,7 @@ class Replay:
     vector: dict[str, int] = field(default_factory=dict)
     synchronised: bool = False
 
-    def apply(self, entry: Entry | None) -> bool:
+    def apply(self, entry: LogLine | None) -> bool:
         """Take the next line (None: one that is no line); did it count?"""
         if entry is None:
             self.synchronised = False
@@ -91,8 +101,8 @@ class Replay:
         return self.synchronised
 
 
-def entries(lines: Iterable[bytes]) -> Iterator[Entry | None]:
-    """The lines' entries; None for a line that is none.
+def parse_lines(lines: Iterable[bytes]) -> Iterator[LogLine | None]:
+    """What each line says; None for one that is not a line of a TID log.
 
     A broken line is what a crash leaves, at the end or, where a former daemon
     went on behind it, in the middle.
@@ -106,53 +116,58 @@ def entries(lines: Iterable[bytes]) -> Iterator[Entry | None]:
             yield None
 
 
-def states(lines: Iterable[bytes]) -> Iterator[State]:
+def replay_lines(lines: Iterable[bytes]) -> Iterator[LoggedVector]:
     """The whole vectors in a log, oldest first."""
     replay = Replay()
-    for entry in entries(lines):
+    for entry in parse_lines(lines):
         if replay.apply(entry) and entry is not None:
-            yield State(entry.time, dict(replay.vector))
+            yield LoggedVector(entry.time, dict(replay.vector))
 
 
-def read_all(path: Path) -> Iterator[State]:
-    """The whole vectors in a log, oldest first; FileUnreadable without a file."""
+def read_all(path: Path) -> Iterator[LoggedVector]:
+    """The whole vectors in a log, oldest first.
+
+    Raises: FileUnreadable: where there is no file.
+    """
     with _open(path) as stream:
-        yield from states(stream)
+        yield from replay_lines(stream)
 
 
 def read_last(path: Path) -> dict[str, int]:
     """The last whole vector; empty where there is none.
 
-    FileUnreadable without a file.
+    Raises: FileUnreadable: where there is no file.
     """
     return dict(read_last_state(path).vector)
 
 
-def read_last_state(path: Path) -> State:
+def read_last_state(path: Path) -> LoggedVector:
     """The last whole vector, and when it was published; empty where there is none.
 
-    Reads from the end, since logs grow for years.  FileUnreadable without a file.
+    Reads from the end, since logs grow for years.
+
+    Raises: FileUnreadable: where there is no file.
     """
     replay = Replay()
-    state = State(0.0, {})
+    state = LoggedVector(0.0, {})
     with _open(path) as stream:
         for entry in _last_entries(stream):
             if replay.apply(entry) and entry is not None:
-                state = State(entry.time, replay.vector)
+                state = LoggedVector(entry.time, replay.vector)
     return state
 
 
-def _last_entries(stream: BinaryIO) -> list[Entry | None]:
-    """The entries from the last full one on, or more; all where none is full."""
+def _last_entries(stream: BinaryIO) -> list[LogLine | None]:
+    """The lines from the last full one on, or more; all where none is full."""
     size = stream.seek(0, os.SEEK_END)
     window = _FIRST_WINDOW
     while True:
         start = max(size - window, 0)
         stream.seek(start)
         lines = stream.read(size - start).splitlines()
-        found = list(entries(lines[1:] if start else lines))
-        if start == 0 or any(entry is not None and entry.full for entry in found):
-            return found
+        parsed = list(parse_lines(lines[1:] if start else lines))
+        if start == 0 or any(line is not None and line.full for line in parsed):
+            return parsed
         window *= 4
 
 
@@ -166,11 +181,14 @@ def _open(path: Path) -> BinaryIO:
 class Writer:
     """Appends vectors to a log, each on disk before ``write`` returns.
 
-    Opening heals a torn last line.  The first line written after opening is a
+    Opening cuts off a torn last line.  The first line written after opening is a
     full one.  At most one line is written per ``burst_period``; full lines are
     at most ``full_dump_period`` apart, as long as something changes (both in
-    seconds).  OSError where the file cannot be written; Locked where another
-    writer has it.
+    seconds).
+
+    Raises:
+      OSError: where the file cannot be written
+      Locked: where another writer has it
     """
 
     def __init__(
@@ -228,16 +246,16 @@ class Writer:
         }
         if not changed:
             return False
-        self._append(Entry(now, full, vector if full else changed))
+        self._append(LogLine(now, full, vector if full else changed))
         if full:
             self._full_time = now
         self._written = dict(vector)
         self._written_time = now
         return True
 
-    def _append(self, entry: Entry) -> None:
+    def _append(self, entry: LogLine) -> None:
         end = self._stream.seek(0, os.SEEK_END)
-        line = format_entry(entry).encode()
+        line = format_line(entry).encode()
         try:
             if self._stream.write(line) != len(line):
                 raise OSError(f"{self.path}: no room for a whole line")
@@ -279,7 +297,7 @@ class Writer:
 def heal(stream: BinaryIO) -> bool:
     """Make an append-only file of lines end with a whole line; was it torn?
 
-    What follows the last line feed is cut off: nothing after a crash tells
+    What follows the last line feed is cut off: after a crash nothing tells
     whether it is whole.
     """
     end = stream.seek(0, os.SEEK_END)
@@ -287,9 +305,9 @@ def heal(stream: BinaryIO) -> bool:
     while position:
         start = max(position - 4096, 0)
         stream.seek(start)
-        found = stream.read(position - start).rfind(b"\n")
-        if found >= 0:
-            position = start + found + 1
+        line_feed = stream.read(position - start).rfind(b"\n")
+        if line_feed >= 0:
+            position = start + line_feed + 1
             break
         position = start
     if position == end:

@@ -1,4 +1,4 @@
-"""What has to be right before a ZEO server may open its files."""
+"""What is mended in data files before a ZEO server opens them."""
 
 from pathlib import Path
 
@@ -10,10 +10,13 @@ UNFINISHED = ".unfinished-"
 
 
 def cut_unfinished_ends(cluster: Cluster, zeo_name: str) -> list[Path]:
-    """Cut the server's files behind their last finished transaction.
+    """Cut the files of a ZEO server behind their last finished transaction.
 
-    Returns where the bytes that were cut off are kept.  ClusterRunning where a
-    file is in use, FileUnreadable where one is broken before its end.
+    Returns the files in which the bytes that were cut off are kept.
+
+    Raises:
+      ClusterRunning: where a file is in use.
+      FileUnreadable: where a file is broken before its end.
     """
     kept = []
     moment = f"{clock.now():%Y%m%dT%H%M%SZ}"

@@ -1,6 +1,6 @@
-"""The processes of a cluster: start, stop, restart, and what is up.
+"""Starts, stops and restarts the processes of a cluster.
 
-Underneath is a supervisord of the cluster's own, which ends with the last stop.
+They are children of a supervisord of the cluster, which ends with the whole cluster.
 """
 
 import contextlib
@@ -13,12 +13,12 @@ from tidstorage.errors import DescriptionError, Locked, NotReady
 from tidstorage.operation.unfinished import refuse_unfinished
 from tidstorage.points.beside import point_path
 from tidstorage.processes import starting, stopping, supervisor
-from tidstorage.processes.parts import chosen
-from tidstorage.processes.running import processes_of
+from tidstorage.processes.process import choose
+from tidstorage.processes.running import find_pids
 from tidstorage.processes.starting import START_SECONDS, Plan
 from tidstorage.processes.stopping import STOP_SECONDS, Tell
 
-__all__ = ["plan", "restart", "start", "stop", "up"]
+__all__ = ["list_running", "make_plan", "restart", "start", "stop"]
 
 _LOCK = "processes.lock"
 
@@ -34,33 +34,37 @@ def start(
     tell: Tell = _say_nothing,
     seconds: float = START_SECONDS,
 ) -> list[str]:
-    """Start what does not run, restart what has changed, stop what is removed.
+    """Start what does not run, restart what changed, stop what is described no more.
 
-    names: of parts, as in the description; None: all.  tell: called with a line
-    for each step.  seconds: for the parts of one kind to become ready.
-    Returns labels of what was started; empty where there was nothing to do.
+    names: of processes, as in the description; None: all.  tell: called with a line
+    for each step.  seconds: for the processes of one kind to become ready.
+    Returns the labels of what was started; empty where there was nothing to do.
 
-    Raises InterruptedRestore, DescriptionError, PortInUse, UnknownPart before
-    anything is done, and NotReady where a part ends or does not answer; what runs
-    stays running.
+    Raises:
+      InterruptedRestore, DescriptionError, PortInUse, UnknownPart: before anything
+        is done.
+      NotReady: where a process ends or does not answer; what runs stays running.
     """
     with _alone(cluster):
-        found = plan(cluster, names)
-        return starting.start_parts(cluster, found, tell, seconds)
+        plan = make_plan(cluster, names)
+        return starting.start_processes(cluster, plan, tell, seconds)
 
 
-def plan(cluster: Cluster, names: Collection[str] | None = None) -> Plan:
-    """What `start` would do; the same errors before anything is done."""
+def make_plan(cluster: Cluster, names: Collection[str] | None = None) -> Plan:
+    """What `start` would do; nothing is done.
+
+    Raises: what `start` raises before anything is done.
+    """
     refuse_unfinished(cluster)
     _refuse_left_behind(cluster)
-    found = starting.plan(cluster, names)
-    if any(part.kind == "zope" for part in found.begin):
+    plan = starting.make_plan(cluster, names)
+    if any(process.kind == "zope" for process in plan.begin):
         _refuse_uninitialised(cluster)
-    return found
+    return plan
 
 
 def _refuse_left_behind(cluster: Cluster) -> None:
-    """A storage that got another id, and with it another default path, is not empty."""
+    """Refuse a storage whose data are still at the default path of its former id."""
     for storage in cluster.storages:
         for alias in storage.aliases:
             former = cluster.directory / "var/storage" / alias / "Data.fs"
@@ -75,8 +79,8 @@ def _refuse_left_behind(cluster: Cluster) -> None:
 
 
 def _refuse_uninitialised(cluster: Cluster) -> None:
-    """Zopes that first start together would each create the root object."""
-    if not any(point_path(each.data_file).exists() for each in cluster.storages):
+    """Refuse Zopes in a new cluster: several would each create the root object."""
+    if not any(point_path(storage.data_file).exists() for storage in cluster.storages):
         raise NotReady(
             "the cluster was never initialised", "Run bin/cluster init first."
         )
@@ -89,27 +93,27 @@ def stop(
     tell: Tell = _say_nothing,
     seconds: float = STOP_SECONDS,
 ) -> list[str]:
-    """Stop Zopes, the daemon, ZEO servers, and wait until they are gone.
+    """Stop Zopes, then the daemon, then ZEO servers, and wait until they are gone.
 
-    seconds: after which those of one kind that are left are killed, and named.
-    With None for all of them supervisord ends too, and no process is left, also
-    none that somebody started by hand.  Returns labels of what was up.
+    names: as for `start`; with None supervisord ends too, and no process is left, also
+    none that somebody started by hand.  seconds: after which those of one kind that are
+    left are killed, and named.  Returns the labels of what was up.
     """
     with _alone(cluster):
-        parts = chosen(cluster, names)
+        processes = choose(cluster, names)
         if names is None:
-            return stopping.stop_all(cluster, parts, tell, seconds)
-        return stopping.stop_parts(cluster, parts, tell, seconds)
+            return stopping.stop_all(cluster, processes, tell, seconds)
+        return stopping.stop_processes(cluster, processes, tell, seconds)
 
 
-def up(cluster: Cluster, names: Collection[str] | None = None) -> list[str]:
+def list_running(cluster: Cluster, names: Collection[str] | None = None) -> list[str]:
     """What `stop` would stop; nothing is changed."""
-    parts = chosen(cluster, names)
-    processes = processes_of(parts)
-    found = [each.label for each in parts if each.program in processes]
+    processes = choose(cluster, names)
+    pids_of = find_pids(processes)
+    labels = [process.label for process in processes if process.program in pids_of]
     if names is None and supervisor.pids(cluster):
-        found.append("supervisord")
-    return found
+        labels.append("supervisord")
+    return labels
 
 
 def restart(
@@ -119,15 +123,18 @@ def restart(
     tell: Tell = _say_nothing,
     seconds: float = START_SECONDS,
 ) -> list[str]:
-    """Stop and start; what would refuse the start refuses the stop."""
-    plan(cluster, names)
+    """Stop and start; nothing is stopped where the start would be refused."""
+    make_plan(cluster, names)
     stop(cluster, names, tell=tell)
     return start(cluster, names, tell=tell, seconds=seconds)
 
 
 @contextlib.contextmanager
 def _alone(cluster: Cluster) -> Iterator[None]:
-    """Only one start or stop at a time; Locked where there is another."""
+    """Let only one start or stop run at a time.
+
+    Raises: Locked: where another one runs.
+    """
     cluster.run_directory.mkdir(parents=True, exist_ok=True)
     path = cluster.run_directory / _LOCK
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)

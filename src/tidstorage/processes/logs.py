@@ -1,4 +1,4 @@
-"""The end of a log, for the hint of an error."""
+"""The last lines of logs, for the hint of an error."""
 
 import os
 from collections.abc import Iterable
@@ -14,7 +14,10 @@ def sizes(paths: Iterable[Path]) -> dict[Path, int]:
 
 
 def last_lines(paths: Iterable[Path], since: dict[Path, int] | None = None) -> str:
-    """The last lines of each log, of what was written after the sizes given."""
+    """The last lines of each log.
+
+    since: {log: its size then}; only what was written after it is taken.
+    """
     return "\n".join(
         line for path in paths for line in _tail(path, (since or {}).get(path, 0))
     )

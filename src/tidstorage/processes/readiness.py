@@ -1,4 +1,4 @@
-"""Does a part answer?  Asked in its own protocol, not by its mere port."""
+"""Tells whether a process answers in its own protocol; an open port proves nothing."""
 
 import contextlib
 import http.client
@@ -6,7 +6,7 @@ import json
 import socket
 import struct
 
-from tidstorage.processes.parts import Part
+from tidstorage.processes.process import Process
 from tidstorage.system.address import ANSWER_SECONDS, Address, connect
 from tidstorage.wire import protocol
 
@@ -14,39 +14,39 @@ _LENGTH = struct.Struct(">I")
 
 
 class _Silent(Exception):
-    """The part does not answer as it should; the text says how."""
+    """The process does not answer as it should; the text says how."""
 
 
-def not_ready(part: Part) -> str | None:
-    """None where the part answers, else in words what it does instead."""
+def not_ready(process: Process) -> str | None:
+    """Ask a process; None where it answers, else what it does instead, in words."""
     try:
-        if part.kind == "zeo":
-            _ask_zeo(part)
-        elif part.kind == "daemon":
-            _ask_daemon(part.address)
+        if process.kind == "zeo":
+            _ask_zeo(process)
+        elif process.kind == "daemon":
+            _ask_daemon(process.address)
         else:
-            _ask_zope(part.address)
+            _ask_zope(process.address)
     except _Silent as silence:
         return str(silence)
     except TimeoutError:
-        return f"{part.address_text} does not answer within {ANSWER_SECONDS:g} s"
+        return f"{process.address_text} does not answer within {ANSWER_SECONDS:g} s"
     except OSError as error:
-        return f"{part.address_text}: {error.strerror or error}"
+        return f"{process.address_text}: {error.strerror or error}"
     return None
 
 
-def _ask_zeo(part: Part) -> None:
-    """ZEO's own ``ruok``: answered by the one thread that serves all requests."""
-    with contextlib.closing(connect(part.address)) as connection:
+def _ask_zeo(process: Process) -> None:
+    """Send ZEO's ``ruok``, which is answered by the one thread that serves requests."""
+    with contextlib.closing(connect(process.address)) as connection:
         connection.sendall(_LENGTH.pack(4) + b"ruok")
         _receive_message(connection)  # the protocol it speaks
         answer = _receive_message(connection)
     try:
         served = set(json.loads(answer))
     except (ValueError, TypeError) as error:
-        raise _Silent(f"{part.address_text} is not a ZEO server: {error}") from error
-    if missing := sorted(set(part.storages) - served):
-        raise _Silent(f"{part.address_text} does not serve {', '.join(missing)}")
+        raise _Silent(f"{process.address_text} is not a ZEO server: {error}") from error
+    if missing := sorted(set(process.storages) - served):
+        raise _Silent(f"{process.address_text} does not serve {', '.join(missing)}")
 
 
 def _receive_message(connection: socket.socket) -> bytes:
@@ -82,7 +82,7 @@ def _ask_daemon(address: Address) -> None:
 
 
 def _ask_zope(address: Address) -> None:
-    """Any answer in HTTP: it is served once the application is loaded."""
+    """Ask for a page: any answer will do, since it comes once Zope has loaded all."""
     assert not isinstance(address, str)
     connection = http.client.HTTPConnection(*address, timeout=ANSWER_SECONDS)
     with contextlib.closing(connection):

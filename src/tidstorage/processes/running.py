@@ -1,7 +1,7 @@
-"""What of a cluster is up, whoever started it.
+"""Finds the processes of a cluster that run, whoever started them.
 
-Not supervisor's word alone: its children outlive its sudden end, and servers can
-be started by hand.  So processes, locks and addresses are asked themselves.
+To ask supervisor is not enough: its children outlive its sudden end, and servers can be
+started by hand.  So processes, locks and addresses are looked at too.
 """
 
 from collections.abc import Sequence
@@ -10,82 +10,88 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.engines.filestorage import lock
 from tidstorage.errors import ClusterRunning
 from tidstorage.processes import supervisor
-from tidstorage.processes.parts import Part, parts_of
+from tidstorage.processes.process import Process, list_processes
 from tidstorage.system import proc
 from tidstorage.system.address import accepts
 
 
-def processes_of(parts: Sequence[Part]) -> dict[str, list[int]]:
-    """{program: pids of its living processes}; without an entry where none."""
-    found: dict[str, list[int]] = {}
-    scripts = {part.script.name: part for part in parts}
+def find_pids(processes: Sequence[Process]) -> dict[str, list[int]]:
+    """{program: pids of its living processes}; programs without one are left out."""
+    pids_of: dict[str, list[int]] = {}
+    scripts = {process.script.name: process for process in processes}
     for pid in proc.all_pids():
         arguments = proc.command_line(pid)[: proc.SCRIPT_WITHIN]
         for argument in arguments:
-            part = scripts.get(argument.rpartition("/")[2])
-            if part is not None and _lives(pid) and proc.runs(pid, part.script):
-                found.setdefault(part.program, []).append(pid)
+            process = scripts.get(argument.rpartition("/")[2])
+            if process is not None and _lives(pid) and proc.runs(pid, process.script):
+                pids_of.setdefault(process.program, []).append(pid)
                 break
-    for part in parts:
-        by_file = proc.pid_in(part.pid_file)
+    for process in processes:
+        by_file = proc.pid_in(process.pid_file)
         if (
             by_file is not None
-            and by_file not in found.get(part.program, [])
+            and by_file not in pids_of.get(process.program, [])
             and _lives(by_file)
-            and proc.names(by_file, part.files)
+            and proc.names(by_file, process.files)
         ):
-            found.setdefault(part.program, []).append(by_file)
-    return found
+            pids_of.setdefault(process.program, []).append(by_file)
+    return pids_of
 
 
 def _lives(pid: int) -> bool:
     return proc.is_alive(pid)
 
 
-def running_parts(cluster: Cluster) -> list[str]:
-    """Every part that is up, in words for the operator; empty where none is.
+def find_running(cluster: Cluster) -> list[str]:
+    """Every process that runs, in words for the operator; empty where none does.
 
-    A held lock of a Data.fs and an address at which somebody answers count too,
-    even where no process of ours is seen: the server may run in a container,
-    under another user, or on another machine.
+    A locked Data.fs, and an address at which somebody answers, count too, even where no
+    process of ours is seen: the server may run in a container, under another user, or
+    on another machine.
     """
-    parts = parts_of(cluster)
-    processes = processes_of(parts)
-    found = [_in_words(part, processes.get(part.program, [])) for part in parts]
+    processes = list_processes(cluster)
+    pids_of = find_pids(processes)
+    described = [
+        _describe(process, pids_of.get(process.program, [])) for process in processes
+    ]
     return [
-        *(each for each in found if each is not None),
-        *_held_files(cluster, processes),
-        *_consoles(cluster),
+        *(text for text in described if text is not None),
+        *_describe_locked_files(cluster, pids_of),
+        *_describe_consoles(cluster),
         *(f"supervisord (pid {pid})" for pid in supervisor.pids(cluster)),
     ]
 
 
-def _in_words(part: Part, pids: Sequence[int]) -> str | None:
+def _describe(process: Process, pids: Sequence[int]) -> str | None:
     if pids:
-        return f"{part.label} (pid {', '.join(map(str, pids))})"
-    if not accepts(part.address):
+        return f"{process.label} (pid {', '.join(map(str, pids))})"
+    if not accepts(process.address):
         return None
-    who = proc.occupant(part.address) or "an unknown process"
-    return f"{part.label} or another at its address {part.address_text} ({who})"
+    who = proc.find_listener(process.address) or "an unknown process"
+    return f"{process.label} or another at its address {process.address_text} ({who})"
 
 
-def _held_files(cluster: Cluster, processes: dict[str, list[int]]) -> list[str]:
+def _describe_locked_files(
+    cluster: Cluster, pids_of: dict[str, list[int]]
+) -> list[str]:
     servers = {
-        part.name: part.program for part in parts_of(cluster) if part.kind == "zeo"
+        process.name: process.program
+        for process in list_processes(cluster)
+        if process.kind == "zeo"
     }
     return [
         f"a process that has {storage.data_file} open for writing"
         for storage in cluster.storages
-        if not processes.get(servers[storage.zeo]) and lock.is_held(storage.data_file)
+        if not pids_of.get(servers[storage.zeo]) and lock.is_held(storage.data_file)
     ]
 
 
-def _consoles(cluster: Cluster) -> list[str]:
-    """Zope's consoles and scripts: they write like any other Zope."""
+def _describe_consoles(cluster: Cluster) -> list[str]:
+    """Consoles of Zopes, and scripts they run: they write as any Zope does."""
     scripts = {
-        f"zope-{each.name}-console": each.name for each in cluster.zopes if each.managed
+        f"zope-{zope.name}-console": zope.name for zope in cluster.zopes if zope.managed
     }
-    found = []
+    consoles = []
     for pid in proc.all_pids():
         arguments = proc.command_line(pid)[: proc.SCRIPT_WITHIN]
         for argument in arguments:
@@ -93,11 +99,14 @@ def _consoles(cluster: Cluster) -> list[str]:
             if name is not None and proc.runs(
                 pid, cluster.bin_directory / f"zope-{name}-console"
             ):
-                found.append(f"a console of Zope {name} (pid {pid})")
-    return found
+                consoles.append(f"a console of Zope {name} (pid {pid})")
+    return consoles
 
 
 def refuse_running(cluster: Cluster) -> None:
-    """ClusterRunning where a server, a Zope or the daemon is up."""
-    if parts := running_parts(cluster):
-        raise ClusterRunning(f"still running: {', '.join(parts)}")
+    """Refuse to go on while a process of the cluster runs.
+
+    Raises: ClusterRunning: where a server, a Zope or the daemon runs.
+    """
+    if processes := find_running(cluster):
+        raise ClusterRunning(f"still running: {', '.join(processes)}")

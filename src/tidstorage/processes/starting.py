@@ -1,4 +1,4 @@
-"""Starting parts by readiness: ZEO servers, then the daemon, then Zopes."""
+"""Starts ZEO servers, then the daemon, then Zopes, each when those before answer."""
 
 import time
 from collections.abc import Collection, Sequence
@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import NotReady, PortInUse
 from tidstorage.processes import logs, supervisor
-from tidstorage.processes.parts import Part, by_kind, chosen, parts_of
+from tidstorage.processes.process import Process, choose, group_by_kind, list_processes
 from tidstorage.processes.readiness import not_ready
-from tidstorage.processes.running import processes_of
-from tidstorage.processes.stopping import Tell, end_processes, stop_parts, stop_programs
+from tidstorage.processes.running import find_pids
+from tidstorage.processes.stopping import (
+    Tell,
+    end_processes,
+    stop_processes,
+    stop_programs,
+)
 from tidstorage.processes.supervisor import Program, Supervisor
 from tidstorage.system import proc
 
@@ -27,16 +32,16 @@ _GIVEN_UP = {"FATAL", "STOPPED"}
 class Plan:
     """What a start has to do.
 
-    begin: not running.  restart: running with a configuration that has changed.
-    keep: running as described.  remove: programs that the description no longer
-    has.  orphans: {pid: label} of our processes that supervisor does not know.
-    forget, learn: programs that supervisor has to know anew, or for the first
-    time.
+    begin: processes that do not run.  restart: those that run with a configuration
+    that has changed.  keep: those that run as described.  remove: programs that are
+    not in the description any more.  orphans: {pid: label} of processes of ours that
+    supervisor does not know.  forget, learn: programs that supervisor has to forget,
+    and to know, for the first time or again.
     """
 
-    begin: tuple[Part, ...]
-    restart: tuple[Part, ...]
-    keep: tuple[Part, ...]
+    begin: tuple[Process, ...]
+    restart: tuple[Process, ...]
+    keep: tuple[Process, ...]
     remove: tuple[str, ...]
     orphans: dict[int, str]
     forget: tuple[str, ...]
@@ -48,12 +53,12 @@ class Plan:
         return not (self.begin or self.restart or self.remove or self.orphans)
 
 
-def plan(cluster: Cluster, names: Collection[str] | None) -> Plan:
+def make_plan(cluster: Cluster, names: Collection[str] | None) -> Plan:
     """What a start would do now; nothing is changed.
 
-    PortInUse where an address that will be needed is somebody else's.
+    Raises: PortInUse: where an address that will be needed is somebody else's.
     """
-    parts = chosen(cluster, names)
+    processes = choose(cluster, names)
     supervised = supervisor.running(cluster)
     programs: dict[str, Program] = {}
     added: list[str] = []
@@ -62,139 +67,154 @@ def plan(cluster: Cluster, names: Collection[str] | None) -> Plan:
     if supervised is not None:
         added, changed, removed = supervised.read_again()
         programs = supervised.programs()
-    up = {name for name, each in programs.items() if each.is_up}
-    restart = tuple(each for each in parts if each.program in up & set(changed))
-    begin = tuple(each for each in parts if each.program not in up)
+    up = {name for name, program in programs.items() if program.is_up}
+    restart = tuple(
+        process for process in processes if process.program in up & set(changed)
+    )
+    begin = tuple(process for process in processes if process.program not in up)
     # What is up but was not named stays as it is, changed or not.
-    forget = tuple(each for each in changed if each not in up or _has(restart, each))
-    found = Plan(
+    forget = tuple(
+        program for program in changed if program not in up or _has(restart, program)
+    )
+    plan = Plan(
         begin=begin,
         restart=restart,
-        keep=tuple(each for each in parts if each not in begin and each not in restart),
+        keep=tuple(
+            process
+            for process in processes
+            if process not in begin and process not in restart
+        ),
         remove=tuple(removed) if names is None else (),
-        orphans=_orphans(parts, supervised, programs),
+        orphans=_find_orphans(processes, supervised, programs),
         forget=forget,
         learn=(*added, *forget),
     )
-    _refuse_foreign_ports(cluster, found)
-    return found
+    _refuse_foreign_ports(cluster, plan)
+    return plan
 
 
-def _has(parts: Sequence[Part], program: str) -> bool:
-    return any(each.program == program for each in parts)
+def _has(processes: Sequence[Process], program: str) -> bool:
+    return any(process.program == program for process in processes)
 
 
-def _orphans(
-    parts: Sequence[Part], supervised: Supervisor | None, before: dict[str, Program]
+def _find_orphans(
+    processes: Sequence[Process],
+    supervised: Supervisor | None,
+    before: dict[str, Program],
 ) -> dict[int, str]:
-    processes = processes_of(parts)
+    pids_of = find_pids(processes)
     # Asked once more: what supervisor started by itself since, after a kill, was
     # seen above, is no orphan, and must not be ended.
     after = {} if supervised is None else supervised.programs()
-    known = {each.pid for each in (*before.values(), *after.values())}
+    known = {program.pid for program in (*before.values(), *after.values())}
     return {
-        pid: part.label
-        for part in parts
-        for pid in processes.get(part.program, [])
+        pid: process.label
+        for process in processes
+        for pid in pids_of.get(process.program, [])
         if pid not in known
     }
 
 
-def _refuse_foreign_ports(cluster: Cluster, found: Plan) -> None:
+def _refuse_foreign_ports(cluster: Cluster, plan: Plan) -> None:
     occupied = {
-        part: who
-        for part in (*found.begin, *found.restart)
-        if (who := proc.occupant(part.address)) is not None
+        process: who
+        for process in (*plan.begin, *plan.restart)
+        if (who := proc.find_listener(process.address)) is not None
     }
     if not occupied:
         return
     # One of ours may sit on the address that another is to have: what changed
     # is stopped before anything starts.
-    ours = {pid for pids in processes_of(parts_of(cluster)).values() for pid in pids}
+    ours = {pid for pids in find_pids(list_processes(cluster)).values() for pid in pids}
     taken = [
-        f"{part.address_text} for {part.label}: {who}"
-        for part, who in occupied.items()
+        f"{process.address_text} for {process.label}: {who}"
+        for process, who in occupied.items()
         if who.pid not in ours
     ]
     if taken:
         raise PortInUse("taken: " + "; ".join(taken))
 
 
-def start_parts(cluster: Cluster, found: Plan, tell: Tell, seconds: float) -> list[str]:
-    """Do what the plan says; labels of what was started."""
+def start_processes(
+    cluster: Cluster, plan: Plan, tell: Tell, seconds: float
+) -> list[str]:
+    """Do what the plan says; the labels of what was started."""
     supervised = supervisor.running(cluster)
     if supervised is None:
         supervised = supervisor.begin(cluster)
         tell("supervisord is started")
     else:
-        _apply_changes(cluster, supervised, found, tell)
-    if found.orphans:
-        end_processes(found.orphans, tell)
-        for pid, label in found.orphans.items():
+        _apply_changes(cluster, supervised, plan, tell)
+    if plan.orphans:
+        end_processes(plan.orphans, tell)
+        for pid, label in plan.orphans.items():
             tell(f"{label} (pid {pid}) ran outside supervision: ended")
-    begin = (*found.begin, *found.restart)
-    for group in by_kind([*begin, *found.keep]):
-        marks = {part.program: logs.sizes(part.logs) for part in group}
-        new = [part for part in group if part in begin]
-        for part in new:
-            supervised.start(part.program)
-        _await_ready(supervised, group, new, marks, tell, seconds)
-    return [part.label for part in parts_of(cluster) if part in begin]
+    begin = (*plan.begin, *plan.restart)
+    for group in group_by_kind([*begin, *plan.keep]):
+        marks = {process.program: logs.sizes(process.logs) for process in group}
+        new = [process for process in group if process in begin]
+        for process in new:
+            supervised.start(process.program)
+        _wait_until_ready(supervised, group, new, marks, tell, seconds)
+    return [process.label for process in list_processes(cluster) if process in begin]
 
 
 def _apply_changes(
-    cluster: Cluster, supervised: Supervisor, found: Plan, tell: Tell
+    cluster: Cluster, supervised: Supervisor, plan: Plan, tell: Tell
 ) -> None:
-    if found.remove:
+    if plan.remove:
         # The names sort Zopes last, and they are to end first.
-        for name in sorted(found.remove, reverse=True):
+        for name in sorted(plan.remove, reverse=True):
             stop_programs(supervised, [name], tell)
             supervised.remove(name)
             tell(f"{name} is no longer described: stopped")
-    stop_parts(cluster, found.restart, tell)
-    for name in found.forget:
+    stop_processes(cluster, plan.restart, tell)
+    for name in plan.forget:
         supervised.remove(name)
-    for name in found.learn:
+    for name in plan.learn:
         supervised.add(name)
 
 
-def _await_ready(
+def _wait_until_ready(
     supervised: Supervisor,
-    group: Sequence[Part],
-    new: Sequence[Part],
+    group: Sequence[Process],
+    new: Sequence[Process],
     marks: dict[str, dict],
     tell: Tell,
     seconds: float,
 ) -> None:
-    """Until all of the group answer; NotReady for those that end or take too long."""
+    """Wait until all of the group answer.
+
+    Raises: NotReady: where one ends, or takes too long.
+    """
     begun = time.monotonic()
     waiting = list(group)
-    pids = {name: each.pid for name, each in supervised.programs().items()}
+    pids = {name: program.pid for name, program in supervised.programs().items()}
     with ThreadPoolExecutor(min(len(group), _MOST_QUESTIONS)) as pool:
         while True:
             reasons = dict(zip(waiting, pool.map(not_ready, waiting), strict=True))
             programs = supervised.programs()
             ended = []
-            for part in waiting:
-                program = programs[part.program]
-                pids[part.program] = pids[part.program] or program.pid
-                if part not in new:
+            for process in waiting:
+                program = programs[process.program]
+                pids[process.program] = pids[process.program] or program.pid
+                if process not in new:
                     # It ran before: should it end just now, as after a kill,
                     # supervisor starts it again by itself.
                     if program.state in _GIVEN_UP:
-                        ended.append(part)
-                elif _has_ended(program, pids[part.program]):
-                    ended.append(part)
-                elif reasons[part] is None:
-                    tell(f"{part.label} answers ({time.monotonic() - begun:.1f} s)")
+                        ended.append(process)
+                elif _has_ended(program, pids[process.program]):
+                    ended.append(process)
+                elif reasons[process] is None:
+                    tell(f"{process.label} answers ({time.monotonic() - begun:.1f} s)")
             if ended:
                 _give_up(supervised, ended, marks)
-            waiting = [part for part in waiting if reasons[part] is not None]
+            waiting = [process for process in waiting if reasons[process] is not None]
             if not waiting:
                 return
             if time.monotonic() - begun > seconds:
                 raise _too_late(
-                    {part: reasons[part] for part in waiting}, marks, seconds
+                    {process: reasons[process] for process in waiting}, marks, seconds
                 )
             time.sleep(_POLL_SECONDS)
 
@@ -205,20 +225,22 @@ def _has_ended(program: Program, pid: int) -> bool:
 
 
 def _give_up(
-    supervised: Supervisor, ended: Sequence[Part], marks: dict[str, dict]
+    supervised: Supervisor, ended: Sequence[Process], marks: dict[str, dict]
 ) -> None:
-    for part in ended:
-        supervised.stop(part.program)
-    names = " and ".join(f"{part.label} (log: {part.logs[0]})" for part in ended)
+    for process in ended:
+        supervised.stop(process.program)
+    names = " and ".join(
+        f"{process.label} (log: {process.logs[0]})" for process in ended
+    )
     raise NotReady(f"ended while it started: {names}", _last_words(ended, marks))
 
 
 def _too_late(
-    reasons: dict[Part, str | None], marks: dict[str, dict], seconds: float
+    reasons: dict[Process, str | None], marks: dict[str, dict], seconds: float
 ) -> NotReady:
     names = "; ".join(
-        f"{part.label}: {reason} (log: {part.logs[0]})"
-        for part, reason in reasons.items()
+        f"{process.label}: {reason} (log: {process.logs[0]})"
+        for process, reason in reasons.items()
     )
     return NotReady(
         f"not ready within {seconds:g} s: {names}",
@@ -227,13 +249,13 @@ def _too_late(
     )
 
 
-def _last_words(parts: Sequence[Part], marks: dict[str, dict]) -> str:
-    found = []
-    for part in parts:
-        lines = logs.last_lines(part.logs, marks[part.program])
-        found.append(
-            f"{part.label} last said:\n{lines}"
+def _last_words(processes: Sequence[Process], marks: dict[str, dict]) -> str:
+    said = []
+    for process in processes:
+        lines = logs.last_lines(process.logs, marks[process.program])
+        said.append(
+            f"{process.label} last said:\n{lines}"
             if lines
-            else f"{part.label} said nothing."
+            else f"{process.label} said nothing."
         )
-    return "\n".join(found)
+    return "\n".join(said)

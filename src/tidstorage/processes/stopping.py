@@ -1,4 +1,4 @@
-"""Stopping parts, so that no process is left: Zopes, the daemon, ZEO servers."""
+"""Stops Zopes, then the daemon, then ZEO servers, and waits until they are gone."""
 
 import contextlib
 import os
@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import NotReady
 from tidstorage.processes import supervisor
-from tidstorage.processes.parts import Part, by_kind
-from tidstorage.processes.running import processes_of
+from tidstorage.processes.process import Process, group_by_kind
+from tidstorage.processes.running import find_pids
 from tidstorage.processes.supervisor import Supervisor
 from tidstorage.system import proc
 
@@ -23,48 +23,53 @@ _POLL_SECONDS = 0.05
 
 
 def stop_all(
-    cluster: Cluster, parts: Sequence[Part], tell: Tell, seconds: float
+    cluster: Cluster, processes: Sequence[Process], tell: Tell, seconds: float
 ) -> list[str]:
-    """Stop everything and supervisord too; labels of what was up."""
-    # One that is silent goes first: it would start again what is stopped.
+    """Stop everything, supervisord too; the labels of what was up."""
+    # A supervisord that does not answer would start again what is stopped.
     if supervisor.running(cluster) is None:
         supervisor.end_silent(cluster)
-    stopped = stop_parts(cluster, parts, tell, seconds)
-    stopped += _stop_undescribed(cluster, parts, tell)
+    stopped = stop_processes(cluster, processes, tell, seconds)
+    stopped += _stop_undescribed(cluster, processes, tell)
     if supervisor.end(cluster):
         stopped.append("supervisord")
     return stopped
 
 
-def stop_parts(
-    cluster: Cluster, parts: Sequence[Part], tell: Tell, seconds: float = STOP_SECONDS
+def stop_processes(
+    cluster: Cluster,
+    processes: Sequence[Process],
+    tell: Tell,
+    seconds: float = STOP_SECONDS,
 ) -> list[str]:
-    """Stop these parts, each kind at once; labels of what was up.
+    """Stop processes, those of one kind at once; the labels of what was up.
 
     seconds: after which the processes of one kind are killed.
     """
     supervised = supervisor.running(cluster)
     stopped: list[str] = []
-    for group in reversed(by_kind(parts)):
-        processes = processes_of(group)
+    for group in reversed(group_by_kind(processes)):
+        pids_of = find_pids(group)
         up = _up(supervised)
-        for part in group:
-            if supervised is not None and part.program in up:
-                supervised.stop(part.program)
-                if pid := up[part.program]:
-                    pids = processes.setdefault(part.program, [])
+        for process in group:
+            if supervised is not None and process.program in up:
+                supervised.stop(process.program)
+                if pid := up[process.program]:
+                    pids = pids_of.setdefault(process.program, [])
                     pids += [pid] if pid not in pids else []
-            for pid in processes.get(part.program, []):
-                if pid != up.get(part.program):
+            for pid in pids_of.get(process.program, []):
+                if pid != up.get(process.program):
                     _signal(pid, signal.SIGTERM)
         labels = {
-            pid: part.label for part in group for pid in processes.get(part.program, [])
+            pid: process.label
+            for process in group
+            for pid in pids_of.get(process.program, [])
         }
         wait_for_end(labels, tell, seconds)
-        for part in group:
-            if part.program in processes or part.program in up:
-                stopped.append(part.label)
-                tell(f"{part.label} is stopped")
+        for process in group:
+            if process.program in pids_of or process.program in up:
+                stopped.append(process.label)
+                tell(f"{process.label} is stopped")
     return stopped
 
 
@@ -73,7 +78,9 @@ def _up(supervised: Supervisor | None) -> dict[str, int]:
     if supervised is None:
         return {}
     return {
-        each.name: each.pid for each in supervised.programs().values() if each.is_up
+        program.name: program.pid
+        for program in supervised.programs().values()
+        if program.is_up
     }
 
 
@@ -88,12 +95,14 @@ def stop_programs(
     return sorted(up)
 
 
-def _stop_undescribed(cluster: Cluster, parts: Sequence[Part], tell: Tell) -> list[str]:
+def _stop_undescribed(
+    cluster: Cluster, processes: Sequence[Process], tell: Tell
+) -> list[str]:
     """What supervisor still runs of an older description."""
     supervised = supervisor.running(cluster)
     if supervised is None:
         return []
-    names = supervised.programs().keys() - {part.program for part in parts}
+    names = supervised.programs().keys() - {process.program for process in processes}
     return stop_programs(supervised, names, tell)
 
 
@@ -109,7 +118,9 @@ def wait_for_end(
 ) -> None:
     """Wait until the processes are gone; kill, and say so, what stays too long.
 
-    labels: {pid: what it is}.  NotReady where even that does not help.
+    labels: {pid: what it is}.
+
+    Raises: NotReady: where they cannot be killed either.
     """
     if not (left := _left(labels, seconds)):
         return

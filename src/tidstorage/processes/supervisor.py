@@ -1,4 +1,4 @@
-"""Talking to the supervisord of a cluster, and starting and ending it."""
+"""Talks to the supervisord of a cluster, starts it and ends it."""
 
 import contextlib
 import http.client
@@ -83,18 +83,26 @@ class Supervisor:
         return self._proxy.supervisor
 
     def pid(self) -> int:
-        """Its process id; OSError or http.client.HTTPException where it is silent."""
+        """Its process id.
+
+        Raises: OSError, http.client.HTTPException: where it does not answer.
+        """
         return int(self._calls.getPID())
 
     def programs(self) -> dict[str, Program]:
         """{name: what it is doing}."""
         return {
-            each["name"]: Program(each["name"], each["statename"], each["pid"])
-            for each in self._calls.getAllProcessInfo()
+            told["name"]: Program(told["name"], told["statename"], told["pid"])
+            for told in self._calls.getAllProcessInfo()
         }
 
     def read_again(self) -> tuple[list[str], list[str], list[str]]:
-        """Names added, changed, removed in its configuration; not yet applied."""
+        """Read its configuration again; names added, changed, and removed in it.
+
+        Nothing is started or stopped.
+
+        Raises: DescriptionError: where it refuses the configuration.
+        """
         try:
             ((added, changed, removed),) = self._calls.reloadConfig()
         except xmlrpc.client.Fault as fault:
@@ -122,7 +130,10 @@ class Supervisor:
             time.sleep(_POLL_SECONDS)
 
     def start(self, name: str) -> None:
-        """Begin to start a program; NotReady where its script cannot be run."""
+        """Begin to start a program; nobody waits for it.
+
+        Raises: NotReady: where its script cannot be run.
+        """
         try:
             self._calls.startProcess(name, False)
         except xmlrpc.client.Fault as fault:
@@ -149,12 +160,12 @@ def running(cluster: Cluster) -> Supervisor | None:
     """The cluster's supervisord, where one answers."""
     if not cluster.supervisor_socket.exists():
         return None
-    found = Supervisor(cluster)
+    supervised = Supervisor(cluster)
     try:
-        found.pid()
+        supervised.pid()
     except (OSError, http.client.HTTPException):
         return None
-    return found
+    return supervised
 
 
 def pids(cluster: Cluster) -> list[int]:
@@ -163,19 +174,24 @@ def pids(cluster: Cluster) -> list[int]:
         pid
         for pid in proc.all_pids()
         if proc.names(pid, [cluster.supervisor_configuration])
-        and any("supervisord" in each for each in proc.command_line(pid)[:-1])
+        and any("supervisord" in word for word in proc.command_line(pid)[:-1])
         and proc.is_alive(pid)
     ]
 
 
 def begin(cluster: Cluster) -> Supervisor:
-    """Start supervisord, which starts nothing by itself; NotReady where it fails."""
+    """Start supervisord, which starts nothing by itself.
+
+    Raises:
+      NotReady: where it does not start.
+      DescriptionError: where the path of its socket is too long.
+    """
     _refuse_long_socket(cluster.supervisor_socket)
     end_silent(cluster)
     configuration = str(cluster.supervisor_configuration)
     # Not by PYTHONPATH, which all that it starts would inherit.
     code = (
-        f"import sys; sys.path[:] = {[each for each in sys.path if each]!r};"
+        f"import sys; sys.path[:] = {[entry for entry in sys.path if entry]!r};"
         " from supervisor.supervisord import main; main()"
     )
     result = subprocess.run(
@@ -188,8 +204,8 @@ def begin(cluster: Cluster) -> Supervisor:
     )
     deadline = time.monotonic() + _START_SECONDS
     while result.returncode == 0 and time.monotonic() < deadline:
-        if found := running(cluster):
-            return found
+        if supervised := running(cluster):
+            return supervised
         time.sleep(_POLL_SECONDS)
     log = cluster.log_directory / "supervisord.log"
     said = result.stdout.strip() or logs.last_lines([log])
@@ -213,15 +229,15 @@ def end_silent(cluster: Cluster) -> None:
 
 
 def end(cluster: Cluster) -> bool:
-    """End supervisord; whether there was one.  NotReady where it stays."""
-    found = running(cluster)
-    if found is None:
+    """End supervisord; whether there was one."""
+    supervised = running(cluster)
+    if supervised is None:
         was_there = bool(pids(cluster))
         end_silent(cluster)
     else:
         was_there = True
-        pid = found.pid()
-        found.shut_down()
+        pid = supervised.pid()
+        supervised.shut_down()
         if not _wait_for_end(pid):
             end_silent(cluster)
     # A killed one leaves its socket behind.

@@ -14,27 +14,27 @@ _EXAMPLE = 'A time looks like "2026-11-22 14:05", or 2026-11-22T14:05:30+01:00.'
 
 
 def use(name: str | None) -> None:
-    """Show and read times in this time zone from now on; None: the machine's."""
+    """Set the time zone in which times are shown and read; None: the machine's."""
     global _zone
     _zone = None if name is None else zoneinfo.ZoneInfo(name)
 
 
 def local(moment: datetime.datetime) -> str:
-    """A moment as an operator reads it."""
+    """A moment in the time zone of the cluster, without the zone's name."""
     return f"{moment.astimezone(_zone):%Y-%m-%d %H:%M:%S}"
 
 
 def in_both(moment: datetime.datetime) -> str:
-    """A moment in local time with its zone, and in UTC."""
+    """A moment in the time zone of the cluster, with its name, and in UTC."""
     here = moment.astimezone(_zone)
     there = moment.astimezone(datetime.UTC)
     return f"{here:%Y-%m-%d %H:%M:%S %Z} ({there:%Y-%m-%d %H:%M:%S} UTC)"
 
 
 def parse(text: str) -> datetime.datetime:
-    """The moment in UTC that somebody typed; without an offset it is local.
+    """The moment that somebody typed, in UTC; without an offset it is local.
 
-    WrongTime where it is none, where the clock showed it twice, or never.
+    Raises: WrongTime: where it is no time, or the clock showed it twice, or never.
     """
     try:
         typed = datetime.datetime.fromisoformat(text.strip())
@@ -42,16 +42,17 @@ def parse(text: str) -> datetime.datetime:
         raise WrongTime(f"not a time: {text!r}", _EXAMPLE) from error
     if typed.tzinfo is not None:
         return typed.astimezone(datetime.UTC)
+    # At a change of the clock one local time stands for two moments, or for none.
     first, second = (_in_utc(typed.replace(fold=fold)) for fold in (0, 1))
     if first == second:
         return first
     if first.astimezone(_zone).replace(tzinfo=None, fold=0) != typed:
         raise WrongTime(
-            f"{text} was never: the clock went forward over it",
+            f"{text} never was: the clock was put forward past it",
             "Name a time before or after the change.",
         )
     raise WrongTime(
-        f"{text} was twice: the clock went back",
+        f"{text} was twice: the clock was put back",
         f"Say which with an offset: {_with_offset(first)} or {_with_offset(second)}.",
     )
 

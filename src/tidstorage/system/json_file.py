@@ -1,4 +1,4 @@
-"""JSON files of ours, read back: in the right shape, or FileUnreadable."""
+"""JSON files of ours are read in one way: they have the right shape, or are refused."""
 
 from pathlib import Path
 from typing import TypeVar
@@ -9,7 +9,7 @@ from tidstorage.errors import FileUnreadable
 
 
 class Shape(BaseModel):
-    """What a file holds: just these keys, with values of just these types."""
+    """The shape of a file: it has just these keys, with values of just these types."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -20,10 +20,12 @@ AnyShape = TypeVar("AnyShape", bound=BaseModel)
 def read(
     path: Path, shape: type[AnyShape], what: str, hint: str | None = None
 ) -> AnyShape:
-    """What the file holds.
+    """Read a file that has the given shape.
 
-    what: what the file should be, for the text of FileUnreadable; hint: what to
-    do where it is something else.
+    what: what the file should be, in words.  hint: what to do where it is something
+    else.
+
+    Raises: FileUnreadable: where it cannot be read, or has another shape.
     """
     try:
         return shape.model_validate_json(path.read_bytes())

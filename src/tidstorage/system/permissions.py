@@ -1,4 +1,4 @@
-"""Could somebody else read, replace or redirect what is backed up or restored?"""
+"""Refuses files that somebody else could read, replace or redirect."""
 
 import os
 import pwd
@@ -16,10 +16,12 @@ _CLASSES = (
 
 
 def refuse_other_owner(folder: Path) -> None:
-    """NotPermitted where the folder is somebody else's, who could replace all in it.
+    """Refuse a folder of another user, who could replace everything in it.
 
-    One that is root's is as good as ours.  Root is refused too: it would follow
-    what the owner puts there.
+    A folder of root's is as good as ours.  Root is refused too: it would follow the
+    links that the owner puts there.
+
+    Raises: NotPermitted: where the folder is neither ours nor root's.
     """
     owner = folder.stat().st_uid
     if owner not in (0, os.geteuid()):
@@ -38,26 +40,31 @@ def _name(user: int) -> str:
 
 
 def refuse_links(paths: Iterable[Path]) -> None:
-    """Unprotected where one is a symbolic link: what is written would go elsewhere."""
+    """Refuse symbolic links: what is written would go elsewhere.
+
+    Raises: Unprotected: where one of the paths is a symbolic link.
+    """
     for path in paths:
         if path.is_symlink():
             raise Unprotected(
                 f"{path} is a symbolic link, to {path.readlink()}",
-                "Nothing of ours puts one there: find out who did, then remove it.",
+                "No program of ours made it: find out who did, then remove it.",
             )
 
 
 def refuse_more_readable(top: Path, copies: Path, data_file: Path) -> None:
-    """Unprotected where copies can be read by those who cannot read the data.
+    """Refuse copies that can be read by users who cannot read the data.
 
-    copies: a folder below ``top``, or it.  Folders above ``top`` are not looked at:
-    they are not ours, and may be opened any time.
+    copies: a folder below ``top``, or ``top`` itself.  Folders above ``top`` are not
+    looked at: they are not ours, and may be opened for others at any time.
+
+    Raises: Unprotected: where a copy can be read by more users than its data file.
     """
     for users, may_read, may_pass in _CLASSES:
         if _may(data_file, may_read) and _may(data_file.parent, may_pass):
             continue
-        folders = [each for each in (copies, *copies.parents) if _within(each, top)]
-        if not all(_may(each, may_pass) for each in folders):
+        folders = [path for path in (copies, *copies.parents) if _within(path, top)]
+        if not all(_may(folder, may_pass) for folder in folders):
             continue
         for path in _files(copies):
             if _may(path, may_read):

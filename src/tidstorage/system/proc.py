@@ -1,7 +1,7 @@
-"""What /proc tells: which processes are ours, and who holds an address.
+"""What /proc tells: which processes are ours, and which one listens at an address.
 
-A pid file alone proves nothing: after a crash its number belongs to nobody, or
-to somebody else.  A process is ours if it runs one of our scripts, or was given
+A pid file alone proves nothing: after a crash its number is nobody's, or that of
+another process.  A process is ours if it runs one of our scripts, or was started with
 one of our configuration files.
 """
 
@@ -26,7 +26,7 @@ SCRIPT_WITHIN = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Occupant:
+class Listener:
     """Who listens at an address; ``pid`` is None where we may not see it."""
 
     pid: int | None
@@ -58,7 +58,7 @@ def environment(pid: int) -> dict[str, str]:
     except OSError:
         return {}
     pairs = content.decode(errors="surrogateescape").split("\0")
-    return {name: value for name, _, value in (each.partition("=") for each in pairs)}
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
 
 
 def working_folder(pid: int) -> Path | None:
@@ -100,13 +100,13 @@ def all_pids() -> Iterator[int]:
 def runs(pid: int, script: Path) -> bool:
     """Whether the process runs the script, as its interpreter's first argument."""
     arguments = command_line(pid)[:SCRIPT_WITHIN]
-    return any(_is(pid, each, script) for each in arguments)
+    return any(_is(pid, argument, script) for argument in arguments)
 
 
 def names(pid: int, files: Collection[Path]) -> bool:
     """Whether one of the files is an argument of the process."""
     arguments = command_line(pid)
-    return any(_is(pid, each, file) for each in arguments for file in files)
+    return any(_is(pid, argument, file) for argument in arguments for file in files)
 
 
 def _is(pid: int, argument: str, file: Path) -> bool:
@@ -124,10 +124,10 @@ def pid_in(pid_file: Path) -> int | None:
         return None
 
 
-def occupant(address: Address) -> Occupant | None:
-    """Who listens at the address; None where a server of ours could."""
+def find_listener(address: Address) -> Listener | None:
+    """The process that listens at the address; None where a server of ours could."""
     if isinstance(address, str):
-        return _occupant_of_path(address)
+        return _find_listener_of_path(address)
     host, port = address
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with contextlib.closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
@@ -136,26 +136,25 @@ def occupant(address: Address) -> Occupant | None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            found = _listener(port)
-            return found or Occupant(None, os.strerror(error.errno or 0))
+            return _find_listener(port) or Listener(None, os.strerror(error.errno or 0))
     return None
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody holds now, all different.
+    """Different ports of the loopback address at which nobody listens now.
 
-    Not those that the kernel gives to outgoing connections, where there are
-    others: a server that is down could find its port taken by such a one.
+    Where there are enough, they are none of those that the kernel gives to outgoing
+    connections: a server that is down could find its port taken by one of these.
     """
     first, last = map(int, _OUTGOING_PORTS.read_text().split())
     outside = [port for port in _FREE_PORTS if not first <= port <= last]
     candidates = outside or list(_FREE_PORTS)
     random.SystemRandom().shuffle(candidates)
-    free = (port for port in candidates if occupant(("127.0.0.1", port)) is None)
+    free = (port for port in candidates if find_listener(("127.0.0.1", port)) is None)
     return list(itertools.islice(free, count))
 
 
-def _occupant_of_path(path: str) -> Occupant | None:
+def _find_listener_of_path(path: str) -> Listener | None:
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as probe:
         probe.settimeout(1)
         try:
@@ -165,10 +164,10 @@ def _occupant_of_path(path: str) -> Occupant | None:
     inodes = {
         fields[6] for fields in _table("unix") if len(fields) > 7 and fields[7] == path
     }
-    return _holder(inodes) or Occupant(None, "an unknown process")
+    return _find_owner(inodes) or Listener(None, "an unknown process")
 
 
-def _listener(port: int) -> Occupant | None:
+def _find_listener(port: int) -> Listener | None:
     """Who listens on the port, at whatever address of this machine."""
     inodes = set()
     user = ""
@@ -179,7 +178,7 @@ def _listener(port: int) -> Occupant | None:
             user = fields[7]
     if not inodes:
         return None
-    return _holder(inodes) or Occupant(None, f"a process of user id {user}")
+    return _find_owner(inodes) or Listener(None, f"a process of user id {user}")
 
 
 def _table(name: str) -> list[list[str]]:
@@ -190,11 +189,11 @@ def _table(name: str) -> list[list[str]]:
     return [line.split() for line in lines[1:]]
 
 
-def _holder(inodes: Collection[str]) -> Occupant | None:
+def _find_owner(inodes: Collection[str]) -> Listener | None:
     wanted = {f"socket:[{inode}]" for inode in inodes}
     for pid in all_pids():
         with contextlib.suppress(OSError):
             for descriptor in (_PROC / str(pid) / "fd").iterdir():
                 if str(descriptor.readlink()) in wanted:
-                    return Occupant(pid, " ".join(command_line(pid)))
+                    return Listener(pid, " ".join(command_line(pid)))
     return None

@@ -69,7 +69,12 @@ def owner(path: Path) -> str:
 
 
 def hand_over(user: str | None, paths: Iterable[Path]) -> None:
-    """Give paths to the user, when root made them; as `leave_root` otherwise."""
+    """Give paths to the user, where root runs this; else nothing is done.
+
+    None: nothing is done.
+
+    Raises: DescriptionError: where there is no such user.
+    """
     if user is None or os.geteuid() != 0:
         return
     entry = _entry(user)
@@ -87,7 +92,7 @@ def _entry(user: str) -> pwd.struct_passwd:
 
 
 def give_like(paths: Iterable[Path], like: Path) -> None:
-    """Give those that exist, folders with all in them, to the owner of ``like``.
+    """Give the paths that exist, folders with all in them, to the owner of ``like``.
 
     Nothing is done where root does not run this, or ``like`` does not exist.
     """
@@ -95,11 +100,11 @@ def give_like(paths: Iterable[Path], like: Path) -> None:
         return
     owner = like.stat()
     for path in paths:
-        for each in _with_all_in(path):
-            os.chown(each, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        for owned in _list_tree(path):
+            os.chown(owned, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
-def _with_all_in(path: Path) -> Iterator[Path]:
+def _list_tree(path: Path) -> Iterator[Path]:
     if os.path.lexists(path):
         yield path
     if path.is_dir() and not path.is_symlink():

@@ -1,4 +1,4 @@
-"""Ask a daemon, of any version, over the wire."""
+"""Questions to a daemon of any version, over the wire."""
 
 import json
 import socket
@@ -10,19 +10,26 @@ from tidstorage.wire import protocol
 
 T = TypeVar("T")
 
-#: Seconds within which the daemon has to accept, and to answer.
+#: Seconds within which the daemon has to accept, and to go on with its answer.
 TIMEOUT = 10.0
 
 
 def dump(host: str, port: int, timeout: float = TIMEOUT) -> dict[str, int]:
-    """The published vector; NotConnected where no daemon answers in time."""
+    """The vector that the daemon publishes: {storage id: TID}.
+
+    timeout: seconds for connecting, and for each piece of the answer.
+
+    Raises: NotConnected: where no daemon answers in time.
+    """
     return _ask(host, port, timeout, protocol.encode_dump(), protocol.decode_dict)
 
 
 def state(host: str, port: int, timeout: float = TIMEOUT) -> dict[str, Any]:
-    """How the daemon is, as ``STATUS`` says; empty where it is too old to say.
+    """How the daemon is, as ``STATUS`` tells; empty where it is too old to tell.
 
-    NotConnected where no daemon answers in time.
+    timeout: as for `dump`.
+
+    Raises: NotConnected: where no daemon answers in time.
     """
     # What an old one drops goes before a question that it answers.
     questions = protocol.encode_status() + protocol.encode_bootstraped()

@@ -47,7 +47,7 @@ class _NoCommand(Exception):
 
 
 class Begin(NamedTuple):
-    """A transaction starts to commit; the ids of the storages it will write."""
+    """A transaction starts to commit; ``storages``: ids of those it will write."""
 
     transaction_id: str
     storages: tuple[str, ...]
@@ -60,7 +60,7 @@ class Abort(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """A transaction is written; {storage id: its TID there}."""
+    """A transaction is written; ``tids``: {storage id: its TID there}."""
 
     transaction_id: str
     tids: Mapping[str, int]
@@ -94,7 +94,10 @@ Command = Begin | Abort | Commit | Dump | Bootstraped | Quit | Hello | Status
 
 
 def encode_begin(transaction_id: str, storages: Collection[str]) -> bytes:
-    """ValueError for an id that no field can hold, as in all encoders."""
+    """The bytes of a BEGIN.
+
+    Raises: ValueError: where no field can hold an id, as in all encoders.
+    """
     return b"".join(
         (
             b"BEGIN\n",
@@ -154,7 +157,7 @@ def encode_truth(value: bool) -> bytes:
 def decode_dict(data: bytes) -> dict[str, int] | None:
     """The dict that ``data`` starts with; None while its end has not come.
 
-    ProtocolError where it is none.
+    Raises: ProtocolError: where ``data`` starts with no dict.
     """
     fields = data.replace(b"\r", b"").split(b"\n")[:-1]
     if not fields:
@@ -177,7 +180,7 @@ class Parser:
     def feed(self, data: bytes) -> list[Command]:
         """The commands completed by ``data``, in order.
 
-        ProtocolError where the stream makes no sense.
+        Raises: ProtocolError: where the stream makes no sense.
         """
         if b"\r" in data:
             data = data.replace(b"\r", b"")

@@ -42,8 +42,8 @@ class BarrierStorage:
 def storages_of(cluster: Cluster) -> list[BarrierStorage]:
     """All storages of a cluster, as the barrier needs them."""
     return [
-        BarrierStorage(each.id, cluster.zeo(each.zeo).address)
-        for each in cluster.storages
+        BarrierStorage(storage.id, cluster.zeo(storage.zeo).address)
+        for storage in cluster.storages
     ]
 
 
@@ -56,11 +56,13 @@ def take(
 ) -> dict[str, int]:
     """{storage id: last TID} at one instant at which no commit was under way.
 
-    deadline: seconds for which commits may be held, for all storages together;
-    on expiry everything is released and tried again, after growing pauses, at
-    most ``attempts`` times.  A storage without a transaction has TID 0.
+    deadline: seconds for which commits may be held, for all storages together; after
+        them everything is released and tried again, with growing pauses.
+    attempts: how often it is tried at most.
 
-    Raises BarrierFailed where no attempt succeeds.
+    A storage without a transaction has TID 0.
+
+    Raises: BarrierFailed: where no attempt succeeds, or names are not unique.
     """
     _refuse_repeated_names(storages)
     reason = "nothing was tried"
@@ -75,12 +77,12 @@ def take(
 
 
 def _refuse_repeated_names(storages: Sequence[BarrierStorage]) -> None:
-    """Clients lock in the order of storage name, then address.
+    """Refuse two storages of one name: clients lock by name, then by address.
 
     Only where the names alone decide is that order the same for every client:
     one server has several addresses for the clients of several hosts.
     """
-    names = [each.id for each in storages]
+    names = [storage.id for storage in storages]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise BarrierFailed(
@@ -93,7 +95,9 @@ def _refuse_repeated_names(storages: Sequence[BarrierStorage]) -> None:
 def _attempt(storages: Sequence[BarrierStorage], deadline: float) -> dict[str, int]:
     request = {
         "deadline": deadline,
-        "storages": [{"id": each.id, "address": each.address} for each in storages],
+        "storages": [
+            {"id": storage.id, "address": storage.address} for storage in storages
+        ],
     }
     with subprocess.Popen(
         child.python("tidstorage.zeo.barrier_helper"),
@@ -119,7 +123,10 @@ def _attempt(storages: Sequence[BarrierStorage], deadline: float) -> dict[str, i
 def _answer(
     helper: "subprocess.Popen[str]", seconds: float, meaning: str
 ) -> dict[str, dict[str, str]]:
-    """The helper's next line; killed when it takes longer than ``seconds``."""
+    """Read the helper's next line; kill it when that takes longer than ``seconds``.
+
+    Raises: _AttemptFailed: where it was killed, or tells of an error.
+    """
     assert helper.stdout is not None
     timer = threading.Timer(seconds, helper.kill)
     timer.start()

@@ -1,4 +1,4 @@
-"""The process that holds the votes of a barrier; see `tidstorage.zeo.barrier`.
+"""The process that holds the votes of a barrier (`tidstorage.zeo.barrier`).
 
 Reads one JSON line: ``{"deadline": SECONDS, "storages": [{"id", "address"}]}``.
 Writes ``{"connected": true}`` when every server answers, then
@@ -48,7 +48,7 @@ def _say(message: dict[str, Any]) -> None:
 
 def _connect(storages: list[dict[str, Any]]) -> dict[str, ZeoClient]:
     """{storage id: its client}, in the order in which all clients lock."""
-    clients = {each["id"]: _client(each) for each in storages}
+    clients = {storage["id"]: _make_client(storage) for storage in storages}
     for storage, client in clients.items():
         try:
             client.wait_connected(CONNECT_TIMEOUT)
@@ -59,7 +59,7 @@ def _connect(storages: list[dict[str, Any]]) -> dict[str, ZeoClient]:
     return dict(sorted(clients.items(), key=lambda item: item[1].sortKey()))
 
 
-def _client(storage: dict[str, Any]) -> ZeoClient:
+def _make_client(storage: dict[str, Any]) -> ZeoClient:
     address = storage["address"]
     return ZeoClient(
         address if isinstance(address, str) else tuple(address),
@@ -75,11 +75,22 @@ def _client(storage: dict[str, Any]) -> ZeoClient:
 
 
 def _hold(clients: dict[str, ZeoClient]) -> dict[str, int]:
-    """Vote on all, read all, abort all; _Void where that proves nothing."""
+    """Vote on all storages, read their last TIDs, abort: {storage id: last TID}.
+
+    Raises: _Void: where that proves nothing.
+    """
     transaction = TransactionMetaData()
     generations = _generations(clients)
-    writable = {s: c for s, c in clients.items() if not c.is_read_only()}
-    read_only = {s: c for s, c in clients.items() if s not in writable}
+    writable = {
+        storage: client
+        for storage, client in clients.items()
+        if not client.is_read_only()
+    }
+    read_only = {
+        storage: client
+        for storage, client in clients.items()
+        if storage not in writable
+    }
     try:
         for client in writable.values():
             client.tpc_begin(transaction)
@@ -102,7 +113,7 @@ def _hold(clients: dict[str, ZeoClient]) -> dict[str, int]:
 
 def _generations(clients: dict[str, ZeoClient]) -> dict[str, int]:
     """A number for each client that changes when its connection does."""
-    return {each: client.connection_number for each, client in clients.items()}
+    return {storage: client.connection_number for storage, client in clients.items()}
 
 
 def _last_tids(clients: dict[str, ZeoClient]) -> dict[str, int]:

@@ -40,6 +40,7 @@ class ZeoClient(ClientStorage):
     read_only_fallback: write where the server lets us, only read where it does not;
         not together with ``read_only``.
     wait: connect before this returns; otherwise `wait_connected` does.
+    cache: instead of ZEO's own.
 
     Raises: ClientDisconnected: where ``wait`` is true and nobody answers; besides,
         whatever the server raises where it refuses us, as for an unknown storage.
@@ -133,6 +134,27 @@ class ZeoClient(ClientStorage):
         """
         protocol = self._server.client.protocol
         return None if protocol is None else protocol.sm_protocol.transport
+
+
+class NoCache(ClientCache):
+    """A ZEO cache that holds nothing: no announcement makes it look for anything.
+
+    It lets a server in whose last TID is below the last one that was seen; ZEO's own
+    refuses it.
+    """
+
+    tid: bytes
+
+    def __init__(self) -> None:
+        super().__init__(None, SMALLEST_CACHE)
+
+    def invalidate(self, oid: bytes, tid: bytes | None) -> None:
+        pass
+
+    def setLastTid(self, tid: bytes) -> None:
+        # Also backwards: a server that was restored has to be let in, and seen.
+        if tid != bytes(8):
+            self.tid = tid
 
 
 @contextlib.contextmanager

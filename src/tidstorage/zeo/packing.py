@@ -1,6 +1,6 @@
-"""What a ZEO server is asked about packs: whether one goes on, and to do one.
+"""Packs of a ZEO server's storages: whether one goes on, and doing one.
 
-Packing needs no writable connection; a read-only one cannot do harm.
+A ZEO server packs for a read-only client too, and such a client cannot do harm.
 """
 
 import contextlib
@@ -39,7 +39,8 @@ def is_packing(cluster: Cluster, storage: Storage) -> bool:
     """Whether the server packs the storage now, whoever asked for it.
 
     A storage refuses to tell what could be undone for just as long.
-    NotConnected where the server does not answer.
+
+    Raises: NotConnected: where the server does not answer.
     """
     with _connected(cluster, storage) as client:
         try:
@@ -56,9 +57,15 @@ def pack(
 ) -> None:
     """Have the server pack the storage to a time, and wait for the end of it.
 
-    seconds: since 1970 (`times.seconds_below`).  advance: told of the bytes that
-    were written.  NoSpace or EngineFailed where it fails; the storage is then as it
-    was before.
+    seconds: since 1970 (`times.seconds_below`).
+    advance: is told how many more bytes were written, from time to time.
+
+    Where it fails the storage is as it was before.
+
+    Raises:
+      NotConnected: where the server does not answer, or refuses us.
+      NoSpace: where the packed file found no room.
+      EngineFailed: where it fails otherwise.
     """
     with _connected(cluster, storage) as client, _watched(storage, advance):
         try:
@@ -94,7 +101,7 @@ def _lacks_space(error: Exception) -> bool:
 
 @contextlib.contextmanager
 def _watched(storage: Storage, advance: Callable[[int], None]) -> Iterator[None]:
-    """Tell of the growth of the file that the server writes."""
+    """Meanwhile, tell how the file grows that the server writes."""
     path = written_to(storage.data_file)
     ended = threading.Event()
 

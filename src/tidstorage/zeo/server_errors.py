@@ -1,11 +1,14 @@
-"""Which exception a ZEO server met: ZEO 5 and 6 rebuild few of them for the client."""
+"""Which exception was raised in a ZEO server.
+
+ZEO 5 and 6 rebuild few of them in the client; others come as a ServerException.
+"""
 
 from ZEO.Exceptions import ServerException
 from ZODB.POSException import UndoError
 
 
 def class_name(error: Exception) -> str:
-    """Of the exception's class, or of the one that the server had."""
+    """The name of the exception's class, in the server if it comes from there."""
     if isinstance(error, ServerException) and error.args:
         return str(error.args[0]).rpartition(".")[2]
     return type(error).__name__

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidstorage.coherence.messages import Torn, WireCoherency
+from tidstorage.coherence.messages import InDoubt, WireCoherency
 
 
 def bootstrapped(**options: object) -> WireCoherency:
@@ -183,8 +183,8 @@ def test_a_tid_left_out_is_bounded_only_by_who_began_after_that() -> None:
 
 
 def test_a_tid_left_out_for_good_expires_as_damage() -> None:
-    torn: list[Torn] = []
-    wire = bootstrapped(on_torn=torn.append)
+    torn: list[InDoubt] = []
+    wire = bootstrapped(on_in_doubt=torn.append)
     wire.begin("t1", ["a", "b"], 0)
     wire.commit("t1", {"a": 1}, 0)
     wire.expire(599)
@@ -207,8 +207,8 @@ def test_aliases_are_the_same_storage() -> None:
 
 
 def test_a_transaction_without_an_end_blocks_until_it_expires() -> None:
-    torn: list[Torn] = []
-    wire = bootstrapped(timeout=600, on_torn=torn.append)
+    torn: list[InDoubt] = []
+    wire = bootstrapped(timeout=600, on_in_doubt=torn.append)
     wire.begin("lost", ["a", "b"], 100)
     write(wire, "t", a=5, now=101)
     wire.expire(699.9)
@@ -222,8 +222,8 @@ def test_a_transaction_without_an_end_blocks_until_it_expires() -> None:
 
 
 def test_a_part_published_before_its_commit_came_is_damage_not_taken_back() -> None:
-    torn: list[Torn] = []
-    wire = bootstrapped(on_torn=torn.append)
+    torn: list[InDoubt] = []
+    wire = bootstrapped(on_in_doubt=torn.append)
     write(wire, "t1", a=5)
     wire.commit("late", {"a": 4, "b": 4}, 0)
     assert wire.visible == {"a": 5, "b": 4}
@@ -339,8 +339,8 @@ STEPS = st.lists(
 def test_it_publishes_the_greatest_vector_that_splits_nothing(steps: list) -> None:
     """Messages in the order of what happened: never torn, never behind."""
     truth = Truth()
-    torn: list[Torn] = []
-    wire = bootstrapped(on_torn=torn.append)
+    torn: list[InDoubt] = []
+    wire = bootstrapped(on_in_doubt=torn.append)
     for number, (step, choice, storages) in enumerate(steps):
         unwritten = [name for name in truth.pending if name not in truth.written]
         uncommitted = [name for name in truth.pending if name in truth.written]

@@ -79,8 +79,8 @@ MUTATIONS = [
     Mutation(
         "records below the floor are examined",
         "history",
-        "[each for each in held if each.tid > self.base[storage]]",
-        "[each for each in held if each.tid > 0]",
+        "[record for record in held if record.tid > self.base[storage]]",
+        "[record for record in held if record.tid > 0]",
         cut_checks.ordered,
     ),
     Mutation(
@@ -199,15 +199,15 @@ MUTATIONS = [
     Mutation(
         "whatever is missing is dead",
         "cut",
-        "if each.position < pasts[storage][each.storage]:",
+        "if record.position < pasts[storage][record.storage]:",
         "if True:",
         cut_checks.deaths_are_true,
     ),
     Mutation(
         "dead on one participant is dead on all",
         "cut",
-        "if all((each.commit_id, storage) in proven",
-        "if any((each.commit_id, storage) in proven",
+        "if all((record.commit_id, storage) in proven",
+        "if any((record.commit_id, storage) in proven",
         cut_checks.deaths_are_true,
     ),
     Mutation(
@@ -234,14 +234,14 @@ MUTATIONS = [
     Mutation(
         "half commits are not named",
         "cut",
-        "if is_kept(each, tolerant))",
+        "if is_kept(record, tolerant))",
         "if False)",
         cut_checks.no_half_commit_is_missed,
     ),
     Mutation(
         "half commits outside the cut are named",
         "cut",
-        "if is_kept(each, tolerant))",
+        "if is_kept(record, tolerant))",
         "if True)",
         cut_checks.greatest,
     ),

@@ -39,4 +39,4 @@ OLD, NEW, ADDED = (
 )
 def test_what_a_set_needs(kind, storages, expected, monkeypatch):
     monkeypatch.setattr(backups, "local", lambda moment: f"{moment:%Y-%m-%d}")
-    assert backups._needs(made(kind, *storages)) == expected
+    assert backups._describe_needs(made(kind, *storages)) == expected

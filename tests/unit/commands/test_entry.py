@@ -21,7 +21,9 @@ def raising(error):
     [
         (errors.Locked("taken", "wait"), 7, "error: taken\nhint: wait\n"),
         (PermissionError(errno.EACCES, "denied", "/x"), 22, "error: /x: denied\n"),
-        (OSError(errno.ENOSPC, "No space left", "/x"), 15, "No space left"),
+        (OSError(errno.ENOSPC, "No space left", "/x"), 15, "error: /x: No space left"),
+        (OSError(errno.EXDEV, "other disk", "/x", None, "/y"), 15, "/x -> /y: other"),
+        (OSError("no number"), 15, "error: no number\nhint: Is a disk full"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )

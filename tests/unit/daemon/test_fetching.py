@@ -73,7 +73,13 @@ def test_no_more_is_read_than_there_is_room_for(data_file, local):
     seen = []
     while len(seen) < 7:
         fetched = fetch(
-            Packing(tids), after, after, 1, 3, {}, data_file if local else None
+            Packing(tids),
+            after,
+            anchor=after,
+            expected=1,
+            limit=3,
+            aliases={},
+            data_file=data_file if local else None,
         )
         assert 0 < len(fetched.records) <= 3 and not fetched.complete
         seen += [each.tid for each in fetched.records]
@@ -88,10 +94,15 @@ MANY = 2000
 def test_a_record_that_was_seen_and_is_not_there_ends_the_history(newer):
     server = Server([1, 2, *range(11, 11 + newer)])
     with pytest.raises(HistoryChanged):
-        fetch(server, 3, 3, 1, 5, {})
+        fetch(server, 3, anchor=3, expected=1, limit=5, aliases={})
     # Unless only the last TID is known, and that may be the TID of no record.
-    assert fetch(server, 3, None, 1, 5, {}).records[0].tid == 11
-    assert fetch(server, 2, 2, 1, 5, {}).records[0].tid == 11
+    assert (
+        fetch(server, 3, anchor=None, expected=1, limit=5, aliases={}).records[0].tid
+        == 11
+    )
+    assert (
+        fetch(server, 2, anchor=2, expected=1, limit=5, aliases={}).records[0].tid == 11
+    )
 
 
 def test_nor_where_the_file_is_here_and_much_is_newer(data_file, monkeypatch):
@@ -99,13 +110,29 @@ def test_nor_where_the_file_is_here_and_much_is_newer(data_file, monkeypatch):
     tids = tids_in(data_file)
     lost = tids[1] + 1
     with pytest.raises(HistoryChanged):
-        fetch(Server(tids), lost, lost, 1, 9, {}, data_file)
-    assert fetch(Server(tids), tids[1], tids[1], 1, 9, {}, data_file).records
+        fetch(
+            Server(tids),
+            lost,
+            anchor=lost,
+            expected=1,
+            limit=9,
+            aliases={},
+            data_file=data_file,
+        )
+    assert fetch(
+        Server(tids),
+        tids[1],
+        anchor=tids[1],
+        expected=1,
+        limit=9,
+        aliases={},
+        data_file=data_file,
+    ).records
 
 
 def test_a_storage_that_begins_after_what_was_seen_is_another():
     with pytest.raises(HistoryChanged):
-        fetch(Server([11, 12]), 3, 3, 9, 5, {})
+        fetch(Server([11, 12]), 3, anchor=3, expected=9, limit=5, aliases={})
 
 
 @pytest.mark.parametrize(
@@ -113,14 +140,21 @@ def test_a_storage_that_begins_after_what_was_seen_is_another():
 )
 def test_a_record_that_a_pack_has_taken_away_ends_nothing(packed, newer):
     tids = [2, *range(11, 11 + newer)]
-    fetched = fetch(Server(tids, packed), 3, 3, 1, 9999, {})
+    fetched = fetch(
+        Server(tids, packed), 3, anchor=3, expected=1, limit=9999, aliases={}
+    )
     assert [each.tid for each in fetched.records] == tids[1:]
 
 
 def test_during_a_pack_nothing_is_known_of_it():
-    assert fetch(Packing([1, 5]), 3, 3, 1, 9, {}).records[0].tid == 5
+    assert (
+        fetch(Packing([1, 5]), 3, anchor=3, expected=1, limit=9, aliases={})
+        .records[0]
+        .tid
+        == 5
+    )
 
 
 def test_an_iteration_that_ends_early_tells_nothing():
-    fetched = fetch(Packing([1]), 2, 2, 1, 9, {})
+    fetched = fetch(Packing([1]), 2, anchor=2, expected=1, limit=9, aliases={})
     assert not fetched.records and not fetched.complete

@@ -142,7 +142,7 @@ def test_a_daemon_that_was_killed_goes_on_from_the_newest_vector(settings):
     Journal(settings.journal).append(Published(points[0]))
     for each, time in zip(points, later, strict=True):
         killed.write(each.vector, time.timestamp())
-    former = resuming.read(settings).point
+    former = resuming.read_last_run(settings).point
     assert former.vector == {"a": 3, "b": 3} and former.damage == (HALF,)
     assert not former.verified and former.time > points[0].time
 
@@ -151,9 +151,9 @@ def test_a_tid_log_of_another_timeline_moves_nothing(settings):
     log = tid_log.Writer(settings.tid_log)
     log.write({"a": 9, "b": 9}, now().timestamp() - 100)
     Journal(settings.journal).append(Published(at(5, timeline=2)))
-    assert resuming.read(settings).point.vector == {"a": 5, "b": 5}
+    assert resuming.read_last_run(settings).point.vector == {"a": 5, "b": 5}
     log.write({"a": 9, "b": 4}, now().timestamp() + 100)
-    assert resuming.read(settings).point.vector == {"a": 5, "b": 5}
+    assert resuming.read_last_run(settings).point.vector == {"a": 5, "b": 5}
 
 
 def test_a_tid_log_from_before_a_floor_moves_nothing(settings):
@@ -164,4 +164,4 @@ def test_a_tid_log_from_before_a_floor_moves_nothing(settings):
         Floor(at(3, timeline=2), "x"),
     )
     log.write({"a": 9, "b": 9}, now().timestamp() + 100)
-    assert resuming.read(settings).point.vector == {"a": 3, "b": 3}
+    assert resuming.read_last_run(settings).point.vector == {"a": 3, "b": 3}

@@ -6,7 +6,7 @@ import pytest
 
 from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.daemon import resuming
-from tidstorage.daemon.resuming import OthersEntries
+from tidstorage.daemon.resuming import EntriesOfOthers
 from tidstorage.daemon.settings import ObservedStorage, Settings
 from tidstorage.points.beside import write_beside
 from tidstorage.points.entries import (
@@ -34,13 +34,13 @@ def settings(tmp_path):
     )
 
 
-def written(settings, *entries) -> resuming.Former:
+def written(settings, *entries) -> resuming.LastRun:
     Journal(settings.journal).append(*entries)
-    return resuming.read(settings)
+    return resuming.read_last_run(settings)
 
 
 def test_a_new_start(settings):
-    assert resuming.read(settings) == resuming.Former()
+    assert resuming.read_last_run(settings) == resuming.LastRun()
 
 
 def test_the_last_point_with_its_damage(settings):
@@ -59,7 +59,7 @@ def test_the_last_point_with_its_damage(settings):
 def test_a_torn_last_line_is_no_point(settings):
     written(settings, Published(at(1, 1)), Published(at(2, 2)))
     settings.journal.write_bytes(settings.journal.read_bytes()[:-5])
-    assert resuming.read(settings).point == at(1, 1)
+    assert resuming.read_last_run(settings).point == at(1, 1)
 
 
 def test_a_timeline_that_has_no_point_yet(settings):
@@ -105,7 +105,7 @@ def test_removed_storages_and_wire_only_ids_are_left_out(settings):
 
 def test_without_a_journal_the_tid_log(settings):
     settings.tid_log.write_text("1.00 f {'a': 5, 'b': 6}\n2.00 d {'a': 7}\n")
-    former = resuming.read(settings)
+    former = resuming.read_last_run(settings)
     assert former.point.vector == {"a": 7, "b": 6} and not former.point.verified
 
 
@@ -128,7 +128,7 @@ def test_files_that_were_swapped_while_no_daemon_ran(settings, tmp_path):
 def test_a_broken_entry_is_named(settings):
     settings.journal.write_text('{"kind": "point", "version": 1}\n')
     with pytest.raises(resuming.FileUnreadable, match="not an entry"):
-        resuming.read(settings)
+        resuming.read_last_run(settings)
 
 
 def test_what_others_write_meanwhile(settings):
@@ -137,31 +137,31 @@ def test_what_others_write_meanwhile(settings):
     writer.append(acknowledgement)
     with settings.journal.open("ab") as stream:
         stream.write(b'{"kind": "acknow')
-    former = resuming.read(settings)
-    others = OthersEntries(settings.journal, former.read)
-    assert others.new() == []
+    former = resuming.read_last_run(settings)
+    others = EntriesOfOthers(settings.journal, former.journal_read)
+    assert others.read_new() == []
     # A daemon that starts is not there yet, and others do not wait for it.
     writer = Journal(settings.journal)
     writer.append(acknowledgement)
-    others = OthersEntries(settings.journal, former.read)
-    assert others.new() == [acknowledgement]
-    assert others.new() == []
+    others = EntriesOfOthers(settings.journal, former.journal_read)
+    assert others.read_new() == [acknowledgement]
+    assert others.read_new() == []
     writer.append(Published(at(1, 1)), acknowledgement, Floor(at(1, 1), "x"))
-    assert others.new() == [acknowledgement, Floor(at(1, 1), "x")]
-    assert others.new() == []
+    assert others.read_new() == [acknowledgement, Floor(at(1, 1), "x")]
+    assert others.read_new() == []
     with settings.journal.open("ab") as stream:
         stream.write(b'{"kind": "acknowledgement"}\n{"kind": "acknow')
-    assert others.new() == []
+    assert others.read_new() == []
     settings.journal.unlink()
-    assert others.new() == []
+    assert others.read_new() == []
     Journal(settings.journal).append(acknowledgement)
-    assert others.new() == [acknowledgement]
+    assert others.read_new() == [acknowledgement]
     # Where a new one has grown before anybody looks.
     settings.journal.rename(settings.journal.with_name("moved"))
     Journal(settings.journal).append(Floor(at(1, 1), "x"))
     Journal(settings.journal).append(Published(at(1, 1)))
     others._position = 1 << 20
-    assert others.new() == [Floor(at(1, 1), "x")]
+    assert others.read_new() == [Floor(at(1, 1), "x")]
 
 
 def test_kinds_of_entries_start_as_they_are_looked_for(settings):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from tidstorage.daemon import throttle
-from tidstorage.daemon.throttle import Reading
+from tidstorage.daemon.throttle import Throttle
 from tidstorage.zeo.client import ZeoClient
 
 
@@ -30,7 +30,7 @@ def transport():
 
 
 class Client(SimpleNamespace):
-    """What a Reading goes through of a ZeoClient."""
+    """What a Throttle goes through of a ZeoClient."""
 
     io_loop = ZeoClient.io_loop
     io_transport = ZeoClient.io_transport
@@ -50,16 +50,16 @@ def client_of(transport):
 
 def observe_a_while(client, transport):
     """As an observer and its listener do; whether the socket was read meanwhile."""
-    found = Reading(client)
+    throttled = Throttle(client)
     reads = []
     for _ in range(2):
-        found.pause()
-        found.allow()
-        found.pause()
+        throttled.pause()
+        throttled.allow()
+        throttled.pause()
         reads.append(transport.reads)
-        found.disallow()
+        throttled.disallow()
         reads.append(transport.reads)
-        found.pause()
+        throttled.pause()
         reads.append(transport.reads)
     return reads
 

@@ -21,7 +21,7 @@ crontabs = st.lists(
 
 
 def test_block_goes_to_the_end_and_names_the_cluster_file() -> None:
-    text = crontab.with_block(USERS, ENTRIES, OWNER)
+    text = crontab.put_block(USERS, ENTRIES, OWNER)
     assert text.startswith(USERS)
     assert text[len(USERS) :].splitlines() == [
         f"# BEGIN tidstorage, cluster {OWNER}",
@@ -32,30 +32,30 @@ def test_block_goes_to_the_end_and_names_the_cluster_file() -> None:
 
 @given(crontabs)
 def test_removing_gives_back_what_was_there(users: str) -> None:
-    text = crontab.with_block(users, ENTRIES, OWNER)
-    assert crontab.without_block(text, OWNER) == users
+    text = crontab.put_block(users, ENTRIES, OWNER)
+    assert crontab.remove_block(text, OWNER) == users
 
 
 @given(crontabs, crontabs)
 def test_new_entries_take_the_place_of_the_old(before: str, after: str) -> None:
-    text = crontab.with_block(before, ENTRIES, OWNER) + after
+    text = crontab.put_block(before, ENTRIES, OWNER) + after
     new = ENTRIES.replace("15 2", "30 3")
-    assert crontab.with_block(text, new, OWNER) == text.replace("15 2", "30 3", 1)
+    assert crontab.put_block(text, new, OWNER) == text.replace("15 2", "30 3", 1)
 
 
 def test_installing_twice_changes_nothing() -> None:
-    once = crontab.with_block(USERS, ENTRIES, OWNER)
-    assert crontab.with_block(once, ENTRIES, OWNER) == once
+    once = crontab.put_block(USERS, ENTRIES, OWNER)
+    assert crontab.put_block(once, ENTRIES, OWNER) == once
 
 
 def test_block_of_another_cluster_stays() -> None:
-    other = crontab.with_block(USERS, ENTRIES.replace("site", "other"), OTHER)
-    both = crontab.with_block(other, ENTRIES, OWNER)
-    assert crontab.without_block(both, OWNER) == other
+    other = crontab.put_block(USERS, ENTRIES.replace("site", "other"), OTHER)
+    both = crontab.put_block(other, ENTRIES, OWNER)
+    assert crontab.remove_block(both, OWNER) == other
 
 
 def test_last_line_without_a_line_break_stays_a_line_of_its_own() -> None:
-    text = crontab.with_block("0 1 * * * mine", ENTRIES, OWNER)
+    text = crontab.put_block("0 1 * * * mine", ENTRIES, OWNER)
     assert text.splitlines()[:2] == [
         "0 1 * * * mine",
         f"# BEGIN tidstorage, cluster {OWNER}",
@@ -63,13 +63,13 @@ def test_last_line_without_a_line_break_stays_a_line_of_its_own() -> None:
 
 
 def test_without_a_schedule_there_is_no_block() -> None:
-    text = crontab.with_block(USERS, ENTRIES, OWNER)
-    assert crontab.with_block(text, "# Cluster site\n", OWNER) == USERS
+    text = crontab.put_block(USERS, ENTRIES, OWNER)
+    assert crontab.put_block(text, "# Cluster site\n", OWNER) == USERS
 
 
 def test_block_without_an_end_is_refused_since_the_rest_may_be_the_users() -> None:
     text = f"# BEGIN tidstorage, cluster {OWNER}\n0 1 * * * mine\n"
     with pytest.raises(ValueError, match="no end"):
-        crontab.without_block(text, OWNER)
+        crontab.remove_block(text, OWNER)
     with pytest.raises(ValueError, match="no end"):
-        crontab.with_block(text, ENTRIES, OWNER)
+        crontab.put_block(text, ENTRIES, OWNER)

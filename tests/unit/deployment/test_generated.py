@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from tidstorage.cluster.load import load_cluster
-from tidstorage.deployment import generated
-from tidstorage.deployment.scripts import scripts_of
+from tidstorage.deployment import install, rendering
+from tidstorage.deployment.generated import generate_files
+from tidstorage.deployment.scripts import list_scripts
 
 ROOT = Path(__file__).parents[3]
 
@@ -20,8 +21,8 @@ def description(tmp_path):
 
 
 def texts(description):
-    files = generated.generated_files(load_cluster(description))
-    return {file.target.name: generated.render(file) for file in files}
+    files = generate_files(load_cluster(description))
+    return {file.target.name: file.text for file in files}
 
 
 def test_every_file_storage_refuses_garbage_collection(description):
@@ -61,7 +62,7 @@ def test_the_product_is_told_the_storages_and_the_daemon(description):
 def test_the_console_keeps_off_the_caches_of_its_running_zope(description):
     assert "cache-path" in texts(description)["zope-web-1.conf"]
     assert "cache-path" not in texts(description)["zope-web-1-console.conf"]
-    scripts = {each.name: each for each in scripts_of(load_cluster(description))}
+    scripts = {each.name: each for each in list_scripts(load_cluster(description))}
     (configuration,) = scripts["zope-web-1-console"].arguments
     assert configuration.endswith("etc/zope-web-1-console.conf")
 
@@ -98,7 +99,7 @@ def test_a_site_brings_its_own_products_environment_and_lines(description):
     assert "  SECRET a$$b\n" in text
     assert text.endswith("verbose-security on\n")
     assert text.count("pool-size 4") == 4
-    scripts = {each.name: each for each in scripts_of(load_cluster(description))}
+    scripts = {each.name: each for each in list_scripts(load_cluster(description))}
     assert "Products.Acme" in scripts["zope-web"].eggs
 
 
@@ -131,3 +132,17 @@ def test_each_schedule_has_its_entry_and_log(description):
     assert system.splitlines()[1:] == [
         each.replace(f" {folder}/bin", f" zope {folder}/bin", 1) for each in entries
     ]
+
+
+def test_each_file_is_rendered_once_in_a_deployment(description, monkeypatch):
+    rendered = []
+    render = rendering._render
+
+    def note(template, data):
+        rendered.append((template, data.get("client_label", data.get("name"))))
+        return render(template, data)
+
+    monkeypatch.setattr(rendering, "_render", note)
+    install.write_files(load_cluster(description))
+    zopes = [label for template, label in rendered if template == "zope.conf.in"]
+    assert sorted(zopes) == ["web-1", "web-1-console", "web-2", "web-2-console"]

@@ -75,7 +75,7 @@ def test_what_was_seen_is_never_unseen(site, monkeypatch):
     known = site.last("main")[0]
     (main,) = [
         each
-        for each in hook._active.membership.table().members
+        for each in hook._active.databases.list_open().storages
         if each.storage_id == "root"
     ]
     site.write("catalog")
@@ -231,13 +231,13 @@ def test_ids_stay_unique_over_a_fork(site, tmp_path):
 
 
 def test_a_fork_while_the_list_of_databases_is_locked(site):
-    members = hook._active.membership
-    with members._lock:
+    known = hook._active.databases
+    with known._lock:
         child = os.fork()
         if not child:
             signal.alarm(120)
             try:
-                members._changed()
+                known._changed()
                 _id_without_storages()
             except BaseException:
                 os._exit(1)
@@ -248,7 +248,7 @@ def test_a_fork_while_the_list_of_databases_is_locked(site):
 def _id_without_storages():
     """The id of a commit that is stamped, and then not really made."""
     current = Transaction()
-    database = next(iter(hook._active.membership._databases.values()))()
+    database = next(iter(hook._active.databases._databases.values()))()
     current._resources.append(TransactionalUndo(database, []))
     hook._active.commit_resources(current, lambda transaction: None)
     return stamp.decode(current.extension[stamp.KEY]).commit_id.hex()

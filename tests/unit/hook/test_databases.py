@@ -92,7 +92,7 @@ def test_databases_that_the_collector_hides_are_found_when_they_join(tmp_path):
         tidstorage.install(ids=IDS)
     finally:
         gc.unfreeze()
-    assert not hook._active.membership.table().members
+    assert not hook._active.databases.list_open().storages
     site.write("main")
     assert set(site.last("main")[1].vector) == {"root", "catalog"}
     site.close()
@@ -108,9 +108,9 @@ def test_databases_are_not_kept_alive(tmp_path):
     tidstorage.install(ids=IDS)
     site = Site(tmp_path, "main")
     site.write("main")
-    members = hook._active.membership
-    assert len(members.table().members) == 1
+    known = hook._active.databases
+    assert len(known.list_open().storages) == 1
     site.databases["main"].storage.close()
     site.databases.clear()
     gc.collect()
-    assert not members.table().members
+    assert not known.list_open().storages

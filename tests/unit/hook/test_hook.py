@@ -22,10 +22,10 @@ from tidstorage.hook import databases, hook
         (stamping, "_fits"),
         (os, "urandom"),
         (stamp, "assemble"),
-        (databases.Membership, "table"),
-        (databases.Membership, "add"),
-        (databases.Membership, "remove"),
-        (databases.Membership, "_build"),
+        (databases.ClusterDatabases, "list_open"),
+        (databases.ClusterDatabases, "add"),
+        (databases.ClusterDatabases, "remove"),
+        (databases.ClusterDatabases, "_build"),
         (databases, "_layers"),
     ],
 )
@@ -68,7 +68,7 @@ def test_no_exception_of_the_sender_breaks_a_commit(tmp_path, monkeypatch, name)
 
 
 def test_faults_in_containing_a_failure_let_the_failure_out(site, monkeypatch):
-    monkeypatch.setattr(hook.failed_commits, "may_poison", throw)
+    monkeypatch.setattr(hook.failed_commits, "may_spoil_caches", throw)
     connection = site.connection()
     connection.root()["x"] = 1
     transaction.get().join(RefusesToVote())

@@ -6,7 +6,7 @@ import pytest
 
 from tidstorage.errors import DescriptionError
 from tidstorage.legacy import configuration
-from tidstorage.legacy.site import site
+from tidstorage.legacy.site import read_site
 
 SAMPLE = """
 # COMMON
@@ -42,7 +42,7 @@ def write(tmp_path):
 
 
 def test_a_whole_one(write, tmp_path):
-    found = site(configuration.load(write(SAMPLE)))
+    found = read_site(configuration.load(write(SAMPLE)))
     first, *_ = found.storages
     assert first.id == "((('localhost', 8200),), '2')"
     assert first.data_file == Path("/srv/zeo2/var2/Data.fs")
@@ -75,7 +75,7 @@ def test_crashed_files(write):
         ("data_fs_backup_path_dict = 1", "line 1.*expected a dict"),
         ("import os\nstatus_file = 'x'", "line 1: expected the assignment"),
         ("status_file = 1", "status_file: expected a string"),
-        (SAMPLE.replace("'/backup/z22', ", ""), "absolute paths of its Data.fs"),
+        (SAMPLE.replace("'/backup/z22', ", ""), "absolute path of its Data.fs"),
         (SAMPLE.replace("timestamp_file_path", "other"), "timestamp_file_path is"),
         ("timestamp_file_path = 'x'", "identifier_dict is missing"),
     ],
@@ -84,7 +84,7 @@ def test_mistakes_are_named(write, text, said):
     with pytest.raises(DescriptionError, match=said):
         found = configuration.load(write(text))
         found.file("status_file")
-        site(found)
+        read_site(found)
 
 
 def test_no_file(tmp_path):

@@ -104,12 +104,12 @@ def test_another_process_is_found_until_it_ends(cluster):
     thread = threading.Thread(target=dying.in_child, args=[work])
     thread.start()
     os.read(ours[0], 1)
-    (found,) = wait_until(lambda: progress.running(cluster), "it is seen")
+    (found,) = wait_until(lambda: progress.find_running(cluster), "it is seen")
     assert (found.verb, found.phase, found.items) == ("verify", "load", ("root",))
     assert (found.done, found.total, found.unit) == (4, 10, "objects")
     os.write(theirs[1], b".")
     thread.join()
-    assert progress.running(cluster) == []
+    assert progress.find_running(cluster) == []
     assert list(cluster.run_directory.iterdir()) == []
 
 
@@ -117,7 +117,7 @@ def test_another_process_is_found_until_it_ends(cluster):
 def test_what_a_killed_process_left_is_passed_over(cluster, whose):
     def work():
         with progress.operation(cluster, "backup"):
-            wait_until(lambda: progress.running(cluster), "it is seen")
+            wait_until(lambda: progress.find_running(cluster), "it is seen")
             os._exit(dying.DIED)
 
     assert dying.in_child(work) == dying.DIED
@@ -129,7 +129,7 @@ def test_what_a_killed_process_left_is_passed_over(cluster, whose):
         long_ago = clock.now() - datetime.timedelta(days=400)
         stored["since"] = stored["at"] = long_ago.isoformat()
         left.write_text(json.dumps(stored))
-    assert progress.running(cluster) == []
+    assert progress.find_running(cluster) == []
     assert not left.exists()
 
 
@@ -137,7 +137,7 @@ def test_what_cannot_be_read_is_passed_over(cluster):
     cluster.run_directory.mkdir()
     (cluster.run_directory / "progress.1.json").write_text('{"verb": "backup"}')
     (cluster.run_directory / "progress.2.json").write_text("")
-    assert progress.running(cluster) == []
+    assert progress.find_running(cluster) == []
 
 
 def test_nobody_to_be_told_is_no_reason_to_fail(tmp_path):
@@ -151,7 +151,7 @@ def test_nobody_to_be_told_is_no_reason_to_fail(tmp_path):
         phase.advance(1)
         # The begin, and then two of the thread's: it has outlived a failure.
         wait_until(lambda: len(seen) > 2, "the thread looks")
-    assert progress.running(nowhere) == []
+    assert progress.find_running(nowhere) == []
 
 
 def test_a_terminal_that_is_stopped_stops_nothing(cluster, monkeypatch):
@@ -170,7 +170,7 @@ def test_a_terminal_that_is_stopped_stops_nothing(cluster, monkeypatch):
     (thread,) = [t for t in threading.enumerate() if t.name == "progress"]
     stopped.set()
     thread.join(30)
-    assert progress.running(cluster) == []
+    assert progress.find_running(cluster) == []
 
 
 def test_an_error_ends_the_telling(cluster):
@@ -180,37 +180,39 @@ def test_an_error_ends_the_telling(cluster):
 
 
 def test_numbers_are_said_as_far_as_they_are_known():
-    assert progress_display.what(snapshot()) == "backup: copy catalog, root"
-    assert progress_display.numbers(snapshot()) == (
+    assert progress_display.describe_work(snapshot()) == "backup: copy catalog, root"
+    assert progress_display.format_numbers(snapshot()) == (
         "1.2 GB of 5.0 GB, 25%, 310.0 MB/s, 1 min 12 s left"
     )
-    assert progress_display.numbers(snapshot(total=None, remaining=None)) == (
+    assert progress_display.format_numbers(snapshot(total=None, remaining=None)) == (
         "1.2 GB, 310.0 MB/s"
     )
     between = snapshot(
         phase="", items=(), done=0, total=None, rate=None, remaining=None
     )
-    assert progress_display.what(between) == "backup"
-    assert progress_display.numbers(between) == ""
-    assert "12 objects/s" in progress_display.numbers(snapshot(unit="objects", rate=12))
+    assert progress_display.describe_work(between) == "backup"
+    assert progress_display.format_numbers(between) == ""
+    assert "12 objects/s" in progress_display.format_numbers(
+        snapshot(unit="objects", rate=12)
+    )
 
 
 def test_one_sentence_tells_it_to_another_shell():
-    said = progress_display.sentence(snapshot(pid=7))
+    said = progress_display.describe_operation(snapshot(pid=7))
     assert said.startswith(
         "backup: copy catalog, root; 1.2 GB of 5.0 GB, 25%, 310.0 MB/s, 1 min 12 s"
         " left; process 7 since 20"
     )
-    assert "nothing was heard" not in said
+    assert "it has said nothing" not in said
     long_ago = clock.now() - datetime.timedelta(minutes=5)
-    said = progress_display.sentence(snapshot(at=long_ago))
-    assert said.endswith("; nothing was heard of it for 5 min 0 s")
+    said = progress_display.describe_operation(snapshot(at=long_ago))
+    assert said.endswith("; it has said nothing for 5 min 0 s")
 
 
 def shown(arguments):
     parser = argparse.ArgumentParser()
     progress_display.add_option(parser)
-    return progress_display.shown(parser.parse_args(arguments))
+    return progress_display.show_progress(parser.parse_args(arguments))
 
 
 def test_json_lines_go_to_standard_error(capsys):

@@ -19,7 +19,7 @@ def test_a_point_that_counts_a_vote_that_was_given_up(tmp_path):
     barrier = Point({**reached, "b": reached["b"] + 9}, clock.now(), "barrier")
     with pytest.raises(NotCoherent, match="ends before the floor"):
         cut_files(files.paths, barrier.vector, aliases={})
-    left = floors.within(barrier, files.paths)
+    left = floors.fit_to_files(barrier, files.paths)
     assert left.vector == reached
     assert (left.id, left.source) == (barrier.id, barrier.source)
     assert cut_files(files.paths, left.vector, aliases={}).strict == ends
@@ -30,4 +30,4 @@ def test_what_no_file_tells_otherwise_stays(tmp_path):
     files.close()
     found = Point({"a": 5, "c": 7, "elsewhere": 9}, clock.now(), "barrier")
     paths = {"a": files.paths["a"], "c": tmp_path / "not here"}
-    assert floors.within(found, paths).vector == found.vector
+    assert floors.fit_to_files(found, paths).vector == found.vector

@@ -15,7 +15,6 @@ from tidstorage.errors import FileUnreadable
 from tidstorage.points import journal
 from tidstorage.points.entries import (
     Acknowledgement,
-    Coverage,
     Damage,
     Floor,
     Published,
@@ -23,6 +22,7 @@ from tidstorage.points.entries import (
     Timeline,
     Unstamped,
     WireDamage,
+    WritersSeen,
     entry_to_json,
 )
 from tidstorage.points.journal import Journal
@@ -38,7 +38,7 @@ ENTRIES = [
     Acknowledgement(TIME, HALF.commit_id, "operator"),
     Floor(POINT, "acknowledged"),
     Timeline(TIME, 3, {"a": 1}, "restore"),
-    Coverage(
+    WritersSeen(
         *(TIME, TIME, (Stamping("web-1", "here", 7, TIME),)),
         {"a": Unstamped(3, 5, "importer", "nightly"), "b": Unstamped(1, 2)},
     ),

@@ -6,17 +6,17 @@ import pytest
 
 from tidstorage.errors import FileUnreadable, Locked
 from tidstorage.points import tid_log
-from tidstorage.points.tid_log import Entry, Writer
+from tidstorage.points.tid_log import LogLine, Writer
 
 OLD_ID = '[[["127.0.0.1", 8100]], "root"]'
 
 
 def test_the_lines_are_those_of_the_original():
-    full = Entry(1190000000.126, True, {OLD_ID: 264452132736, "b": 7})
+    full = LogLine(1190000000.126, True, {OLD_ID: 264452132736, "b": 7})
     line = f"1190000000.13 f {{'{OLD_ID}': 264452132736, 'b': 7}}\n"
-    assert tid_log.format_entry(full) == line
-    assert tid_log.parse_line(line) == Entry(1190000000.13, True, full.tids)
-    assert tid_log.parse_line("12 d {}") == Entry(12.0, False, {})
+    assert tid_log.format_line(full) == line
+    assert tid_log.parse_line(line) == LogLine(1190000000.13, True, full.tids)
+    assert tid_log.parse_line("12 d {}") == LogLine(12.0, False, {})
 
 
 def test_integers_of_python_2():

@@ -45,7 +45,7 @@ def test_a_time_that_was_twice_has_to_be_told_apart():
 
 
 def test_a_time_that_never_was():
-    with pytest.raises(WrongTime, match="was never"):
+    with pytest.raises(WrongTime, match="never was"):
         clock.parse("2026-03-29 02:30")
 
 
@@ -73,7 +73,7 @@ def test_the_machines_own_zone_changes_its_clock_too(monkeypatch):
         assert clock.parse("2026-07-22 14:05") == utc(2026, 7, 22, 12, 5)
         with pytest.raises(WrongTime, match="was twice"):
             clock.parse("2026-10-25 02:30")
-        with pytest.raises(WrongTime, match="was never"):
+        with pytest.raises(WrongTime, match="never was"):
             clock.parse("2026-03-29 02:30")
     finally:
         monkeypatch.undo()

@@ -1,0 +1,1 @@
+"""The programs beside ``bin/cluster``: ``tidstorage-*``, the daemon, ZEO servers."""

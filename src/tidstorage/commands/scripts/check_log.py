@@ -1,4 +1,4 @@
-"""``tidstorage-check-log < TIDLOG``: is a TID log whole, and does it never go back?"""
+"""``tidstorage-check-log < TIDLOG``: whether a TID log is whole and goes only on."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ from tidstorage.points import tid_log
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is remarkable in a line; ``wrong`` if a sound log does not have it."""
+    """Something remarkable in a line; ``wrong``: a sound log does not have it."""
 
     line: int
     text: str
@@ -29,24 +29,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=f"Exit status: 0 for a sound log, {NotCoherent.exit_status} for one that"
         " is not.",
     ).parse_args(arguments)
-    return run_reporting_errors(lambda: _report(sys.stdin.buffer))
+    return run_reporting_errors(lambda: _check(sys.stdin.buffer))
 
 
-def _report(lines: Iterable[bytes]) -> int:
+def _check(lines: Iterable[bytes]) -> int:
     wrong = 0
-    for finding in findings(lines):
+    for finding in examine(lines):
         console.write(f"line {finding.line}: {finding.text}\n")
         wrong += finding.wrong
     if wrong:
         raise NotCoherent(
-            f"the TID log is not sound: {wrong} findings",
-            "Use only points from before the first of them.",
+            f"the TID log is not sound: {wrong} faults",
+            "Use only points from lines before the first fault.",
         )
     return 0
 
 
-def findings(lines: Iterable[bytes]) -> Iterator[Finding]:
-    """Everything remarkable in a log, in its order."""
+def examine(lines: Iterable[bytes]) -> Iterator[Finding]:
+    """Find everything remarkable in a log, in its order."""
     replay = tid_log.Replay()
     newest: dict[str, int] = {}
     time = 0.0
@@ -57,14 +57,14 @@ def findings(lines: Iterable[bytes]) -> Iterator[Finding]:
         if unreadable is not None:
             yield unreadable
             unreadable = None
-        (entry,) = tid_log.entries([line])
+        (entry,) = tid_log.parse_lines([line])
         if entry is None:
             replay.apply(None)
             # Wrong only in the middle: as the last one it is what a crash leaves.
             unreadable = Finding(number, "cannot be read")
             continue
         if not replay.apply(entry):
-            yield Finding(number, "a difference, without a full line to add it to")
+            yield Finding(number, "a difference, but there is no full line before it")
         if entry.time < time:
             yield Finding(
                 number, f"time goes back, from {time:.2f} to {entry.time:.2f}"

@@ -10,15 +10,11 @@ from tidstorage.coherence import tid
 from tidstorage.coherence.point import HalfCommit
 from tidstorage.commands import console
 from tidstorage.commands.entry import run_reporting_errors
-from tidstorage.engines.filestorage.files_cut import (
-    FilesCut,
-    Lost,
-    Place,
-    Tail,
-    cut_files,
-)
+from tidstorage.engines.filestorage.file_tail import CutPosition, Dropped, Tail
+from tidstorage.engines.filestorage.files_cut import FilesCut, cut_files
+from tidstorage.engines.filestorage.tolerant_cut import cut_from_the_ends
 from tidstorage.points import floors
-from tidstorage.points.floors import Floor
+from tidstorage.points.floors import ChosenFloor
 
 HELP = "Say where a set of Data.fs files has to be cut to fit together."
 
@@ -28,6 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("tidstorage-cut", description=HELP)
     add_files(parser, "+")
     add_options(parser)
+    parser.add_argument(
+        "--tolerant",
+        action="store_true",
+        help="only the tolerant cut, without reading more of the files' ends than it"
+        " takes; half commits further back are kept and not named",
+    )
     options = parser.parse_args(arguments)
     return run_reporting_errors(lambda: _run(options, given_files(parser, options)))
 
@@ -79,7 +81,7 @@ def given_files(
     for storage, path in pairs(parser, options.files, "ID=PATH"):
         if storage in paths:
             parser.error(f"storage {storage} is given twice")
-        if Path(path).resolve() in {each.resolve() for each in paths.values()}:
+        if Path(path).resolve() in {given.resolve() for given in paths.values()}:
             parser.error(f"{path} is given twice")
         paths[storage] = Path(path)
     options.alias = dict(pairs(parser, options.alias, "OLD=ID"))
@@ -93,7 +95,7 @@ def pairs(
     parser: argparse.ArgumentParser, texts: Sequence[str], form: str
 ) -> list[tuple[str, str]]:
     """What options of that form say; ends the program on mistakes."""
-    found = []
+    given = []
     for text in texts:
         # An old id may hold anything but what follows its last "=".
         left, separator, right = (
@@ -101,14 +103,16 @@ def pairs(
         )
         if not (left and separator and right):
             parser.error(f"not {form}: {text}")
-        found.append((left, right))
-    return found
+        given.append((left, right))
+    return given
 
 
 def _run(options: argparse.Namespace, paths: Mapping[str, Path]) -> int:
     floor = floors.choose(paths, options.floor, options.alias)
     say_floor(floor)
-    found = cut_files(
+    if options.tolerant:
+        return _print_tolerant(options, paths, floor)
+    cuts = cut_files(
         paths,
         floor.vector,
         aliases=options.alias,
@@ -117,44 +121,69 @@ def _run(options: argparse.Namespace, paths: Mapping[str, Path]) -> int:
         known_damage=floor.damage,
     )
     if options.json:
-        console.print_json(as_json(found))
+        console.print_json(as_json(cuts))
     else:
-        describe(found)
+        describe(cuts)
     return 0
 
 
-def say_floor(floor: Floor) -> None:
+def _print_tolerant(
+    options: argparse.Namespace, paths: Mapping[str, Path], floor: ChosenFloor
+) -> int:
+    cut = cut_from_the_ends(
+        paths,
+        floor.vector,
+        aliases=options.alias,
+        retired=options.retired,
+        partial=options.partial,
+        known_damage=floor.damage,
+    )
+    if options.json:
+        halves = [half.to_json() for half in cut.half_commits]
+        tolerant = _positions_as_json(cut.tolerant)
+        console.print_json({"tolerant": tolerant, "half_commits": halves})
+    else:
+        describe_cut(cut.tails, cut.tolerant, "tolerant: half commits are kept")
+        describe_half_commits(cut.half_commits)
+    return 0
+
+
+def say_floor(floor: ChosenFloor) -> None:
     """Where the floor is from, on standard error."""
     print(f"floor: {floor.origin}", file=sys.stderr)
 
 
-def as_json(found: FilesCut) -> dict[str, Any]:
+def as_json(cuts: FilesCut) -> dict[str, Any]:
     """The public form."""
     return {
-        "strict": _places(found.strict),
-        "tolerant": _places(found.tolerant),
-        "half_commits": [half.to_json() for half in found.half_commits],
-        "unstamped": {each: found.unstamped.get(each, 0) for each in found.tails},
+        "strict": _positions_as_json(cuts.strict),
+        "tolerant": _positions_as_json(cuts.tolerant),
+        "half_commits": [half.to_json() for half in cuts.half_commits],
+        "unstamped": {
+            storage: cuts.unstamped.get(storage, 0) for storage in cuts.tails
+        },
     }
 
 
-def _places(places: Mapping[str, Place]) -> dict[str, dict[str, Any]]:
+def _positions_as_json(
+    positions: Mapping[str, CutPosition],
+) -> dict[str, dict[str, Any]]:
     return {
-        storage: {"tid": tid.to_text(place.tid), "position": place.position}
-        for storage, place in places.items()
+        storage: {"tid": tid.to_text(kept.tid), "position": kept.position}
+        for storage, kept in positions.items()
     }
 
 
-def describe(found: FilesCut) -> None:
-    """For an operator: what each cut keeps and loses."""
-    if found.strict == found.tolerant:
-        describe_cut(found.tails, found.strict, "")
+def describe(cuts: FilesCut) -> None:
+    """Print, for an operator, what each cut keeps and loses."""
+    if cuts.strict == cuts.tolerant:
+        describe_cut(cuts.tails, cuts.strict, "")
     else:
-        describe_cut(found.tails, found.strict, "strict: without half commits")
+        describe_cut(cuts.tails, cuts.strict, "strict: without half commits")
         console.print_line()
-        describe_cut(found.tails, found.tolerant, "tolerant: half commits are kept")
-    describe_half_commits(found.half_commits)
-    for storage, number in found.unstamped.items():
+        describe_cut(cuts.tails, cuts.tolerant, "tolerant: half commits are kept")
+    describe_half_commits(cuts.half_commits)
+    for storage, number in cuts.unstamped.items():
         if number:
             console.print_warning(
                 f"storage {storage}: {number} transactions have no stamp; what they"
@@ -163,22 +192,22 @@ def describe(found: FilesCut) -> None:
 
 
 def describe_cut(
-    tails: Mapping[str, Tail], places: Mapping[str, Place], title: str
+    tails: Mapping[str, Tail], positions: Mapping[str, CutPosition], title: str
 ) -> None:
     """One cut as a table, a row for each storage."""
     rows = []
     for storage, tail in tails.items():
-        place = places[storage]
-        lost = tail.lost(place)
+        kept = positions[storage]
+        dropped = tail.dropped_behind(kept)
         rows.append(
             (
                 storage,
-                _when(place.tid),
-                tid.to_text(place.tid),
-                f"{place.position:,}",
-                f"{lost.transactions:,}",
-                f"{lost.size:,}",
-                _since(lost),
+                _when(kept.tid),
+                tid.to_text(kept.tid),
+                f"{kept.position:,}",
+                f"{dropped.transactions:,}",
+                f"{dropped.size:,}",
+                _since(dropped),
             )
         )
     columns = ("storage", "kept until", "tid", "bytes", "loses", "bytes", "since")
@@ -189,11 +218,11 @@ def _when(number: int) -> str:
     return f"{tid.to_time(number).astimezone():%Y-%m-%d %H:%M:%S}" if number else ""
 
 
-def _since(lost: Lost) -> str:
-    if lost.transactions:
-        seconds = (tid.to_time(lost.last) - tid.to_time(lost.first)).total_seconds()
-        return f"{_when(lost.first)} ({seconds:.1f} s)"
-    return "an unfinished transaction" if lost.size else "nothing"
+def _since(dropped: Dropped) -> str:
+    if dropped.transactions:
+        lasted = tid.to_time(dropped.last) - tid.to_time(dropped.first)
+        return f"{_when(dropped.first)} ({lasted.total_seconds():.1f} s)"
+    return "an unfinished transaction" if dropped.size else "nothing"
 
 
 def describe_half_commits(half_commits: Sequence[HalfCommit]) -> None:

@@ -1,4 +1,4 @@
-"""``bin/tidstorage``: the daemon; what its command line says wins over its file."""
+"""``bin/tidstorage``: the daemon; its command line goes before its file."""
 
 import argparse
 import sys
@@ -19,8 +19,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str] | None = None) -> Settings:
-    """The settings of a run; DescriptionError where the file is wrong."""
-    options = _parser().parse_args(arguments)
+    """The settings of a run, from its command line and the file that it names.
+
+    Raises: DescriptionError: where the file cannot be read, or is wrong.
+    """
+    options = _make_parser().parse_args(arguments)
     settings = Settings()
     if options.config is not None:
         settings = configuration.load(options.config)
@@ -35,14 +38,14 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
     return replace(settings, **given)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     default = Settings()
     parser = argparse.ArgumentParser(
         prog="tidstorage",
         description="Keep the coherency point of a cluster of ZODB storages.",
-        epilog="Without a configuration it listens on loopback and knows what it is"
-        " told over the wire.  HUP reopens log and TID log, USR1 writes the state into"
-        " the log, TERM ends it.",
+        epilog="Without a configuration file it listens on 127.0.0.1, and knows only"
+        " what Zopes tell it.  Signals: HUP reopens log and TID log, USR1 writes the"
+        " state into the log, TERM ends the daemon.",
         argument_default=None,
     )
     add = parser.add_argument
@@ -51,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         "--config",
         type=Path,
         metavar="FILE",
-        help="configuration file: ZConfig, or a Python file of the original",
+        help="configuration file: ZConfig, or a Python file of TIDStorage 5",
     )
     add(
         "-n",
@@ -60,9 +63,9 @@ def _parser() -> argparse.ArgumentParser:
         dest="foreground",
         action="store_true",
         default=None,
-        help="stay in the foreground, as supervisors want it",
+        help="stay in the foreground, as a supervisor needs it",
     )
-    add("-l", "--log", type=Path, metavar="FILE", help="server log")
+    add("-l", "--log", type=Path, metavar="FILE", help="log file of the daemon")
     add(
         "-a",
         "--address",
@@ -72,11 +75,17 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "-p",
         "--port",
-        type=_port,
+        type=_parse_port,
         metavar="PORT",
         help=f"TCP port to listen on ({default.port})",
     )
-    add("--pidfile", dest="pid_file", type=Path, metavar="FILE", help="process id file")
+    add(
+        "--pidfile",
+        dest="pid_file",
+        type=Path,
+        metavar="FILE",
+        help="file for the process id",
+    )
     add("--user", metavar="USER", help="user to run as, name or number")
     add("--group", metavar="GROUP", help="group to run as, name or number")
     add(
@@ -87,11 +96,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="TID log: every vector that is published",
     )
-    add("--journal", type=Path, metavar="FILE", help="everything else about each point")
+    add(
+        "--journal",
+        type=Path,
+        metavar="FILE",
+        help="journal: all else about each point",
+    )
     add(
         "-b",
         "--burst-period",
-        type=_seconds,
+        type=_parse_seconds,
         metavar="SECONDS",
         help="write at most one line of the TID log in this time"
         f" ({default.burst_period:g})",
@@ -99,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "-F",
         "--full-dump-period",
-        type=_seconds,
+        type=_parse_seconds,
         metavar="SECONDS",
         help="time between two full lines of the TID log"
         f" ({default.full_dump_period:g})",
@@ -107,18 +121,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _seconds(text: str) -> float:
+def _parse_seconds(text: str) -> float:
     try:
         return configuration.seconds(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"expected seconds, 0 or more, found {text!r}"
+            f"expected seconds, 0 or more, not {text!r}"
         ) from None
 
 
-def _port(text: str) -> int:
+def _parse_port(text: str) -> int:
     if not text.isdigit() or int(text) >= 1 << 16:
-        raise argparse.ArgumentTypeError(f"expected 0 to 65535, found {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected a port, from 0 to 65535, not {text!r}"
+        )
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""``tidstorage-dump HOST PORT``: what a daemon publishes now, as a dict literal."""
+"""``tidstorage-dump HOST PORT``: prints what a daemon publishes, as a dict literal."""
 
 import argparse
 import sys
@@ -15,9 +15,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="tidstorage-dump",
         description="Print what a daemon publishes: {storage id: last TID}.",
     )
-    parser.add_argument("host", metavar="HOST", nargs="?", default="127.0.0.1")
     parser.add_argument(
-        "port", metavar="PORT", nargs="?", type=int, default=protocol.DEFAULT_PORT
+        "host",
+        metavar="HOST",
+        nargs="?",
+        default="127.0.0.1",
+        help="where the daemon listens (default: %(default)s)",
+    )
+    parser.add_argument(
+        "port",
+        metavar="PORT",
+        nargs="?",
+        type=int,
+        default=protocol.DEFAULT_PORT,
+        help="its port (default: %(default)d)",
     )
     options = parser.parse_args(arguments)
     return run_reporting_errors(lambda: _print_dump(options.host, options.port))

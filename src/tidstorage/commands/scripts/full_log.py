@@ -1,4 +1,4 @@
-"""``tidstorage-full-log < TIDLOG``: the same TID log, in full lines only."""
+"""``tidstorage-full-log < TIDLOG``: writes the same TID log in full lines only."""
 
 import argparse
 import sys
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _rewrite(lines: Iterable[bytes]) -> int:
     left_out = []
-    for number, text in full_lines(lines):
+    for number, text in read_full_lines(lines):
         if text is None:
             left_out.append(number)
         else:
@@ -33,15 +33,15 @@ def _rewrite(lines: Iterable[bytes]) -> int:
         raise NotCoherent(
             f"{len(left_out)} lines left out, the first is line {left_out[0]}: they"
             " cannot be read, or have no full line before them",
-            "tidstorage-check-log explains each.",
+            "tidstorage-check-log says what is wrong with each.",
         )
     return 0
 
 
-def full_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, str | None]]:
-    """(line number, full line); None for a line that means nothing.
+def read_full_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, str | None]]:
+    """Yields (line number, full line), with None for a line that cannot be used.
 
-    A last line that a crash has torn is left out without a word.
+    A last line that a crash has torn is passed over.
     """
     replay = tid_log.Replay()
     lost: int | None = None
@@ -51,10 +51,10 @@ def full_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, str | None]]:
         if lost is not None:
             yield lost, None
             lost = None
-        (entry,) = tid_log.entries([line])
+        (entry,) = tid_log.parse_lines([line])
         if replay.apply(entry) and entry is not None:
-            full = tid_log.Entry(entry.time, True, replay.vector)
-            yield number, tid_log.format_entry(full)
+            full = tid_log.LogLine(entry.time, True, replay.vector)
+            yield number, tid_log.format_line(full)
         elif entry is None:
             lost = number
         else:

@@ -1,7 +1,7 @@
-"""``tidstorage_repozo -c CONFIGURATION``: the original's command line.
+"""``tidstorage_repozo -c CONFIGURATION``: the command line of TIDStorage 5.
 
-It works on the original's configuration file and repositories; quiet on success
-unless told otherwise, so that cron mails nothing but trouble.
+It works on a configuration file and repositories of TIDStorage 5.  Where all is well
+it says nothing, unless told to, so that cron mails nothing but trouble.
 """
 
 import argparse
@@ -12,128 +12,148 @@ from pathlib import Path
 
 from tidstorage.coherence import tid
 from tidstorage.commands import console
-from tidstorage.commands.front import add_wait
+from tidstorage.commands.front import add_dry_run, add_wait
 from tidstorage.commands.scripts import restore_files
 from tidstorage.errors import NotCoherent
-from tidstorage.legacy import backup, cleanup, configuration, crashed, recover
-from tidstorage.legacy import rehearsal as trial
-from tidstorage.legacy.rehearsal import Comparison
+from tidstorage.legacy import (
+    backup,
+    cleanup,
+    configuration,
+    crashed,
+    recover,
+    trial,
+)
+from tidstorage.legacy.recover import Recovery
 from tidstorage.legacy.repozo import Repozo
-from tidstorage.legacy.site import Site, site
+from tidstorage.legacy.site import Site, read_site
+from tidstorage.legacy.trial import Comparison
 from tidstorage.operation import lock
-from tidstorage.verbs.restore import crashed_files
+from tidstorage.verbs.restore.swap import Swap
 
 _CONFIGURATION = re.compile(r"-[a-zA-Z]*c.*|--config(=.*)?", re.DOTALL)
 _ADVICE = (
-    "start the ZEO servers only when every Zope is stopped and its ZEO caches are"
-    " removed: what they know is of a lost timeline"
+    "before you start the ZEO servers, stop every Zope and remove its ZEO caches:"
+    " they hold transactions that the restored files do not have"
 )
 
 
 def is_meant(arguments: Sequence[str]) -> bool:
-    """Whether the command line names a configuration of the original."""
+    """Whether the command line names a configuration of TIDStorage 5."""
     return any(map(_CONFIGURATION.fullmatch, arguments))
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Do what the command line says; its exit status."""
-    parser = _parser()
+    """Do what the command line says; returns its exit status."""
+    parser = _make_parser()
     options = parser.parse_args(arguments)
     if options.tid_log is not None and options.action == "backup":
         parser.error("--tid_log is for a recovery")
     if options.tid_log is None and options.action == "recover_inplace":
         parser.error("--recover_inplace needs --tid_log")
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    found = site(configuration.load(options.config))
+    site = read_site(configuration.load(options.config))
     with lock.waiting(options.wait):
-        _ACTIONS[options.action](found, _repozo(options), options)
+        _ACTIONS[options.action](site, _make_repozo(options), options)
     return 0
 
 
-def _repozo(options: argparse.Namespace) -> Repozo:
+def _make_repozo(options: argparse.Namespace) -> Repozo:
     passed = [flag for flag in ("-Q", "-z", "-F") if getattr(options, flag[1])]
     return Repozo(options.repozo, (*passed, *options.arguments))
 
 
-def _back_up(found: Site, repozo: Repozo, options: argparse.Namespace) -> None:
+def _back_up(site: Site, repozo: Repozo, options: argparse.Namespace) -> None:
     if options.dry_run:
-        for each in found.storages:
-            console.print_line(f"{each.data_file} would be saved in {each.repository}")
+        for storage in site.storages:
+            console.print_line(
+                f"{storage.data_file} would be saved in {storage.repository}"
+            )
         return
-    second = backup.back_up(found, repozo)
+    second = backup.back_up(site, repozo)
     if options.v:
-        number = len(found.storages)
+        number = len(site.storages)
         console.print_line(
             f"Saved {number} FileStorages out of {number}, {second} UTC."
         )
 
 
-def _recover(found: Site, repozo: Repozo, options: argparse.Namespace) -> None:
+def _recover(site: Site, repozo: Repozo, options: argparse.Namespace) -> None:
     if options.dry_run:
-        done = recover.rehearse(found, options.tid_log)
-        verb = "would be restored"
+        _describe_recovery(site, recover.plan(site, options.tid_log), "would be")
     else:
-        done = recover.recover(found, repozo, options.tid_log)
-        verb = "was restored"
-    if done.resumed:
-        console.print_line(f"A restore of {done.second} UTC was brought to its end.")
-    for each in found.storages if done.sizes else ():
-        end = "" if done.vector is None else f", cut at {_place(each.id, done)}"
-        console.print_line(
-            f"{each.data_file} {verb} from {done.second} UTC:"
-            f" {done.sizes[each.id]:,} bytes{end}"
-        )
-    if done.sizes and done.vector is None:
-        console.print_warning(
-            "without --tid_log the files are as they were copied, one after another:"
-            " transactions may be torn"
-        )
-    if not options.dry_run:
+        done = recover.recover(site, repozo, options.tid_log)
+        _describe_recovery(site, done, "was")
         console.print_warning(_ADVICE)
 
 
-def _place(storage: str, done: recover.Recovered) -> str:
-    assert done.vector is not None
-    return tid.to_text(done.vector[storage])
-
-
-def _check(found: Site, repozo: Repozo, options: argparse.Namespace) -> None:
-    wrong = 0
-    for each in trial.compare(found, repozo, options.tid_log):
-        _describe(each)
-        wrong += each.different is not None
-    if wrong:
-        raise NotCoherent(
-            f"{wrong} of {len(found.storages)} copies are not the beginning of the"
-            " live file",
-            "Was it packed, cut or restored since the backup? Else the next backup has"
-            " to be a full one (--full).",
+def _describe_recovery(site: Site, recovery: Recovery | Swap, verb: str) -> None:
+    if isinstance(recovery, Swap):
+        console.print_line(
+            f"The interrupted restore of the backup of {recovery.set_id} UTC {verb}"
+            " brought to its end."
+        )
+        return
+    vector = recovery.vector
+    for storage in site.storages:
+        end = ""
+        if vector is not None:
+            end = f", cut after transaction {tid.to_text(vector[storage.id])}"
+        console.print_line(
+            f"{storage.data_file} {verb} restored from the backup of"
+            f" {recovery.second} UTC: {recovery.sizes[storage.id]:,} bytes{end}"
+        )
+    if vector is None:
+        console.print_warning(
+            "without --tid_log the files are as they were copied, one after another:"
+            " a transaction may be in one file and not in another"
         )
 
 
-def _describe(each: Comparison) -> None:
-    text = f"{each.storage}: {each.size:,} bytes, of {each.live:,} live"
-    if each.position is not None:
-        text += f"; would be cut at byte {each.position:,}"
-    if each.different is None:
-        console.print_line(f"{text}; the same as far as it goes")
+def _check(site: Site, repozo: Repozo, options: argparse.Namespace) -> None:
+    different = 0
+    for comparison in trial.compare(site, repozo, options.tid_log):
+        _describe_comparison(comparison)
+        different += comparison.different is not None
+    if different:
+        raise NotCoherent(
+            f"{different} of {len(site.storages)} copies are not what their live file"
+            " begins with",
+            "If the file was packed, cut or restored since the backup, that is why. If"
+            " it was not, the copy is wrong: make a full one now (--full).",
+        )
+
+
+def _describe_comparison(comparison: Comparison) -> None:
+    text = (
+        f"{comparison.storage}: the copy has {comparison.size:,} bytes, the live file"
+        f" {comparison.live_size:,}"
+    )
+    if comparison.position is not None:
+        text += f"; a restore would cut the copy at byte {comparison.position:,}"
+    if comparison.different is None:
+        console.print_line(f"{text}; the file begins with the copy")
     else:
-        console.print_line(f"{text}; different from byte {each.different:,} on")
+        console.print_line(
+            f"{text}; they are different from byte {comparison.different:,} on"
+        )
 
 
-def _cut_in_place(found: Site, _repozo: Repozo, options: argparse.Namespace) -> None:
-    run = crashed_files.rehearse if options.dry_run else crashed_files.restore
-    outcome = crashed.cut_in_place(found, options.tid_log, run)
+def _cut_in_place(site: Site, _repozo: Repozo, options: argparse.Namespace) -> None:
+    with crashed.request_in_place(site, options.tid_log) as request:
+        outcome = restore_files.cut(request, options.dry_run)
     restore_files.describe_plan(outcome, options.dry_run)
     if not options.dry_run:
         console.print_warning(_ADVICE)
 
 
-def _clean_up(found: Site, _repozo: Repozo, options: argparse.Namespace) -> None:
-    excess = cleanup.clean_up(found, options.dry_run)
-    verb = "would be removed" if options.dry_run else "removed"
-    for each in excess.files if options.v or options.dry_run else ():
-        console.print_line(f"{verb}: {each}")
+def _clean_up(site: Site, _repozo: Repozo, options: argparse.Namespace) -> None:
+    if options.dry_run:
+        for path in cleanup.plan(site):
+            console.print_line(f"would be removed: {path}")
+        return
+    for path in cleanup.clean_up(site):
+        if options.v:
+            console.print_line(f"removed: {path}")
 
 
 _ACTIONS = {
@@ -145,24 +165,38 @@ _ACTIONS = {
 }
 
 
-def _parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tidstorage_repozo",
-        description="Back up, or recover, all storages that a configuration file of the"
-        " original names.",
+        description="Back up or restore all storages that a configuration file of"
+        " TIDStorage 5 names.  Without an action: back up.",
     )
     add = parser.add_argument
-    add("-c", "--config", type=Path, required=True, metavar="CONFIGURATION")
+    add(
+        "-c",
+        "--config",
+        type=Path,
+        required=True,
+        metavar="CONFIGURATION",
+        help="the configuration file",
+    )
     add("--repozo", metavar="COMMAND", help="the repozo to run (default: ZODB's own)")
     action = parser.add_mutually_exclusive_group()
     for flags, help_text in (
         (("-R", "--recover"), "restore the last backup that succeeded"),
-        (("--recover_check",), "restore it for a trial, and compare with the files"),
+        (
+            ("--recover_check",),
+            "put the last backup together in a temporary folder, and compare it with"
+            " the live files",
+        ),
         (
             ("--recover_inplace",),
-            "cut the present files at a TID log's last point",
+            "use no backup: cut the present files at the last point of a TID log",
         ),
-        (("--cleanup",), "remove all but keep_full_backup_count full copies"),
+        (
+            ("--cleanup",),
+            "remove old copies; keep as many full ones as keep_full_backup_count says",
+        ),
     ):
         action.add_argument(
             *flags,
@@ -177,13 +211,13 @@ def _parser() -> argparse.ArgumentParser:
         "--tid_log",
         type=Path,
         metavar="TIDLOG",
-        help="cut the restored files at its last point",
+        help="cut the restored files at the last point of this TID log",
     )
-    add("-Q", "--quick", dest="Q", action="store_true", help="as repozo's")
-    add("-z", "--gzip", dest="z", action="store_true", help="as repozo's")
-    add("-F", "--full", dest="F", action="store_true", help="as repozo's")
+    add("-Q", "--quick", dest="Q", action="store_true", help="passed to repozo")
+    add("-z", "--gzip", dest="z", action="store_true", help="passed to repozo")
+    add("-F", "--full", dest="F", action="store_true", help="passed to repozo")
     add("-v", "--verbose", dest="v", action="store_true", help="say what is done")
-    add("--dry-run", action="store_true", help="say what would be done")
+    add_dry_run(parser, "say what would be done")
     add("arguments", nargs="*", metavar="ARGUMENT", help="passed to repozo as it is")
     add_wait(parser)
     return parser

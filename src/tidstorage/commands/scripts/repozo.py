@@ -1,8 +1,8 @@
-"""``tidstorage-repozo``: backup and restore for cron and old habits.
+"""``tidstorage-repozo``: backup and restore, for cron and for old habits.
 
-The same functions as ``bin/cluster backup`` and ``restore``; quiet unless
-something is wrong, so that cron mails nothing else.  With ``-c`` it is the
-original's command (`tidstorage.commands.scripts.legacy_repozo`).
+The same as ``bin/cluster backup`` and ``restore``, but silent unless something is
+wrong, so that cron mails nothing else.  With ``-c`` it is the command of TIDStorage 5
+(`tidstorage.commands.scripts.legacy_repozo`).
 """
 
 import argparse
@@ -20,7 +20,7 @@ from tidstorage.verbs.restore import around
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Back up or recover; the exit status."""
+    """Back up or restore; returns the exit status."""
     return run_reporting_errors(lambda: _run(arguments))
 
 
@@ -28,10 +28,13 @@ def _run(given: Sequence[str] | None) -> int:
     arguments = sys.argv[1:] if given is None else given
     if legacy_repozo.is_meant(arguments):
         return legacy_repozo.run(arguments)
-    options = _parser().parse_args(arguments)
+    parser = _make_parser()
+    options = parser.parse_args(arguments)
+    if options.scheduled and options.recover:
+        parser.error("--scheduled is for a backup")
     cluster = open_cluster(options.cluster_file)
     if options.scheduled:
-        with scheduled.turn(cluster, "backup"):
+        with scheduled.hold_turn(cluster, "backup"):
             backup.describe(back_up(cluster))
         return 0
     with lock.waiting(options.wait):
@@ -53,10 +56,10 @@ def _recover(options: argparse.Namespace, cluster: Cluster) -> None:
         restore_report.describe(outcome, options.into)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tidstorage-repozo",
-        description="Back up, or recover, all storages of a cluster as one set.",
+        description="Back up or restore all storages of a cluster as one set.",
     )
     add_cluster_file(parser)
     action = parser.add_mutually_exclusive_group()
@@ -67,7 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--scheduled",
         action="store_true",
-        help="back up as cron does: with times, and not beside a former run",
+        help="back up as cron does: print times, and end at once while the former one"
+        " runs",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="say what is done")
     restore.add_request(parser)

@@ -2,9 +2,11 @@
 
 They do what the verbs of ``bin/cluster`` do.  What they say goes to standard
 output, which the crontab appends to a log; errors and warnings go to standard
-error, which cron mails.  A run waits for a run of another verb to end, so that
-schedules may overlap; where the former run of its own still goes on, or waits, it
-says so and ends: nothing piles up.
+error, which cron mails.
+
+A run waits for the end of another verb's, so that schedules may overlap.  Where the
+former run of the same verb still goes on, or waits, it says so and ends: runs do not
+pile up.
 """
 
 import argparse
@@ -24,17 +26,17 @@ PATIENCE = 12 * 3600.0
 
 
 def verify(arguments: Sequence[str] | None = None) -> int:
-    """Verify; the exit status."""
+    """Verify sets; returns the exit status."""
     return run_reporting_errors(lambda: _run("verify", arguments))
 
 
 def prune(arguments: Sequence[str] | None = None) -> int:
-    """Prune; the exit status."""
+    """Prune; returns the exit status."""
     return run_reporting_errors(lambda: _run("prune", arguments))
 
 
 def pack(arguments: Sequence[str] | None = None) -> int:
-    """Pack; the exit status."""
+    """Pack; returns the exit status."""
     return run_reporting_errors(lambda: _run("pack", arguments))
 
 
@@ -45,16 +47,18 @@ def _run(verb: str, arguments: Sequence[str] | None) -> int:
     module.add_arguments(parser)
     options = parser.parse_args(arguments)
     cluster = open_cluster(options.cluster_file)
-    with turn(cluster, verb):
+    with hold_turn(cluster, verb):
         status: int = module.run(options, cluster)
     return status
 
 
 @contextlib.contextmanager
-def turn(cluster: Cluster, verb: str) -> Iterator[None]:
-    """Be cron's one run of the verb for the length of the ``with`` block.
+def hold_turn(cluster: Cluster, verb: str) -> Iterator[None]:
+    """Be cron's only run of the verb for the length of the ``with`` block.
 
-    Locked where the former one goes on.
+    Its begin and end, or failure, are printed with the time.
+
+    Raises: Locked: while the former run goes on.
     """
     cluster.run_directory.mkdir(parents=True, exist_ok=True)
     with (

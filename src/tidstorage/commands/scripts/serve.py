@@ -1,9 +1,9 @@
-"""``bin/zeo-NAME``: a ZEO server, after the unfinished ends of its files are cut.
+"""``bin/zeo-NAME``: a ZEO server, once unfinished ends of its files are cut off.
 
-A server that was killed amid a vote leaves the vote's record, never finished, at
-the end of a file.  FileStorage drops it at the next start, and yet reports its
-TID as the storage's last one; every stamp made from then on would name a TID
-that no file holds, and no cut could satisfy it.  So it is cut off before.
+A server that was killed amid a vote leaves a transaction, never finished, at the
+end of a file.  FileStorage drops it at the next start, and yet reports its TID as
+the storage's last one.  Every stamp made from then on would name a TID that no file
+holds, and no cut could satisfy it.  So it is cut off before the server starts.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from tidstorage.processes.before_serving import cut_unfinished_ends
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Mend the files of one server, then become it; returns its exit status."""
+    """Mend the files of one server, then run it in this process; its exit status."""
     parser = argparse.ArgumentParser("serve", description="Run one ZEO server.")
     parser.add_argument("--cluster-file", type=Path, required=True, metavar="FILE")
     parser.add_argument("name", help="the server's name in the description")
@@ -31,17 +31,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     cluster = open_cluster(options.cluster_file)
-    if options.name not in {each.name for each in cluster.zeos}:
+    if options.name not in {zeo.name for zeo in cluster.zeos}:
         raise UnknownPart(f"{cluster.file} has no ZEO server {options.name}")
     refuse_unfinished(cluster)
     for storage in cluster.storages_of(options.name):
         if packs.put_back(storage):
             console.print_warning(
-                f"{storage.data_file} is the file of before a pack again: that was cut"
-                " off while it gave files their names"
+                f"a pack of storage {storage.id} was killed while it renamed files:"
+                f" {storage.data_file} is again the file from before the pack"
             )
     for path in cut_unfinished_ends(cluster, options.name):
-        console.print_warning(f"an unfinished vote was cut off and kept: {path}")
+        console.print_warning(
+            "a transaction that was never finished was cut off a Data.fs; it is kept"
+            f" as {path}"
+        )
     from ZEO import runzeo
 
     configuration = cluster.zeo(options.name).configuration

@@ -7,7 +7,7 @@ from tidstorage.engines import Description, End, RecordPosition
 from tidstorage.engines.filestorage import blob_files, index, lock
 from tidstorage.engines.filestorage.abandoned_votes import (
     AbandonedVote,
-    abandoned_votes,
+    read_abandoned_votes,
 )
 from tidstorage.engines.filestorage.copying import (
     SparseWriter,
@@ -16,7 +16,8 @@ from tidstorage.engines.filestorage.copying import (
     room_spared,
 )
 from tidstorage.engines.filestorage.data_file import DataFile
-from tidstorage.engines.filestorage.files_cut import FilesCut, Place, cut_files
+from tidstorage.engines.filestorage.file_tail import CutPosition
+from tidstorage.engines.filestorage.files_cut import FilesCut, cut_files
 from tidstorage.engines.filestorage.records import (
     describe,
     last_packed,
@@ -27,6 +28,7 @@ from tidstorage.engines.filestorage.records import (
     read_records,
     records_up_to,
 )
+from tidstorage.engines.filestorage.tolerant_cut import cut_from_the_ends
 from tidstorage.engines.filestorage.truncation import (
     end_before,
     truncate,
@@ -35,17 +37,17 @@ from tidstorage.engines.filestorage.truncation import (
 
 __all__ = [
     "AbandonedVote",
+    "CutPosition",
     "DataFile",
     "Description",
     "End",
     "FilesCut",
-    "Place",
     "RecordPosition",
     "SparseWriter",
-    "abandoned_votes",
     "blob_files",
     "copy_range",
     "cut_files",
+    "cut_from_the_ends",
     "describe",
     "end_before",
     "index",
@@ -54,6 +56,7 @@ __all__ = [
     "lock",
     "packed_above",
     "position_after",
+    "read_abandoned_votes",
     "read_backward",
     "read_range",
     "read_records",

@@ -26,8 +26,8 @@ class AbandonedVote(NamedTuple):
     position: int
 
 
-def abandoned_votes(data_file: Path) -> Iterator[AbandonedVote]:
-    """All of which the remains tell where they were."""
+def read_abandoned_votes(data_file: Path) -> Iterator[AbandonedVote]:
+    """The votes that were cut off a Data.fs, as far as their remains tell where."""
     for path in data_file.parent.glob(f"{data_file.name}.tr*"):
         if not path.name.removeprefix(f"{data_file.name}.tr").isdigit():
             continue

@@ -27,8 +27,10 @@ def tid_of(path: Path) -> int | None:
 def blob_files(directory: Path) -> Iterator[tuple[Path, int]]:
     """(path, TID) of every blob; not what is still being written (``tmp/``).
 
-    Without an order between folders of different objects.  OSError where a folder
-    cannot be read; one that a pack removes meanwhile is passed over.
+    Without an order between folders of different objects.
+
+    Raises: OSError: where a folder cannot be read.  One that a pack removes
+        meanwhile is passed over.
     """
     for folder, folders, files in os.walk(directory, onerror=_unless_gone):
         if Path(folder) == directory and "tmp" in folders:
@@ -53,7 +55,11 @@ def above(directory: Path, last: int) -> list[Path]:
 def move_above(directory: Path, last: int, kept: Path) -> None:
     """Move the blobs above the TID ``last`` to ``kept``, below the same folders.
 
-    A second run after a crash ends what the first began.  EngineFailed, NoSpace.
+    A second run after a crash ends what the first began.
+
+    Raises:
+      NoSpace: where they find no room
+      EngineFailed: where another file is there, or the system fails
     """
     for path in above(directory, last):
         target = kept / path.relative_to(directory)
@@ -63,7 +69,10 @@ def move_above(directory: Path, last: int, kept: Path) -> None:
 
 
 def _move(path: Path, target: Path) -> None:
-    """Durably, also to another file system: in at least one place at any time."""
+    """Move durably, also to another file system; at any time it is in one of the two.
+
+    Raises: EngineFailed: where another file is at the target.
+    """
     if target.exists():
         if not filecmp.cmp(path, target, shallow=False):
             raise EngineFailed(

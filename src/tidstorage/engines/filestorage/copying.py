@@ -32,7 +32,12 @@ _NOT_BY_KERNEL = (
 
 @contextlib.contextmanager
 def errors_named(target: Path) -> Iterator[None]:
-    """Turn OSError into NoSpace or EngineFailed that name the file."""
+    """Give every OSError in the block as one of ours, which names the file.
+
+    Raises:
+      NoSpace: where there is no room
+      EngineFailed: where the system fails otherwise
+    """
     try:
         yield
     except OSError as error:
@@ -69,7 +74,7 @@ def save_range(source: int, path: Path, start: int, length: int) -> None:
 def copy_range(source: int, target: int, start: int, length: int) -> None:
     """Copy bytes to the start of the file ``target``; holes stay holes.
 
-    OSError where the source has fewer bytes, or as the system says.
+    Raises: OSError: where the source has fewer bytes, or as the system says.
     """
     end = start + length
     for data_start, data_end in _data_between(source, start, end):
@@ -84,7 +89,7 @@ def copy_range(source: int, target: int, start: int, length: int) -> None:
 def read_range(source: int, start: int, length: int) -> Iterator[bytes]:
     """A stretch of an open file in blocks; what is a hole in it is not read.
 
-    OSError where the file has fewer bytes, or as the system says.
+    Raises: OSError: where the file has fewer bytes, or as the system says.
     """
     end = start + length
     position = start
@@ -124,9 +129,9 @@ def _zeros(count: int) -> Iterator[bytes]:
 
 
 def room_spared(source: int, length: int) -> int:
-    """How many of the first bytes of an open file `SparseWriter` writes no data for.
+    """For how many of the first bytes of an open file `SparseWriter` needs no room.
 
-    At least so many: what are zeros, but no hole there, is not looked for.
+    At least: zeros that are no hole in that file are not looked for.
     """
     spared = position = 0
     for start, end in (*_data_between(source, 0, length), (length, length)):
@@ -148,7 +153,10 @@ class SparseWriter:
         return self._position
 
     def write(self, data: bytes) -> int:
-        """Append some bytes; OSError."""
+        """Append some bytes.
+
+        Raises: OSError: where the system fails.
+        """
         if data != _ZEROS:
             start = 0
             for offset in range(0, len(data), _HOLE):
@@ -170,7 +178,10 @@ class SparseWriter:
                 start += written
 
     def finish(self) -> None:
-        """Give the file its length, also where it ends with a hole; OSError."""
+        """Give the file its length, also where it ends with a hole.
+
+        Raises: OSError: where the system fails.
+        """
         os.ftruncate(self._descriptor, self._position)
 
 
@@ -203,7 +214,7 @@ def _copy_some(
                 raise
     if copied:
         return copied
-    found = os.pread(source, min(count, _CHUNK_IN_MEMORY), position)
-    if not found:
+    block = os.pread(source, min(count, _CHUNK_IN_MEMORY), position)
+    if not block:
         raise OSError(errno.EIO, _SHORTER)
-    return os.pwrite(target, found, target_position)
+    return os.pwrite(target, block, target_position)

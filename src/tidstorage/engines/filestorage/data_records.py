@@ -29,8 +29,10 @@ class DataRecord(NamedTuple):
     length: int
 
 
-def data_records(data_file: DataFile, transaction: Transaction) -> Iterator[DataRecord]:
-    """All of a transaction, in the file's order."""
+def read_data_records(
+    data_file: DataFile, transaction: Transaction
+) -> Iterator[DataRecord]:
+    """All data records of a transaction, in the file's order."""
     window = Window(data_file.descriptor)
     header = HEADER.unpack(window.read(transaction.position, HEADER.size))
     position = transaction.position + HEADER.size + sum(header[3:])
@@ -42,7 +44,7 @@ def data_records(data_file: DataFile, transaction: Transaction) -> Iterator[Data
         position += DATA_HEADER.size + (length or _BACK_POINTER)
 
 
-def data_of(data_file: DataFile, record: DataRecord) -> bytes:
+def read_data(data_file: DataFile, record: DataRecord) -> bytes:
     """The two pickles of the object; b"" where another record has them."""
     start = record.position + DATA_HEADER.size
     return os.pread(data_file.descriptor, record.length, start)

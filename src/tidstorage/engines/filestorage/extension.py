@@ -41,7 +41,7 @@ class _InertUnpickler(pickle.Unpickler):
         return _Inert
 
 
-def stamp_of(extension: bytes, aliases: Mapping[str, str]) -> stamp.Stamp | None:
+def read_stamp(extension: bytes, aliases: Mapping[str, str]) -> stamp.Stamp | None:
     """The stamp in the bytes, under present ids; None where there is no whole one.
 
     aliases: {old storage id: present id}.
@@ -52,9 +52,9 @@ def stamp_of(extension: bytes, aliases: Mapping[str, str]) -> stamp.Stamp | None
         loaded = _InertUnpickler(
             io.BytesIO(extension), encoding="ASCII", errors="bytes"
         ).load()
-        found = stamp.decode(loaded[stamp.KEY])
+        decoded = stamp.decode(loaded[stamp.KEY])
     except Exception:
         # Broken or hostile bytes make the unpickler raise anything at all; such
         # a record is one without a stamp, and is counted as that.
         return None
-    return stamp.rename(found, aliases) if aliases else found
+    return stamp.rename(decoded, aliases) if aliases else decoded

@@ -11,7 +11,7 @@ from pathlib import Path
 from ZODB.fsIndex import fsIndex
 
 from tidstorage.engines.filestorage.data_file import DataFile
-from tidstorage.engines.filestorage.data_records import data_records
+from tidstorage.engines.filestorage.data_records import read_data_records
 from tidstorage.engines.filestorage.format import START, UNDONE
 from tidstorage.errors import FileUnreadable
 from tidstorage.system import durable
@@ -32,21 +32,23 @@ def wind_back(path: Path, end: int) -> None:
 
     Before the file itself is cut: what is dropped tells where each object was
     before.  An index that ends earlier is left alone; FileStorage reads on from
-    there.  OSError where it cannot be written.
+    there.
+
+    Raises: OSError: where it cannot be written.
     """
     index_path = path_of(path)
     if not index_path.exists():
         return
     with DataFile(path) as data_file:
-        found = wound_back(data_file, end)
-    if found is None:
+        earlier = _load_wound_back(data_file, end)
+    if earlier is None:
         index_path.unlink(missing_ok=True)
         durable.sync_folder(path.parent)
     else:
-        save(path, *found)
+        save(path, *earlier)
 
 
-def wound_back(data_file: DataFile, end: int) -> tuple[fsIndex, int] | None:
+def _load_wound_back(data_file: DataFile, end: int) -> tuple[fsIndex, int] | None:
     """The index as it was when the file ended at ``end``, and where it ends.
 
     None where there is none, or none that fits the file: FileStorage will build
@@ -73,21 +75,23 @@ def complete(
 ) -> fsIndex:
     """The index of a Data.fs up to the boundary ``end``.
 
-    former: where there is one of an earlier boundary, to go on from; else, and
-    where that does not fit, it is the file's own, wound back, or one made by a scan
-    of the whole.  check: called now and then; may raise.  FileUnreadable.
+    former: an index of an earlier boundary to go on from, if there is one.  Without,
+    and where that does not fit, it begins with the file's own, wound back, or with a
+    scan of the whole.  check: called now and then; what it raises ends this.
+
+    Raises: FileUnreadable: where the file is broken.
     """
-    found = former and _load_fitting(data_file, former)
-    if not found or found[1] > end:
-        found = wound_back(data_file, end)
-    index, position = found or (fsIndex(), START)
+    earlier = former and _load_fitting(data_file, former)
+    if not earlier or earlier[1] > end:
+        earlier = _load_wound_back(data_file, end)
+    index, position = earlier or (fsIndex(), START)
     for number, transaction in enumerate(data_file.forward(position)):
         if transaction.position >= end:
             break
         if number % _CHECKED == 0:
             check()
         if transaction.status != UNDONE:
-            for oid, record, *_ in data_records(data_file, transaction):
+            for oid, record, *_ in read_data_records(data_file, transaction):
                 index[oid] = record
     return index
 
@@ -106,7 +110,7 @@ def _load_fitting(data_file: DataFile, path: Path) -> tuple[fsIndex, int] | None
         return None
     if last is not None and last.status != UNDONE:
         # After a pack another transaction may end at the same byte.
-        held = {oid: record for oid, record, *_ in data_records(data_file, last)}
+        held = {oid: record for oid, record, *_ in read_data_records(data_file, last)}
         if any(index.get(oid) != record for oid, record in held.items()):
             return None
     return index, position
@@ -139,13 +143,14 @@ def _forget_between(data_file: DataFile, index: fsIndex, start: int, end: int) -
         position = transaction.end
         if transaction.status == UNDONE:
             continue
-        for each in data_records(data_file, transaction):
-            before.setdefault(each.oid, each.previous)
-            last[each.oid] = each.position
+        for record in read_data_records(data_file, transaction):
+            before.setdefault(record.oid, record.previous)
+            last[record.oid] = record.position
     if position != end or any(index.get(oid) != last[oid] for oid in last):
         return False
     for oid, previous in before.items():
         if previous >= start:
+            # What came first of what is dropped has to follow what is kept.
             return False
         if previous:
             index[oid] = previous
@@ -155,7 +160,10 @@ def _forget_between(data_file: DataFile, index: fsIndex, start: int, end: int) -
 
 
 def save(data_file: Path, index: fsIndex, end: int) -> None:
-    """Put an index beside a Data.fs, whole and durably; OSError."""
+    """Put an index beside a Data.fs, whole and durably.
+
+    Raises: OSError: where it cannot be written.
+    """
     path = path_of(data_file)
     # The name FileStorage uses for the same, so that nothing unknown is left.
     beside = path.with_name(path.name + ".index_tmp")

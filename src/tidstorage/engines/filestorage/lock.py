@@ -25,7 +25,7 @@ def is_held(data_file: Path) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a living process holds a lock on the file; not where there is none."""
+    """Whether a living process holds a lock on that very file, if there is one."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -41,13 +41,16 @@ def is_locked(path: Path) -> bool:
 
 @contextlib.contextmanager
 def held(data_file: Path) -> Iterator[None]:
-    """Keep every server away from the file; ClusterRunning where one has it."""
+    """Keep every server away from the file for a while.
+
+    Raises: ClusterRunning: where one has it.
+    """
     path = path_of(data_file)
     try:
         lock = LockFile(str(path))
     except LockError as error:
         raise ClusterRunning(
-            f"{data_file} is open in another process ({_holder(path)})",
+            f"{data_file} is open in another process ({_describe_holder(path)})",
             "Stop the ZEO server that serves it.",
         ) from error
     try:
@@ -64,7 +67,7 @@ def holder(data_file: Path) -> int | None:
     return _written_id(path_of(data_file)) if is_held(data_file) else None
 
 
-def _holder(path: Path) -> str:
+def _describe_holder(path: Path) -> str:
     pid = _written_id(path)
     return "unknown" if pid is None else f"process {pid}"
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from tidstorage.coherence.record import Record
 from tidstorage.engines import Description, RecordPosition
 from tidstorage.engines.filestorage.data_file import DataFile
-from tidstorage.engines.filestorage.extension import stamp_of
+from tidstorage.engines.filestorage.extension import read_stamp
 from tidstorage.engines.filestorage.format import (
     HEADER,
     PACKED,
@@ -58,7 +58,7 @@ def with_stamp(transaction: Transaction, aliases: Mapping[str, str]) -> RecordPo
     tid, position, end, status, extension = transaction
     stamp = None
     if extension and status != UNDONE:
-        stamp = stamp_of(extension, aliases)
+        stamp = read_stamp(extension, aliases)
     return RecordPosition(tid, position, end, status, stamp)
 
 
@@ -142,7 +142,7 @@ def describe(path: Path, tid: int) -> Description | None:
             user + description,
             transaction.position + HEADER.size,
         )
-    stamp = stamp_of(transaction.extension, {}) if transaction.extension else None
+    stamp = read_stamp(transaction.extension, {}) if transaction.extension else None
     return Description(
         text[:user].decode(errors="replace"),
         text[user:].decode(errors="replace"),

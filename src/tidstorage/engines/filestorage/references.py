@@ -15,30 +15,35 @@ from ZODB.fsIndex import fsIndex
 from ZODB.POSException import POSKeyError
 from ZODB.utils import z64
 
-#: (database name, oid of 8 bytes)
-Place = tuple[str, bytes]
+#: What names an object in all databases: (database name, oid of 8 bytes).
+ObjectKey = tuple[str, bytes]
 _NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Dangling:
-    """A reference to an object that is not there."""
+    """A reference to an object that is not there.
 
-    holder: Place
-    target: Place
+    holder: the object that has the reference.  target: the one that is missing.
+    """
+
+    holder: ObjectKey
+    target: ObjectKey
 
 
-def outgoing(data: bytes, database: str) -> Iterator[Place]:
+def find_references(data: bytes, database: str) -> Iterator[ObjectKey]:
     """Every strong reference in one object's two pickles.
+
+    database: the name of the object's own.
 
     The forms are those of ZODB/serialize.py: an oid, (oid, class), or a list
     whose first item tells the kind; ``w`` is weak and may dangle by design.
     """
-    found: list[Any] = []
-    unpickler = PersistentUnpickler(None, found.append, io.BytesIO(data))
+    references: list[Any] = []
+    unpickler = PersistentUnpickler(None, references.append, io.BytesIO(data))
     unpickler.noload()
     unpickler.noload()
-    for reference in found:
+    for reference in references:
         if isinstance(reference, bytes | str):
             yield database, _oid(reference)
         elif isinstance(reference, tuple):
@@ -51,29 +56,32 @@ def _oid(oid: bytes | str) -> bytes:
     return oid.encode("latin-1") if isinstance(oid, str) else oid
 
 
-def dangling(
+def find_dangling(
     storages: Mapping[str, Any], names: Mapping[str, str] = _NO_NAMES
 ) -> Iterator[Dangling]:
-    """Every reference, reachable from a root, whose target is not there.
+    """Every reference whose target is not there, of objects that a root leads to.
 
-    ``storages`` is {database name: opened storage}; ``names`` are other names that
-    references have for them.  A database that is not among them counts as missing.
+    storages: {database name: its opened storage}.  names: {other name that references
+    have for a database: its name}.  A database that is not among them counts as
+    missing.
     """
-    pending: list[tuple[Place, Place]] = [((name, z64),) * 2 for name in storages]
+    pending: list[tuple[ObjectKey, ObjectKey]] = [
+        ((name, z64),) * 2 for name in storages
+    ]
     # As FileStorage keeps its own index: some bytes an object, not hundreds.
     seen: defaultdict[str, fsIndex] = defaultdict(fsIndex)
     for (name, oid), _ in pending:
         seen[name][oid] = 1
     while pending:
-        place, holder = pending.pop()
-        database, oid = place
+        key, holder = pending.pop()
+        database, oid = key
         try:
             data = storages[database].load(oid)[0]
         except (KeyError, POSKeyError):
-            yield Dangling(holder, place)
+            yield Dangling(holder, key)
             continue
-        for name, target in outgoing(data, database):
+        for name, target in find_references(data, database):
             name = names.get(name, name)
             if target not in seen[name]:
                 seen[name][target] = 1
-                pending.append(((name, target), place))
+                pending.append(((name, target), key))

@@ -6,6 +6,7 @@ early is right, one that ends late is not), and each step finds what a former
 run of it left.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -32,8 +33,13 @@ def truncate(path: Path, last: int, keep: Path | None = None) -> int:
     nothing is dropped.
 
     Returns the length of the file afterwards.  A second run after a crash, with
-    the same arguments, ends what the first began.  ClusterRunning where a server
-    has the file open, EngineFailed, NoSpace, FileUnreadable.
+    the same arguments, ends what the first began.
+
+    Raises:
+      ClusterRunning: where a server has the file open
+      NoSpace: where the dropped bytes find no room
+      EngineFailed: where ``keep`` holds something else, or the system fails
+      FileUnreadable: where the file is missing or broken
     """
     with errors_named(path), lock.held(path):
         return truncate_held(path, last, keep)
@@ -41,6 +47,7 @@ def truncate(path: Path, last: int, keep: Path | None = None) -> int:
 
 def truncate_held(path: Path, last: int, keep: Path | None) -> int:
     """`truncate`, for a caller that holds the file's lock."""
+    # The order of the steps is what the module's first lines tell.
     with errors_named(path):
         with DataFile(path) as data_file:
             position = data_file.boundary_after(last)
@@ -74,8 +81,12 @@ def save_dropped(
 ) -> None:
     """Write the bytes from ``position`` on to ``keep``, described beside it.
 
-    The description comes first: bytes without one are not of ours and are never
+    The description comes first: bytes without one are not ours, and are never
     written over.
+
+    Raises:
+      NoSpace: where they find no room
+      EngineFailed: where ``keep`` holds something else, or the system fails
     """
     description = {
         "version": 1,
@@ -88,7 +99,7 @@ def save_dropped(
     }
     beside = keep.with_name(keep.name + ".json")
     if beside.exists() or keep.exists():
-        if _described(beside) != description:
+        if _read_description(beside) != description:
             raise EngineFailed(
                 f"{keep} holds what was dropped another time", "Move it away first."
             )
@@ -100,21 +111,22 @@ def save_dropped(
         save_range(data_file.descriptor, keep, position, size - position)
 
 
-def _described(path: Path) -> dict[str, Any] | None:
+def _read_description(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_text())
+        description = json.loads(path.read_text())
     except (OSError, ValueError):
+        # Whatever it is, it is not what is about to be written.
         return None
-    return found if isinstance(found, dict) else None
+    return description if isinstance(description, dict) else None
 
 
 def _refuse_other_bytes(keep: Path, description: dict[str, Any]) -> None:
     descriptor = os.open(keep, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        found = _digest(descriptor, 0, os.fstat(descriptor).st_size)
+        digest = _digest(descriptor, 0, os.fstat(descriptor).st_size)
     finally:
         os.close(descriptor)
-    if found != description["sha256"]:
+    if digest != description["sha256"]:
         raise EngineFailed(
             f"{keep} is not what its description says", "Move it away first."
         )
@@ -123,16 +135,19 @@ def _refuse_other_bytes(keep: Path, description: dict[str, Any]) -> None:
 def _digest(descriptor: int, start: int, end: int) -> str:
     digest = hashlib.sha256()
     while start < end:
-        found = os.pread(descriptor, min(_CHUNK, end - start), start)
-        if not found:
-            raise OSError(5, "the file became shorter while it was read")
-        digest.update(found)
-        start += len(found)
+        block = os.pread(descriptor, min(_CHUNK, end - start), start)
+        if not block:
+            raise OSError(errno.EIO, "the file became shorter while it was read")
+        digest.update(block)
+        start += len(block)
     return digest.hexdigest()
 
 
 def cut_off(path: Path, position: int) -> None:
-    """Make the file end at ``position``, durably."""
+    """Make the file end at ``position``, durably.
+
+    Raises: OSError: where the system fails.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         os.ftruncate(descriptor, position)

@@ -51,7 +51,7 @@ def back_up_while_locked(
     full: build on no copy that is there.
     """
     with (
-        results.recorded(cluster, "backup") as run,
+        results.record(cluster, "backup") as run,
         progress.operation(cluster, "backup", show) as operation,
     ):
         if journal := interrupted_swap(cluster):

@@ -149,7 +149,7 @@ def leave_floor(cluster: Cluster, made: Manifest) -> None:
     """
     if not made.point.damage and made.point.verified:
         files = {each.id: each.data_file for each in cluster.storages}
-        write_beside(floors.within(made.point, files), files.values())
+        write_beside(floors.fit_to_files(made.point, files), files.values())
 
 
 def note_damage(cluster: Cluster, made: Manifest) -> None:

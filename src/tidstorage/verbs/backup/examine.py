@@ -14,7 +14,7 @@ from tidstorage.coherence import tid
 from tidstorage.coherence.cut import CutResult, DeadRecord, Record, coherent_cut
 from tidstorage.coherence.loss import Loss, count_loss
 from tidstorage.coherence.point import HalfCommit, Point
-from tidstorage.coherence.record import accepting, commit_ids
+from tidstorage.coherence.record import accept_half_commits, commit_ids
 from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage.records import records_up_to
 from tidstorage.errors import FloorNeeded, UnknownStorage
@@ -113,7 +113,7 @@ def _by_stamps(
         each.id: _copied_records(cluster, each, copies[each.id], below[each.id])
         for each in cluster.storages
     }
-    records = accepting(copied, accepted)
+    records = accept_half_commits(copied, accepted)
     result = coherent_cut(records, below, retired=cluster.retired)
     return _Judged(
         records,
@@ -147,7 +147,7 @@ def _by_barrier(
         # Nothing can be said of what is gone; the barrier holds all the same.
         logger.warning(_BLIND, ", ".join(blind))
         records = dict.fromkeys(records, ())
-    records = accepting(records, accepted)
+    records = accept_half_commits(records, accepted)
     cut = functools.partial(_cut, records, below, cluster.retired)
     undecided = cut(()).undecided
     result = cut(

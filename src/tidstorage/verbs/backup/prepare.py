@@ -113,7 +113,7 @@ def _is_full_due(cluster: Cluster, existing: Mapping[str, Sequence[str]]) -> boo
 
 def _follows_a_pack(cluster: Cluster) -> bool:
     """Whether a pack of ours was cut off, said aloud."""
-    words = pack_note.in_words(cluster)
+    words = pack_note.describe(cluster)
     if words is not None:
         logger.warning("full copies are made, since %s", words)
     return words is not None

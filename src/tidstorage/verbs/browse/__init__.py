@@ -1,1 +1,1 @@
-"""Looking at the past: a scratch restore with a Zope that cannot write to it."""
+"""``bin/cluster browse``: a Zope that shows a restored set and cannot write to it."""

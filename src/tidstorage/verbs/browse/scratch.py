@@ -1,4 +1,4 @@
-"""Folders for scratch restores, none of which outlives its use for long.
+"""Folders for restores to be looked at, none of which outlives its use for long.
 
 A folder is in use as long as somebody holds the lock of the kernel on its lock
 file: the command, and the Zope that it started.  What a killed run has left is
@@ -23,7 +23,10 @@ _LOCK = "in-use.lock"
 
 @dataclass(frozen=True, slots=True)
 class Scratch:
-    """A folder, and the descriptor that keeps it: a child that uses it gets it too."""
+    """A scratch folder that is in use.
+
+    lock: the descriptor that keeps it; a child that uses the folder gets it too.
+    """
 
     folder: Path
     lock: int
@@ -36,7 +39,7 @@ def parent_of(cluster: Cluster) -> Path:
 
 @contextlib.contextmanager
 def folder(cluster: Cluster) -> Iterator[Scratch]:
-    """An empty folder, removed at the end; those that nobody uses any more go first."""
+    """Make an empty folder for the ``with`` block; remove those that nobody uses."""
     parent = parent_of(cluster)
     layout.make_folder(parent)
     with _alone(parent):
@@ -54,7 +57,7 @@ def folder(cluster: Cluster) -> Iterator[Scratch]:
 
 @contextlib.contextmanager
 def _alone(parent: Path) -> Iterator[None]:
-    """No other run makes, or removes, a folder meanwhile."""
+    """Let no other run make, or remove, a folder in the ``with`` block."""
     descriptor = os.open(parent / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -64,17 +67,17 @@ def _alone(parent: Path) -> Iterator[None]:
 
 
 def remove_left(parent: Path) -> list[Path]:
-    """Remove the folders that nobody uses; which they were."""
+    """Remove the folders that nobody uses; returns them."""
     left = [
-        each
-        for each in sorted(parent.iterdir())
-        if each.is_dir() and not each.is_symlink() and not _is_in_use(each)
+        path
+        for path in sorted(parent.iterdir())
+        if path.is_dir() and not path.is_symlink() and not _is_in_use(path)
     ]
-    for each in left:
-        shutil.rmtree(each)
+    for path in left:
+        shutil.rmtree(path)
     return left
 
 
 def _is_in_use(made: Path) -> bool:
-    """Not where it was killed before it had its lock, or amid its removal."""
+    """Whether a process holds its lock; a killed one may have left no lock file."""
     return is_locked(made / _LOCK)

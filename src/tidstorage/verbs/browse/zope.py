@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tidstorage.cluster.cluster import Cluster, Zope
-from tidstorage.deployment import generated, inside_zope
-from tidstorage.deployment.generated import GeneratedFile
+from tidstorage.deployment import inside_zope
+from tidstorage.deployment.rendering import generate
+from tidstorage.deployment.zope_files import HttpServer, generate_wsgi
 from tidstorage.errors import EngineFailed, NoSuchObject, NotReady, PartMissing
-from tidstorage.processes.parts import Part, parts_of
+from tidstorage.processes.process import Process, list_processes
 from tidstorage.processes.readiness import not_ready
 from tidstorage.system import child, proc
 from tidstorage.verbs.browse import export_status
@@ -31,7 +33,7 @@ _STOP_SECONDS = 10.0
 class Served:
     """A Zope that serves the past.
 
-    url: of its management pages.  user, password: of one who may see everything.
+    url: of its management pages.  user, password: of a user who may see everything.
     """
 
     url: str
@@ -42,7 +44,7 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """What was rendered for it."""
+    """The files of a Zope that serves the past; script: the site's own."""
 
     script: Path
     configuration: Path
@@ -50,28 +52,37 @@ class Files:
     log: Path
 
 
-def chosen(cluster: Cluster, name: str | None) -> Zope:
-    """The Zope of the description whose products are used; PartMissing without one."""
-    for each in cluster.zopes:
-        if name in (None, each.name):
-            return each
+def choose(cluster: Cluster, name: str | None) -> Zope:
+    """The Zope of the description whose products are used; None: the first.
+
+    Raises: PartMissing: where the description has no such Zope, or none at all.
+    """
+    for zope in cluster.zopes:
+        if name in (None, zope.name):
+            return zope
     if name is None:
         raise PartMissing(f"{cluster.file} has no [[zope]] that could show anything")
     raise PartMissing(
         f"{cluster.file} has no Zope {name}",
-        f"It has {', '.join(each.name for each in cluster.zopes)}.",
+        f"It has {', '.join(zope.name for zope in cluster.zopes)}.",
     )
 
 
 def write_files(cluster: Cluster, zope: Zope, scratch: Scratch, port: int) -> Files:
-    """Its zope.conf and wsgi.ini, over the storages below the scratch folder."""
+    """Write its zope.conf and wsgi.ini, over the storages in the scratch folder."""
     home = scratch.folder / "zope"
     home.mkdir(mode=0o700)
     configuration, wsgi, log = home / "zope.conf", home / "wsgi.ini", home / "zope.log"
-    restored = scratch.folder / "restored"
-    name = f"{zope.name} of the past"
+    server = HttpServer(
+        f"{zope.name} of the past",
+        configuration=configuration,
+        host=HOST,
+        port=port,
+        threads=zope.threads,
+        log=log,
+    )
     for file in (
-        GeneratedFile(
+        generate(
             "zope-browse-conf",
             "zope-browse.conf.in",
             configuration,
@@ -80,39 +91,30 @@ def write_files(cluster: Cluster, zope: Zope, scratch: Scratch, port: int) -> Fi
                 "client_home": str(home),
                 "environment": zope.environment,
                 "additional": zope.zope_conf_additional,
-                "storages": [
-                    {
-                        "database": each.database_name,
-                        "mount_point": each.mount_point,
-                        "cache_size": each.cache_size,
-                        "path": str(restored / each.id / "Data.fs"),
-                        "blob_dir": str(restored / each.id / "blobs")
-                        if (restored / each.id / "blobs").exists()
-                        else None,
-                    }
-                    for each in cluster.storages
-                    # Another one was added since.
-                    if (restored / each.id / "Data.fs").exists()
-                ],
+                "storages": _describe_storages(cluster, scratch.folder / "restored"),
             },
         ),
-        GeneratedFile(
-            "zope-browse-ini",
-            "wsgi.ini.in",
-            wsgi,
-            {
-                "name": name,
-                "configuration": str(configuration),
-                "host": HOST,
-                "port": port,
-                "threads": zope.threads,
-                "log": str(log),
-            },
-        ),
+        generate_wsgi("zope-browse-ini", wsgi, server),
     ):
-        file.target.write_text(generated.render(file))
+        file.target.write_text(file.text)
         file.target.chmod(0o600)
     return Files(cluster.bin_directory / f"zope-{zope.name}", configuration, wsgi, log)
+
+
+def _describe_storages(cluster: Cluster, restored: Path) -> list[dict[str, Any]]:
+    """Those that were restored: one that was added since has no file there."""
+    return [
+        {
+            "database": storage.database_name,
+            "mount_point": storage.mount_point,
+            "cache_size": storage.cache_size,
+            "path": str(restored / storage.id / "Data.fs"),
+            "blob_dir": str(blobs) if blobs.exists() else None,
+        }
+        for storage in cluster.storages
+        if (restored / storage.id / "Data.fs").exists()
+        for blobs in [restored / storage.id / "blobs"]
+    ]
 
 
 @contextlib.contextmanager
@@ -121,7 +123,11 @@ def serving(
 ) -> Iterator[Served]:
     """Serve the restored storages on loopback until the end of the block.
 
-    NotReady where it does not come up, PartMissing without its script.
+    port: where it serves; None: a free one.
+
+    Raises:
+      NotReady: where it does not come up.
+      PartMissing: where its script is not there.
     """
     port = port or proc.free_ports(1)[0]
     files = write_files(cluster, zope, scratch, port)
@@ -131,14 +137,14 @@ def serving(
     access.write_text(f"{USER}:{password}\n")
     with (
         files.log.open("ab") as log,
-        _started(files, scratch, ["serve", str(files.wsgi)], log.fileno()) as process,
+        _start(files, scratch, ["serve", str(files.wsgi)], log.fileno()) as process,
     ):
-        _await(cluster, zope, process, port, files.log)
+        _wait_until_ready(cluster, zope, process, port, files.log)
         yield Served(f"http://{HOST}:{port}/manage_main", USER, password, process)
 
 
 @contextlib.contextmanager
-def _started(
+def _start(
     files: Files, scratch: Scratch, arguments: Sequence[str], output: int
 ) -> Iterator["subprocess.Popen[bytes]"]:
     if not files.script.exists():
@@ -169,16 +175,16 @@ def _started(
             process.wait()
 
 
-def _await(
+def _wait_until_ready(
     cluster: Cluster,
     zope: Zope,
     process: "subprocess.Popen[bytes]",
     port: int,
     log: Path,
 ) -> None:
-    part = _as_part(cluster, zope, port)
+    described = _describe_process(cluster, zope, port)
     deadline = time.monotonic() + _READY_SECONDS
-    while (why := not_ready(part)) is not None:
+    while (why := not_ready(described)) is not None:
         if process.poll() is not None or time.monotonic() > deadline:
             lines = log.read_text(errors="replace").strip().splitlines()
             raise NotReady(
@@ -190,12 +196,12 @@ def _await(
         time.sleep(0.1)
 
 
-def _as_part(cluster: Cluster, zope: Zope, port: int) -> Part:
+def _describe_process(cluster: Cluster, zope: Zope, port: int) -> Process:
     """The Zope of the description, at the address of this one."""
     (own,) = (
-        each
-        for each in parts_of(cluster)
-        if each.kind == "zope" and each.name == zope.name
+        process
+        for process in list_processes(cluster)
+        if process.kind == "zope" and process.name == zope.name
     )
     return dataclasses.replace(own, address=(HOST, port))
 
@@ -205,8 +211,11 @@ def export(
 ) -> int:
     """Write one object, with all below it, to a file for Zope's import; its size.
 
-    EngineFailed where the file exists, or the object lies in several databases;
-    NoSuchObject where there is none.
+    path: of the object in Zope.
+
+    Raises:
+      NoSuchObject: where the path leads to no object.
+      EngineFailed: where the file exists, or the object lies in several databases.
     """
     files = write_files(cluster, zope, scratch, proc.free_ports(1)[0])
     beside = scratch.folder / "export.zexp"
@@ -214,7 +223,7 @@ def export(
     arguments = ["export", str(files.configuration), path, str(beside)]
     with (
         said.open("wb") as output,
-        _started(files, scratch, arguments, output.fileno()) as process,
+        _start(files, scratch, arguments, output.fileno()) as process,
     ):
         status = process.wait()
     last = (said.read_text(errors="replace").strip().splitlines() or [""])[-1]
@@ -228,11 +237,11 @@ def export(
         )
     if status:
         raise EngineFailed(f"exporting {path} ended with status {status}: {last}")
-    _move(beside, target)
+    _copy_to_new_file(beside, target)
     return target.stat().st_size
 
 
-def _move(beside: Path, target: Path) -> None:
+def _copy_to_new_file(beside: Path, target: Path) -> None:
     try:
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:

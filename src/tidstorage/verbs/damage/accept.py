@@ -4,7 +4,7 @@ import getpass
 import os
 import pwd
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence.point import Point
@@ -37,34 +37,47 @@ class Accepted:
     no_floor: str | None
 
 
-def acknowledge(cluster: Cluster, prefix: str, dry_run: bool = False) -> Accepted:
-    """Accept a half commit, and record the newest point without other damage.
+def rehearse(cluster: Cluster, prefix: str) -> Accepted:
+    """What `acknowledge` would accept, without a floor.
 
-    A running daemon reads it in the journal.  A second time only the floor is
-    raised, where it can be.  UnknownCommit; OSError where the journal or a point
-    cannot be written.
+    prefix: the first hex digits of the commit id.
+
+    Raises: UnknownCommit: where no half commit, or several, begin so.
     """
     finding = by_prefix(find(cluster).found, prefix)
-    new = finding.acknowledgement is None
-    if dry_run:
-        return Accepted(finding, new, None, None)
-    if new:
-        journal.append(cluster.daemon.journal, *acceptances(cluster, [finding]))
+    return Accepted(finding, finding.acknowledgement is None, None, None)
+
+
+def acknowledge(cluster: Cluster, prefix: str) -> Accepted:
+    """Accept a half commit, and record the newest point without other damage.
+
+    prefix: the first hex digits of the commit id.  A running daemon reads it in the
+    journal.  A second time only the floor is raised, where it can be.
+
+    Raises:
+      UnknownCommit: where no half commit, or several, begin so
+      OSError: where the journal or a point cannot be written
+    """
+    accepted = rehearse(cluster, prefix)
+    if accepted.new:
+        entries = acceptances(cluster, [accepted.finding])
+        journal.append(cluster.daemon.journal, *entries)
     floor, why_not = _raise_floor(cluster)
-    return Accepted(finding, new, floor, why_not)
+    return replace(accepted, floor=floor, no_floor=why_not)
 
 
-def acceptances(cluster: Cluster, found: Sequence[Finding]) -> list[Entry]:
-    """What to write into the journal to accept them.
+def acceptances(cluster: Cluster, findings: Sequence[Finding]) -> list[Entry]:
+    """What to write into the journal to accept half commits.
 
-    Once below the floor nothing but the journal knows that they are torn.
+    Their damage too, where it does not know it: once they are below the floor,
+    nothing but the journal knows that they are torn.
     """
     known = summarise(cluster.daemon.journal).damages
     entries: list[Entry] = []
-    for each in found:
-        half = each.half_commit
+    for finding in findings:
+        half = finding.half_commit
         if half.commit_id not in known:
-            entries.append(Damage(clock.now(), half, each.proof))
+            entries.append(Damage(clock.now(), half, finding.proof))
         entries.append(Acknowledgement(clock.now(), half.commit_id, login_user()))
     return entries
 
@@ -80,7 +93,7 @@ def _raise_floor(cluster: Cluster) -> tuple[Point | None, str | None]:
     if any(files.unstamped.values()):
         return None, "above the last one there are writers without stamps"
     vector = {storage: place.tid for storage, place in files.strict.items()}
-    if all(vector[each] <= tail.floor.tid for each, tail in files.tails.items()):
+    if all(vector[storage] <= tail.floor.tid for storage, tail in files.tails.items()):
         return None, "nothing is between the last one and damage nobody accepted"
     floor = Point(vector, clock.now(), "stamps", timeline)
     record_floor(cluster, floor, "half commits in it were accepted")
@@ -88,9 +101,12 @@ def _raise_floor(cluster: Cluster) -> tuple[Point | None, str | None]:
 
 
 def record_floor(cluster: Cluster, floor: Point, reason: str) -> None:
-    """Leave the floor in the journal and beside the files; OSError."""
+    """Leave the floor in the journal and beside the files.
+
+    Raises: OSError: where one cannot be written.
+    """
     journal.append(cluster.daemon.journal, Floor(floor, reason))
-    write_beside(floor, [each.data_file for each in cluster.storages])
+    write_beside(floor, [storage.data_file for storage in cluster.storages])
 
 
 def login_user() -> str:

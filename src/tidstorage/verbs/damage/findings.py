@@ -58,14 +58,16 @@ class Findings:
 
     @property
     def unacknowledged(self) -> list[Finding]:
-        return [each for each in self.found if each.acknowledgement is None]
+        return [finding for finding in self.found if finding.acknowledgement is None]
 
 
 def find(cluster: Cluster, barrier: tid.Vector | None = None) -> Findings:
-    """Examine journal and files; servers and daemon may be up or down.
+    """Find all half commits in journal and files; servers and daemon may be down.
 
-    barrier: of an instant before now; what was missing then never comes.
-    FileUnreadable where the journal is broken.
+    barrier: {storage id: last TID} of an instant before now at which all storages
+    stood still; what was missing then never comes.
+
+    Raises: FileUnreadable: where the journal or a point beside a file is broken.
     """
     journal = summarise(cluster.daemon.journal)
     try:
@@ -93,9 +95,9 @@ def find(cluster: Cluster, barrier: tid.Vector | None = None) -> Findings:
                 _descriptions(cluster, half),
             )
         )
-    findings.sort(key=lambda each: (each.acknowledgement is not None, each.since))
+    findings.sort(key=lambda found: (found.acknowledgement is not None, found.since))
     loss = None
-    if any(each.acknowledgement is None for each in findings) and files is not None:
+    if files is not None and any(found.acknowledgement is None for found in findings):
         loss = _strict_loss(
             examine_files(cluster, journal.damages, journal.acknowledgements.keys())
         )
@@ -107,7 +109,9 @@ def _missing_at(barrier: tid.Vector, files: FilesCut) -> dict[bytes, HalfCommit]
     return {
         half.commit_id: half
         for half in files.undecided
-        if all(last <= barrier.get(each, 0) for each, last in half.present.items())
+        if all(
+            last <= barrier.get(storage, 0) for storage, last in half.present.items()
+        )
     }
 
 
@@ -127,7 +131,7 @@ def examine_files(
     damages: what the journal knows, whose proof may not be in the files.  accepted:
     commit ids.  Raises as `cut_files`.
     """
-    paths = {each.id: each.data_file for each in cluster.storages}
+    paths = {storage.id: storage.data_file for storage in cluster.storages}
     floor = floors.choose(paths, None, cluster.aliases)
     return cut_files(
         paths,
@@ -150,31 +154,39 @@ def _strict_loss(files: FilesCut) -> Loss | None:
 
 
 def _descriptions(cluster: Cluster, half: HalfCommit) -> dict[str, Description]:
-    found = {}
+    descriptions = {}
     for storage in cluster.storages:
         last = half.present.get(storage.id)
         if last is None:
             continue
         try:
-            described = describe(storage.data_file, last)
+            description = describe(storage.data_file, last)
         except FileUnreadable:
             # On another machine, or lost: the journal knows of it all the same.
             continue
-        if described is not None and described.commit_id == half.commit_id:
-            found[storage.id] = described
-    return found
+        if description is not None and description.commit_id == half.commit_id:
+            descriptions[storage.id] = description
+    return descriptions
 
 
 def _is_in_the_files(cluster: Cluster, half: HalfCommit) -> bool:
-    """Not so where a restore left it out; where nothing is left, a pack may have."""
+    """Whether a file on this machine holds a record of it.
+
+    Not so where a restore left it out, and where a pack removed what it wrote.
+    """
     return bool(_descriptions(cluster, half))
 
 
 def by_prefix(found: Sequence[Finding], prefix: str) -> Finding:
-    """The one whose commit id begins so; UnknownCommit where none or several do."""
+    """The finding whose commit id begins with these hex digits.
+
+    Raises: UnknownCommit: where none does, or several do.
+    """
     prefix = prefix.lower().removeprefix("0x")
     matching = [
-        each for each in found if each.half_commit.commit_id.hex().startswith(prefix)
+        finding
+        for finding in found
+        if finding.half_commit.commit_id.hex().startswith(prefix)
     ]
     if prefix and len(matching) == 1:
         return matching[0]
@@ -182,6 +194,6 @@ def by_prefix(found: Sequence[Finding], prefix: str) -> Finding:
         raise UnknownCommit(
             f"{len(matching)} half commits begin with {prefix}",
             "Give more digits: "
-            + ", ".join(each.half_commit.commit_id.hex() for each in matching),
+            + ", ".join(finding.half_commit.commit_id.hex() for finding in matching),
         )
     raise UnknownCommit(f"there is no half commit {prefix!r}")

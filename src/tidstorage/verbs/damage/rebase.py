@@ -59,5 +59,5 @@ def rebase(cluster: Cluster) -> Rebase:
             Floor(done.floor, REASON),
         )
         files = {each.id: each.data_file for each in cluster.storages}
-        write_beside(floors.within(done.floor, files), files.values())
+        write_beside(floors.fit_to_files(done.floor, files), files.values())
         return done

@@ -10,8 +10,8 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence.point import HalfCommit
 from tidstorage.engines.filestorage import read_records, references
 from tidstorage.engines.filestorage.data_file import DataFile
-from tidstorage.engines.filestorage.data_records import data_of, data_records
-from tidstorage.engines.filestorage.references import Dangling, Place
+from tidstorage.engines.filestorage.data_records import read_data, read_data_records
+from tidstorage.engines.filestorage.references import Dangling, ObjectKey
 from tidstorage.errors import FileUnreadable
 
 #: What Zope calls the database of the storage that is mounted at "/".
@@ -29,7 +29,7 @@ def of_half_commit(cluster: Cluster, half: HalfCommit) -> Iterator[Dangling]:
         return
     names = _names(cluster)
     for storage, after in _beginnings(cluster, half).items():
-        found: dict[Place, Place] = {}
+        found: dict[ObjectKey, ObjectKey] = {}
         try:
             for holder, data in _objects(cluster, storage, after):
                 found.pop(holder, None)
@@ -46,17 +46,19 @@ def of_half_commit(cluster: Cluster, half: HalfCommit) -> Iterator[Dangling]:
                 yield Dangling(holder, target)
 
 
-def _written(cluster: Cluster, half: HalfCommit) -> tuple[set[Place], set[Place]]:
+def _written(
+    cluster: Cluster, half: HalfCommit
+) -> tuple[set[ObjectKey], set[ObjectKey]]:
     """The objects that it made, and all that it wrote."""
-    made: set[Place] = set()
-    written: set[Place] = set()
+    made: set[ObjectKey] = set()
+    written: set[ObjectKey] = set()
     for storage, last in half.present.items():
         with DataFile(cluster.storage(storage).data_file) as data_file:
             after = data_file.boundary_after(last - 1)
             transaction = next(data_file.forward(after), None)
             if transaction is None or transaction.tid != last:
                 continue
-            for record in data_records(data_file, transaction):
+            for record in read_data_records(data_file, transaction):
                 written.add((storage, record.oid))
                 if not record.previous:
                     made.add((storage, record.oid))
@@ -77,19 +79,19 @@ def _beginnings(cluster: Cluster, half: HalfCommit) -> dict[str, int]:
 
 def _objects(
     cluster: Cluster, storage: str, after: int
-) -> Iterator[tuple[Place, bytes]]:
+) -> Iterator[tuple[ObjectKey, bytes]]:
     with DataFile(cluster.storage(storage).data_file) as data_file:
         for transaction in data_file.forward(data_file.boundary_after(after)):
-            for record in data_records(data_file, transaction):
-                yield (storage, record.oid), data_of(data_file, record)
+            for record in read_data_records(data_file, transaction):
+                yield (storage, record.oid), read_data(data_file, record)
 
 
-def _outgoing(data: bytes, storage: str) -> list[Place]:
+def _outgoing(data: bytes, storage: str) -> list[ObjectKey]:
     if not data:
         # An undo: it has what was there before the half commit, or has none.
         return []
     try:
-        return [*references.outgoing(data, storage)]
+        return [*references.find_references(data, storage)]
     except Exception:
         # Of pickle: bytes that no plain ZODB wrote raise anything, and tell nothing.
         return []

@@ -15,7 +15,7 @@ from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.points import accepted as acceptance
 from tidstorage.points import published
 from tidstorage.points.beside import newest_point
-from tidstorage.points.published import PublishedPoints, Run
+from tidstorage.points.published import PointSeries, PublishedPoints
 from tidstorage.points.timelines import known_timeline
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
@@ -117,7 +117,7 @@ def _stretches(
         *holders.live(cluster, found, others, timeline),
         *holders.chains(cluster, found, points, made),
     ]
-    known = [*_of_runs(found.runs, accepted)]
+    known = [*_of_runs(found.series, accepted)]
     known += _of_sets(made, points, known, accepted)
     pieces = [
         _sourced(piece, sources, timeline)
@@ -146,9 +146,11 @@ def _is_in(one: Stretch, other: Stretch) -> bool:
     return whole.covers(one.timeline, one.begin, one.end)
 
 
-def _of_runs(runs: Sequence[Run], accepted: Collection[bytes]) -> Iterator[Stretch]:
+def _of_runs(
+    runs: Sequence[PointSeries], accepted: Collection[bytes]
+) -> Iterator[Stretch]:
     """The journal's points, and what is between them."""
-    before: Run | None = None
+    before: PointSeries | None = None
     for run in runs:
         damaged = bool(_open_damage(run.last, accepted))
         begin = run.first

@@ -50,7 +50,7 @@ def live(
         vector = cluster.present_ids(point.vector)
         return all(vector.get(each, 0) >= last for each, last in packed.items())
 
-    ends = [run.last for run in found.runs if run.timeline == timeline]
+    ends = [run.last for run in found.series if run.timeline == timeline]
     begins = [found.first(timeline, is_above)]
     begins += [each for each in others if each.timeline == timeline and is_above(each)]
     possible = [each for each in begins if each is not None]

@@ -6,7 +6,6 @@ has read is looked at: the process that has the Data.fs locked, the configuratio
 file on its command line, unchanged since it began.
 """
 
-import hashlib
 import itertools
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import ZConfig
 import ZEO
 
 from tidstorage.cluster.cluster import Cluster, Storage
-from tidstorage.deployment import generated
+from tidstorage.deployment import supervision
 from tidstorage.engines.filestorage import lock
 from tidstorage.errors import PackUnsafe
 from tidstorage.system import proc
@@ -91,16 +90,11 @@ def _refuse_changed(configuration: Path, pid: int) -> None:
     # Written again by buildout, maybe with the same text: supervisor gave the
     # process a digest of what it began with.
     variables = proc.environment(pid)
-    if variables.get(generated.DIGEST_VARIABLE) != digest_of(content):
+    if variables.get(supervision.DIGEST_VARIABLE) != supervision.digest(content):
         raise _Unknown(
             f"{configuration} has been written since process {pid} began; restart it"
             f" (bin/cluster restart)"
         )
-
-
-def digest_of(content: bytes) -> str:
-    """Of a server's configuration file, as supervisor hands it to the process."""
-    return hashlib.sha256(content).hexdigest()[: generated.DIGEST_LENGTH]
 
 
 def _reads(configuration: Path, storage: Storage) -> bool:

@@ -86,7 +86,7 @@ def pack(
     """
     with (
         lock.hold(cluster, "pack"),
-        results.recorded(cluster, "pack") as run,
+        results.record(cluster, "pack") as run,
     ):
         refuse_the_impossible(cluster, trusted)
         _remove_leftovers(cluster, tell)

@@ -72,7 +72,7 @@ def prune(cluster: Cluster, retention: Retention | None = None) -> PrunePlan:
       as `plan`.
     """
     directory = BackupDirectory.open(cluster)
-    with lock.hold(cluster, "prune"), results.recorded(cluster, "prune"):
+    with lock.hold(cluster, "prune"), results.record(cluster, "prune"):
         # Its end may need files of a set that nobody else wants.
         refuse_unfinished(cluster)
         try:

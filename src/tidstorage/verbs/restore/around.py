@@ -46,14 +46,14 @@ def restore(
             return restore_in_place(cluster, request, show)
     # What cannot be restored is no reason to stop anything.
     preview_in_place(cluster, request)
-    before = control.up(cluster)
+    before = control.list_running(cluster)
     try:
         control.stop(cluster, tell=tell)
         with shown() as show:
             outcome = restore_in_place(cluster, request, show)
     except BaseException as error:
         # A part that cannot be stopped is for the operator to deal with first.
-        if before and not control.up(cluster):
+        if before and not control.list_running(cluster):
             _start_all_the_same(cluster, error, tell)
         _say_what_is_down(cluster, before, error, tell)
         raise
@@ -86,7 +86,7 @@ def _say_what_is_down(
     cluster: Cluster, before: Sequence[str], failure: BaseException, tell: Tell
 ) -> None:
     """Name what was up before and is not any more, and how to get it up again."""
-    now = control.up(cluster)
+    now = control.list_running(cluster)
     down = ", ".join(label for label in before if label not in now)
     if not down:
         return

@@ -78,7 +78,10 @@ def bytes_needed(
 def refuse_lack_of_space(
     manifest: Manifest, targets: Mapping[str, Target], reused: Collection[str] = ()
 ) -> None:
-    """NoSpace where what is to be staged cannot fit; nothing is written yet."""
+    """Refuse a restore for which there is no room; nothing is written yet.
+
+    Raises: NoSpace: where what is to be staged cannot fit.
+    """
     disks.refuse_lack(
         bytes_needed(manifest, targets, reused),
         "the restore, beside the present files,",
@@ -89,9 +92,9 @@ def refuse_lack_of_space(
 def _space_taken(path: Path) -> int:
     """What a file, or a folder with all in it, takes of its disk; 0 if not there."""
     return sum(
-        each.lstat().st_blocks * _STAT_BLOCK
-        for each in (path, *path.rglob("*"))
-        if os.path.lexists(each)
+        inside.lstat().st_blocks * _STAT_BLOCK
+        for inside in (path, *path.rglob("*"))
+        if os.path.lexists(inside)
     )
 
 
@@ -101,15 +104,18 @@ def data_file(
     target: Target,
     advance: Advance = count_nothing,
 ) -> None:
-    """Put a storage's Data.fs together in staging; NotCoherent if damaged.
+    """Put a storage's Data.fs together in staging.
 
-    What is zeros in it becomes holes.  advance: told the bytes written; may raise.
+    What is zeros in it becomes holes.  advance: told the bytes written; what it raises
+    ends the work.
+
+    Raises: NotCoherent: where a file of the set is missing or damaged.
     """
     layout.make_folder(target.data_file.parent)
     with os.fdopen(layout.create_private(target.staged_data_file), "wb") as opened:
         output = SparseWriter(opened.fileno())
-        for each in stored.files:
-            _append(directory, each, output, advance)
+        for stored_file in stored.files:
+            _append(directory, stored_file, output, advance)
         output.finish()
         size = output.tell()
         if size != stored.size:
@@ -151,24 +157,26 @@ def blob_directory(
     advance: Advance = count_nothing,
     reuse: bool = False,
 ) -> int:
-    """Stage the blobs up to ``last_tid``; how many. NotCoherent if damaged.
+    """Stage the blobs up to the TID ``last_tid``; returns how many.
 
     advance: as for `data_file`.  reuse: what is there already gets a second name,
     where it is what was written; blobs never change.
+
+    Raises: NotCoherent: where a list or a blob of the set is missing or damaged.
     """
     staged = target.staged_blob_directory
     if staged is None:
         return 0
-    found = read_lists(directory, stored.blob_lists or ())
+    listed = read_lists(directory, stored.blob_lists or ())
     layout.make_folder(staged / "tmp")
-    durable.replace_text(staged / ".layout", found.layout)
-    wanted = [each for each in found.blobs if each.tid <= last_tid]
+    durable.replace_text(staged / ".layout", listed.layout)
+    wanted = [blob for blob in listed.blobs if blob.tid <= last_tid]
     for blob in wanted:
         layout.make_folder((staged / blob.path).parent)
         present = (target.blob_directory or staged) / blob.path
         if not (reuse and _link(present, blob, staged / blob.path, advance)):
             _stage_blob(_pool(directory, stored), blob, staged, advance)
-    for folder in {(staged / each.path).parent for each in wanted}:
+    for folder in {(staged / blob.path).parent for blob in wanted}:
         durable.sync_folder(folder)
     return len(wanted)
 

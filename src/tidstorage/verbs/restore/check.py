@@ -8,7 +8,7 @@ from ZODB.FileStorage import FileStorage
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.coherence.cut import coherent_cut
-from tidstorage.coherence.record import accepting
+from tidstorage.coherence.record import accept_half_commits
 from tidstorage.coherence.tid import Vector
 from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage import index
@@ -29,19 +29,26 @@ def check(
     cut: Cut,
     ends: Vector,
 ) -> None:
-    """NotCoherent where the files do not fit together, up to the cut.
+    """Refuse files that do not fit together, up to the cut.
 
     files: {storage id: its file}, cut or still to be cut.  ends: as
     `cutting.ends_before` gives them.
+
+    Raises: NotCoherent: where they do not.
     """
     if not _is_blind(cut, files):
         # What a process saw of an unfinished vote was between the two.
-        until = {each: max(cut.vector[each], ends.get(each, 0)) for each in files}
+        until = {
+            storage: max(cut.vector[storage], ends.get(storage, 0)) for storage in files
+        }
         _refuse_incoherence(cluster, manifest, policy, files, cut, until)
 
 
 def refuse_unsound(storage: str, target: Target) -> None:
-    """NotCoherent where ZODB cannot open the staged file; it is on disk then."""
+    """Refuse a staged file that ZODB cannot open, and flush it to disk.
+
+    Raises: NotCoherent: where ZODB cannot open it, or finds another end.
+    """
     _open_with_zodb(storage, target)
     durable.sync_file(target.staged_data_file)
 
@@ -87,7 +94,7 @@ def _refuse_incoherence(
     until: Vector,
 ) -> None:
     """The coherent cut of the staged files has to be the files themselves."""
-    floor = {each: last for each, last in cut.floor.items() if each in files}
+    floor = {storage: last for storage, last in cut.floor.items() if storage in files}
     held_records = {
         storage: records_up_to(
             path,
@@ -97,7 +104,7 @@ def _refuse_incoherence(
         )
         for storage, path in files.items()
     }
-    records = accepting(held_records, cut.accepted)
+    records = accept_half_commits(held_records, cut.accepted)
     # The set's own damage was proven when it was made, by barrier or by stamps;
     # more by what has been cut off.
     dead = [

@@ -13,7 +13,8 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.coherence.point import Point
 from tidstorage.engines.filestorage import truncation
-from tidstorage.engines.filestorage.files_cut import FilesCut, Place, cut_files
+from tidstorage.engines.filestorage.file_tail import CutPosition
+from tidstorage.engines.filestorage.files_cut import FilesCut, cut_files
 from tidstorage.errors import (
     Damaged,
     InterruptedRestore,
@@ -23,12 +24,13 @@ from tidstorage.operation import lock
 from tidstorage.operation.unfinished import interrupted_swap
 from tidstorage.points import accepted as acceptance
 from tidstorage.points import floors, timelines
-from tidstorage.points.floors import Floor
+from tidstorage.points.floors import ChosenFloor
 from tidstorage.processes.running import refuse_running
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.system import clock
 from tidstorage.verbs.restore import cut_plan
 from tidstorage.verbs.restore.cut_plan import Plan, Step
+from tidstorage.verbs.restore.explain import explain_choices
 from tidstorage.verbs.restore.target import DROPPED, cached_files, first_unused
 
 Policy = Literal["clean", "strict", "tolerant"]
@@ -64,18 +66,18 @@ class Request:
 class Outcome:
     """What was done, or with --dry-run would be.
 
-    found: None where an interrupted run was only brought to its end.  plan: None
+    files_cut: None where an interrupted run was only brought to its end.  plan: None
     where the files fit together as they are.  blobs: {storage id: number of blobs
     of dropped transactions}, where there are any.
     """
 
-    floor: Floor | None
-    found: FilesCut | None
+    floor: ChosenFloor | None
+    files_cut: FilesCut | None
     plan: Plan | None
     blobs: Mapping[str, int] = field(default_factory=dict)
 
 
-def rehearse(request: Request) -> Outcome:
+def preview(request: Request) -> Outcome:
     """What `restore` would do; nothing is changed, and servers may be up."""
     if plan := cut_plan.interrupted(request.paths.values()):
         outcome = Outcome(None, None, plan)
@@ -89,8 +91,11 @@ def rehearse(request: Request) -> Outcome:
 def restore(request: Request) -> Outcome:
     """Cut all files, or end what an interrupted run began, whatever is asked for.
 
-    ClusterRunning while anything is up, Damaged where the operator has to choose,
-    and what `cut_files` and `truncate` raise.
+    Raises:
+      ClusterRunning: while anything is up.
+      Damaged: where the operator has to choose what to lose.
+      InterruptedRestore: where another restore has to be ended first.
+      as `cut_files` and `truncate`.
     """
     with _alone(request):
         if plan := cut_plan.interrupted(request.paths.values()):
@@ -126,8 +131,8 @@ def _alone(request: Request) -> Iterator[None]:
 
 
 def _refuse_others(request: Request, plan: Plan) -> None:
-    planned = {each.storage: each.path for each in plan.steps}
-    if planned != {each: path.absolute() for each, path in request.paths.items()}:
+    planned = {step.storage: step.path for step in plan.steps}
+    if planned != {storage: path.absolute() for storage, path in request.paths.items()}:
         files = " ".join(f"{storage}={path}" for storage, path in planned.items())
         raise InterruptedRestore(
             f"a run was interrupted that was to cut {files}",
@@ -138,28 +143,28 @@ def _refuse_others(request: Request, plan: Plan) -> None:
 def _examine(request: Request) -> Outcome:
     floor = floors.choose(request.paths, request.floor, request.aliases)
     accepted = _acknowledged(request.cluster)
-    found = _cut_files(request, floor, accepted)
-    places: Mapping[str, Place]
+    files_cut = _cut_files(request, floor, accepted)
+    places: Mapping[str, CutPosition]
     if request.at_floor:
-        places = {storage: tail.floor for storage, tail in found.tails.items()}
+        places = {storage: tail.floor for storage, tail in files_cut.tails.items()}
     elif request.policy == "tolerant":
-        places = found.tolerant
-        accepted |= {each.commit_id for each in found.half_commits}
+        places = files_cut.tolerant
+        accepted |= {half.commit_id for half in files_cut.half_commits}
     else:
-        places = found.strict
-        if request.policy == "clean" and found.half_commits:
-            raise Damaged(_explain(found), "Give --strict or --tolerant.")
+        places = files_cut.strict
+        if request.policy == "clean" and files_cut.half_commits:
+            raise Damaged(_explain(files_cut), "Give --strict or --tolerant.")
     if all(
         places[storage].position >= tail.end.size
-        for storage, tail in found.tails.items()
+        for storage, tail in files_cut.tails.items()
     ):
-        return Outcome(floor, found, None)
-    return Outcome(floor, found, _plan(request, floor, found, places, accepted))
+        return Outcome(floor, files_cut, None)
+    return Outcome(floor, files_cut, _plan(request, floor, files_cut, places, accepted))
 
 
 def _cut_files(
     request: Request,
-    floor: Floor,
+    floor: ChosenFloor,
     accepted: frozenset[bytes],
     ends: tid.Vector | None = None,
 ) -> FilesCut:
@@ -185,18 +190,18 @@ def _acknowledged(cluster: Cluster | None) -> frozenset[bytes]:
 
 def _plan(
     request: Request,
-    floor: Floor,
-    found: FilesCut,
-    places: Mapping[str, Place],
+    floor: ChosenFloor,
+    files_cut: FilesCut,
+    places: Mapping[str, CutPosition],
     accepted: frozenset[bytes],
 ) -> Plan:
     beside = {
         storage: request.keep_beside.get(storage, tail.path).absolute()
-        for storage, tail in found.tails.items()
+        for storage, tail in files_cut.tails.items()
     }
     moment = first_unused(
         lambda moment: any(
-            cut_plan.is_kept(_dropped(each, moment)) for each in beside.values()
+            cut_plan.is_kept(_dropped(path, moment)) for path in beside.values()
         )
     )
     steps = [
@@ -209,10 +214,10 @@ def _plan(
             _dropped(beside[storage], moment),
             _blob_directory(request, storage),
         )
-        for storage, tail in found.tails.items()
+        for storage, tail in files_cut.tails.items()
     ]
-    vector: tid.Vector = {each.storage: each.last for each in steps}
-    damage = found.half_commits if request.policy == "tolerant" else ()
+    vector: tid.Vector = {step.storage: step.last for step in steps}
+    damage = files_cut.half_commits if request.policy == "tolerant" else ()
     if accepted:
         # The point becomes the floor of what follows; half commits must stay
         # visible above it, even where what proved them is cut off.
@@ -222,7 +227,7 @@ def _plan(
         time=clock.now(),
         source="restore",
         timeline=_highest_timeline(request) + 1,
-        verified=not any(found.unstamped.values()),
+        verified=not any(files_cut.unstamped.values()),
         damage=damage,
     )
     caches = [] if request.cluster is None else cached_files(request.cluster)
@@ -248,10 +253,10 @@ def _blob_directory(request: Request, storage: str) -> Path | None:
 
 def _check(request: Request, plan: Plan) -> None:
     """What is left is its own coherent cut."""
-    ends = {each.storage: truncation.end_before(each.dropped) for each in plan.steps}
-    found = _cut_files(request, Floor(plan.floor, ""), plan.accepted, ends)
+    ends = {step.storage: truncation.end_before(step.dropped) for step in plan.steps}
+    left = _cut_files(request, ChosenFloor(plan.floor, ""), plan.accepted, ends)
     for step in plan.steps:
-        place = found.strict.get(step.storage)
+        place = left.strict.get(step.storage)
         if place is not None and place.position < step.position:
             raise NotCoherent(
                 f"what is left does not fit together: storage {step.storage} would"
@@ -260,21 +265,19 @@ def _check(request: Request, plan: Plan) -> None:
             )
 
 
-def _explain(found: FilesCut) -> str:
+def _explain(files_cut: FilesCut) -> str:
     """What is torn, and what each choice loses."""
-    lines = [f"{len(found.half_commits)} half commit(s) are in the way:"]
-    for half in found.half_commits:
-        lines.append(
-            f"  {half.commit_id.hex()}: in {', '.join(sorted(half.present))};"
-            f" never in {', '.join(sorted(half.missing))}"
-        )
-    for name, places in (("strict", found.strict), ("tolerant", found.tolerant)):
-        lines.append(f"--{name} loses:")
-        for storage, tail in found.tails.items():
-            lost = tail.lost(places[storage])
+    choices = []
+    for name, places in (
+        ("strict", files_cut.strict),
+        ("tolerant", files_cut.tolerant),
+    ):
+        choices.append(f"--{name} loses:")
+        for storage, tail in files_cut.tails.items():
+            lost = tail.dropped_behind(places[storage])
             since = f", since {tid.to_time(lost.first):%Y-%m-%d %H:%M:%S} UTC"
-            lines.append(
+            choices.append(
                 f"  {storage}: {lost.transactions} transaction(s),"
                 f" {lost.size} bytes{since if lost.first else ''}"
             )
-    return "\n".join(lines)
+    return explain_choices("the files hold", files_cut.half_commits, choices)

@@ -81,7 +81,10 @@ class Plan:
 
 @contextlib.contextmanager
 def locked(paths: Iterable[Path]) -> Iterator[None]:
-    """Keep every server away from all files; ClusterRunning where one has one."""
+    """Keep every server away from all files, for the length of a ``with`` block.
+
+    Raises: ClusterRunning: where a server has one of them open.
+    """
     with contextlib.ExitStack() as stack:
         for path in paths:
             _refuse_open_behind_link(path)
@@ -103,7 +106,7 @@ def _refuse_open_behind_link(path: Path) -> None:
 def interrupted(paths: Iterable[Path]) -> Plan | None:
     """The plan of a run that did not come to its end, if one of the files has one.
 
-    InterruptedRestore where a file has changed since.
+    Raises: InterruptedRestore: where a file has changed since.
     """
     for path in map(plan_beside, paths):
         if path.exists():
@@ -117,11 +120,11 @@ def write(plan: Plan) -> None:
     """Write the plan: from now on it has to be brought to its end."""
     data = {
         "version": 1,
-        "steps": [_step_to_json(each) for each in plan.steps],
+        "steps": [_step_to_json(step) for step in plan.steps],
         "floor": tid.vector_to_text(plan.floor),
-        "accepted": sorted(each.hex() for each in plan.accepted),
+        "accepted": sorted(commit_id.hex() for commit_id in plan.accepted),
         "point": plan.point.to_json(),
-        "remove": [str(each) for each in plan.remove],
+        "remove": [str(path) for path in plan.remove],
     }
     text = json.dumps(data, indent=1) + "\n"
     for step in plan.steps:
@@ -161,7 +164,7 @@ class _Stored(Shape):
 def _read(path: Path) -> Plan:
     stored = json_file.read(path, _Stored, "a plan to cut", _WITHOUT)
     return Plan(
-        [Step(**dict(each)) for each in stored.steps],
+        [Step(**dict(step)) for step in stored.steps],
         stored.floor,
         frozenset(stored.accepted),
         stored.point,
@@ -185,7 +188,8 @@ def cut(plan: Plan) -> None:
     """Cut all files, those that are cut already too; the caller holds the locks.
 
     Then the blobs of what was dropped are moved away.
-    NotCoherent where ZODB does not find the end where it should be.
+
+    Raises: NotCoherent: where ZODB does not find the end where it should be.
     """
     for step in plan.steps:
         truncate_held(step.path, step.last, step.dropped)
@@ -205,7 +209,7 @@ def finish(plan: Plan) -> None:
             else:
                 path.unlink(missing_ok=True)
     with errors_named(plan.steps[0].path):
-        write_beside(plan.point, [each.path for each in plan.steps])
+        write_beside(plan.point, [step.path for step in plan.steps])
         for step in plan.steps:
             users.give_like(_made_beside(step), step.path)
         for step in plan.steps:
@@ -215,13 +219,13 @@ def finish(plan: Plan) -> None:
 
 def dropped_blobs(plan: Plan) -> dict[str, int]:
     """{storage id: blobs of dropped transactions}, moved or still to be moved."""
-    found = {}
+    blobs = {}
     for step in plan.steps:
         if step.blob_directory is not None and step.position < step.size:
-            found[step.storage] = len(
+            blobs[step.storage] = len(
                 blob_files.above(step.blob_directory, step.last)
             ) + len(blob_files.above(step.dropped_blobs, step.last))
-    return {storage: number for storage, number in found.items() if number}
+    return {storage: number for storage, number in blobs.items() if number}
 
 
 def _made_beside(step: Step) -> Iterable[Path]:
@@ -240,7 +244,7 @@ def blobs_beside(dropped: Path) -> Path:
 
 def is_kept(dropped: Path) -> bool:
     """Whether something was dropped under that name already."""
-    return any(each.exists() for each in _made_of(dropped))
+    return any(path.exists() for path in _made_of(dropped))
 
 
 def _made_of(dropped: Path) -> tuple[Path, Path, Path]:
@@ -258,11 +262,11 @@ def _check_with_zodb(step: Step) -> None:
         # FileStorage raises classes of its own, of struct and of pickle for
         # what is not a sound file.
         raise NotCoherent(f"ZODB cannot open {step.path}: {error}") from error
-    found = tid.from_bytes(opened.lastTransaction()), opened.getSize()
+    end = tid.from_bytes(opened.lastTransaction()), opened.getSize()
     opened.close()
-    if found != (step.last, step.position):
+    if end != (step.last, step.position):
         raise NotCoherent(
             f"ZODB finds another end of {step.path} than was planned:"
-            f" {tid.to_text(found[0])} at byte {found[1]}, not"
+            f" {tid.to_text(end[0])} at byte {end[1]}, not"
             f" {tid.to_text(step.last)} at byte {step.position}"
         )

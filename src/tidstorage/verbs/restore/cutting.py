@@ -10,14 +10,15 @@ from tidstorage.coherence import tid
 from tidstorage.coherence.cut import CutResult, Record, coherent_cut
 from tidstorage.coherence.loss import Loss, count_loss
 from tidstorage.coherence.point import HalfCommit
-from tidstorage.coherence.record import accepting
+from tidstorage.coherence.record import accept_half_commits
 from tidstorage.coherence.tid import Vector
 from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage import DataFile, RecordPosition, lock
 from tidstorage.errors import Damaged, NotCoherent, NotReachable
 from tidstorage.sets.manifest import Manifest
-from tidstorage.system.clock import in_both, local, span
+from tidstorage.system.clock import in_both, local
 from tidstorage.verbs.moments.goal import UNVERIFIED, Goal
+from tidstorage.verbs.restore.explain import explain_choices, say_strict_loss
 from tidstorage.verbs.restore.plan import Choice, Policy
 from tidstorage.verbs.restore.target import Target
 
@@ -50,18 +51,19 @@ def choose_cut(manifest: Manifest, policy: Policy) -> Vector:
     return manifest.strict if policy == "strict" else manifest.point.vector
 
 
-def find(cluster: Cluster, chosen: Choice, files: Mapping[str, Path]) -> Cut:
-    """The cut of what was chosen.
+def find_cut(cluster: Cluster, chosen: Choice, files: Mapping[str, Path]) -> Cut:
+    """Find where to cut what was chosen.
 
     files: {storage id: a file that holds what the set holds}; more may follow.
-    Raises as `of_goal`.
+
+    Raises: as `find_for_goal`.
     """
     if chosen.goal is None:
-        return of_set(chosen.manifest, chosen.policy)
-    return of_goal(cluster, chosen, chosen.goal, files)
+        return cut_of_set(chosen.manifest, chosen.policy)
+    return find_for_goal(cluster, chosen, chosen.goal, files)
 
 
-def of_set(manifest: Manifest, policy: Policy) -> Cut:
+def cut_of_set(manifest: Manifest, policy: Policy) -> Cut:
     """The cut that restores a set's own point."""
     return Cut(
         choose_cut(manifest, policy),
@@ -71,13 +73,14 @@ def of_set(manifest: Manifest, policy: Policy) -> Cut:
     )
 
 
-def of_goal(
+def find_for_goal(
     cluster: Cluster, chosen: Choice, goal: Goal, files: Mapping[str, Path]
 ) -> Cut:
-    """The cut for a moment or a point below the set's own.
+    """Find the cut for a moment or a point below the set's own.
 
-    NotReachable where writers without stamps came in between, Damaged where there
-    are half commits and the operator has to choose.
+    Raises:
+      NotReachable: writers without stamps came in between.
+      Damaged: there are half commits, and the operator has to choose.
     """
     manifest, policy = chosen.manifest, chosen.policy
     accepted = {*chosen.accepted, *manifest.acknowledged}
@@ -97,7 +100,7 @@ def of_goal(
         for storage in files
     }
     result = coherent_cut(
-        accepting(_up_to_the_point(held, manifest), accepted),
+        accept_half_commits(_up_to_the_point(held, manifest), accepted),
         {storage: goal.floor_of(storage) for storage in files},
         retired=cluster.retired,
         # A storage that was unknown then was named then; now is no time to refuse.
@@ -131,14 +134,15 @@ def _up_to_the_point(
 
     A vote that a server forgot may be its last TID, without a record.
     """
-    found = {
-        storage: [each.record for each in records] for storage, records in held.items()
+    by_storage = {
+        storage: [record.record for record in records]
+        for storage, records in held.items()
     }
-    for storage, records in found.items():
+    for storage, records in by_storage.items():
         last = manifest.point.vector[storage]
         if last and (not records or records[-1].tid < last):
             records.append(Record(last))
-    return found
+    return by_storage
 
 
 _CHOICE = (
@@ -154,39 +158,30 @@ def _explain(
     bounds: Vector,
 ) -> str:
     """What each choice loses."""
-    lines = [
-        f"at {in_both(goal.moment)} there are {len(result.half_commits)} half"
-        " commit(s): transactions that some storages hold and others never will",
-        *(
-            f"  {half.commit_id.hex()}: in {', '.join(sorted(half.present))};"
-            f" not in {', '.join(sorted(half.missing))}"
-            for half in result.half_commits
-        ),
-        "--tolerant keeps them",
-    ]
     loss = count_loss(held, result.strict, bounds)
-    lines.append(
-        f"--strict loses {loss.transactions} transaction(s) since"
-        f" {local(loss.since)}, {span(goal.moment - loss.since)}"
-        if loss
-        else "--strict loses nothing else"
+    return explain_choices(
+        f"at {in_both(goal.moment)} there are",
+        result.half_commits,
+        ["--tolerant keeps them", say_strict_loss(loss, goal.moment)],
     )
-    return "\n".join(lines)
 
 
 def _refuse_unstamped(
     goal: Goal, held: Mapping[str, Sequence[RecordPosition]], vector: Vector
 ) -> None:
-    """NotReachable where what fits together cannot be told between two points."""
+    """Refuse a moment before which somebody wrote without stamps since the last point.
+
+    Raises: NotReachable: where that is so: nobody can tell what fits together.
+    """
     unstamped = [
-        (storage, tid.to_time(each.tid))
+        (storage, tid.to_time(record.tid))
         for storage, records in held.items()
-        for each in records
-        if each.stamp is None and each.tid <= vector[storage]
+        for record in records
+        if record.stamp is None and record.tid <= vector[storage]
     ]
     if not unstamped:
         return
-    storage, since = min(unstamped, key=lambda each: each[1])
+    storage, since = min(unstamped, key=lambda one: one[1])
     raise NotReachable(
         f"the state of {in_both(goal.moment)} cannot be restored: {UNVERIFIED};"
         f" {len(unstamped)} came after the last point before,"
@@ -200,20 +195,22 @@ def _kept(
 ) -> tuple[int, datetime.datetime | None]:
     """How many transactions, and when the last one was committed."""
     kept = {
-        each.stamp.commit_id if each.stamp else (storage, each.tid): each.tid
+        record.stamp.commit_id if record.stamp else (storage, record.tid): record.tid
         for storage, records in held.items()
-        for each in records
-        if each.tid <= vector[storage]
+        for record in records
+        if record.tid <= vector[storage]
     }
     # Compared as times only.
     return len(kept), max(map(tid.to_time, kept.values()), default=None)
 
 
 def ends_before(files: Mapping[str, Path], vector: Vector) -> dict[str, int]:
-    """Up to which TID there is nothing behind what is to be kept of each file.
+    """Up to which TID nothing lies behind what is kept of each file: {storage id: TID}.
 
     0 where nothing is dropped.  What a process saw of an unfinished vote was
-    between.  NotCoherent where a file cannot be cut there.
+    between.
+
+    Raises: NotCoherent: where a pack above it took what the cut needs.
     """
     ends = {}
     for storage, path in files.items():
@@ -229,17 +226,17 @@ def ends_before(files: Mapping[str, Path], vector: Vector) -> dict[str, int]:
     return ends
 
 
-def last_kept(path: Path, last: int) -> int:
+def find_last_kept(path: Path, last: int) -> int:
     """The TID of the last transaction of a file at or below ``last``, or 0.
 
     Which may be below: a server that was killed amid a vote reports its TID.
     """
     with DataFile(path) as data_file:
-        found = next(data_file.backward(data_file.boundary_after(last)), None)
-    return found.tid if found else 0
+        kept = next(data_file.backward(data_file.boundary_after(last)), None)
+    return kept.tid if kept else 0
 
 
-def cut(targets: Mapping[str, Target], vector: Vector) -> None:
+def cut_staged(targets: Mapping[str, Target], vector: Vector) -> None:
     """Cut each staged file behind the last transaction to keep."""
     for storage, target in targets.items():
         path = target.staged_data_file

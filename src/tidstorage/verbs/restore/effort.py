@@ -42,12 +42,16 @@ def estimate(
     reused: ids of storages whose files are only cut.
     """
     manifest = chosen.manifest
-    compared = sum(manifest.storage(each).size for each in reused)
-    copied = sum(manifest.storage(each).size for each in targets if each not in reused)
-    for each in targets:
-        blobs = manifest.storage(each).blob_bytes
+    compared = sum(manifest.storage(storage).size for storage in reused)
+    copied = sum(
+        manifest.storage(storage).size for storage in targets if storage not in reused
+    )
+    for storage in targets:
+        blobs = manifest.storage(storage).blob_bytes
         compared, copied = (
-            (compared + blobs, copied) if each in reused else (compared, copied + blobs)
+            (compared + blobs, copied)
+            if storage in reused
+            else (compared, copied + blobs)
         )
     return Effort(
         disks.find_room(assemble.bytes_needed(manifest, targets, reused)),
@@ -57,7 +61,7 @@ def estimate(
     )
 
 
-def find_cut(
+def preview_cut(
     cluster: Cluster, chosen: Choice, targets: Mapping[str, Target]
 ) -> Cut | None:
     """The cut of what was chosen, without the set's copies being put together.
@@ -66,11 +70,15 @@ def find_cut(
     the set holds.
     """
     if chosen.goal is None:
-        return cutting.of_set(chosen.manifest, chosen.policy)
-    files = {each.id: each.data_file for each in cluster.storages if each.id in targets}
+        return cutting.cut_of_set(chosen.manifest, chosen.policy)
+    files = {
+        storage.id: storage.data_file
+        for storage in cluster.storages
+        if storage.id in targets
+    }
     if files.keys() != targets.keys() or not _hold_the_set(cluster, chosen, files):
         return None
-    return cutting.find(cluster, chosen, files)
+    return cutting.find_cut(cluster, chosen, files)
 
 
 def _hold_the_set(cluster: Cluster, chosen: Choice, files: Mapping[str, Path]) -> bool:

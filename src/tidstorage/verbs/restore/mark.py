@@ -27,9 +27,9 @@ def clear(directory: Path) -> None:
         begun = json_file.read(mark, _Begun, "the mark of a restore", "")
     except FileUnreadable:
         # None was begun there, or the mark itself was not finished.
-        for each in [*directory.iterdir()] if directory.is_dir() else ():
-            if durable.is_unfinished(each) and MARK in each.name:
-                each.unlink()
+        for path in [*directory.iterdir()] if directory.is_dir() else ():
+            if durable.is_unfinished(path) and MARK in path.name:
+                path.unlink()
         return
     for storage in begun.storages:
         folder = directory / storage

@@ -12,34 +12,51 @@ from pathlib import Path
 
 from tidstorage.coherence.point import Point
 from tidstorage.verbs.moments.goal import Goal
+from tidstorage.verbs.restore import plan
 from tidstorage.verbs.restore.cutting import Cut
 from tidstorage.verbs.restore.effort import Effort
+from tidstorage.verbs.restore.plan import Choice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """set_id: of the set that is restored.  point: beside the files afterwards."""
-
-    set_id: str
-    point: Point
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OfSet(Outcome):
+class OfSet:
     """What a set was, or would be, restored to.
 
-    as_of: the moment whose state it is, in UTC; None where only the restore itself
-    can tell.  renamed: {id in the set: present id} of storages that had another
-    name then.  goal: what was asked for instead of the set's own point.  cut: None
-    where only the restore itself can find it.  passed_over: why newer sets were not
-    taken, in words.
+    chosen: the set, and what was asked for.  point: beside the files afterwards.
+    cut: None where only the restore itself can find it.
     """
 
-    as_of: datetime.datetime | None
-    renamed: Mapping[str, str]
-    goal: Goal | None
+    chosen: Choice
+    point: Point
     cut: Cut | None
-    passed_over: tuple[str, ...]
+
+    @property
+    def set_id(self) -> str:
+        return self.chosen.manifest.id
+
+    @property
+    def goal(self) -> Goal | None:
+        """What was asked for instead of the set's own point."""
+        return self.chosen.goal
+
+    @property
+    def as_of(self) -> datetime.datetime | None:
+        """The moment whose state it is, in UTC; None where the restore has to tell."""
+        if self.goal is None:
+            return plan.as_of(self.chosen.manifest, self.chosen.policy)
+        if self.cut is None:
+            return None
+        return self.cut.left_out.since if self.cut.left_out else self.goal.moment
+
+    @property
+    def renamed(self) -> Mapping[str, str]:
+        """{id in the set: present id} of storages that had another name then."""
+        return self.chosen.renamed
+
+    @property
+    def passed_over(self) -> tuple[str, ...]:
+        """Why newer sets were not taken, in words."""
+        return self.chosen.passed_over
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +87,6 @@ class RestoredElsewhere(OfSet):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended(Outcome):
-    """A swap that had been interrupted was brought to its end; kept: as `Restored`."""
-
-    kept: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Preview(OfSet):
     """What a restore would do; nothing was changed.
 
@@ -90,5 +100,24 @@ class Preview(OfSet):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToBeEnded(Outcome):
-    """A restore would only bring an interrupted swap to its end."""
+class Ended:
+    """A swap that had been interrupted was brought to its end.
+
+    set_id: of the set that is restored by that.  point: beside the files now.  kept:
+    as of `Restored`.
+    """
+
+    set_id: str
+    point: Point
+    kept: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToBeEnded:
+    """A restore would only end an interrupted swap; fields as of `Ended`."""
+
+    set_id: str
+    point: Point
+
+
+Outcome = Restored | RestoredElsewhere | Preview | Ended | ToBeEnded

@@ -23,6 +23,7 @@ from tidstorage.system import clock
 from tidstorage.system.clock import in_both, local, span
 from tidstorage.verbs.moments.goal import Goal, of_moment, of_point
 from tidstorage.verbs.moments.known import KnownPoints, known_points
+from tidstorage.verbs.restore.explain import explain_choices, say_strict_loss
 
 logger = logging.getLogger(__name__)
 
@@ -84,25 +85,33 @@ def choose(cluster: Cluster, request: Request) -> Choice:
     """
     directory = BackupDirectory.open(cluster)
     accepted = acceptance.commit_ids(cluster)
-    every = [_accepting(known, accepted) for known in directory.sets()]
-    found = every
+    every = [_accepting(backup_set, accepted) for backup_set in directory.sets()]
+    candidates = every
     if request.set_id is not None:
-        found = [_accepting(directory.set(request.set_id), accepted)]
-    exact = [each for each in found if each.manifest.point.id == request.point_id]
+        candidates = [_accepting(directory.set(request.set_id), accepted)]
+    exact = [
+        backup_set
+        for backup_set in candidates
+        if backup_set.manifest.point.id == request.point_id
+    ]
     is_of_set = request.set_id is not None or request.point_id == LATEST
     goal = None
     if request.moment is None and (is_of_set or exact):
-        chosen = exact[0] if exact else _newest(found, request, directory.path)
+        chosen = exact[0] if exact else _newest(candidates, request, directory.path)
         then = _sound(chosen).manifest
         manifest = renaming.renamed(then, cluster.aliases)
         if manifest.point.damage and request.policy == "clean":
             raise Damaged(_explain(manifest, every), _CHOICE)
     else:
         known = known_points(cluster, directory, accepted)
-        manifest, goal = _aim(known, [*_of_now(found, cluster.aliases)], request)
+        manifest, goal = _aim(known, [*_of_now(candidates, cluster.aliases)], request)
         if request.storages is not None:
             goal = goal.of_known_point()
-        (then,) = (each.manifest for each in found if each.manifest.id == manifest.id)
+        (then,) = (
+            backup_set.manifest
+            for backup_set in candidates
+            if backup_set.manifest.id == manifest.id
+        )
     return Choice(
         directory,
         manifest,
@@ -120,41 +129,44 @@ def _passed_over(
 ) -> tuple[str, ...]:
     """Newer sets that are not taken, and why, in words."""
     newer = [
-        f"set {known.manifest.id} is newer, but not whole: {known.faults[0]}"
-        for known in every
-        if known.manifest.id > set_id and known.faults
+        f"set {backup_set.manifest.id} is newer, but not whole: {backup_set.faults[0]}"
+        for backup_set in every
+        if backup_set.manifest.id > set_id and backup_set.faults
     ]
     return (*newer, *map(str, directory.broken_manifests()))
 
 
 def _aim(
-    known: KnownPoints, found: Sequence[BackupSet], request: Request
+    known: KnownPoints, sets: Sequence[BackupSet], request: Request
 ) -> tuple[Manifest, Goal]:
     if request.moment is None:
-        return of_point(known, found, request.point_id)
+        return of_point(known, sets, request.point_id)
     if request.moment > clock.now():
         raise WrongTime(f"{in_both(request.moment)} is yet to come")
-    return of_moment(known, found, request.moment, request.timeline)
+    return of_moment(known, sets, request.moment, request.timeline)
 
 
 def _of_now(
-    found: Sequence[BackupSet], aliases: Mapping[str, str]
+    sets: Sequence[BackupSet], aliases: Mapping[str, str]
 ) -> Iterator[BackupSet]:
     """The sets in the ids of now; those that have none are passed over."""
-    for each in found:
+    for backup_set in sets:
         try:
-            yield replace(each, manifest=renaming.renamed(each.manifest, aliases))
+            yield replace(
+                backup_set, manifest=renaming.renamed(backup_set.manifest, aliases)
+            )
         except NotCoherent as error:
             logger.warning("%s", error)
 
 
-def _sound(found: BackupSet) -> BackupSet:
-    if not found.is_whole:
+def _sound(backup_set: BackupSet) -> BackupSet:
+    if not backup_set.is_whole:
+        faults = "; ".join(backup_set.faults)
         raise NotCoherent(
-            f"set {found.manifest.id} is not whole: {'; '.join(found.faults)}",
+            f"set {backup_set.manifest.id} is not whole: {faults}",
             "Choose another one (bin/cluster backups).",
         )
-    return found
+    return backup_set
 
 
 _CHOICE = (
@@ -163,15 +175,15 @@ _CHOICE = (
 )
 
 
-def _accepting(found: BackupSet, accepted: Collection[bytes]) -> BackupSet:
+def _accepting(backup_set: BackupSet, accepted: Collection[bytes]) -> BackupSet:
     """The set without the damage that was accepted since it was made.
 
     Where other damage is left, its strict cut stays where it was: before all.
     """
-    made = found.manifest
+    made = backup_set.manifest
     damage = tuple(half for half in made.point.damage if half.commit_id not in accepted)
     if len(damage) == len(made.point.damage):
-        return found
+        return backup_set
     since = {half.commit_id for half in made.point.damage if half not in damage}
     manifest = replace(
         made,
@@ -180,17 +192,18 @@ def _accepting(found: BackupSet, accepted: Collection[bytes]) -> BackupSet:
         strict_loss=made.strict_loss if damage else None,
         acknowledged=tuple(sorted({*made.acknowledged, *since})),
     )
-    return replace(found, manifest=manifest)
+    return replace(backup_set, manifest=manifest)
 
 
-def _newest(found: Sequence[BackupSet], request: Request, directory: Path) -> BackupSet:
+def _newest(sets: Sequence[BackupSet], request: Request, directory: Path) -> BackupSet:
     """The set that is asked for by its id, else the newest one that is whole."""
     if request.set_id is not None:
-        return found[0]
+        return sets[0]
     of_timeline = [
-        each
-        for each in found
-        if each.is_whole and request.timeline in (None, each.manifest.point.timeline)
+        backup_set
+        for backup_set in sets
+        if backup_set.is_whole
+        and request.timeline in (None, backup_set.manifest.point.timeline)
     ]
     if not of_timeline:
         of = "" if request.timeline is None else f" of timeline {request.timeline}"
@@ -198,40 +211,27 @@ def _newest(found: Sequence[BackupSet], request: Request, directory: Path) -> Ba
     return of_timeline[0]
 
 
-def _explain(damaged: Manifest, found: Sequence[BackupSet]) -> str:
+def _explain(damaged: Manifest, sets: Sequence[BackupSet]) -> str:
     """What each choice loses."""
     made = damaged.point
-    lines = [
-        f"set {damaged.id} holds {len(made.damage)} half commit(s):"
-        " transactions that some storages hold and others never will",
-        *(
-            f"  {half.commit_id.hex()}: in {', '.join(sorted(half.present))};"
-            f" not in {', '.join(sorted(half.missing))}"
-            for half in made.damage
-        ),
+    choices = [
         f"--tolerant keeps everything up to {local(made.time)}, half commits too",
+        say_strict_loss(damaged.strict_loss, made.time),
     ]
-    loss = damaged.strict_loss
-    lines.append(
-        f"--strict loses {loss.transactions} transaction(s) since"
-        f" {local(loss.since)}, {span(made.time - loss.since)}"
-        if loss
-        else "--strict loses nothing else"
-    )
     clean = next(
         (
-            each.manifest
-            for each in found
-            if each.is_whole and not each.manifest.point.damage
+            backup_set.manifest
+            for backup_set in sets
+            if backup_set.is_whole and not backup_set.manifest.point.damage
         ),
         None,
     )
     if clean is not None:
-        lines.append(
+        choices.append(
             f"--set {clean.id} loses all since {local(clean.point.time)},"
             f" {span(made.time - clean.point.time)}"
         )
-    return "\n".join(lines)
+    return explain_choices(f"set {damaged.id} holds", made.damage, choices)
 
 
 def as_of(manifest: Manifest, policy: Policy) -> datetime.datetime:

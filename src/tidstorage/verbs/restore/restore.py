@@ -1,7 +1,6 @@
 """A whole restore: the phases in their order, and what happens when one fails."""
 
 import contextlib
-import datetime
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -114,7 +113,7 @@ def _perform(planned: RestorePlan, operation: Operation) -> Restored:
     target.remove_staging(targets.values())
     reused = staging.reusable(cluster, chosen, targets, planned.candidates, operation)
     staged = staging.stage(cluster, chosen, targets, operation, reused)
-    point = staging.within(
+    point = staging.end_with_files(
         _new_point(chosen, staged.cut, planned.timeline), staged.files
     )
     moment = target.unused_moment(targets.values())
@@ -138,13 +137,9 @@ def _perform(planned: RestorePlan, operation: Operation) -> Restored:
         swap.write(new_files, journal)
     swap.finish(new_files, journal)
     return Restored(
-        set_id=chosen.manifest.id,
+        chosen=chosen,
         point=point,
-        as_of=_as_of(chosen, staged.cut),
-        renamed=chosen.renamed,
-        goal=chosen.goal,
         cut=staged.cut,
-        passed_over=chosen.passed_over,
         sizes=staged.sizes,
         last_tids=_last_tids(targets),
         kept=f"{target.KEPT}{moment}" if keeps else None,
@@ -170,7 +165,7 @@ def restore_elsewhere(
         mark.mark(directory, targets)
         try:
             staged = staging.stage(cluster, chosen, targets, operation)
-            point = staging.within(
+            point = staging.end_with_files(
                 _new_point(chosen, staged.cut, planned.timeline), staged.files
             )
             actions = [
@@ -187,13 +182,9 @@ def restore_elsewhere(
             raise
         mark.unmark(directory)
         return RestoredElsewhere(
-            set_id=chosen.manifest.id,
+            chosen=chosen,
             point=point,
-            as_of=_as_of(chosen, staged.cut),
-            renamed=chosen.renamed,
-            goal=chosen.goal,
             cut=staged.cut,
-            passed_over=chosen.passed_over,
             directory=directory,
             sizes=staged.sizes,
             last_tids=_last_tids(targets),
@@ -215,7 +206,7 @@ def preview(planned: RestorePlan) -> Preview:
     """
     cluster, chosen, targets = planned.cluster, planned.chosen, planned.targets
     assemble.refuse_lack_of_space(chosen.manifest, targets, planned.candidates)
-    cut = effort.find_cut(cluster, chosen, targets)
+    cut = effort.preview_cut(cluster, chosen, targets)
     least = cut
     if least is None:
         # Only the copies themselves tell more: here is the least that they hold.
@@ -223,26 +214,13 @@ def preview(planned: RestorePlan) -> Preview:
         floor = chosen.goal.floor.vector if chosen.goal.floor else {}
         least = Cut(floor, floor)
     return Preview(
-        set_id=chosen.manifest.id,
+        chosen=chosen,
         point=_new_point(chosen, least, planned.timeline),
-        as_of=_as_of(chosen, cut),
-        renamed=chosen.renamed,
-        goal=chosen.goal,
         cut=cut,
-        passed_over=chosen.passed_over,
         sizes={storage: chosen.manifest.storage(storage).size for storage in targets},
         reused=planned.candidates,
         effort=effort.estimate(cluster, chosen, targets, planned.candidates),
     )
-
-
-def _as_of(chosen: Choice, cut: Cut | None) -> datetime.datetime | None:
-    """The moment whose state is restored, in UTC; None without a cut for a goal."""
-    if chosen.goal is None:
-        return plan.as_of(chosen.manifest, chosen.policy)
-    if cut is None:
-        return None
-    return cut.left_out.since if cut.left_out else chosen.goal.moment
 
 
 @contextlib.contextmanager
@@ -256,9 +234,12 @@ def _data_files_locked(cluster: Cluster) -> Iterator[None]:
 
 
 def _targets(cluster: Cluster, manifest: Manifest) -> dict[str, Target]:
-    """The cluster's files; NotCoherent where the set is of other storages."""
-    stored = {each.id for each in manifest.storages}
-    present = {each.id for each in cluster.storages}
+    """The cluster's own files: {storage id: its target}.
+
+    Raises: NotCoherent: where the set is of other storages.
+    """
+    stored = {storage.id for storage in manifest.storages}
+    present = {storage.id for storage in cluster.storages}
     if missing := present - stored:
         raise NotCoherent(
             f"set {manifest.id} has no storage {', '.join(sorted(missing))}",
@@ -277,12 +258,13 @@ def _targets(cluster: Cluster, manifest: Manifest) -> dict[str, Target]:
                 " described without",
                 "Give it blobs = true in cluster.toml, or restore with --into.",
             )
-    return target.in_place(cluster)
+    return target.targets_in_place(cluster)
 
 
 def _targets_elsewhere(chosen: Choice, directory: Path) -> dict[str, Target]:
     has_blobs = {
-        each.id: each.blob_lists is not None for each in chosen.manifest.storages
+        storage.id: storage.blob_lists is not None
+        for storage in chosen.manifest.storages
     }
     wanted = has_blobs.keys() if chosen.storages is None else chosen.storages
     if unknown := wanted - has_blobs.keys():
@@ -290,13 +272,15 @@ def _targets_elsewhere(chosen: Choice, directory: Path) -> dict[str, Target]:
             f"set {chosen.manifest.id} has no storage {', '.join(sorted(unknown))}",
             f"It has {', '.join(sorted(has_blobs))}.",
         )
-    return target.elsewhere(directory, {each: has_blobs[each] for each in wanted})
+    return target.targets_elsewhere(
+        directory, {storage: has_blobs[storage] for storage in wanted}
+    )
 
 
 def _last_tids(targets: Mapping[str, Target]) -> dict[str, int]:
     return {
-        storage: filestorage.last_tid(each.data_file)
-        for storage, each in targets.items()
+        storage: filestorage.last_tid(where.data_file)
+        for storage, where in targets.items()
     }
 
 
@@ -328,9 +312,9 @@ def _new_point(chosen: Choice, cut: Cut, timeline: int) -> Point:
 def _removals(cluster: Cluster) -> list[Action]:
     """What an interrupted `tidstorage-restore` was to do with the old files, and the
     caches."""
-    plans = [plan_beside(each.data_file) for each in cluster.storages]
+    plans = [plan_beside(storage.data_file) for storage in cluster.storages]
     return [
-        Action("remove", str(each)) for each in (*plans, *target.cached_files(cluster))
+        Action("remove", str(path)) for path in (*plans, *target.cached_files(cluster))
     ]
 
 

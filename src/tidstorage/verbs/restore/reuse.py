@@ -24,7 +24,7 @@ _BLOCK = 1 << 20
 
 
 def may_begin_with(stored: StoredStorage, data_file: Path) -> bool:
-    """The same without reading it all: true where it may be so.
+    """Whether a Data.fs may begin with what the set holds, told without reading it all.
 
     By its length, and by the transaction that ends where the set's copy ends.
     """
@@ -50,28 +50,31 @@ def possible(manifest: Manifest, targets: Mapping[str, Target]) -> list[str]:
 def begins_with(
     directory: Path, stored: StoredStorage, data_file: Path, advance: Advance
 ) -> bool:
-    """Whether it does; OSError where it cannot be read.
+    """Whether a present Data.fs begins with exactly what the set holds.
 
-    directory: the backup directory.  advance: told the bytes read; may raise.
+    directory: the backup directory.  advance: told the bytes read; what it raises ends
+    the work.
+
+    Raises: OSError: where the file cannot be read.
     """
     parts = _parts(directory, stored)
     if not parts or not may_begin_with(stored, data_file):
         return False
     descriptor = os.open(data_file, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return all(_holds(descriptor, each, advance) for each in parts)
+        return all(_holds(descriptor, part, advance) for part in parts)
     finally:
         os.close(descriptor)
 
 
 def _parts(directory: Path, stored: StoredStorage) -> list[Part]:
     """What repozo noted of the set's files; none where that is not of just them."""
-    paths = [directory / each.path for each in stored.files]
+    paths = [directory / stored_file.path for stored_file in stored.files]
     try:
         chain = repozo.chain_until(paths[-1].parent, paths[-1].name.partition(".")[0])
     except EngineFailed:
         return []
-    if [each.name for each in chain] != [each.name for each in paths]:
+    if [file.name for file in chain] != [file.name for file in paths]:
         return []
     return list(chain) if chain[-1].end == stored.size else []
 
@@ -80,10 +83,10 @@ def _holds(descriptor: int, part: Part, advance: Advance) -> bool:
     digest = hashlib.md5(usedforsecurity=False)
     position = part.start
     while position < part.end:
-        found = os.pread(descriptor, min(_BLOCK, part.end - position), position)
-        if not found:
+        block = os.pread(descriptor, min(_BLOCK, part.end - position), position)
+        if not block:
             return False
-        digest.update(found)
-        position += len(found)
-        advance(len(found))
+        digest.update(block)
+        position += len(block)
+        advance(len(block))
     return digest.hexdigest() == part.md5

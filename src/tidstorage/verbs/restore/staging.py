@@ -11,7 +11,7 @@ from tidstorage.engines import filestorage
 from tidstorage.errors import EngineFailed, NoSpace
 from tidstorage.operation import parallel
 from tidstorage.operation.parallel import Check
-from tidstorage.operation.progress import Operation
+from tidstorage.operation.progress import Advance, Operation, Phase
 from tidstorage.system import disks
 from tidstorage.verbs.restore import assemble, check, cutting, rates, reuse, target
 from tidstorage.verbs.restore.cutting import Cut
@@ -42,29 +42,31 @@ def stage(
     reused: ids of storages whose present files hold what the set holds.
     """
     directory, manifest = chosen.directory.path, chosen.manifest
-    new = {each: where for each, where in targets.items() if each not in reused}
+    new = {
+        storage: where for storage, where in targets.items() if storage not in reused
+    }
     assemble.refuse_lack_of_space(manifest, targets, reused)
     with nothing_left_of_a_failure(targets):
         _stage_data_files(cluster, chosen, new, operation)
         files = {
-            storage: each.data_file if storage in reused else each.staged_data_file
-            for storage, each in targets.items()
+            storage: where.data_file if storage in reused else where.staged_data_file
+            for storage, where in targets.items()
         }
-        found = cutting.find(cluster, chosen, files)
-        ends = cutting.ends_before(files, found.vector)
+        cut = cutting.find_cut(cluster, chosen, files)
+        ends = cutting.ends_before(files, cut.vector)
         lengths = {
-            storage: filestorage.position_after(path, found.vector[storage])
+            storage: filestorage.position_after(path, cut.vector[storage])
             for storage, path in files.items()
         }
-        _refuse_lack_for_tails({files[each]: lengths[each] for each in reused})
-        cutting.cut(new, found.vector)
+        _refuse_lack_for_tails({files[storage]: lengths[storage] for storage in reused})
+        cutting.cut_staged(new, cut.vector)
         for storage, where in new.items():
             check.refuse_unsound(storage, where)
-        check.check(cluster, manifest, chosen.policy, files, found, ends)
-        blob_bytes = sum(manifest.storage(each).blob_bytes for each in targets)
+        check.check(cluster, manifest, chosen.policy, files, cut, ends)
+        blob_bytes = sum(manifest.storage(storage).blob_bytes for storage in targets)
         with operation.phase("copy blobs", blob_bytes) as phase:
             for storage, where in targets.items():
-                stored, last = manifest.storage(storage), found.vector[storage]
+                stored, last = manifest.storage(storage), cut.vector[storage]
                 with phase.item(storage):
                     assemble.blob_directory(
                         directory,
@@ -80,12 +82,17 @@ def stage(
                 for storage, length in lengths.items()
             },
             files,
-            found,
+            cut,
         )
 
 
 def _refuse_lack_for_tails(lengths: Mapping[Path, int]) -> None:
-    """NoSpace where what is cut off the present files cannot be kept beside them."""
+    """Refuse where what is cut off the present files cannot be kept beside them.
+
+    lengths: {file: bytes that are kept of it}.
+
+    Raises: NoSpace: where that is so.
+    """
     disks.refuse_lack(
         {
             path.with_name(f"{path.name}{target.DROPPED}"): path.stat().st_size - length
@@ -108,15 +115,12 @@ def reusable(
     possible: ids of those of which that may be so, see `reuse.possible`.
     """
     directory, manifest = chosen.directory.path, chosen.manifest
-    size = sum(manifest.storage(each).size for each in possible)
+    size = sum(manifest.storage(storage).size for storage in possible)
     with operation.phase("compare the present files", size) as phase:
 
         def compare(storage: str, check: Check) -> bool:
-            def advance(count: int) -> None:
-                check()
-                phase.advance(count)
-
             stored, path = manifest.storage(storage), targets[storage].data_file
+            advance = _checking(check, phase)
             with phase.item(storage):
                 return reuse.begins_with(directory, stored, path, advance)
 
@@ -129,8 +133,18 @@ def reusable(
                 "Give --copy to put all of them together anew.",
             ) from error
     return frozenset(
-        each for each, is_good in zip(possible, good, strict=True) if is_good
+        storage for storage, is_good in zip(possible, good, strict=True) if is_good
     )
+
+
+def _checking(check: Check, phase: Phase) -> Advance:
+    """Count what is done, and end with it where another storage's work has failed."""
+
+    def advance(count: int) -> None:
+        check()
+        phase.advance(count)
+
+    return advance
 
 
 def _stage_data_files(
@@ -140,15 +154,12 @@ def _stage_data_files(
     operation: Operation,
 ) -> None:
     directory, manifest = chosen.directory.path, chosen.manifest
-    size = sum(manifest.storage(each).size for each in targets)
+    size = sum(manifest.storage(storage).size for storage in targets)
     with operation.phase("copy", size) as phase:
 
         def put_together(storage: str, check: Check) -> None:
-            def advance(count: int) -> None:
-                check()
-                phase.advance(count)
-
             stored, where = manifest.storage(storage), targets[storage]
+            advance = _checking(check, phase)
             with phase.item(storage):
                 assemble.data_file(directory, stored, where, advance)
 
@@ -170,10 +181,10 @@ def nothing_left_of_a_failure(targets: Mapping[str, Target]) -> Iterator[None]:
         raise
 
 
-def within(new: Point, files: Mapping[str, Path]) -> Point:
+def end_with_files(new: Point, files: Mapping[str, Path]) -> Point:
     """The point as one to leave beside the files, which may end before it."""
     last_kept = {
-        storage: cutting.last_kept(files[storage], last)
+        storage: cutting.find_last_kept(files[storage], last)
         for storage, last in new.vector.items()
         if storage in files
     }

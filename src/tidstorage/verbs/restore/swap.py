@@ -64,9 +64,9 @@ def write(swap: Swap, path: Path) -> None:
     data = {
         "version": 1,
         "set": swap.set_id,
-        "actions": [asdict(each) for each in swap.actions],
+        "actions": [asdict(action) for action in swap.actions],
         "point": swap.point.to_json(),
-        "data_files": [str(each) for each in swap.data_files],
+        "data_files": [str(path) for path in swap.data_files],
     }
     durable.replace_text(path, json.dumps(data, indent=1) + "\n")
 
@@ -80,12 +80,15 @@ class _Stored(Shape):
 
 
 def read(path: Path) -> Swap:
-    """The swap in a journal; FileUnreadable where it is not one."""
+    """Read the swap in a journal.
+
+    Raises: FileUnreadable: where it is not one.
+    """
     stored = json_file.read(path, _Stored, "a restore's journal", _BEGIN_ANEW)
-    for each in stored.actions:
-        if each.kind == "cut" and not _is_tid(each.last):
+    for action in stored.actions:
+        if action.kind == "cut" and not _is_tid(action.last):
             raise FileUnreadable(
-                f"{path} is not a restore's journal: {each.last!r} is no TID",
+                f"{path} is not a restore's journal: {action.last!r} is no TID",
                 _BEGIN_ANEW,
             )
     return Swap(stored.set, stored.actions, stored.point, stored.data_files)
@@ -102,14 +105,17 @@ def _is_tid(text: str) -> bool:
 def execute(swap: Swap) -> None:
     """Do, or do to the end, all that the swap has to do."""
     for action in swap.actions:
-        perform(action)
+        perform_action(action)
     write_beside(swap.point, swap.data_files)
     for path in swap.data_files:
         users.give_like((point_path(path), lock.path_of(path)), path)
 
 
 def finish(swap: Swap, path: Path) -> None:
-    """Bring it to its end, and remove its journal; InterruptedRestore if it stops."""
+    """Bring a swap to its end, and remove its journal.
+
+    Raises: InterruptedRestore: where it stops; the next run goes on.
+    """
     try:
         execute(swap)
         path.unlink()
@@ -127,7 +133,7 @@ def finish(swap: Swap, path: Path) -> None:
         ) from error
 
 
-def perform(action: Action) -> None:
+def perform_action(action: Action) -> None:
     """Do one action, unless it was done before; the files' locks are held."""
     path, other = Path(action.path), Path(action.other)
     if action.kind == "remove":

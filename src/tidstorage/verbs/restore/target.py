@@ -133,12 +133,14 @@ def _refuse_others_file(path: Path) -> None:
         raise NotPermitted(f"{path} and its folder belong to another user")
 
 
-def in_place(cluster: Cluster) -> dict[str, Target]:
-    """{storage id: the cluster's own files}; EngineFailed for a mount point.
+def targets_in_place(cluster: Cluster) -> dict[str, Target]:
+    """The cluster's own files as targets: {storage id: its target}.
 
-    NotPermitted where they are somebody else's.
+    Raises:
+      EngineFailed: a blob directory is a mount point, and cannot be renamed.
+      NotPermitted: a file is somebody else's.
     """
-    found = {}
+    targets = {}
     for storage in cluster.storages:
         _refuse_others_file(storage.data_file.resolve())
         blobs = storage.blob_directory
@@ -147,15 +149,17 @@ def in_place(cluster: Cluster) -> dict[str, Target]:
                 f"{blobs} is a mount point and cannot be renamed",
                 "Let blob-dir be a folder below it.",
             )
-        found[storage.id] = Target(
+        targets[storage.id] = Target(
             storage.data_file.resolve(),
             index.path_of(storage.data_file),
             blobs.resolve() if blobs else None,
         )
-    return found
+    return targets
 
 
-def elsewhere(directory: Path, storages: Mapping[str, bool]) -> dict[str, Target]:
+def targets_elsewhere(
+    directory: Path, storages: Mapping[str, bool]
+) -> dict[str, Target]:
     """{storage id: files below ``directory``}; the map tells who has blobs."""
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise EngineFailed(
@@ -164,13 +168,13 @@ def elsewhere(directory: Path, storages: Mapping[str, bool]) -> dict[str, Target
         )
     if directory.exists():
         permissions.refuse_other_owner(directory)
-    found = {}
+    targets = {}
     for storage, has_blobs in storages.items():
         folder = directory.resolve() / storage
         data_file = folder / "Data.fs"
         blobs = folder / "blobs" if has_blobs else None
-        found[storage] = Target(data_file, index.path_of(data_file), blobs)
-    return found
+        targets[storage] = Target(data_file, index.path_of(data_file), blobs)
+    return targets
 
 
 def cached_files(cluster: Cluster) -> list[Path]:
@@ -185,7 +189,7 @@ def cached_files(cluster: Cluster) -> list[Path]:
 
 def unused_moment(targets: Collection[Target]) -> str:
     """The present second in UTC, or the next one that no kept file is named by."""
-    return first_unused(lambda moment: any(each.has_kept(moment) for each in targets))
+    return first_unused(lambda moment: any(where.has_kept(moment) for where in targets))
 
 
 def first_unused(is_taken: Callable[[str], bool]) -> str:
@@ -196,6 +200,9 @@ def first_unused(is_taken: Callable[[str], bool]) -> str:
 
 
 def remove_staging(targets: Collection[Target]) -> None:
-    """Remove the staging of all."""
+    """Remove what a restore that did not come to its swap has left.
+
+    Raises: Unprotected: where somebody has put a link in its place.
+    """
     for target in targets:
         target.remove_staging()

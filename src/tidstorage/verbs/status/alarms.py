@@ -32,7 +32,7 @@ def alarms(
     found: {verb: results}.  newest_set: when the newest set there is was begun; it
     counts as a good backup, whoever made it.
     """
-    planned = crontab.schedules(cluster)
+    planned = crontab.list_schedules(cluster)
     for verb in runs.VERBS:
         results = found.get(verb)
         good = results.good.begun if results is not None and results.good else None
@@ -85,7 +85,7 @@ def _failed(last: runs.Result) -> Iterator[str]:
 def _unfinished_packs(cluster: Cluster, results: Results | None) -> Iterator[str]:
     if results is not None and results.last.state == "running":
         return
-    words = pack_note.in_words(cluster)
+    words = pack_note.describe(cluster)
     if words is not None:
         yield f"{words}: bin/cluster backup makes it"
     for storage in cluster.storages:

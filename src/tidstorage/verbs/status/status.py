@@ -10,9 +10,9 @@ from tidstorage.operation import progress, results
 from tidstorage.operation.progress import Snapshot
 from tidstorage.operation.results import Results
 from tidstorage.processes import supervisor
-from tidstorage.processes.parts import Part, parts_of
+from tidstorage.processes.process import Process, list_processes
 from tidstorage.processes.readiness import not_ready
-from tidstorage.processes.running import processes_of
+from tidstorage.processes.running import find_pids
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import clock, proc
@@ -31,7 +31,7 @@ class PartStatus:
     supervised: whether supervisor would start it again.
     """
 
-    part: Part
+    part: Process
     state: str
     reason: str
     pids: tuple[int, ...]
@@ -43,7 +43,7 @@ class PartStatus:
 class Status:
     """The whole; ``dump`` is the daemon's {storage id: last TID}, None if silent.
 
-    coverage: what the daemon knows of who stamps (`daemon.coverage`); None where it
+    coverage: what the daemon knows of who stamps (`daemon.writers`); None where it
     does not say.  no_sets: why nobody can tell which sets there are, and what to do.
     runs: {verb: its last runs}.  alarms: what is wrong with them, in words.
     operations: the backups, restores... under way, and how far they are.
@@ -61,8 +61,8 @@ class Status:
 
 def status(cluster: Cluster) -> Status:
     """Ask everything."""
-    parts = parts_of(cluster)
-    processes = processes_of(parts)
+    parts = list_processes(cluster)
+    processes = find_pids(parts)
     supervised = supervisor.running(cluster)
     programs = supervised.programs() if supervised is not None else {}
     found = tuple(
@@ -71,7 +71,7 @@ def status(cluster: Cluster) -> Status:
     )
     newest, no_sets = _newest_set(cluster)
     dump, coverage = _of_daemon(cluster.daemon)
-    operations = tuple(progress.running(cluster))
+    operations = tuple(progress.find_running(cluster))
     last_runs, said = _runs(cluster, newest)
     return Status(found, newest, dump, coverage, no_sets, operations, last_runs, said)
 
@@ -102,7 +102,7 @@ def _newest_set(cluster: Cluster) -> tuple[Manifest | None, str | None]:
 
 
 def _part_status(
-    part: Part, pids: list[int], program: supervisor.Program | None
+    part: Process, pids: list[int], program: supervisor.Program | None
 ) -> PartStatus:
     reason = not_ready(part) if pids or not part.managed else "no process"
     if reason is None:

@@ -84,7 +84,7 @@ def read_all(
 
 def dangling(cluster: Cluster, storages: Mapping[str, FileStorage]) -> Iterator[Loss]:
     """Every reference whose target is not there, that a root leads to."""
-    for each in references.dangling(storages, _names(cluster)):
+    for each in references.find_dangling(storages, _names(cluster)):
         (storage, holder), (database, target) = each.holder, each.target
         if each.holder == each.target:
             # The root of a storage that has no object yet.
@@ -155,7 +155,7 @@ class _Reader:
             self._lose(oid, f"cannot be read: {error}")
             return
         try:
-            targets = [*references.outgoing(data, self._id)]
+            targets = [*references.find_references(data, self._id)]
         except Exception as error:
             # As above, of pickle.
             self._lose(oid, f"is no sound pickle: {error!r}")

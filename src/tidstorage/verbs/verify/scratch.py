@@ -130,10 +130,10 @@ def stage(
         write_state(folder, State())
         # Half commits that the set names are in it: what is there is looked at.
         policy: Policy = "tolerant" if made.point.damage else "clean"
-        cut = cutting.of_set(made, policy)
+        cut = cutting.cut_of_set(made, policy)
         files = {each: target.staged_data_file for each, target in targets.items()}
         ends = cutting.ends_before(files, cut.vector)
-        cutting.cut(targets, cut.vector)
+        cutting.cut_staged(targets, cut.vector)
         for each, target in targets.items():
             check.refuse_unsound(each, target)
         check.check(cluster, made, policy, files, cut, ends)

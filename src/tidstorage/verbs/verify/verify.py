@@ -106,7 +106,7 @@ def verify(
     layout.make_folder(cluster.run_directory)
     with (
         lock.hold_file(cluster.run_directory / LOCK, "verify"),
-        runs.recorded(cluster, "verify") as recorded,
+        runs.record(cluster, "verify") as recorded,
         progress.operation(cluster, "verify", show) as operation,
     ):
         chosen, broken = _choose(directory, request.which)

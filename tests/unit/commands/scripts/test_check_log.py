@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from real_processes import PATIENCE
 
-from tidstorage.commands.scripts.check_log import Finding, findings
+from tidstorage.commands.scripts.check_log import Finding, examine
 from tidstorage.errors import NotCoherent
 from tidstorage.points import tid_log
 
@@ -22,7 +22,7 @@ ORIGINAL = (
 
 
 def check(text: str) -> list[Finding]:
-    return list(findings(io.BytesIO(text.encode())))
+    return list(examine(io.BytesIO(text.encode())))
 
 
 def script(text: str) -> subprocess.CompletedProcess[str]:
@@ -61,7 +61,7 @@ def test_nothing_is_sound() -> None:
         ("1.00 f {'a': 5}\n2.00 d {'a': 4}\n", 2, "a goes back, from 5 to 4"),
         ("1.00 f {'a': 5}\n2.00 f {'a': 4}\n", 2, "a goes back, from 5 to 4"),
         ("2.00 f {'a': 5}\n1.99 d {'a': 6}\n", 2, "time goes back"),
-        ("1.00 d {'a': 5}\n", 1, "without a full line"),
+        ("1.00 d {'a': 5}\n", 1, "no full line before it"),
         ("1.00 f {'a': 5}\n2.00 d {'a'\n3.00 f {'a': 7}\n", 2, "cannot be read"),
         ("1.00 f {'a': 5}\n\nrubbish\n3.00 f {'a': 7}\n", 3, "cannot be read"),
         ("1.00 f {'a': 5}\n2.00 d __import__('os')\n3.00 f {}\n", 2, "cannot be"),

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from real_processes import PATIENCE
 
-from tidstorage.commands.scripts.full_log import full_lines
+from tidstorage.commands.scripts.full_log import read_full_lines
 from tidstorage.errors import NotCoherent
 from tidstorage.points import tid_log
 
 
 def fill(text: str) -> list[tuple[int, str | None]]:
-    return list(full_lines(io.BytesIO(text.encode())))
+    return list(read_full_lines(io.BytesIO(text.encode())))
 
 
 def script(text: str) -> subprocess.CompletedProcess[str]:
@@ -50,7 +50,7 @@ def test_what_it_writes_says_the_same_as_what_it_read(tmp_path: Path) -> None:
     full = script(path.read_text()).stdout
     assert " d " in path.read_text() and " d " not in full
     lines = full.encode().splitlines()
-    assert list(tid_log.states(lines)) == list(tid_log.read_all(path))
+    assert list(tid_log.replay_lines(lines)) == list(tid_log.read_all(path))
     assert script(full).stdout == full
 
 

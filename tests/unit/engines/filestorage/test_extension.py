@@ -7,7 +7,7 @@ from zodbpickle import binary, pickle
 
 from tidstorage.coherence import stamp, tid
 from tidstorage.engines import filestorage
-from tidstorage.engines.filestorage.extension import stamp_of
+from tidstorage.engines.filestorage.extension import read_stamp
 
 
 class Theirs:
@@ -38,24 +38,24 @@ class TestStamps:
         Theirs.called = False
         for value in (Theirs(), tid.to_time(1 << 60), binary(b"x"), [Theirs()]):
             data = pickle.dumps({"a": value, stamp.KEY: self.DATA, "z": value}, 3)
-            assert stamp_of(data, {}) == stamp.decode(self.DATA)
+            assert read_stamp(data, {}) == stamp.decode(self.DATA)
         assert not Theirs.called
 
     @pytest.mark.parametrize(
         "value", [b"", b"tids", "text", 5, None, {}, DATA[:-1], b"\2" + DATA[1:]]
     )
     def test_malformed_is_unstamped(self, value):
-        assert stamp_of(pickle.dumps({stamp.KEY: value}, 3), {}) is None
+        assert read_stamp(pickle.dumps({stamp.KEY: value}, 3), {}) is None
 
     def test_any_bytes_are_unstamped(self):
         chance = random.Random(2)
         good = pickle.dumps({stamp.KEY: self.DATA, "other": [1, 2.0, "x"]}, 3)
-        assert stamp_of(good, {})
+        assert read_stamp(good, {})
         for _ in range(2000):
             bad = bytearray(good)
             # Beyond the memo's opcodes, whose argument would be its size.
             bad[chance.randrange(len(bad))] = chance.randrange(0x72)
-            stamp_of(bytes(bad), {})
-            stamp_of(bytes(good[: chance.randrange(len(good))]), {})
-        assert stamp_of(b"tids", {}) is None
-        assert stamp_of(b"\x80\x03(tids", {}) is None
+            read_stamp(bytes(bad), {})
+            read_stamp(bytes(good[: chance.randrange(len(good))]), {})
+        assert read_stamp(b"tids", {}) is None
+        assert read_stamp(b"\x80\x03(tids", {}) is None

@@ -6,7 +6,7 @@ from persistent.wref import WeakRef
 from ZODB.DB import DB
 from ZODB.FileStorage import FileStorage
 
-from tidstorage.engines.filestorage.references import dangling
+from tidstorage.engines.filestorage.references import find_dangling
 
 
 class Leaf(Persistent):
@@ -24,7 +24,8 @@ def databases(folder):
 def found(shared):
     storages = {name: database.storage for name, database in shared.items()}
     return [
-        (each.holder[0], each.target[0], each.target[1]) for each in dangling(storages)
+        (each.holder[0], each.target[0], each.target[1])
+        for each in find_dangling(storages)
     ]
 
 
@@ -74,7 +75,7 @@ def test_a_database_that_was_not_given_counts_as_missing(tmp_path):
     connection.get_connection("b").root()["seen"] = leaf
     transaction.commit()
     connection.close()
-    lost = [each.target[0] for each in dangling({"b": shared["b"].storage})]
+    lost = [each.target[0] for each in find_dangling({"b": shared["b"].storage})]
     assert lost == ["a"]
     for database in shared.values():
         database.close()

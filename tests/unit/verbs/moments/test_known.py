@@ -99,12 +99,12 @@ def test_long_damage_is_skipped_without_being_read(tmp_path, monkeypatch):
         stream.write(line * 200_000)
     found = published.read(path, 0)
     parsed = []
-    original = published.journal.parsed
+    original = published.journal.parse_line
 
     def counted(*arguments):
         parsed.append(1)
         return original(*arguments)
 
-    monkeypatch.setattr(published.journal, "parsed", counted)
+    monkeypatch.setattr(published.journal, "parse_line", counted)
     (only,) = KnownPoints(Renamed(), found, (), ()).before(1, clock.now())
     assert only.id == at(1).id and len(parsed) < 100

@@ -1,18 +1,19 @@
 """What the commands share: numbers on the command line, the cluster's user."""
 
 import argparse
+import importlib.util
 
 import pytest
 
-from tidstorage.commands import front, start, stop
-from tidstorage.commands.scripts import serve
+from tidstorage.commands import cluster, front, start, stop
+from tidstorage.commands.scripts import repozo, serve
 from tidstorage.errors import UnknownPart
 
 
 @pytest.mark.parametrize("text", ["-1", "nan", "inf", "soon", ""])
 def test_no_number_of_seconds(text):
     with pytest.raises(argparse.ArgumentTypeError, match="expected seconds, 0 or more"):
-        front.seconds(text)
+        front.parse_seconds(text)
 
 
 def test_a_number_has_bounds():
@@ -45,3 +46,14 @@ def test_a_server_that_root_starts_runs_as_the_clusters_user(tmp_path, monkeypat
     status = serve.main(["--cluster-file", str(description), "other"])
     assert status == UnknownPart.exit_status
     assert left == ["nobody"]
+
+
+def test_cron_restores_nothing(capsys):
+    with pytest.raises(SystemExit):
+        repozo.main(["--scheduled", "--recover"])
+    assert "--scheduled is for a backup" in capsys.readouterr().err
+
+
+def test_every_verb_has_a_module():
+    for verb in cluster.VERBS:
+        assert importlib.util.find_spec(f"tidstorage.commands.{verb}"), verb

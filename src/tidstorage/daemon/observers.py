@@ -1,0 +1,159 @@
+"""The observers of all storages, over one timeline.
+
+Each observer works in a thread of its own.  What it tells is handed over to the event
+loop here, and everything that follows from it happens there.  A timeline ends with its
+observers: what they tell after `Observers.close` is ignored, and a new timeline gets
+new ones.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tidstorage.coherence import tid
+from tidstorage.coherence.following import Coherence, Probe
+from tidstorage.coherence.point import Point
+from tidstorage.coherence.record import Record
+from tidstorage.daemon.observer import Callbacks, StorageObserver
+from tidstorage.daemon.settings import Settings
+from tidstorage.daemon.threads import hand_over
+from tidstorage.daemon.writers import Writers
+
+logger = logging.getLogger(__name__)
+
+
+class Observers:
+    """Feeds a coherence with what the storages get after its first point.
+
+    To be made, started, confirmed and closed in the event loop.
+
+    coherence: gets all records; it is of these observers alone.
+    writers: is told of records without a stamp.
+    wake: is set whenever something has changed.
+    unconfirmed: ids of storages that have not shown yet that they hold the point.
+    changed: why the timeline has ended, once a storage has shown that; else None.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        first: Point,
+        coherence: Coherence,
+        writers: Writers,
+        wake: asyncio.Event,
+    ) -> None:
+        self.coherence = coherence
+        self.changed: str | None = None
+        self._writers = writers
+        self._wake = wake
+        self._closed = False
+        callbacks = Callbacks(
+            confirmed=self._in_loop(self._on_confirmed),
+            records=self._in_loop(self._on_records),
+            ended=self._in_loop(self._on_end),
+            probe=self._in_loop(self._on_probe),
+            history_changed=self._in_loop(self._on_history_changed),
+            room=coherence.room,
+        )
+        self._observers = {
+            storage.id: StorageObserver(
+                storage,
+                settings.names,
+                callbacks,
+                first.vector[storage.id],
+                # A barrier tells the TID that a server calls its last one; after a
+                # kill that may be the TID of no record.
+                is_record=first.source == "stamps",
+            )
+            for storage in settings.storages
+        }
+        self.unconfirmed = set(self._observers)
+
+    def _in_loop(self, handle: Callable[..., None]) -> Callable[..., None]:
+        """What an observer calls in its thread, so that the loop calls ``handle``."""
+        loop = asyncio.get_running_loop()
+
+        def in_thread(*arguments: object) -> None:
+            hand_over(loop, self._unless_closed, handle, *arguments)
+
+        return in_thread
+
+    def _unless_closed(self, handle: Callable[..., None], *arguments: object) -> None:
+        if not self._closed:
+            handle(*arguments)
+
+    def start(self) -> None:
+        """Begin to observe."""
+        for observer in self._observers.values():
+            observer.start()
+
+    async def confirm(self, seconds: float) -> None:
+        """Wait until all storages hold what the first point says, or one does not.
+
+        After a restore it is a point of a lost timeline.  A server that does not
+        answer contradicts nothing: after so many seconds this goes on as if it had
+        gone down since.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.unconfirmed and self.changed is None:
+                    await self._wake.wait()
+                    self._wake.clear()
+        if self.unconfirmed and self.changed is None:
+            logger.warning(
+                "going on, though no server tells whether storages still hold the"
+                " last point: %s",
+                ", ".join(sorted(self.unconfirmed)),
+            )
+        self.unconfirmed.clear()
+        self._wake.set()
+
+    def probe(self, storage: str, commit_ids: frozenset[bytes]) -> None:
+        """Ask a storage's server whether it may still get these commits."""
+        self._observers[storage].probe(commit_ids)
+
+    def close(self) -> None:
+        """Stop observing; does not wait for a server that does not answer."""
+        self._closed = True
+        for observer in self._observers.values():
+            observer.close()
+
+    @property
+    def state(self) -> dict[str, dict[str, Any]]:
+        """JSON: {storage id: whether its server answers, and its last TID seen}."""
+        return {
+            storage: {
+                "connected": observer.connected,
+                "last": tid.to_text(observer.last),
+            }
+            for storage, observer in self._observers.items()
+        }
+
+    # What observers tell; in the event loop.
+
+    def _on_confirmed(self, storage: str) -> None:
+        self.unconfirmed.discard(storage)
+        self._wake.set()
+
+    def _on_records(self, storage: str, records: Sequence[Record]) -> None:
+        self.coherence.add(storage, records, time.monotonic())
+        unstamped = [record.tid for record in records if record.stamp is None]
+        if unstamped:
+            self._writers.unstamped.add(storage, unstamped)
+        self._wake.set()
+
+    def _on_end(self, storage: str, last: int) -> None:
+        self.coherence.add_end(storage, last)
+        self._wake.set()
+
+    def _on_probe(self, answer: Probe) -> None:
+        if self.coherence.answer(answer):
+            self._wake.set()
+
+    def _on_history_changed(self, storage: str, why: str) -> None:
+        if self.changed is None:
+            self.changed = f"storage {storage} was restored, or is another: {why}"
+            self._wake.set()
