@@ -101,6 +101,6 @@ def sets_over_time() -> SetsOverTime:
             small.write(seed, 9)
             small.write(seed + 50, 2, group=[*small.addresses])
             with lock.hold(cluster, "backup"):
-                made.append(back_up_while_locked(cluster, full))
+                made.append(back_up_while_locked(cluster, full=full))
         small.stop()
         return SetsOverTime(small, made)

@@ -8,7 +8,7 @@ import pytest
 from small_cluster import SmallCluster
 from torn_files import TornFiles
 
-from tidstorage.sets import layout
+from tidstorage.sets import begun
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.zeo import barrier
 
@@ -69,6 +69,6 @@ class OfflineSite:
         for folder in BackupDirectory(directory).sets_folder.iterdir():
             if (
                 not (folder / "manifest.json").exists()
-                or (folder / layout.BEGUN).exists()
+                or (folder / begun.FILE_NAME).exists()
             ):
                 yield folder

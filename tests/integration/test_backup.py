@@ -19,10 +19,9 @@ from tidstorage.errors import (
 )
 from tidstorage.operation import lock
 from tidstorage.points.beside import point_path, read_point
-from tidstorage.sets import layout
 from tidstorage.sets.blobs import pool_path, read_lists
 from tidstorage.sets.directory import BackupDirectory
-from tidstorage.system import child
+from tidstorage.system import child, private_files
 from tidstorage.verbs.backup.backup import back_up
 
 pytestmark = pytest.mark.integration
@@ -158,7 +157,7 @@ def test_files_of_plain_repozo_in_the_repository_are_continued(small):
     cluster = small.cluster()
     for storage in cluster.storages:
         folder = backup_directory(cluster).repository(storage.id)
-        layout.make_folder(folder)
+        private_files.make_folder(folder)
         repozo("-B", "-r", folder, "-f", storage.data_file)
     small.write(2, 10, group=["catalog", "documents", "root"])
     made = back_up(cluster)

@@ -12,7 +12,8 @@ from small_cluster import small_cluster
 from tidstorage.commands import backup, backups
 from tidstorage.deployment import install
 from tidstorage.errors import BackupDirectoryLost, EngineFailed, FileUnreadable
-from tidstorage.sets import layout, marker
+from tidstorage.sets import marker
+from tidstorage.system import private_files
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.restore.plan import Request
 from tidstorage.verbs.restore.restore import (
@@ -142,7 +143,7 @@ def test_blobs_whose_disk_is_not_mounted_are_no_empty_set_of_blobs(small, tmp_pa
 def test_sets_that_nobody_can_read_are_not_said_to_be_none(small):
     cluster = small.cluster()
     folder = backup_directory(cluster).sets_folder
-    layout.make_folder(folder.parent)
+    private_files.make_folder(folder.parent)
     folder.touch()
     with pytest.raises(EngineFailed, match="cannot be read"):
         backups.run(argparse.Namespace(json=False), cluster)

@@ -17,9 +17,9 @@ from real_processes import PATIENCE
 from small_cluster import small_cluster
 
 from tidstorage.errors import EngineFailed, NoSpace
-from tidstorage.sets import layout
+from tidstorage.sets import begun
 from tidstorage.system import child
-from tidstorage.verbs.backup import complete, prepare
+from tidstorage.verbs.backup import complete, leftovers, prepare
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.restore.plan import Request
 from tidstorage.verbs.restore.restore import restore_elsewhere
@@ -131,7 +131,7 @@ def test_an_unreadable_record_of_a_killed_run_is_no_obstacle(small, caplog, text
     good = back_up(cluster)
     folder = backup_directory(cluster).sets_folder / "20200101T000000Z"
     folder.mkdir()
-    (folder / layout.BEGUN).write_text(text)
+    (folder / begun.FILE_NAME).write_text(text)
     pool = backup_directory(cluster).pool("documents")
     left = pool / "lists" / folder.name
     left.write_text("of the killed run")
@@ -141,7 +141,7 @@ def test_an_unreadable_record_of_a_killed_run_is_no_obstacle(small, caplog, text
     small.write(2, 3)
     made = back_up(cluster)
     assert made.kind == "full", "what the killed run left may be in the way"
-    assert f"{folder / layout.BEGUN} is not the record of a set" in caplog.text
+    assert f"{folder / begun.FILE_NAME} is not the record of a set" in caplog.text
     assert not folder.exists()
     assert not left.exists()
     assert half.exists()
@@ -155,8 +155,8 @@ def test_a_killed_run_knew_a_storage_that_is_no_more(small):
     back_up(cluster)
     folder = backup_directory(cluster).sets_folder / "20200101T000000Z"
     folder.mkdir()
-    begun = {"version": 1, "existing": {"removed": ["2020-01-01-00-00-01.fs"]}}
-    (folder / layout.BEGUN).write_text(json.dumps(begun))
+    record = {"version": 1, "existing": {"removed": ["2020-01-01-00-00-01.fs"]}}
+    (folder / begun.FILE_NAME).write_text(json.dumps(record))
     back_up(cluster)
     assert not folder.exists()
 
@@ -190,12 +190,12 @@ def test_a_failure_is_said_where_nothing_can_be_removed(small, monkeypatch, capl
         raise OSError(errno.EROFS, "Read-only file system")
 
     with monkeypatch.context() as patched:
-        patched.setattr(complete, "complete", fail)
-        patched.setattr(prepare, "discard_files", fail)
+        patched.setattr(complete, "write_manifest", fail)
+        patched.setattr(leftovers, "remove_new_files", fail)
         with pytest.raises(EngineFailed, match="Read-only") as caught:
             back_up(cluster)
     assert "Earlier sets are as good as before" in caught.value.hint
-    assert "the next backup removes what this one had begun" in caplog.text
+    assert "what this backup has begun is left; the next one removes it" in caplog.text
     made = back_up(cluster)
     assert [each.manifest for each in whole_sets(cluster)] == [made, good]
 

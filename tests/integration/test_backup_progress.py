@@ -60,8 +60,8 @@ def test_a_second_shell_sees_how_far_it_is(small, monkeypatch, capsys):
     cluster = small.cluster(jobs=1)
     real, said = copying._copy_one, []
 
-    def copy_and_look(cluster, source, *rest):
-        copied = real(cluster, source, *rest)
+    def copy_and_look(preparation, source, *rest):
+        copied = real(preparation, source, *rest)
         if source is not None and source.storage.id == "catalog":
             size = source.end
 
@@ -86,7 +86,7 @@ def test_one_that_fails_ends_the_others(small, monkeypatch):
     cluster = small.cluster(jobs=3)
     real, abandoned = copying._copy_one, []
 
-    def fail_or_go_on(cluster, source, former_index, advance, check):
+    def fail_or_go_on(preparation, source, former_index, advance, check):
         if source.storage.id == "catalog":
             raise OSError(5, "Input/output error")
         try:

@@ -9,12 +9,13 @@ from small_cluster import small_cluster
 
 from tidstorage.commands import backups
 from tidstorage.errors import EngineFailed, NotCoherent
-from tidstorage.sets import layout, manifest
+from tidstorage.sets import begun, manifest
 from tidstorage.sets import repozo as repository
 from tidstorage.sets.directory import BackupDirectory
-from tidstorage.verbs.backup import copying, examine
+from tidstorage.system import private_files
+from tidstorage.verbs.backup import copying, set_point
 from tidstorage.verbs.backup.backup import back_up
-from tidstorage.verbs.backup.moved import SourceMoved
+from tidstorage.verbs.backup.copy_anew import CopyAnew
 from tidstorage.verbs.restore.plan import Request
 from tidstorage.verbs.restore.restore import (
     restore_elsewhere,
@@ -55,7 +56,7 @@ def test_what_rotted_before_any_manifest_named_it_is_copied_anew(
     cluster = small.cluster(compress=compress)
     for storage in cluster.storages:
         folder = backup_directory(cluster).repository(storage.id)
-        layout.make_folder(folder)
+        private_files.make_folder(folder)
         options = ["-z"] if compress else []
         repozo("-B", *options, "-r", folder, "-f", storage.data_file)
     (rotten,) = backup_directory(cluster).repository("root").glob("*.fs*")
@@ -86,11 +87,11 @@ def test_a_pack_amid_the_copy_makes_it_begin_anew(small, monkeypatch):
     back_up(cluster)
     real, packed = copying._copy_one, []
 
-    def pack_first(cluster, source, *rest):
+    def pack_first(preparation, source, *rest):
         if source.storage.id == "catalog" and not packed:
             packed.append(source)
             pack(small)
-        return real(cluster, source, *rest)
+        return real(preparation, source, *rest)
 
     monkeypatch.setattr(copying, "_copy_one", pack_first)
     made = back_up(cluster)
@@ -109,8 +110,8 @@ def test_a_file_replaced_amid_the_copy_is_copied_anew(small, monkeypatch):
     small.write(2, 5, group=["catalog"])
     real, replaced = copying._copy_one, []
 
-    def copy_and_replace(cluster, source, *rest):
-        copied = real(cluster, source, *rest)
+    def copy_and_replace(preparation, source, *rest):
+        copied = real(preparation, source, *rest)
         if source.storage.id == "catalog" and not replaced:
             replaced.append(source)
             path = source.storage.data_file
@@ -128,9 +129,9 @@ def test_packs_without_end_are_an_error(small, monkeypatch):
     good = back_up(cluster)
 
     def moved(*_arguments):
-        raise SourceMoved("catalog was replaced")
+        raise CopyAnew("catalog was replaced")
 
-    monkeypatch.setattr(examine, "examine", moved)
+    monkeypatch.setattr(set_point, "choose_set_point", moved)
     files = sorted(cluster.backup.directory.rglob("*"))
     with pytest.raises(EngineFailed, match=r"3 attempts .* catalog was replaced"):
         back_up(cluster)
@@ -173,8 +174,8 @@ def test_after_a_broken_manifest_nothing_is_removed_and_copies_begin_anew(small)
     assert back_up(cluster).kind == "incremental"
     folder = BackupDirectory(directory).sets_folder / "20200101T000000Z"
     folder.mkdir()
-    begun = {"version": 1, "existing": {"root": []}}
-    (folder / layout.BEGUN).write_text(json.dumps(begun))
+    record = {"version": 1, "existing": {"root": []}}
+    (folder / begun.FILE_NAME).write_text(json.dumps(record))
     assert back_up(cluster).kind == "full", "files of a killed run may be in the way"
 
 

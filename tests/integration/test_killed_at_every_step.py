@@ -138,7 +138,7 @@ def test_backup(scene, site, tmp_path):
     former = None
     names |= scene.kill_at_each_step(lambda: back_up(cluster), check, names)
     for place, event in (
-        ("backup.prepare.prepare", "os.rename"),
+        ("sets.begun.write", "os.rename"),
         ("manifest.write", "os.fsync"),
         ("manifest.write", "os.rename"),
         ("backup.blobs.", "os.fsync"),

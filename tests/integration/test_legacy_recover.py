@@ -7,14 +7,14 @@ import pytest
 from legacy_files import begun, call, runner
 from ZODB.FileStorage import FileStorage
 
-from tidstorage.coherence.point import Point
-from tidstorage.system.clock import now
-from tidstorage.verbs.restore import swap
-from tidstorage.verbs.restore.swap import Swap
 from tidstorage.coherence import tid
+from tidstorage.coherence.point import Point
 from tidstorage.commands.scripts import repozo, restore_files
 from tidstorage.legacy import site as sites
 from tidstorage.points.beside import point_path, read_point
+from tidstorage.system.clock import now
+from tidstorage.verbs.restore import swap
+from tidstorage.verbs.restore.swap import Swap
 
 pytestmark = pytest.mark.integration
 STOCK = f"{sys.executable} -m ZODB.scripts.repozo"
@@ -173,10 +173,6 @@ class TestRecover:
         assert "tidstorage_repozo -R" in run(status=19)
         assert "was brought to its end" in run("-R", "-t", backed_up.status)
         assert not journal.exists()
-
-
-class TestCheck:
-
 
 
 class TestCheck:

@@ -35,7 +35,7 @@ from tidstorage.errors import (
 from tidstorage.operation import lock, pack_note, results
 from tidstorage.points.beside import point_path
 from tidstorage.system import disks
-from tidstorage.verbs.backup import complete, foreign_packs
+from tidstorage.verbs.backup import complete, packs_by_others
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.pack import garbage, times
 from tidstorage.verbs.pack import pack as perform
@@ -222,18 +222,18 @@ def test_a_pack_from_outside_is_said_once_and_ours_never(small, cluster, caplog)
 def test_a_copy_that_had_to_begin_anew_is_said_too(cluster):
     """Where the file was cut or replaced: no record in it tells of a pack."""
     before, made = back_up(cluster), back_up(cluster)
-    assert list(foreign_packs.noticed(before, made, False)) == []
+    assert list(packs_by_others.describe_packs(before, made, started_over=False)) == []
     storages = [
         dataclasses.replace(each, kind="full" if each.id == "root" else each.kind)
         for each in made.storages
     ]
     anew = dataclasses.replace(made, storages=tuple(storages))
-    (words,) = foreign_packs.noticed(before, anew, False)
+    (words,) = packs_by_others.describe_packs(before, anew, started_over=False)
     assert f"storage root does not go on from set {before.id}" in words
-    assert list(foreign_packs.noticed(before, anew, True)) == []
+    assert list(packs_by_others.describe_packs(before, anew, started_over=True)) == []
     later = dataclasses.replace(made.point, timeline=2)
     other = dataclasses.replace(anew, point=later)
-    assert list(foreign_packs.noticed(before, other, False)) == []
+    assert list(packs_by_others.describe_packs(before, other, started_over=False)) == []
 
 
 def test_we_are_killed_amid_a_pack(small, packable, caplog):

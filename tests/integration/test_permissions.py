@@ -15,9 +15,8 @@ from torn_files import TornFiles
 from tidstorage.commands import backup
 from tidstorage.engines.filestorage import DataFile
 from tidstorage.errors import NoSpace, NotPermitted, Unprotected
-from tidstorage.sets import layout
 from tidstorage.sets.directory import BackupDirectory
-from tidstorage.system import permissions
+from tidstorage.system import permissions, private_files
 from tidstorage.verbs.backup import room
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.restore.plan import Request
@@ -45,8 +44,8 @@ def used(cluster):
     directory = BackupDirectory.begin(cluster)
     for storage in cluster.storages:
         folder = BackupDirectory(directory).repository(storage.id)
-        layout.make_folder(folder)
-        os.close(layout.create_private(folder / "2026-11-26-12-00-00.fs"))
+        private_files.make_folder(folder)
+        os.close(private_files.create(folder / "2026-11-26-12-00-00.fs"))
     BackupDirectory.begin(cluster)
     return directory
 
@@ -120,7 +119,7 @@ class TestLinks:
         (tmp_path / "precious").write_text("precious")
         (tmp_path / "new").symlink_to(tmp_path / "precious")
         with pytest.raises(OSError, match="symbolic"):
-            layout.create_private(tmp_path / "new")
+            private_files.create(tmp_path / "new")
         assert (tmp_path / "precious").read_text() == "precious"
 
     def test_the_directory_itself_may_be_behind_one(self, cluster, used, tmp_path):
@@ -200,10 +199,10 @@ class TestRoom:
         size = path.stat().st_size
         packed = subprocess.run(["gzip", "-c", path], capture_output=True, check=True)
         with DataFile(path) as data_file:
-            assert room.least(data_file, 0, size, compress=False) == size
-            least = room.least(data_file, 0, size, compress=True)
+            assert room.estimate_least(data_file, 0, size, compress=False) == size
+            least = room.estimate_least(data_file, 0, size, compress=True)
             assert len(packed.stdout) / 2 < least <= len(packed.stdout)
-            assert room.least(data_file, size, size, compress=True) == 0
+            assert room.estimate_least(data_file, size, size, compress=True) == 0
 
     def test_holes_need_none(self, tmp_path):
         path = tmp_path / "sparse"
@@ -211,7 +210,7 @@ class TestRoom:
             stream.write(b"FS21")
             stream.truncate(1 << 30)
         with DataFile(path) as data_file:
-            assert room.least(data_file, 0, 1 << 30, compress=False) < 1 << 20
+            assert room.estimate_least(data_file, 0, 1 << 30, compress=False) < 1 << 20
 
     def test_refused_before_anything_is_written(self, tmp_path):
         free = shutil.disk_usage(tmp_path).free

@@ -18,7 +18,7 @@ from tidstorage.operation.unfinished import swap_journal
 from tidstorage.sets import manifest
 from tidstorage.sets.blobs import pool_path, read_lists
 from tidstorage.sets.directory import BackupDirectory
-from tidstorage.sets.verdicts import Fault, Outcome
+from tidstorage.sets.verdicts import Fault, Verification
 from tidstorage.system import child
 from tidstorage.verbs.prune import prune as perform
 from tidstorage.verbs.prune.prune import plan, prune
@@ -183,8 +183,8 @@ def test_a_set_that_was_found_bad_does_not_count(over_time, cluster):
     """Else the last good one would go."""
     rotten = over_time.made[3].storage("root").files[0].path
     fault = Fault(path=rotten, what="is not what was written", depth="digests")
-    outcome = Outcome("digests", over_time.made[3].point.time, [fault])
-    backup_directory(cluster).note_verdict(over_time.made[3].id, outcome)
+    outcome = Verification("digests", over_time.made[3].point.time, [fault])
+    backup_directory(cluster).note_verification(over_time.made[3].id, outcome)
     report = prune(cluster, ONE)
     assert report.removed == []
     assert "newest good" in report.kept[over_time.made[2].id]

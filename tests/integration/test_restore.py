@@ -83,7 +83,7 @@ def test_with_the_end_of_the_file_for_a_cut_the_files_are_torn(small, monkeypatc
     cluster = small.cluster()
     group = ["catalog", "documents", "root"]
     small.write(2, 3, group=group)
-    really_open = copying._open
+    really_open = copying._open_source
 
     def open_and_write(*arguments):
         """What the next copy has, and this one has not."""
@@ -92,7 +92,7 @@ def test_with_the_end_of_the_file_for_a_cut_the_files_are_torn(small, monkeypatc
         return source
 
     with monkeypatch.context() as patched:
-        patched.setattr(copying, "_open", open_and_write)
+        patched.setattr(copying, "_open_source", open_and_write)
         made = back_up(cluster)
     small.stop()
     monkeypatch.setattr(

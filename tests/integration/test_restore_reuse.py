@@ -17,8 +17,7 @@ from tidstorage.engines.filestorage import index
 from tidstorage.errors import FileUnreadable, NoSpace
 from tidstorage.operation.unfinished import interrupted_swap, swap_journal
 from tidstorage.points.beside import point_path, read_point
-from tidstorage.sets import layout
-from tidstorage.system import clock
+from tidstorage.system import clock, private_files
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.restore import assemble, rates, swap
 from tidstorage.verbs.restore.plan import Request
@@ -268,7 +267,7 @@ def test_a_cut_in_a_journal_needs_its_tid(lost):
     """Without one it would drop everything."""
     cluster, _ = lost
     path = swap_journal(cluster)
-    layout.make_folder(path.parent)
+    private_files.make_folder(path.parent)
     new = point.Point({}, clock.now(), "restore")
     data_file = cluster.storages[0].data_file
     for last in ("", "0x", "5"):

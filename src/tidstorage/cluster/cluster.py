@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tidstorage.cluster.renaming import rename_vector
 from tidstorage.system.address import Address
 
 #: What Zope calls the database that is mounted at "/", and no other.
@@ -215,5 +216,4 @@ class Cluster:
 
     def present_ids(self, vector: Mapping[str, int]) -> dict[str, int]:
         """A vector {storage id: TID} with old ids replaced by the present ones."""
-        aliases = self.aliases
-        return {aliases.get(old, old): last for old, last in vector.items()}
+        return rename_vector(vector, self.aliases)

@@ -12,7 +12,7 @@ from tidstorage.commands.front import add_json
 from tidstorage.sets import repozo
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.listing import BackupSet
-from tidstorage.sets.verdicts import Verified
+from tidstorage.sets.verdicts import Verdict
 from tidstorage.system import clock
 from tidstorage.system.clock import local, span
 
@@ -123,7 +123,7 @@ def _as_json(backup_set: BackupSet) -> dict[str, Any]:
     }
 
 
-def _verified_as_json(verified: Verified) -> dict[str, Any]:
+def _verified_as_json(verified: Verdict) -> dict[str, Any]:
     return {
         "depth": verified.depth,
         "good": {depth: at.isoformat() for depth, at in verified.good.items()},

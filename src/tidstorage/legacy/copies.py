@@ -19,7 +19,7 @@ _OLDER = (
 )
 
 
-def find_files(storage: SiteStorage, second: str) -> Sequence[repository.Part]:
+def find_files(storage: SiteStorage, second: str) -> Sequence[repository.RepozoFile]:
     """The files in the repository that make the copy of that second, oldest first.
 
     second: as repozo's ``-D`` takes it; the copy may be older.
@@ -52,7 +52,7 @@ def put_together(
 
 
 def _refuse_damaged(
-    storage: SiteStorage, files: Sequence[repository.Part], copy: Path
+    storage: SiteStorage, files: Sequence[repository.RepozoFile], copy: Path
 ) -> None:
     """NotCoherent where a byte of the copy is not as repozo noted it."""
     size = copy.stat().st_size

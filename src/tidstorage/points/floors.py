@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tidstorage.cluster.renaming import rename_vector
 from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.coherence.tid import Vector
 from tidstorage.engines.filestorage import last_tid
@@ -41,7 +42,7 @@ def choose(
     beside = point_beside(paths, aliases)
     if beside is None:
         return ChosenFloor({}, "nothing: the files are examined from their start")
-    vector = _rename(beside.vector, aliases)
+    vector = rename_vector(beside.vector, aliases)
     origin = f"point {beside.id} beside the files"
     if added := paths.keys() - vector.keys():
         origin += f"; from their start: {', '.join(sorted(added))}"
@@ -62,10 +63,6 @@ def fit_to_files(point: Point, paths: Mapping[str, Path]) -> Point:
     return replace(point, vector=vector)
 
 
-def _rename(vector: Vector, aliases: Mapping[str, str]) -> dict[str, int]:
-    return {aliases.get(storage, storage): last for storage, last in vector.items()}
-
-
 def _read(path: Path, aliases: Mapping[str, str]) -> dict[str, int]:
     if _is_json(path):
         vector: Vector = read_point(path).vector
@@ -73,7 +70,7 @@ def _read(path: Path, aliases: Mapping[str, str]) -> dict[str, int]:
         vector = tid_log.read_last(path)
         if not vector:
             raise FileUnreadable(f"{path} is neither a point nor a TID log with one")
-    return _rename(vector, aliases)
+    return rename_vector(vector, aliases)
 
 
 def _is_json(path: Path) -> bool:
@@ -104,6 +101,6 @@ def point_beside(paths: Mapping[str, Path], aliases: Mapping[str, str]) -> Point
         except FileUnreadable:
             without.add(storage)
     oldest = min(points, key=lambda point: (point.timeline, point.time), default=None)
-    if oldest is None or without & _rename(oldest.vector, aliases).keys():
+    if oldest is None or without & rename_vector(oldest.vector, aliases).keys():
         return None
     return oldest

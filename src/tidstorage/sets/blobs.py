@@ -1,4 +1,9 @@
-"""Blobs in the backup directory: the pool they lie in, and the lists that name them."""
+"""Blobs in the backup directory: the pool they are in, and the lists that name them.
+
+A pool holds the blobs of one storage, of all sets, each under its SHA-256.  A list is
+a header in JSON, and a line for each blob: SHA-256, size in bytes, and the path in the
+blob directory.
+"""
 
 import hashlib
 import json
@@ -8,20 +13,22 @@ from pathlib import Path
 
 from tidstorage.engines.filestorage.blob_files import tid_of
 from tidstorage.errors import NotCoherent
-from tidstorage.sets import layout
 from tidstorage.sets.manifest import StoredFile
-from tidstorage.system import durable
+from tidstorage.system import durable, private_files
 
 FORMAT_VERSION = 1
 
 
-#: ZODB writes it into every blob directory that it opens.
+#: Name of the file that ZODB writes into every blob directory that it opens.
 MARKER = ".layout"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """One blob: its path in the blob directory, and what its file holds."""
+    """A blob of a set: its path in the blob directory, and what its file holds.
+
+    size: in bytes.
+    """
 
     path: str
     size: int
@@ -29,7 +36,10 @@ class StoredBlob:
 
     @property
     def tid(self) -> int:
-        """The transaction that wrote it."""
+        """TID of the transaction that wrote it.
+
+        Raises: NotCoherent: where the path is none of a blob.
+        """
         number = tid_of(Path(self.path))
         if number is None:
             raise NotCoherent(f"not the path of a blob: {self.path}")
@@ -38,7 +48,10 @@ class StoredBlob:
 
 @dataclass(frozen=True, slots=True)
 class BlobList:
-    """What one or more lists say; ``layout`` is ZODB's name of the folders' order."""
+    """What one or more lists say.
+
+    layout: ZODB's name of how folders are nested in the blob directory.
+    """
 
     layout: str
     blobs: tuple[StoredBlob, ...]
@@ -62,23 +75,33 @@ def pool_of_list(path: Path) -> Path:
 def write_list(
     pool: Path, set_id: str, blob_directory: Path, new: Sequence[StoredBlob]
 ) -> Path:
-    """The list of what one set adds."""
+    """Write the list of the blobs that one set adds, and return its path.
+
+    blob_directory: where they are from.
+    """
     header = {
         "version": FORMAT_VERSION,
         "layout": (blob_directory / MARKER).read_text().strip(),
     }
     lines = [json.dumps(header)]
-    lines += [f"{each.sha256} {each.size} {each.path}" for each in new]
+    lines += [f"{blob.sha256} {blob.size} {blob.path}" for blob in new]
     path = list_path(pool, set_id)
-    layout.make_folder(path.parent)
+    private_files.make_folder(path.parent)
     durable.replace_text(path, "\n".join(lines) + "\n")
     return path
 
 
 def read_lists(directory: Path, lists: Sequence[StoredFile]) -> BlobList:
-    """What lists of one set say together; NotCoherent where one is not sound."""
-    found: dict[str, StoredBlob] = {}
-    order = "bushy"
+    """What the lists of a storage in a set say together.
+
+    directory: the backup directory.  Of a path that stands in several lists the last
+    one holds.
+
+    Raises: NotCoherent: where a list is not what was written, or cannot be read.
+    """
+    blobs: dict[str, StoredBlob] = {}
+    # Where there is no list there is no blob to be put anywhere.
+    layout = "bushy"
     for stored in lists:
         try:
             content = (directory / stored.path).read_bytes()
@@ -87,8 +110,8 @@ def read_lists(directory: Path, lists: Sequence[StoredFile]) -> BlobList:
         if hashlib.sha256(content).hexdigest() != stored.sha256:
             raise NotCoherent(f"{directory / stored.path} is not what was written")
         first, *lines = content.decode().splitlines()
-        order = json.loads(first)["layout"]
+        layout = json.loads(first)["layout"]
         for line in lines:
             sha256, size, path = line.split(" ", 2)
-            found[path] = StoredBlob(path, int(size), sha256)
-    return BlobList(order, tuple(found.values()))
+            blobs[path] = StoredBlob(path, int(size), sha256)
+    return BlobList(layout, tuple(blobs.values()))

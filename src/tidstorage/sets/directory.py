@@ -5,6 +5,7 @@
     tidstorage-backup.json      marks the whole (`tidstorage.sets.marker`)
     storages/<id>/              a plain repozo repository
     blobs/<id>/                 a pool of blobs, and lists that name them
+    sets/<set id>/begun.json    that a backup began it; removed once it is made
     sets/<set id>/manifest.json one set; written last
     sets/<set id>/verified.json what verifications found of it
     sets/<set id>/tid.log       the daemon's TID log when the set was made
@@ -15,11 +16,11 @@ from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster, Storage
 from tidstorage.errors import EngineFailed, NoSuchSet, NotCoherent
-from tidstorage.sets import layout, listing, manifest, marker, verdicts
+from tidstorage.sets import listing, manifest, marker, verdicts
 from tidstorage.sets.listing import BackupSet
 from tidstorage.sets.manifest import Manifest
-from tidstorage.sets.verdicts import Depth, Fault, Outcome, Verified
-from tidstorage.system import disks, permissions
+from tidstorage.sets.verdicts import Depth, Fault, Verdict, Verification
+from tidstorage.system import disks, permissions, private_files
 
 
 class BackupDirectory:
@@ -44,7 +45,7 @@ class BackupDirectory:
 
         Raises:
           BackupDirectoryLost: it was used before, and is not there now or is another.
-          FileUnreadable: nobody can tell.
+          FileUnreadable: what says whether it is cannot be read.
         """
         marker.refuse_another(cluster)
         return cls(cluster.backup.directory)
@@ -62,14 +63,14 @@ class BackupDirectory:
         if marker.is_noted(cluster):
             directory._refuse_unprotected(cluster.storages)
             return directory
-        layout.make_folder(directory.path)
+        private_files.make_folder(directory.path)
         directory._refuse_unprotected(cluster.storages)
         marker.mark(cluster)
         return directory
 
     def _refuse_unprotected(self, storages: Iterable[Storage]) -> None:
         permissions.refuse_other_owner(self.path)
-        permissions.refuse_links(self._written_to([each.id for each in storages]))
+        permissions.refuse_links(self._written_to([storage.id for storage in storages]))
         for storage in storages:
             folder = self.repository(storage.id)
             if folder.is_dir():
@@ -142,7 +143,10 @@ class BackupDirectory:
         ]
 
     def timelines(self) -> list[int]:
-        """The timelines of the points of all sound sets; none where nobody can look."""
+        """The numbers of the timelines of all sound sets' points.
+
+        None where the directory cannot be read.
+        """
         try:
             return [made.point.timeline for made in self.manifests()]
         except (EngineFailed, OSError):
@@ -160,11 +164,9 @@ class BackupDirectory:
         return self._manifests[path]
 
     def _manifest_paths(self) -> list[Path]:
-        """Those there are, newest first.
-
-        Not by a glob, which finds nothing in a folder that it cannot read.
-        """
+        """The paths of all manifests, newest first."""
         try:
+            # Not by a glob, which finds nothing in a folder that it cannot read.
             folders = [*self.sets_folder.iterdir()]
         except FileNotFoundError:
             return []
@@ -188,8 +190,8 @@ class BackupDirectory:
     def sets(self) -> list[BackupSet]:
         """All sets with a sound manifest, newest first, each with its faults.
 
-        Whole means here: every file it names is there and has the right size, and
-        no verification found anything wrong with it.
+        One is whole here where every file that it names is there and has the right
+        size, and no verification found anything wrong with it.
 
         Raises: as `manifests`.
         """
@@ -205,7 +207,7 @@ class BackupDirectory:
         return self._judge([self.manifest(set_id)])[0]
 
     def manifest_path(self, set_id: str) -> Path:
-        """Where the manifest of a set is, or would be."""
+        """Where the manifest of a set is, or is to be written."""
         return self.set_folder(set_id) / manifest.FILE_NAME
 
     def manifest(self, set_id: str) -> Manifest:
@@ -222,51 +224,59 @@ class BackupDirectory:
         return content
 
     def faults(self, made: Manifest) -> tuple[str, ...]:
-        """What is wrong with a set, as far as anybody knows."""
+        """What is wrong with a set, in words; nothing where it is whole.
+
+        As `sets` tells it.
+        """
         return self._judge([made])[0].faults
 
-    def _judge(self, made: Iterable[Manifest]) -> list[BackupSet]:
-        return listing.judge(self.path, made, self.verdicts())
+    def _judge(self, manifests: Iterable[Manifest]) -> list[BackupSet]:
+        return listing.judge_sets(self.path, manifests, self.verdicts())
+
+    def tid_log_path(self, set_id: str) -> Path:
+        """Where a set keeps a copy of the daemon's TID log, if there was one."""
+        return self.set_folder(set_id) / "tid.log"
 
     # What verifications found
 
-    def verdict(self, set_id: str) -> Verified | None:
+    def verdict(self, set_id: str) -> Verdict | None:
         """What verifications found of a set; None where there was none."""
         return verdicts.read(self._verdict_path(set_id))
 
-    def verdicts(self) -> Mapping[str, Verified]:
+    def verdicts(self) -> Mapping[str, Verdict]:
         """{set id: what verifications found}, of all sets that were verified."""
-        found = {
-            path.parent.name: verdicts.read(path)
-            for path in self.sets_folder.glob(f"*/{verdicts.FILE_NAME}")
-        }
+        paths = self.sets_folder.glob(f"*/{verdicts.FILE_NAME}")
+        read = {path.parent.name: verdicts.read(path) for path in paths}
         return {
-            set_id: verdict for set_id, verdict in found.items() if verdict is not None
+            set_id: verdict for set_id, verdict in read.items() if verdict is not None
         }
 
-    def note_verdict(self, set_id: str, outcome: Outcome) -> None:
-        """Keep what a verification found; nothing where the set is gone meanwhile."""
-        # Between the two a prune may take it.
-        if self.manifest_path(set_id).exists():
-            verdict = verdicts.after(self.verdict(set_id), outcome)
-            verdicts.write(self._verdict_path(set_id), verdict)
+    def note_verification(self, set_id: str, verification: Verification) -> None:
+        """Keep what a verification found, unless the set is gone meanwhile."""
+        verdict = verdicts.update(self.verdict(set_id), verification)
+        self._write_verdict(set_id, verdict)
 
     def note_fault(self, set_ids: Iterable[str], fault: Fault) -> None:
-        """Something was found that all these sets need, whichever was looked at."""
+        """Keep for each of these sets that a file which it needs has a fault."""
         for set_id in set_ids:
-            known = self.verdict(set_id) or Verified()
-            if fault not in known.faults:
-                outcome = verdicts.outcome_with(known, fault)
-                self.note_verdict(set_id, outcome)
+            verdict = self.verdict(set_id) or Verdict()
+            if fault not in verdict.faults:
+                self._write_verdict(set_id, verdicts.add_fault(verdict, fault))
+
+    def _write_verdict(self, set_id: str, verdict: Verdict) -> None:
+        # A prune may have taken the set meanwhile.
+        if self.manifest_path(set_id).exists():
+            verdicts.write(self._verdict_path(set_id), verdict)
 
     def forget_fault(self, path: str, depth: Depth) -> None:
         """A file that was bad is good again: no set has that fault any more.
 
-        depth: how deeply it was looked at; what a deeper look found stays.
+        path: of the file, relative to the directory.  depth: how deeply it was
+        looked at; what a deeper look found stays.
         """
-        for set_id, known in self.verdicts().items():
-            without = verdicts.without_fault(known, path, depth)
-            if without != known:
+        for set_id, verdict in self.verdicts().items():
+            without = verdicts.remove_fault(verdict, path, depth)
+            if without != verdict:
                 verdicts.write(self._verdict_path(set_id), without)
 
     def _verdict_path(self, set_id: str) -> Path:

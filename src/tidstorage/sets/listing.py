@@ -6,36 +6,39 @@ from pathlib import Path
 
 from tidstorage.sets import verdicts
 from tidstorage.sets.manifest import Manifest
-from tidstorage.sets.verdicts import Verified
+from tidstorage.sets.verdicts import Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class BackupSet:
-    """A set and what is wrong with it; ``faults`` is empty where it is whole.
+    """A set and what is wrong with it.
 
-    verified: what verifications found; None where there was none.
+    faults: in words; none where the set is whole.  verified: what verifications
+    found; None where there was none.
     """
 
     manifest: Manifest
     faults: tuple[str, ...]
-    verified: Verified | None = None
+    verified: Verdict | None = None
 
     @property
     def is_whole(self) -> bool:
         return not self.faults
 
 
-def judge(
-    directory: Path, made: Iterable[Manifest], known: Mapping[str, Verified]
+def judge_sets(
+    directory: Path, manifests: Iterable[Manifest], verdict_of: Mapping[str, Verdict]
 ) -> list[BackupSet]:
-    """The sets of these manifests, which are in the directory, with their faults.
+    """The sets of these manifests, each with what is wrong with it.
 
-    known: {set id: what verifications found} of all sets of the directory.
+    directory: the backup directory.  verdict_of: {set id: what verifications found},
+    of all its sets: they share files, so that what is bad for one is bad for another.
     """
-    bad = verdicts.bad_files(known.values())
+    bad = verdicts.find_bad_files(verdict_of.values())
     sizes = _Sizes(directory)
     return [
-        _judge_one(sizes, manifest, known.get(manifest.id), bad) for manifest in made
+        _judge_set(sizes, manifest, verdict_of.get(manifest.id), bad)
+        for manifest in manifests
     ]
 
 
@@ -44,33 +47,34 @@ class _Sizes:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._known: dict[str, int | str] = {}
+        self._sizes: dict[str, int | str] = {}
 
     def of(self, path: str) -> int | str:
         """Its size in bytes, or in words why nobody can tell."""
-        if path not in self._known:
+        if path not in self._sizes:
             try:
-                self._known[path] = (self._directory / path).stat().st_size
+                self._sizes[path] = (self._directory / path).stat().st_size
             except OSError as error:
-                self._known[path] = error.strerror or str(error)
-        return self._known[path]
+                self._sizes[path] = error.strerror or str(error)
+        return self._sizes[path]
 
 
-def _judge_one(
-    sizes: _Sizes, manifest: Manifest, known: Verified | None, bad: Mapping[str, str]
+def _judge_set(
+    sizes: _Sizes, manifest: Manifest, verdict: Verdict | None, bad: Mapping[str, str]
 ) -> BackupSet:
-    own = {fault.path: fault.what for fault in known.faults} if known else {}
-    faults = tuple(_faults(sizes, manifest, {**bad, **own}, own))
-    return BackupSet(manifest, faults, known)
+    own = verdicts.find_bad_files([verdict] if verdict else [])
+    faults = tuple(_find_faults(sizes, manifest, {**bad, **own}, own))
+    return BackupSet(manifest, faults, verdict)
 
 
-def _faults(
+def _find_faults(
     sizes: _Sizes, manifest: Manifest, bad: Mapping[str, str], own: Mapping[str, str]
 ) -> Iterator[str]:
-    """One of its files is missing or has another size, or was found bad.
+    """What is wrong with the files of a set, in words.
 
-    bad: {path: what is wrong with it}; own: the same of what it needs besides the
-    files that it names, such as blobs.
+    bad: {path: what is wrong with it}, of all files that were found bad.  own: those
+    of them that were found in this set; they count even where the manifest does not
+    name them, as blobs.
     """
     files = manifest.files()
     for stored in files:

@@ -33,7 +33,7 @@ Kind = Literal["full", "incremental", "unchanged"]
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file of the set; ``path`` is relative to the backup directory."""
+    """A file of a set: its path in the backup directory, its bytes and SHA-256."""
 
     path: Text
     size: int
@@ -110,7 +110,10 @@ class Manifest:
     acknowledged: tuple[StoredCommitId, ...] = ()
 
     def storage(self, storage_id: str) -> StoredStorage:
-        """The storage of that id; KeyError where the set has none."""
+        """What the set has of the storage of that id.
+
+        Raises: KeyError: where it has nothing of such a storage.
+        """
         for storage in self.storages:
             if storage.id == storage_id:
                 return storage
@@ -118,15 +121,15 @@ class Manifest:
 
     def files(self) -> list[StoredFile]:
         """Every file that the set needs, but for the blobs themselves."""
-        found = [each for storage in self.storages for each in storage.files]
+        files = [file for storage in self.storages for file in storage.files]
         for storage in self.storages:
-            found += storage.blob_lists or ()
-        return found + ([self.tid_log] if self.tid_log else [])
+            files += storage.blob_lists or ()
+        return files + ([self.tid_log] if self.tid_log else [])
 
     @property
     def kind(self) -> Kind:
         """``full`` where every storage is; else what most was added."""
-        kinds = {each.kind for each in self.storages}
+        kinds = {storage.kind for storage in self.storages}
         if kinds == {"full"}:
             return "full"
         return "unchanged" if kinds == {"unchanged"} else "incremental"
@@ -168,7 +171,10 @@ def write(manifest: Manifest, folder: Path) -> Path:
 
 
 def read(path: Path) -> Manifest:
-    """The manifest in a file; NotCoherent where it is not what was written."""
+    """The manifest in a file.
+
+    Raises: NotCoherent: where it is not what was written, or cannot be read.
+    """
     try:
         envelope = json.loads(path.read_text())
         if envelope["sha256"] != _digest(envelope["manifest"]):

@@ -12,33 +12,36 @@ from typing import Literal
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import BackupDirectoryLost
-from tidstorage.sets import layout
-from tidstorage.system import durable, json_file
+from tidstorage.system import durable, json_file, private_files
 from tidstorage.system.json_file import Shape
 
 FILE_NAME = "tidstorage-backup.json"
 
 
 class _Marker(Shape):
+    """What is in a backup directory; cluster: the name of whose it is."""
+
     version: Literal[1]
     cluster: str
     id: str
 
 
 class _Note(Shape):
+    """What is beside the TID log; directories: {backup directory: id of its marker}."""
+
     version: Literal[1]
     directories: dict[str, str]
 
 
 def note_path(cluster: Cluster) -> Path:
-    """Where the cluster keeps {backup directory: id of its marker}."""
+    """The file in which the cluster keeps {backup directory: id of its marker}."""
     return cluster.daemon.tid_log.with_name("backup-directories.json")
 
 
 def is_noted(cluster: Cluster) -> bool:
     """Whether the cluster's backup directory has been used before.
 
-    Raises: FileUnreadable: where nobody can tell.
+    Raises: FileUnreadable: where the note cannot be read.
     """
     return str(cluster.backup.directory) in _read_note(cluster)
 
@@ -48,7 +51,7 @@ def refuse_another(cluster: Cluster) -> None:
 
     Raises:
       BackupDirectoryLost: it is not there now, or is another one.
-      FileUnreadable: nobody can tell.
+      FileUnreadable: the note or the marker cannot be read.
     """
     directory = cluster.backup.directory
     expected = _read_note(cluster).get(str(directory))
@@ -59,9 +62,11 @@ def refuse_another(cluster: Cluster) -> None:
 
 
 def mark(cluster: Cluster) -> None:
-    """Mark the backup directory as the cluster's, and note that: from now on it is.
+    """Mark the backup directory as the cluster's, and note that it has been used.
 
-    Raises: BackupDirectoryLost: where it is marked as another cluster's.
+    Raises:
+      BackupDirectoryLost: it is marked as another cluster's.
+      FileUnreadable: the note or the marker cannot be read.
     """
     directory = cluster.backup.directory
     marker = _read_marker(directory)
@@ -76,7 +81,7 @@ def mark(cluster: Cluster) -> None:
             f" {cluster.name} was called before.",
         )
     path = note_path(cluster)
-    layout.make_folder(path.parent)
+    private_files.make_folder(path.parent)
     directories = {**_read_note(cluster), str(directory): marker.id}
     _write(path, _Note(version=1, directories=directories))
 
@@ -96,7 +101,7 @@ def _read_note(cluster: Cluster) -> dict[str, str]:
 
 
 def _read_marker(directory: Path) -> _Marker | None:
-    """None without a marker, or without the directory."""
+    """The marker in the directory; None without one, or without the directory."""
     path = directory / FILE_NAME
     if not path.exists():
         return None

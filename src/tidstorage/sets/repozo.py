@@ -20,10 +20,11 @@ TEMPORARY = "tmp.tmp"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One file, and which bytes of the Data.fs it holds: from start up to end.
+class RepozoFile:
+    """A file of a repozo repository, and which bytes of the Data.fs it holds.
 
-    md5: of those bytes, in hex, as repozo read them.
+    start: the first of them.  end: the first one behind them.  md5: of those bytes,
+    in hex, as repozo read them.
     """
 
     name: str
@@ -41,104 +42,122 @@ class Part:
 
 
 def data_files(repository: Path) -> list[str]:
-    """The names of all data files, oldest first; none without a repository."""
+    """The names of all full copies and increments, oldest first.
+
+    None where there is no such folder.
+    """
     if not repository.exists():
         # Of a storage that the description has no more.
         return []
-    found = [each.name for each in repository.iterdir()]
-    return sorted(filter(_DATA_FILE.fullmatch, found), key=_when)
+    names = [path.name for path in repository.iterdir()]
+    return sorted(filter(_DATA_FILE.fullmatch, names), key=_order)
 
 
-def _when(name: str) -> tuple[str, bool]:
-    return name.partition(".")[0], "delta" in name
+def _order(name: str) -> tuple[str, bool]:
+    """By their second; of one second the full copy comes first."""
+    return _second(name), "delta" in name
+
+
+def _second(name: str) -> str:
+    """``YYYY-mm-dd-HH-MM-SS``, in UTC, when a file of that name was begun."""
+    return name.partition(".")[0]
 
 
 def newest_second(repository: Path) -> str:
     """``YYYY-mm-dd-HH-MM-SS`` of the newest file, in UTC; empty without one."""
     names = data_files(repository)
-    return _when(names[-1])[0] if names else ""
+    return _second(names[-1]) if names else ""
 
 
 def newest_full(names: Collection[str]) -> datetime.datetime | None:
     """When the newest full copy among the names was made; None without one."""
-    fulls = sorted(_when(each)[0] for each in names if "delta" not in each)
+    fulls = sorted(_second(name) for name in names if "delta" not in name)
     if not fulls:
         return None
     moment = datetime.datetime.strptime(fulls[-1], "%Y-%m-%d-%H-%M-%S")
     return moment.replace(tzinfo=datetime.UTC)
 
 
-def newest_chain(repository: Path) -> Sequence[Part]:
-    """The files that together are the newest copy, oldest first.
+def newest_chain(repository: Path) -> Sequence[RepozoFile]:
+    """The files that together are the newest copy, oldest first; none without one.
 
-    As repozo wrote them down beside the full one; EngineFailed where that is
-    not a gapless sequence of files that exist.
+    They are those that repozo noted beside the full copy.
+
+    Raises: EngineFailed: where that is not a gapless sequence of files that exist.
     """
     return chain_until(repository, newest_second(repository))
 
 
-def chain_until(repository: Path, second: str) -> Sequence[Part]:
-    """The files that together are the copy of that second (as `newest_second`).
+def chain_until(repository: Path, second: str) -> Sequence[RepozoFile]:
+    """The files that together are the copy of a second; none without one as old.
 
-    None where there is no full copy as old; EngineFailed as above.
+    second: ``YYYY-mm-dd-HH-MM-SS``, in UTC, as in the files' names.
+
+    Raises: EngineFailed: as `newest_chain`.
     """
     fulls = [
-        each
-        for each in data_files(repository)
-        if "delta" not in each and _when(each)[0] <= second
+        name
+        for name in data_files(repository)
+        if "delta" not in name and _second(name) <= second
     ]
     if not fulls:
         return ()
-    parts = _parts(repository, repository / f"{_when(fulls[-1])[0]}.dat")
-    return [each for each in parts if _when(each.name)[0] <= second]
+    files = _read_record(repository, repository / f"{_second(fulls[-1])}.dat")
+    return [file for file in files if _second(file.name) <= second]
 
 
 def unrecorded(repository: Path) -> list[str]:
-    """Files behind the newest full one that repozo has not noted: of a killed run.
+    """Names of files that repozo has not noted, from the newest full copy on.
 
-    An increment laid on top of one would make garbage.
+    They are of a killed run; an increment laid on top of one would make garbage.
     """
     names = data_files(repository)
-    fulls = [each for each in names if "delta" not in each]
-    behind = names[names.index(fulls[-1]) :] if fulls else names
+    fulls = [name for name in names if "delta" not in name]
+    newest = names[names.index(fulls[-1]) :] if fulls else names
     try:
-        noted = {each.name for each in newest_chain(repository)}
+        noted = {file.name for file in newest_chain(repository)}
     except EngineFailed:
         noted = set()
-    return [each for each in behind if each not in noted]
+    return [name for name in newest if name not in noted]
 
 
-def _parts(repository: Path, record: Path) -> Sequence[Part]:
-    parts: list[Part] = []
+def _read_record(repository: Path, record: Path) -> Sequence[RepozoFile]:
+    """The files that repozo noted in a ``.dat``, oldest first.
+
+    Raises: EngineFailed: as `newest_chain`.
+    """
+    files: list[RepozoFile] = []
     try:
         for line in record.read_text().splitlines():
             # The path may hold spaces, the rest does not.
             path, start, end, md5 = line.rsplit(None, 3)
-            parts.append(Part(Path(path).name, int(start), int(end), md5))
+            files.append(RepozoFile(Path(path).name, int(start), int(end), md5))
     except (OSError, ValueError) as error:
         raise EngineFailed(f"repozo's {record} is not readable: {error}") from error
     expected = 0
-    for part in parts:
-        if part.start != expected or not (repository / part.name).exists():
+    for file in files:
+        if file.start != expected or not (repository / file.name).exists():
             raise EngineFailed(
-                f"repozo's {record} names {part.name} from byte {part.start},"
+                f"repozo's {record} names {file.name} from byte {file.start},"
                 f" after {expected} bytes"
             )
-        expected = part.end
-    return parts
+        expected = file.end
+    return files
 
 
 def discard(repository: Path, keep: Collection[str]) -> list[str]:
-    """Remove every data file but ``keep`` and what repozo notes about it.
+    """Remove every full copy and increment but ``keep``, and what is noted of them.
 
-    Returns the names of what was removed.
+    keep: names.
+
+    Returns the names of the files that were removed.
     """
     (repository / TEMPORARY).unlink(missing_ok=True)
-    excess = [each for each in data_files(repository) if each not in keep]
+    excess = [name for name in data_files(repository) if name not in keep]
     for name in excess:
         (repository / name).unlink()
     left = set(data_files(repository))
-    seconds = {_when(name)[0] for name in left}
+    seconds = {_second(name) for name in left}
     for index in repository.glob("*.index"):
         if index.stem not in seconds:
             index.unlink()

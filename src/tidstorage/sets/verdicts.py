@@ -1,6 +1,7 @@
-"""What verifications found, beside each set: not in its manifest, which is sealed.
+"""What verifications found of a set, kept in its folder.
 
-Where one cannot be read, nothing is known of its set.
+It is not in the manifest, which never changes.  Where it cannot be read, the set
+counts as never verified.
 """
 
 import contextlib
@@ -25,9 +26,10 @@ DEPTHS: tuple[Depth, ...] = ("sizes", "digests", "objects")
 
 
 class Fault(Shape):
-    """Something of the set is not what was written; it cannot be restored whole.
+    """A file of a set is not what was written: the set cannot be restored whole.
 
-    path: the file, relative to the backup directory.  depth: what found it.
+    path: of the file, relative to the backup directory.  what: is wrong with it, in
+    words.  depth: of the look that found it.
     """
 
     path: str
@@ -35,13 +37,13 @@ class Fault(Shape):
     depth: Depth
 
 
-class Verified(Shape):
-    """What is known of a set.
+class Verdict(Shape):
+    """What all verifications of a set found together.
 
-    good: {depth: when the first of its files was read for that}, of the depths at
-    which nothing was wrong.  lost: what the data themselves lack (objects, blobs,
-    targets of references), since a restore gives just what was there; None where
-    nobody looked.
+    good: {depth: when the first of the set's files was read for that}, of the depths
+    at which nothing was wrong.  faults: what is wrong.  lost: how many objects,
+    blobs and targets of references the data themselves lack; that is no fault, since
+    a restore gives just what was there.  None where nobody looked.
     """
 
     version: Literal[1] = 1
@@ -51,13 +53,17 @@ class Verified(Shape):
 
     @property
     def depth(self) -> Depth | None:
-        """How deeply it was verified, and found good."""
+        """How deeply it was verified and found good; None where it never was."""
         return max(self.good, key=DEPTHS.index, default=None)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """Of one verification of a set; the fields are those of `Verified`."""
+class Verification:
+    """What one verification of a set found.
+
+    depth: how deeply it looked.  at: when it read the first file.  faults, lost: as
+    those of `Verdict`.
+    """
 
     depth: Depth
     at: datetime.datetime
@@ -65,59 +71,66 @@ class Outcome:
     lost: int | None = None
 
 
-def read(path: Path) -> Verified | None:
-    """The verdict in a file; None where there is none, or none that can be read."""
+def read(path: Path) -> Verdict | None:
+    """The verdict in a file; None where there is none, and where it is unreadable."""
     if not path.exists():
         return None
     try:
-        return json_file.read(path, Verified, "the result of a verification", "")
+        return json_file.read(path, Verdict, "the result of a verification", "")
     except FileUnreadable as error:
         logger.warning("counts as never verified: %s", error)
         return None
 
 
-def write(path: Path, verdict: Verified) -> None:
-    """Keep the verdict, where the folder of its set is still there."""
+def write(path: Path, verdict: Verdict) -> None:
+    """Keep the verdict in a file, where the folder of its set is still there."""
     text = verdict.model_dump_json(indent=1) + "\n"
     with contextlib.suppress(FileNotFoundError):
         durable.replace_text(path, text)
 
 
-def after(before: Verified | None, outcome: Outcome) -> Verified:
-    """What is known once a verification has ended.
+def update(former: Verdict | None, verification: Verification) -> Verdict:
+    """The verdict on a set once one more verification of it has ended.
 
-    One that looks less deeply takes nothing back that a deeper one found.
+    former: the verdict until now; None without one.
     """
-    former = before or Verified()
-    level = DEPTHS.index(outcome.depth)
-    deeper = [each for each in former.faults if DEPTHS.index(each.depth) > level]
-    faults = (*outcome.faults, *deeper)
+    former = former or Verdict()
+    level = DEPTHS.index(verification.depth)
+    # What a deeper look found stands: this one could not have seen it.
+    deeper = [fault for fault in former.faults if DEPTHS.index(fault.depth) > level]
+    faults = (*verification.faults, *deeper)
+    # At the depth of a fault, and at all deeper ones, the set is good no more.
+    levels_of_faults = [DEPTHS.index(fault.depth) for fault in faults]
+    good_below = min(levels_of_faults, default=len(DEPTHS))
     good = {
         depth: moment
         for depth, moment in former.good.items()
-        if DEPTHS.index(depth) < min((DEPTHS.index(f.depth) for f in faults), default=9)
+        if DEPTHS.index(depth) < good_below
     }
-    if not outcome.faults:
-        good |= dict.fromkeys(DEPTHS[: level + 1], outcome.at)
-    lost = former.lost if outcome.lost is None else outcome.lost
-    return Verified(good=good, faults=faults, lost=lost)
+    if not verification.faults:
+        good |= dict.fromkeys(DEPTHS[: level + 1], verification.at)
+    lost = former.lost if verification.lost is None else verification.lost
+    return Verdict(good=good, faults=faults, lost=lost)
 
 
-def outcome_with(known: Verified, fault: Fault) -> Outcome:
-    """What a look as deep as the fault's would have found: that fault too."""
-    others = [other for other in known.faults if other.path != fault.path]
-    return Outcome(fault.depth, clock.now(), (*others, fault))
+def add_fault(verdict: Verdict, fault: Fault) -> Verdict:
+    """The verdict once a look as deep as the fault's has found that fault too."""
+    others = [other for other in verdict.faults if other.path != fault.path]
+    return update(verdict, Verification(fault.depth, clock.now(), (*others, fault)))
 
 
-def without_fault(known: Verified, path: str, depth: Depth) -> Verified:
-    """The verdict without what is said of a file, at that depth or less deep."""
+def remove_fault(verdict: Verdict, path: str, depth: Depth) -> Verdict:
+    """The verdict without the faults of a file that were found at most so deeply.
+
+    path: of the file, relative to the backup directory.
+    """
     deeper = DEPTHS[DEPTHS.index(depth) + 1 :]
     left = tuple(
-        fault for fault in known.faults if fault.path != path or fault.depth in deeper
+        fault for fault in verdict.faults if fault.path != path or fault.depth in deeper
     )
-    return known.model_copy(update={"faults": left})
+    return verdict.model_copy(update={"faults": left})
 
 
-def bad_files(known: Iterable[Verified]) -> dict[str, str]:
-    """{path: what is wrong with it}, of all sets together: files are shared."""
-    return {fault.path: fault.what for verdict in known for fault in verdict.faults}
+def find_bad_files(verdicts: Iterable[Verdict]) -> dict[str, str]:
+    """{path: what is wrong with it}, of all sets together: they share files."""
+    return {fault.path: fault.what for verdict in verdicts for fault in verdict.faults}

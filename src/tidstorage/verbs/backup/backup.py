@@ -1,30 +1,32 @@
 """A whole backup: the phases in their order, and what happens when one fails."""
 
 import contextlib
+import dataclasses
 import logging
 import time
 from collections.abc import Iterator
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.errors import BarrierFailed, EngineFailed, InterruptedRestore
+from tidstorage.errors import EngineFailed, InterruptedRestore, NoSpace
 from tidstorage.operation import lock, pack_note, progress, results
 from tidstorage.operation.progress import Operation, Show, show_nothing
 from tidstorage.operation.unfinished import interrupted_swap
-from tidstorage.sets import layout, manifest
+from tidstorage.sets import begun, manifest
 from tidstorage.sets.manifest import Manifest
-from tidstorage.system import clock, disks
+from tidstorage.system import disks
 from tidstorage.verbs.backup import (
-    callouts,
+    blobs,
     complete,
     copying,
-    digests,
-    examine,
-    foreign_packs,
+    leftovers,
+    pre_post_commands,
     prepare,
+    set_point,
 )
-from tidstorage.verbs.backup.moved import SourceMoved
+from tidstorage.verbs.backup.copy_anew import CopyAnew
+from tidstorage.verbs.backup.packs_by_others import describe_packs
+from tidstorage.verbs.backup.ping import ping
 from tidstorage.verbs.backup.prepare import Preparation
-from tidstorage.zeo import barrier
 
 logger = logging.getLogger(__name__)
 
@@ -35,20 +37,22 @@ ATTEMPTS = 3
 def back_up(cluster: Cluster, show: Show = show_nothing) -> Manifest:
     """Make one coherent set of all storages and blobs, and return its manifest.
 
-    K is taken first, the copies after it: each then holds at least what K
-    covers.  Any TidstorageError leaves the earlier sets as they were, and
-    nothing of the new one.  show: told how far it is (`tidstorage.operation.progress`).
+    The point K is taken first, the copies after it: each then holds at least what K
+    covers.  show: told how far it is (`tidstorage.operation.progress`).
+
+    Raises: TidstorageError: of any kind; the earlier sets are then as they were, and
+    of the new one there is nothing, but where the text says that it is whole.
     """
     with lock.hold(cluster, "backup"):
         return back_up_while_locked(cluster, show=show)
 
 
 def back_up_while_locked(
-    cluster: Cluster, full: bool = False, show: Show = show_nothing
+    cluster: Cluster, *, full: bool = False, show: Show = show_nothing
 ) -> Manifest:
-    """The same, where the lock is held already.
+    """As `back_up`, where the caller holds the cluster's lock already.
 
-    full: build on no copy that is there.
+    full: make full copies, whatever there is.
     """
     with (
         results.record(cluster, "backup") as run,
@@ -56,54 +60,32 @@ def back_up_while_locked(
     ):
         if journal := interrupted_swap(cluster):
             raise InterruptedRestore(f"a restore was interrupted: {journal}")
-        commands = cluster.backup
-        callouts.run_command(
-            cluster,
-            "pre-command",
-            commands.pre_command,
-            callouts.variables(cluster),
-        )
+        pre_post_commands.run_pre_command(cluster)
         try:
             made = _prepare_and_make(cluster, operation, full)
         except BaseException as error:
-            told = callouts.variables(cluster, error=error)
-            try:
-                callouts.run_command(
-                    cluster, "post-command", commands.post_command, told
-                )
-            except EngineFailed as failed:
-                # What made the backup fail is what its caller has to hear of.
-                logger.warning("%s", failed)
+            pre_post_commands.run_post_command_after_failure(cluster, error)
             raise
         run.set, run.point = made.id, made.point.id
-        try:
-            callouts.run_command(
-                cluster,
-                "post-command",
-                commands.post_command,
-                callouts.variables(cluster, made),
-            )
-        except EngineFailed as error:
-            error.hint = f"Set {made.id} itself is whole. {error.hint}"
-            raise
-        callouts.ping(cluster)
+        pre_post_commands.run_post_command(cluster, made)
+        ping(cluster)
         return made
 
 
 def _prepare_and_make(cluster: Cluster, operation: Operation, full: bool) -> Manifest:
-    with _reporting_lack_of_space(cluster):
-        preparation = prepare.prepare(cluster, full)
+    with _explaining_os_errors(cluster):
+        preparation = prepare.prepare(cluster, full=full)
     try:
-        with _reporting_lack_of_space(cluster):
-            made = _make_set(cluster, preparation, operation)
+        with _explaining_os_errors(cluster):
+            made = _make_set(preparation, operation)
     except BaseException:
         _discard(preparation)
         raise
-    _finish(cluster, preparation, made)
+    _finish(preparation, made)
     if not pack_note.note_path(cluster).exists():
-        # Else it was ours.
-        for words in foreign_packs.noticed(
-            preparation.previous, made, preparation.start_over
+        # Else the pack was ours.
+        for words in describe_packs(
+            preparation.previous, made, started_over=preparation.start_over
         ):
             logger.warning("%s", words)
     elif preparation.start_over:
@@ -113,23 +95,28 @@ def _prepare_and_make(cluster: Cluster, operation: Operation, full: bool) -> Man
 
 def _discard(preparation: Preparation) -> None:
     """Leave nothing of a set that failed, where that is possible."""
-    directory = preparation.directory
+    folder = preparation.set_folder
     try:
         # First: what is taken away now must not be a set for anybody.
-        (preparation.folder / manifest.FILE_NAME).unlink(missing_ok=True)
-        prepare.discard_files(directory, preparation.existing)
-        prepare.discard_set(directory, preparation.folder)
+        (folder / manifest.FILE_NAME).unlink(missing_ok=True)
+        preparation.discard_copies()
+        leftovers.remove_set(preparation.directory, folder)
     except OSError as error:
         # What made the backup fail is what its caller has to hear of.
-        logger.warning("the next backup removes what this one had begun: %s", error)
+        logger.warning(
+            "what this backup has begun is left; the next one removes it: %s", error
+        )
 
 
-def _finish(cluster: Cluster, preparation: Preparation, made: Manifest) -> None:
-    """The set is there; what is left to do takes nothing from it when it fails."""
+def _finish(preparation: Preparation, made: Manifest) -> None:
+    """The set is there; what is left to do takes nothing from it when it fails.
+
+    Raises: EngineFailed: where it fails.
+    """
     try:
-        (preparation.folder / layout.BEGUN).unlink()
-        complete.leave_floor(cluster, made)
-        complete.note_damage(cluster, made)
+        (preparation.set_folder / begun.FILE_NAME).unlink()
+        complete.leave_floor(preparation.cluster, made)
+        complete.note_damage(preparation.cluster, made)
     except OSError as error:
         raise EngineFailed(
             f"set {made.id} is whole, but its point could not be kept beside the"
@@ -139,27 +126,36 @@ def _finish(cluster: Cluster, preparation: Preparation, made: Manifest) -> None:
 
 
 @contextlib.contextmanager
-def _reporting_lack_of_space(cluster: Cluster) -> Iterator[None]:
+def _explaining_os_errors(cluster: Cluster) -> Iterator[None]:
+    """Errors of the system get a text of ours, and say what became of the sets.
+
+    Raises:
+      NoSpace: the disk is full.
+      EngineFailed: the system refused something else.
+    """
     try:
         yield
     except OSError as error:
         if disks.is_full(error):
-            raise layout.no_space(error, cluster.backup.directory) from error
+            raise NoSpace(
+                f"{error.filename or cluster.backup.directory} cannot be written:"
+                f" {error.strerror}",
+                "Make room and run the backup again; earlier sets are as good as"
+                " before.",
+            ) from error
         raise EngineFailed(f"{error}", "Earlier sets are as good as before.") from error
 
 
-def _make_set(
-    cluster: Cluster, preparation: Preparation, operation: Operation
-) -> Manifest:
+def _make_set(preparation: Preparation, operation: Operation) -> Manifest:
     reason = ""
-    for attempt in range(ATTEMPTS):
+    for _ in range(ATTEMPTS):
         try:
-            start_over = preparation.start_over or bool(attempt)
-            return _attempt(cluster, preparation, start_over, operation)
-        except SourceMoved as error:
+            return _try_to_make_set(preparation, operation)
+        except CopyAnew as error:
             reason = str(error)
-            logger.warning("copying anew: %s", error)
-            prepare.discard_files(preparation.directory, preparation.existing)
+            logger.warning("all storages are copied again, in full: %s", error)
+            preparation.discard_copies()
+            preparation = dataclasses.replace(preparation, start_over=True)
             _wait_for_the_next_second()
     raise EngineFailed(
         f"{ATTEMPTS} attempts to copy failed; the last one: {reason}",
@@ -167,42 +163,26 @@ def _make_set(
     )
 
 
-def _attempt(
-    cluster: Cluster,
-    preparation: Preparation,
-    start_over: bool,
-    operation: Operation,
-) -> Manifest:
+def _try_to_make_set(preparation: Preparation, operation: Operation) -> Manifest:
+    """The phases, in their order.
+
+    Raises: CopyAnew: where the copies do not fit what they were made of.
+    """
+    cluster = preparation.cluster
     seconds: dict[str, float] = {}
     with _timed(seconds, "point"):
-        barrier_vector = _take_barrier(cluster)
-        moment = clock.now()
+        barrier = set_point.take_barrier(cluster)
+    # After the barrier: so the copies hold at least what it covers.
     with _timed(seconds, "copy"):
-        copies = copying.copy_all(
-            cluster,
-            preparation.directory,
-            start_over,
-            operation,
-            digests.indexes(preparation.previous),
-        )
+        copies = copying.copy_all(preparation, operation)
     with _timed(seconds, "examine"):
-        examination = examine.examine(
-            cluster, barrier_vector, moment, copies, preparation.floor
-        )
+        chosen = set_point.choose_set_point(preparation, barrier, copies)
     with _timed(seconds, "blobs"):
-        vector = examination.point.vector
-        stored = complete.copy_blobs(cluster, preparation, copies, vector, operation)
+        vector = chosen.point.vector
+        stored_blobs = blobs.copy_blobs(preparation, copies, vector, operation)
+    # Once all has been read: until here another file could have taken the place.
     copying.refuse_replaced(cluster, copies)
-    return complete.complete(cluster, preparation, examination, copies, stored, seconds)
-
-
-def _take_barrier(cluster: Cluster) -> dict[str, int] | None:
-    """K at this instant; None where it was given up: the stamps must do then."""
-    try:
-        return barrier.take(barrier.storages_of(cluster))
-    except BarrierFailed as error:
-        logger.warning("%s; the stamps decide instead", error)
-        return None
+    return complete.write_manifest(preparation, chosen, copies, stored_blobs, seconds)
 
 
 @contextlib.contextmanager
@@ -213,5 +193,5 @@ def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
 
 
 def _wait_for_the_next_second() -> None:
-    """repozo's names have a resolution of one second."""
+    """Wait, since two files of one second would have one name for repozo."""
     time.sleep(1.0 - time.time() % 1.0 + 0.01)

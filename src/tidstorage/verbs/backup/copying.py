@@ -24,124 +24,100 @@ from tidstorage.operation import parallel
 from tidstorage.operation.parallel import Check
 from tidstorage.operation.progress import Advance, Operation
 from tidstorage.sets import repozo
-from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Kind, StoredFile
-from tidstorage.sets.repozo import Part
-from tidstorage.verbs.backup import digests, room, writing
-from tidstorage.verbs.backup.moved import SourceMoved
-from tidstorage.verbs.backup.writing import Addition
+from tidstorage.sets.repozo import RepozoFile
+from tidstorage.verbs.backup import room, writing
+from tidstorage.verbs.backup.copy_anew import CopyAnew
+from tidstorage.verbs.backup.digests import KnownFiles
+from tidstorage.verbs.backup.prepare import Preparation
+from tidstorage.verbs.backup.writing import Source
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Copied:
-    """A storage's copy: bytes 0 up to ``end`` of the Data.fs of that inode.
+class StorageCopy:
+    """The copy of a storage's Data.fs: its bytes from 0 up to ``end``.
 
-    written: the last of its files, where it is new.  holes: how many of the bytes
-    take no room.
+    inode: of the Data.fs that was copied.  files: those of the repozo repository
+    that make the copy, oldest first.  written: the last of them, where it is new.
+    holes: how many of the bytes take no room on disk.
     """
 
     kind: Kind
     inode: int
-    parts: Sequence[Part]
+    files: Sequence[RepozoFile]
     written: StoredFile | None
     holes: int
 
     @property
     def end(self) -> int:
-        return self.parts[-1].end
+        return self.files[-1].end
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """What is to be copied, up to the boundary ``end``, and what was before.
+def copy_all(preparation: Preparation, operation: Operation) -> dict[str, StorageCopy]:
+    """{storage id: its copy}, made as many at a time as the description says.
 
-    Read through one descriptor from first to last, whatever takes its place.
+    Raises:
+      CopyAnew: a Data.fs became shorter while it was copied.
+      FileUnreadable: a Data.fs cannot be read.
+      NoSpace: the copies are sure not to fit into the backup directory.
+      EngineFailed: a file of the name that repozo gives exists.
+      OSError: as the system says.
     """
-
-    storage: Storage
-    folder: Path
-    data_file: DataFile
-    end: int
-    parts: Sequence[Part]
-
-    @property
-    def start(self) -> int:
-        return self.parts[-1].end if self.parts else 0
-
-
-def copy_all(
-    cluster: Cluster,
-    directory: BackupDirectory,
-    start_over: bool,
-    operation: Operation,
-    indexes: Mapping[str, StoredFile] | None = None,
-) -> dict[str, Copied]:
-    """{storage id: its copy}, made ``cluster.backup.jobs`` at a time.
-
-    start_over: full copies, whatever the repositories hold.  indexes: {path: what
-    a manifest says of it}; one that has changed since is not gone on from.
-    SourceMoved, FileUnreadable, NoSpace, EngineFailed or OSError.
-    """
+    cluster = preparation.cluster
     with contextlib.ExitStack() as stack:
         sources = [
-            _open(directory, storage, start_over, stack) for storage in cluster.storages
+            _open_source(preparation, storage, stack) for storage in cluster.storages
         ]
-        sources = _compare(cluster, sources, operation)
-        room.refuse_lack(
-            directory.path,
-            sum(
-                room.least(
-                    each.data_file, each.start, each.end, cluster.backup.compress
-                )
-                for each in sources
-            ),
+        sources = _check_chains(cluster, sources, operation)
+        needed = sum(
+            room.estimate_least(
+                source.data_file, source.start, source.end, cluster.backup.compress
+            )
+            for source in sources
         )
-        copies = _copy(cluster, directory, sources, operation, indexes or {})
+        room.refuse_lack(preparation.directory.path, needed)
+        copies = _copy_sources(preparation, sources, operation)
         return {
-            each.storage.id: copied
-            for each, copied in zip(sources, copies, strict=True)
+            source.storage.id: copy
+            for source, copy in zip(sources, copies, strict=True)
         }
 
 
-def _open(
-    directory: BackupDirectory,
-    storage: Storage,
-    start_over: bool,
-    stack: contextlib.ExitStack,
-) -> _Source:
-    folder = directory.repository(storage.id)
+def _open_source(
+    preparation: Preparation, storage: Storage, stack: contextlib.ExitStack
+) -> Source:
+    repository = preparation.directory.repository(storage.id)
     data_file = stack.enter_context(DataFile(storage.data_file))
     # A file without a byte yet is copied as that.
     end = min(data_file.last_boundary(), data_file.size())
-    parts: Sequence[Part] = ()
-    if not start_over:
+    chain: Sequence[RepozoFile] = ()
+    if not preparation.start_over:
         try:
-            parts = repozo.newest_chain(folder)
+            chain = repozo.newest_chain(repository)
         except EngineFailed as error:
             logger.warning("a full copy is made, since %s", error)
-    if parts and parts[-1].end > end:
+    if chain and chain[-1].end > end:
         logger.info("storage %s became shorter: a full copy is made", storage.id)
-        parts = ()
-    return _Source(storage, folder, data_file, end, parts)
+        chain = ()
+    return Source(storage, data_file, end, repository, chain)
 
 
-def _compare(
-    cluster: Cluster, sources: Sequence[_Source], operation: Operation
-) -> list[_Source]:
-    """The same, without former parts where the Data.fs does not go on from them."""
-    total = sum(
-        each.parts[-1].end - each.parts[-1].start for each in sources if each.parts
-    )
+def _check_chains(
+    cluster: Cluster, sources: Sequence[Source], operation: Operation
+) -> list[Source]:
+    """The sources; without a chain where its last file is not of this Data.fs."""
+    last_files = [source.chain[-1] for source in sources if source.chain]
+    total = sum(file.end - file.start for file in last_files)
     with operation.phase("compare", total) as phase:
 
-        def compare(source: _Source, check: Check) -> _Source:
-            if not source.parts:
+        def check_chain(source: Source, check: Check) -> Source:
+            if not source.chain:
                 return source
-            last = source.parts[-1]
+            last = source.chain[-1]
             md5 = hashlib.md5(usedforsecurity=False)
-            with phase.item(source.storage.id), _shrinking(source):
+            with phase.item(source.storage.id), _noticing_shrinkage(source):
                 descriptor = source.data_file.descriptor
                 for block in read_range(descriptor, last.start, last.end - last.start):
                     check()
@@ -150,85 +126,91 @@ def _compare(
             if md5.hexdigest() == last.md5:
                 return source
             logger.info("storage %s was packed: a full copy is made", source.storage.id)
-            return dataclasses.replace(source, parts=())
+            return dataclasses.replace(source, chain=())
 
-        return parallel.run(cluster.backup.jobs, compare, sources)
+        return parallel.run(cluster.backup.jobs, check_chain, sources)
 
 
-def _copy(
-    cluster: Cluster,
-    directory: BackupDirectory,
-    sources: Sequence[_Source],
-    operation: Operation,
-    indexes: Mapping[str, StoredFile],
-) -> list[Copied]:
-    total = sum(
-        each.end - (each.parts[-1].end if each.parts else 0) for each in sources
-    )
+def _copy_sources(
+    preparation: Preparation, sources: Sequence[Source], operation: Operation
+) -> list[StorageCopy]:
+    known = KnownFiles(preparation.directory, preparation.previous)
+    total = sum(source.end - source.start for source in sources)
     with operation.phase("copy", total) as phase:
 
-        def copy(source: _Source, check: Check) -> Copied:
-            with phase.item(source.storage.id), _shrinking(source):
-                former = _former_index(directory, source, indexes)
-                addition = Addition(
-                    source.data_file,
-                    source.end,
-                    source.folder,
-                    source.parts,
-                    former,
-                    cluster.backup.compress,
+        def copy(source: Source, check: Check) -> StorageCopy:
+            with phase.item(source.storage.id), _noticing_shrinkage(source):
+                former_index = _find_former_index(source, known)
+                return _copy_one(
+                    preparation, source, former_index, phase.advance, check
                 )
-                return _copy_one(directory, addition, phase.advance, check)
 
-        return parallel.run(cluster.backup.jobs, copy, sources)
+        return parallel.run(preparation.cluster.backup.jobs, copy, sources)
 
 
-def _former_index(
-    directory: BackupDirectory, source: _Source, indexes: Mapping[str, StoredFile]
-) -> Path | None:
-    """The index to go on from; one that rots would be carried into all later ones."""
-    if not source.parts:
+def _find_former_index(source: Source, known: KnownFiles) -> Path | None:
+    """The index to go on from; None where it has to be made anew.
+
+    One that has rotted would be carried into all later ones.
+    """
+    if not source.chain:
         return None
-    path = (source.folder / source.parts[-1].name).with_suffix(".index")
-    known = indexes.get(directory.relative(path))
-    if known is not None and not digests.is_unchanged(directory, known):
+    path = (source.repository / source.chain[-1].name).with_suffix(".index")
+    if known.has_index_changed(path):
         logger.warning("%s is not what was written: it is made anew", path)
         return None
     return path
 
 
 def _copy_one(
-    directory: BackupDirectory, addition: Addition, advance: Advance, check: Check
-) -> Copied:
-    descriptor = addition.source.descriptor
+    preparation: Preparation,
+    source: Source,
+    former_index: Path | None,
+    advance: Advance,
+    check: Check,
+) -> StorageCopy:
+    descriptor = source.data_file.descriptor
     inode = os.fstat(descriptor).st_ino
-    holes = room_spared(descriptor, addition.end)
-    parts = addition.chain
-    if parts and addition.start == addition.end:
-        return Copied("unchanged", inode, parts, None, holes)
-    part, stored = writing.add(directory, addition, advance, check)
-    kind: Kind = "incremental" if parts else "full"
-    return Copied(kind, inode, (*parts, part), stored, holes)
+    holes = room_spared(descriptor, source.end)
+    if source.chain and source.start == source.end:
+        return StorageCopy("unchanged", inode, source.chain, None, holes)
+    written = writing.add_file(
+        source,
+        former_index,
+        compress=preparation.cluster.backup.compress,
+        advance=advance,
+        check=check,
+    )
+    relative = preparation.directory.relative(written.path)
+    stored = StoredFile(relative, written.size, written.sha256)
+    kind: Kind = "incremental" if source.chain else "full"
+    return StorageCopy(kind, inode, (*source.chain, written.file), stored, holes)
 
 
 @contextlib.contextmanager
-def _shrinking(source: _Source) -> Iterator[None]:
-    """SourceMoved where reading fails since the file has become shorter."""
+def _noticing_shrinkage(source: Source) -> Iterator[None]:
+    """Reading fails where the file has become shorter, and that has a name of its own.
+
+    Raises: CopyAnew: where that is why it failed.
+    """
     try:
         yield
     except OSError as error:
         if source.data_file.size() < source.end:
-            raise SourceMoved(
+            raise CopyAnew(
                 f"{source.storage.data_file} became shorter while it was copied"
             ) from error
         raise
 
 
-def refuse_replaced(cluster: Cluster, copies: Mapping[str, Copied]) -> None:
-    """SourceMoved where a Data.fs is not the one any more that was to be copied.
+def refuse_replaced(cluster: Cluster, copies: Mapping[str, StorageCopy]) -> None:
+    """Refuse copies of a Data.fs that is not there any more.
 
-    What is examined is read anew: all of that has to be one and the same file.
+    What the point was chosen by was read anew, from the file of that name: both have
+    to be one and the same file.
+
+    Raises: CopyAnew: where another file took the place of one that was copied.
     """
     for storage in cluster.storages:
         if storage.data_file.stat().st_ino != copies[storage.id].inode:
-            raise SourceMoved(f"{storage.data_file} was replaced during the backup")
+            raise CopyAnew(f"{storage.data_file} was replaced during the backup")

@@ -8,87 +8,88 @@ keeps beside.
 
 import hashlib
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest, StoredFile
-from tidstorage.sets.repozo import Part
-from tidstorage.verbs.backup.moved import SourceMoved
+from tidstorage.sets.repozo import RepozoFile
+from tidstorage.verbs.backup.copy_anew import CopyAnew
 
 _BLOCK = 1 << 20
 #: zlib's word for a gzip header.
 _GZIP = 31
 
 
-def named(previous: Manifest | None) -> dict[str, StoredFile]:
-    """{path: the file}, of all that a manifest names: they do not change any more."""
-    return {each.path: each for each in previous.files()} if previous else {}
-
-
-def stored_part(
-    directory: BackupDirectory,
-    folder: Path,
-    part: Part,
-    known: Mapping[str, StoredFile],
-) -> StoredFile:
-    """A file of a repozo repository; SourceMoved where it is not what was written."""
-    path = folder / part.name
-    relative = directory.relative(path)
-    size = path.stat().st_size
-    former = known.get(relative)
-    if former is None:
-        return StoredFile(relative, size, _digest(path, part))
-    if former.size != size:
-        raise SourceMoved(f"{path} has {size} bytes instead of {former.size}")
-    return former
-
-
-def _digest(path: Path, part: Part) -> str:
-    whole, source = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-    unpack = zlib.decompressobj(_GZIP) if part.is_compressed else None
-    try:
-        with path.open("rb") as stream:
-            while block := stream.read(_BLOCK):
-                whole.update(block)
-                source.update(unpack.decompress(block) if unpack else block)
-    except zlib.error as error:
-        raise SourceMoved(f"{path} is not what repozo wrote: {error}") from error
-    if source.hexdigest() != part.md5:
-        raise SourceMoved(f"{path} is not what repozo wrote")
-    return whole.hexdigest()
-
-
-def stored_file(directory: BackupDirectory, path: Path) -> StoredFile:
-    """A file that we have just written ourselves."""
+def describe_new_file(directory: BackupDirectory, path: Path) -> StoredFile:
+    """What a manifest says of a file that we have just written ourselves."""
     with path.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     return StoredFile(directory.relative(path), path.stat().st_size, sha256)
 
 
-def is_unchanged(directory: BackupDirectory, known: StoredFile) -> bool:
-    """Whether a file is still what a manifest says of it."""
-    try:
-        return stored_file(directory, directory.path / known.path) == known
-    except FileNotFoundError:
-        return False
+class KnownFiles:
+    """The repozo files and indexes of the previous set, and what its manifest says.
 
-
-def indexes(previous: Manifest | None) -> dict[str, StoredFile]:
-    """{path: repozo's index}, of all that a manifest names."""
-    found = [each.index for each in previous.storages] if previous else []
-    return {each.path: each for each in found if each is not None}
-
-
-def stored_index(
-    directory: BackupDirectory, part: Path, previous: Manifest | None
-) -> StoredFile | None:
-    """The index that repozo keeps beside a file; None where there is none.
-
-    As a former manifest named it, where one did: it does not change any more.
+    They do not change any more: what was said of them then holds for a new set.
     """
-    path = part.with_suffix(".index")
-    relative = directory.relative(path)
-    if known := indexes(previous).get(relative):
-        return known
-    return stored_file(directory, path) if path.exists() else None
+
+    def __init__(self, directory: BackupDirectory, previous: Manifest | None) -> None:
+        self._directory = directory
+        files = previous.files() if previous else []
+        self._files = {file.path: file for file in files}
+        indexes = [storage.index for storage in previous.storages] if previous else []
+        self._indexes = {index.path: index for index in indexes if index is not None}
+
+    def add(self, written: StoredFile) -> None:
+        """Know of a file too that has just been written."""
+        self._files[written.path] = written
+
+    def describe_file(self, repository: Path, file: RepozoFile) -> StoredFile:
+        """What a manifest says of a file that is in a repozo repository.
+
+        Raises: CopyAnew: where the file is not what was written.
+        """
+        path = repository / file.name
+        size = path.stat().st_size
+        former = self._files.get(self._directory.relative(path))
+        if former is None:
+            sha256 = _read_digest(path, file)
+            return StoredFile(self._directory.relative(path), size, sha256)
+        if former.size != size:
+            raise CopyAnew(f"{path} has {size} bytes instead of {former.size}")
+        return former
+
+    def describe_index(self, path: Path) -> StoredFile | None:
+        """What a manifest says of an index of repozo's; None where it is not there."""
+        if known := self._indexes.get(self._directory.relative(path)):
+            return known
+        return describe_new_file(self._directory, path) if path.exists() else None
+
+    def has_index_changed(self, path: Path) -> bool:
+        """Whether an index is not what the manifest says, or is gone.
+
+        One that the manifest does not name cannot be told to have changed.
+        """
+        known = self._indexes.get(self._directory.relative(path))
+        if known is None:
+            return False
+        try:
+            return describe_new_file(self._directory, path) != known
+        except FileNotFoundError:
+            return True
+
+
+def _read_digest(path: Path, file: RepozoFile) -> str:
+    """The SHA-256 of a file that repozo wrote, once its MD5 of the source fits."""
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    unpack = zlib.decompressobj(_GZIP) if file.is_compressed else None
+    try:
+        with path.open("rb") as stream:
+            while block := stream.read(_BLOCK):
+                sha256.update(block)
+                md5.update(unpack.decompress(block) if unpack else block)
+    except zlib.error as error:
+        raise CopyAnew(f"{path} is not what repozo wrote: {error}") from error
+    if md5.hexdigest() != file.md5:
+        raise CopyAnew(f"{path} is not what repozo wrote")
+    return sha256.hexdigest()

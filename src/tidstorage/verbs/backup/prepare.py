@@ -1,33 +1,27 @@
-"""First phase of a backup: is it possible, what did a killed one leave, its id."""
+"""First phase of a backup: can it succeed, what is there before, and the set's id."""
 
 import datetime
 import itertools
 import logging
 import re
-import shutil
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from tidstorage.cluster.cluster import Cluster, Zeo
 from tidstorage.coherence.point import Point
-from tidstorage.errors import (
-    EngineFailed,
-    FileUnreadable,
-    NotCoherent,
-    NotConnected,
-)
+from tidstorage.errors import EngineFailed, FileUnreadable, NotConnected
 from tidstorage.operation import pack_note
 from tidstorage.points.beside import newest_point
-from tidstorage.sets import layout, manifest, repozo
-from tidstorage.sets.blobs import MARKER, list_path
+from tidstorage.sets import begun, repozo
+from tidstorage.sets.begun import FilesBefore
+from tidstorage.sets.blobs import MARKER
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
-from tidstorage.system import clock, durable, json_file
+from tidstorage.system import clock, private_files
 from tidstorage.system.address import address_text, connect
-from tidstorage.system.json_file import Shape
+from tidstorage.verbs.backup import leftovers
 
 logger = logging.getLogger(__name__)
 
@@ -36,68 +30,114 @@ _CLOCK_TOLERANCE = 5.0
 _SET_ID = re.compile(r"\d{8}T\d{6}Z")
 
 
-class _Begun(Shape):
-    """existing: {storage id: repozo files that were there before}."""
-
-    version: Literal[1]
-    existing: dict[str, list[str]]
-
-
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """What the later phases build on.
+    """What the later phases of a backup build on.
 
-    directory: where the set goes.  existing: {storage id: repozo files that were
-    there before}.  previous: the newest set.  floor: the newest clean point beside
-    the data files.  start_over: the repositories cannot be trusted to be continued.
+    directory: where the set goes.  set_id: of the new set.  files_before: {storage
+    id: names of the repozo files that were there before}.  previous: the manifest of
+    the newest set; None without one.  floor: the newest clean point beside the data
+    files; None without one.  start_over: make full copies, since those that are there
+    are too old, or cannot be trusted to be continued.
     """
 
+    cluster: Cluster
     directory: BackupDirectory
     set_id: str
-    folder: Path
-    existing: Mapping[str, list[str]]
+    files_before: FilesBefore
     previous: Manifest | None
     floor: Point | None
     start_over: bool
 
+    @property
+    def set_folder(self) -> Path:
+        """The folder of the new set."""
+        return self.directory.set_folder(self.set_id)
 
-def prepare(cluster: Cluster, full: bool = False) -> Preparation:
-    """Make ready for a new set; the lock is held.
+    @property
+    def timeline(self) -> int:
+        """The number of the timeline that the cluster is on; the first one is 1."""
+        return self.floor.timeline if self.floor else 1
 
-    full: start over, whatever there is.  NotConnected, FileUnreadable or
-    EngineFailed where it cannot be made.
+    def discard_copies(self) -> None:
+        """Remove the repozo files that were not there before."""
+        leftovers.remove_new_files(self.directory, self.files_before)
+
+
+def prepare(cluster: Cluster, *, full: bool = False) -> Preparation:
+    """Make ready for a new set, once the cluster's lock is held.
+
+    What killed backups left is removed, and the new set is noted as begun.  full:
+    make full copies, whatever there is.
+
+    Raises:
+      NotConnected: a ZEO server does not answer.
+      FileUnreadable: a storage's files, or a note of ours, cannot be read.
+      BackupDirectoryLost: the backup directory is another one than before.
+      NotPermitted, Unprotected: others could change or read what is written.
+      EngineFailed: the clock says that it is before the newest set.
+      OSError: the backup directory cannot be read or written.
     """
     refuse_the_impossible(cluster)
     directory = BackupDirectory.begin(cluster)
-    layout.make_folder(directory.sets_folder)
+    private_files.make_folder(directory.sets_folder)
     for storage in cluster.storages:
-        layout.make_folder(directory.repository(storage.id))
-    sound, broken = directory.manifests(), directory.broken_manifests()
-    # A broken manifest may name any file: nothing is removed then.
-    left = _discard_unfinished(directory, sound, remove_files=not broken)
-    existing = {
+        private_files.make_folder(directory.repository(storage.id))
+    newest = next(iter(directory.manifests()), None)
+    # First of all, so that nothing below takes leftovers for files of a set.
+    reasons = leftovers.remove_unfinished_sets(directory, _named_files(directory))
+    reasons += _find_damage(directory, newest)
+    for reason in reasons:
+        logger.warning(
+            "full copies are made; something is wrong with an earlier set: %s",
+            reason,
+        )
+    files_before = {
         storage.id: repozo.data_files(directory.repository(storage.id))
         for storage in cluster.storages
     }
-    full = full or _is_full_due(cluster, existing) or _follows_a_pack(cluster)
-    set_id = _new_id(cluster, directory)
-    folder = directory.set_folder(set_id)
-    folder.mkdir(mode=layout.FOLDER_MODE)
-    begun = _Begun(version=1, existing=existing)
-    durable.replace_text(folder / layout.BEGUN, begun.model_dump_json())
-    return Preparation(
+    full = full or _is_full_due(cluster, files_before) or _follows_a_pack(cluster)
+    preparation = Preparation(
+        cluster=cluster,
         directory=directory,
-        set_id=set_id,
-        folder=folder,
-        existing=existing,
-        previous=sound[0] if sound else None,
+        set_id=_choose_id(cluster, directory),
+        files_before=files_before,
+        previous=newest,
         floor=newest_point(cluster),
-        start_over=_must_start_over(directory, sound, broken, left) or full,
+        start_over=full or bool(reasons),
     )
+    preparation.set_folder.mkdir(mode=private_files.FOLDER_MODE)
+    begun.write(preparation.set_folder, files_before)
+    return preparation
 
 
-def _is_full_due(cluster: Cluster, existing: Mapping[str, Sequence[str]]) -> bool:
-    """Whether the description wants full copies again, by their age.
+def _named_files(directory: BackupDirectory) -> set[str] | None:
+    """The paths of all files that manifests name; None where nobody can tell."""
+    if directory.broken_manifests():
+        # It may have named any file.
+        return None
+    return {file.path for made in directory.manifests() for file in made.files()}
+
+
+def _find_damage(directory: BackupDirectory, newest: Manifest | None) -> list[str]:
+    """Why the copies that are there must not be continued, in words.
+
+    A copy that went on from a damaged one would be refused, or be as damaged.
+    newest: the newest set whose manifest is sound.
+    """
+    reasons: list[str] = []
+    # Nothing was built on a manifest that was broken before the newest sound set was
+    # made, and nothing of that set is lost by one that broke later.
+    if newest is None or newest.id != directory.set_ids()[0]:
+        reasons += map(str, directory.broken_manifests())
+    if newest is not None:
+        # One is enough.
+        reasons += itertools.islice(directory.faults(newest), 1)
+    return reasons
+
+
+def _is_full_due(cluster: Cluster, files_before: Mapping[str, Sequence[str]]) -> bool:
+    """Whether the description wants full copies again, by the age of those there are.
 
     repozo would go on from the same full copy for ever.  All storages begin anew
     together, so that a set does not hang on copies of several ages.
@@ -107,42 +147,25 @@ def _is_full_due(cluster: Cluster, existing: Mapping[str, Sequence[str]]) -> boo
         return False
     # Cron does not start in the same second each day.
     due = clock.now() - every + min(every / 24, datetime.timedelta(hours=1))
-    begun = [repozo.newest_full(names) for names in existing.values()]
-    return any(moment is not None and moment <= due for moment in begun)
+    begun_at = [repozo.newest_full(names) for names in files_before.values()]
+    return any(moment is not None and moment <= due for moment in begun_at)
 
 
 def _follows_a_pack(cluster: Cluster) -> bool:
-    """Whether a pack of ours was cut off, said aloud."""
+    """Whether a pack of ours has not come to its end, which is logged."""
     words = pack_note.describe(cluster)
     if words is not None:
         logger.warning("full copies are made, since %s", words)
     return words is not None
 
 
-def _must_start_over(
-    directory: BackupDirectory,
-    sound: Sequence[Manifest],
-    broken: Sequence[NotCoherent],
-    left: Sequence[str],
-) -> bool:
-    """Whether to build on nothing that is there, said aloud.
-
-    A copy that went on from a damaged one would be refused, or be as damaged;
-    one that went on from what a killed run left would be garbage.  What is broken
-    of before the newest sound set was not built on either.
-    """
-    reasons = list(left)
-    if broken and not (sound and sound[0].id == directory.set_ids()[0]):
-        reasons += map(str, broken)
-    if sound:
-        reasons += itertools.islice(directory.faults(sound[0]), 1)
-    for reason in reasons:
-        logger.warning("full copies are made, since of an earlier set %s", reason)
-    return bool(reasons)
-
-
 def refuse_the_impossible(cluster: Cluster) -> None:
-    """FileUnreadable or NotConnected where a backup cannot succeed now."""
+    """Refuse a backup that cannot succeed now.
+
+    Raises:
+      FileUnreadable: a storage has no Data.fs, or no blob directory where it should.
+      NotConnected: a ZEO server accepts no connection.
+    """
     for storage in cluster.storages:
         if not storage.data_file.is_file():
             raise FileUnreadable(
@@ -165,7 +188,6 @@ def _holds_blobs(directory: Path) -> bool:
 
 
 def _refuse_silence(zeo: Zeo) -> None:
-    """NotConnected where the server accepts no connection."""
     try:
         connect(zeo.address).close()
     except OSError as error:
@@ -177,75 +199,12 @@ def _refuse_silence(zeo: Zeo) -> None:
         ) from error
 
 
-def _discard_unfinished(
-    directory: BackupDirectory, sound: Sequence[Manifest], remove_files: bool
-) -> list[str]:
-    """Remove sets that were never finished, and the files only they had begun.
+def _choose_id(cluster: Cluster, directory: BackupDirectory) -> str:
+    """An id later than every set and every file of repozo; waits until it is.
 
-    Returns why files of theirs may be left, in words.
-    """
-    named = {each.path for found in sound for each in found.files()}
-    unknown: list[str] = []
-    for folder in sorted(directory.sets_folder.iterdir()):
-        record = folder / layout.BEGUN
-        if (folder / manifest.FILE_NAME).exists():
-            record.unlink(missing_ok=True)
-        elif record.exists():
-            try:
-                begun = json_file.read(record, _Begun, "the record of a set", "")
-            except FileUnreadable as error:
-                unknown.append(f"{error}; files of that set may be left")
-                discard_set(directory, folder)
-                continue
-            if remove_files:
-                discard_files(directory, begun.existing, named)
-            else:
-                unknown.append(f"{folder} was not finished, and its files are left")
-            discard_set(directory, folder)
-        elif folder.is_dir() and not _holds_anything(folder):
-            shutil.rmtree(folder)
-    return unknown
+    Two files of one second would have one name, or be restored in the wrong order.
 
-
-def _holds_anything(folder: Path) -> bool:
-    """Not where a run was killed before it had written down that it began."""
-    return any(not durable.is_unfinished(each) for each in folder.iterdir())
-
-
-def discard_files(
-    directory: BackupDirectory,
-    existing: Mapping[str, Sequence[str]],
-    named: Collection[str] = (),
-) -> None:
-    """Remove the repozo files that are neither ``existing`` nor ``named``.
-
-    existing: {storage id: names}; named: paths that manifests name.
-    """
-    for storage_id, names in existing.items():
-        folder = directory.repository(storage_id)
-        keep = {
-            name
-            for name in repozo.data_files(folder)
-            if name in names or directory.relative(folder / name) in named
-        }
-        repozo.discard(folder, keep)
-
-
-def discard_set(directory: BackupDirectory, folder: Path) -> None:
-    """Remove what a set without a manifest has besides repozo's files.
-
-    Blobs stay in the pool: the next backup will want them.
-    """
-    for pool in directory.pools():
-        list_path(pool, folder.name).unlink(missing_ok=True)
-    shutil.rmtree(folder)
-
-
-def _new_id(cluster: Cluster, directory: BackupDirectory) -> str:
-    """An id later than every set and every file of repozo; waits for it.
-
-    Two files of one second would have one name, or be restored in the wrong
-    order.
+    Raises: EngineFailed: where it would have to wait for long: the clock went back.
     """
     names = (folder.name for folder in directory.sets_folder.iterdir())
     taken = {*filter(_SET_ID.fullmatch, names)}

@@ -15,7 +15,7 @@ _CERTAIN = 0.8
 _STAT_BLOCK = 512
 
 
-def least(data_file: DataFile, start: int, end: int, compress: bool) -> int:
+def estimate_least(data_file: DataFile, start: int, end: int, compress: bool) -> int:
     """Bytes that a copy of that stretch takes at the very least."""
     allocated = os.fstat(data_file.descriptor).st_blocks * _STAT_BLOCK
     plain = min(end - start, allocated)
@@ -31,7 +31,12 @@ def least(data_file: DataFile, start: int, end: int, compress: bool) -> int:
 
 
 def refuse_lack(directory: Path, needed: int) -> None:
-    """NoSpace where so many bytes do not fit into the backup directory."""
+    """Refuse to begin copies that do not fit into the backup directory.
+
+    needed: bytes that they take at the least.
+
+    Raises: NoSpace: where it has not so many free.
+    """
     disks.refuse_lack(
         {directory: needed},
         "the backup",

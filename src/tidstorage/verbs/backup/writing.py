@@ -2,11 +2,9 @@
 
 ``YYYY-mm-dd-HH-MM-SS.fs`` (a full copy) or ``.deltafs``, with a ``z`` where it is
 gzip; beside it ``.index``, the Data.fs.index of that moment; and a line in the
-``.dat`` of the full copy: name, first byte, end, MD5 of those bytes.  In that
-order, so that what a killed run leaves is never taken for more than it is.
-
-The source is read once: its MD5 and the SHA-256 of what is written are taken on
-the way.
+``.dat`` of the full copy: name, first byte, end, MD5 of those bytes.  The index is
+written first and the line last, so that what a killed run leaves is never taken
+for more than it is.
 """
 
 import contextlib
@@ -18,21 +16,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from tidstorage.cluster.cluster import Storage
 from tidstorage.engines.filestorage import DataFile, index
 from tidstorage.engines.filestorage.copying import SparseWriter, read_range
 from tidstorage.errors import EngineFailed
 from tidstorage.operation.parallel import Check
 from tidstorage.operation.progress import Advance
-from tidstorage.sets import layout, repozo
+from tidstorage.sets import repozo
 from tidstorage.sets.compression import compressing
-from tidstorage.sets.directory import BackupDirectory
-from tidstorage.sets.manifest import StoredFile
-from tidstorage.sets.repozo import Part
-from tidstorage.system import durable
+from tidstorage.sets.repozo import RepozoFile
+from tidstorage.system import durable, private_files
 
 
 class _Digesting:
-    """Takes the SHA-256 and the length of what is written to a sparse file."""
+    """Takes the SHA-256 of what is written to a sparse file."""
 
     def __init__(self, target: SparseWriter) -> None:
         self._target = target
@@ -47,20 +44,19 @@ class _Digesting:
 
 
 @dataclass(frozen=True, slots=True)
-class Addition:
-    """What is to be added to a repozo repository.
+class Source:
+    """A Data.fs that is to be copied into the repozo repository of its storage.
 
-    source: the Data.fs, copied up to the boundary ``end``.  folder: the repository.
-    chain: the files to go on from; none for a full copy.  former_index: of the last
-    of them, where it can be gone on from.
+    data_file: read through one descriptor from first to last, whatever takes the
+    file's place.  end: copy up to this byte, where a transaction ends.  repository:
+    its folder.  chain: the repozo files to go on from; none for a full copy.
     """
 
-    source: DataFile
+    storage: Storage
+    data_file: DataFile
     end: int
-    folder: Path
-    chain: Sequence[Part]
-    former_index: Path | None
-    compress: bool
+    repository: Path
+    chain: Sequence[RepozoFile]
 
     @property
     def start(self) -> int:
@@ -68,51 +64,66 @@ class Addition:
         return self.chain[-1].end if self.chain else 0
 
 
-def add(
-    directory: BackupDirectory, addition: Addition, advance: Advance, check: Check
-) -> tuple[Part, StoredFile]:
-    """Copy what a repository has not of a Data.fs yet.
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file that was added to a repozo repository, with its size and SHA-256."""
 
-    advance: told the bytes of the source.  check: called often; what it raises ends
-    the copy.
+    file: RepozoFile
+    path: Path
+    size: int
+    sha256: str
+
+
+def add_file(
+    source: Source,
+    former_index: Path | None,
+    *,
+    compress: bool,
+    advance: Advance,
+    check: Check,
+) -> Written:
+    """Copy what the repository of a Data.fs does not hold of it yet.
+
+    former_index: the index beside the last file of the chain; None where there is
+    none that can be gone on from.  advance: called with the number of bytes read.
+    check: called often; what it raises ends the copy.
 
     Raises:
       EngineFailed: a file of that name exists.
       OSError: as the system says.
     """
-    source, chain, compress = addition.source, addition.chain, addition.compress
-    start, end, folder = addition.start, addition.end, addition.folder
-    suffix = (".deltafs" if chain else ".fs") + ("z" if compress else "")
+    start, end = source.start, source.end
+    suffix = (".deltafs" if source.chain else ".fs") + ("z" if compress else "")
     second = time.strftime("%Y-%m-%d-%H-%M-%S", time.gmtime())
-    path = folder / (second + suffix)
+    path = source.repository / (second + suffix)
     if path.exists():
         raise EngineFailed(f"{path} exists already", "Run the backup again.")
-    complete_index = index.complete(source, end, addition.former_index, check)
+    complete_index = index.complete(source.data_file, end, former_index, check)
     with _placed(path.with_suffix(".index")):
-        complete_index.save(end, str(folder / repozo.TEMPORARY))
+        complete_index.save(end, str(source.repository / repozo.TEMPORARY))
+    # The source is read once: both digests are taken on the way.
     md5 = hashlib.md5(usedforsecurity=False)
     with _placed(path) as descriptor:
         sparse = SparseWriter(descriptor)
         target = _Digesting(sparse)
         raw = cast(BinaryIO, target)
         with compressing(raw) if compress else contextlib.nullcontext(raw) as output:
-            for block in read_range(source.descriptor, start, end - start):
+            for block in read_range(source.data_file.descriptor, start, end - start):
                 check()
                 md5.update(block)
                 output.write(block)
                 advance(len(block))
         sparse.finish()
-    part = Part(path.name, start, end, md5.hexdigest())
-    _record(folder, chain, part)
-    size, sha256 = sparse.tell(), target.sha256.hexdigest()
-    return part, StoredFile(directory.relative(path), size, sha256)
+    added = RepozoFile(path.name, start, end, md5.hexdigest())
+    _record(source.repository, source.chain, added)
+    return Written(added, path, sparse.tell(), target.sha256.hexdigest())
 
 
 @contextlib.contextmanager
 def _placed(path: Path) -> Iterator[int]:
     """A descriptor of a new file that gets its name when all of it is on disk."""
     beside = path.with_name(repozo.TEMPORARY)
-    descriptor = layout.create_private(beside)
+    descriptor = private_files.create(beside)
     try:
         yield descriptor
         os.fsync(descriptor)
@@ -122,11 +133,11 @@ def _placed(path: Path) -> Iterator[int]:
     durable.sync_folder(path.parent)
 
 
-def _record(folder: Path, chain: Sequence[Part], part: Part) -> None:
-    """Note the file where repozo looks for it."""
-    full = chain[0].name if chain else part.name
-    record = (folder / full).with_suffix(".dat")
+def _record(repository: Path, chain: Sequence[RepozoFile], added: RepozoFile) -> None:
+    """Note the new file where repozo looks for it."""
+    full = chain[0] if chain else added
+    record = (repository / full.name).with_suffix(".dat")
     lines = record.read_text() if chain else ""
     # As repozo writes them in the repository itself: free of our path.
-    line = f"./{part.name} {part.start} {part.end} {part.md5}\n"
+    line = f"./{added.name} {added.start} {added.end} {added.md5}\n"
     durable.replace_text(record, lines + line)

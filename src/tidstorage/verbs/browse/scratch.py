@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.engines.filestorage.lock import is_locked
-from tidstorage.sets import layout
+from tidstorage.system import private_files
 
 _LOCK = "in-use.lock"
 
@@ -41,7 +41,7 @@ def parent_of(cluster: Cluster) -> Path:
 def folder(cluster: Cluster) -> Iterator[Scratch]:
     """Make an empty folder for the ``with`` block; remove those that nobody uses."""
     parent = parent_of(cluster)
-    layout.make_folder(parent)
+    private_files.make_folder(parent)
     with _alone(parent):
         remove_left(parent)
         made = Path(tempfile.mkdtemp(prefix="", dir=parent))

@@ -15,11 +15,10 @@ from typing import Any, BinaryIO, cast
 from tidstorage.engines.filestorage.copying import SparseWriter
 from tidstorage.errors import NotCoherent
 from tidstorage.operation.progress import Advance, count_nothing
-from tidstorage.sets import layout
 from tidstorage.sets.blobs import StoredBlob, pool_of_list, pool_path, read_lists
 from tidstorage.sets.compression import DAMAGED, decompressing
 from tidstorage.sets.manifest import Manifest, StoredFile, StoredStorage
-from tidstorage.system import disks, durable
+from tidstorage.system import disks, durable, private_files
 from tidstorage.verbs.restore.target import Target
 
 _BLOCK = 1 << 20
@@ -111,8 +110,8 @@ def data_file(
 
     Raises: NotCoherent: where a file of the set is missing or damaged.
     """
-    layout.make_folder(target.data_file.parent)
-    with os.fdopen(layout.create_private(target.staged_data_file), "wb") as opened:
+    private_files.make_folder(target.data_file.parent)
+    with os.fdopen(private_files.create(target.staged_data_file), "wb") as opened:
         output = SparseWriter(opened.fileno())
         for stored_file in stored.files:
             _append(directory, stored_file, output, advance)
@@ -168,11 +167,11 @@ def blob_directory(
     if staged is None:
         return 0
     listed = read_lists(directory, stored.blob_lists or ())
-    layout.make_folder(staged / "tmp")
+    private_files.make_folder(staged / "tmp")
     durable.replace_text(staged / ".layout", listed.layout)
     wanted = [blob for blob in listed.blobs if blob.tid <= last_tid]
     for blob in wanted:
-        layout.make_folder((staged / blob.path).parent)
+        private_files.make_folder((staged / blob.path).parent)
         present = (target.blob_directory or staged) / blob.path
         if not (reuse and _link(present, blob, staged / blob.path, advance)):
             _stage_blob(_pool(directory, stored), blob, staged, advance)
@@ -210,7 +209,7 @@ def _stage_blob(pool: Path, blob: StoredBlob, staged: Path, advance: Advance) ->
         stream = path.open("rb")
     except FileNotFoundError as error:
         raise NotCoherent(f"blob {path} is missing", _CHOOSE_ANOTHER) from error
-    with stream, os.fdopen(layout.create_private(target), "wb") as opened:
+    with stream, os.fdopen(private_files.create(target), "wb") as opened:
         source = _Digesting(stream)
         output = SparseWriter(opened.fileno())
         while block := source.read(_BLOCK):

@@ -9,8 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from tidstorage.errors import FileUnreadable
-from tidstorage.sets import layout
-from tidstorage.system import durable, json_file
+from tidstorage.system import durable, json_file, private_files
 from tidstorage.system.json_file import Shape
 
 MARK = ".tidstorage-restoring"
@@ -41,7 +40,7 @@ def clear(directory: Path) -> None:
 
 def mark(directory: Path, storages: Collection[str]) -> None:
     """Tell, before anything is written there, which folders are about to be made."""
-    layout.make_folder(directory)
+    private_files.make_folder(directory)
     begun = _Begun(storages=sorted(storages))
     durable.replace_text(directory / MARK, begun.model_dump_json())
 

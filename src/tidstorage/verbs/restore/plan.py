@@ -99,7 +99,7 @@ def choose(cluster: Cluster, request: Request) -> Choice:
     if request.moment is None and (is_of_set or exact):
         chosen = exact[0] if exact else _newest(candidates, request, directory.path)
         then = _sound(chosen).manifest
-        manifest = renaming.renamed(then, cluster.aliases)
+        manifest = renaming.rename_storages(then, cluster.aliases)
         if manifest.point.damage and request.policy == "clean":
             raise Damaged(_explain(manifest, every), _CHOICE)
     else:
@@ -118,7 +118,7 @@ def choose(cluster: Cluster, request: Request) -> Choice:
         goal,
         request.policy,
         accepted,
-        renaming.renamings(then, cluster.aliases),
+        renaming.find_renamed(then, cluster.aliases),
         () if goal else _passed_over(directory, every, manifest.id),
         request.storages,
     )
@@ -153,7 +153,8 @@ def _of_now(
     for backup_set in sets:
         try:
             yield replace(
-                backup_set, manifest=renaming.renamed(backup_set.manifest, aliases)
+                backup_set,
+                manifest=renaming.rename_storages(backup_set.manifest, aliases),
             )
         except NotCoherent as error:
             logger.warning("%s", error)

@@ -19,9 +19,8 @@ from tidstorage.operation.progress import Operation, Show, show_nothing
 from tidstorage.operation.unfinished import interrupted_swap, plan_beside, swap_journal
 from tidstorage.points import timelines
 from tidstorage.processes.running import refuse_running
-from tidstorage.sets import layout
 from tidstorage.sets.manifest import Manifest
-from tidstorage.system import clock
+from tidstorage.system import clock, private_files
 from tidstorage.verbs.restore import (
     assemble,
     effort,
@@ -228,7 +227,7 @@ def _data_files_locked(cluster: Cluster) -> Iterator[None]:
     """Hold the locks that FileStorage takes: nobody has the files, nobody gets them."""
     with contextlib.ExitStack() as stack:
         for storage in cluster.storages:
-            layout.make_folder(storage.data_file.parent)
+            private_files.make_folder(storage.data_file.parent)
             stack.enter_context(file_lock.held(storage.data_file))
         yield
 

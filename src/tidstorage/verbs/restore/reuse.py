@@ -17,7 +17,7 @@ from tidstorage.errors import EngineFailed, FileUnreadable
 from tidstorage.operation.progress import Advance
 from tidstorage.sets import repozo
 from tidstorage.sets.manifest import Manifest, StoredStorage
-from tidstorage.sets.repozo import Part
+from tidstorage.sets.repozo import RepozoFile
 from tidstorage.verbs.restore.target import Target
 
 _BLOCK = 1 << 20
@@ -67,7 +67,7 @@ def begins_with(
         os.close(descriptor)
 
 
-def _parts(directory: Path, stored: StoredStorage) -> list[Part]:
+def _parts(directory: Path, stored: StoredStorage) -> list[RepozoFile]:
     """What repozo noted of the set's files; none where that is not of just them."""
     paths = [directory / stored_file.path for stored_file in stored.files]
     try:
@@ -79,14 +79,14 @@ def _parts(directory: Path, stored: StoredStorage) -> list[Part]:
     return list(chain) if chain[-1].end == stored.size else []
 
 
-def _holds(descriptor: int, part: Part, advance: Advance) -> bool:
+def _holds(descriptor: int, file: RepozoFile, advance: Advance) -> bool:
     digest = hashlib.md5(usedforsecurity=False)
-    position = part.start
-    while position < part.end:
-        block = os.pread(descriptor, min(_BLOCK, part.end - position), position)
+    position = file.start
+    while position < file.end:
+        block = os.pread(descriptor, min(_BLOCK, file.end - position), position)
         if not block:
             return False
         digest.update(block)
         position += len(block)
         advance(len(block))
-    return digest.hexdigest() == part.md5
+    return digest.hexdigest() == file.md5

@@ -59,7 +59,7 @@ class Checker:
         self._bad: dict[str, str] = {}
         #: {path of a list of blobs: what was found of the blobs in it}
         self._lists: dict[str, Found] = {}
-        self._bad_before = verdicts.bad_files(directory.verdicts().values())
+        self._bad_before = verdicts.find_bad_files(directory.verdicts().values())
 
     def check(self, made: Manifest) -> Found:
         """What a set is made of; OutOfTime where not all of it could be read."""

@@ -12,10 +12,9 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from tidstorage.sets import layout
 from tidstorage.sets.manifest import StoredFile
 from tidstorage.sets.verdicts import Depth
-from tidstorage.system import clock
+from tidstorage.system import clock, private_files
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +118,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 def _connect(path: Path) -> sqlite3.Connection:
     if not path.exists():
-        os.close(layout.create_private(path))
+        os.close(private_files.create(path))
     database = sqlite3.connect(path)
     try:
         database.executescript(_TABLES)

@@ -63,7 +63,7 @@ def read_all(
     keep: called with what is to be gone on from.  OutOfTime.
     """
     names = _names(cluster)
-    for stored in renaming.renamed(made, cluster.aliases).storages:
+    for stored in renaming.rename_storages(made, cluster.aliases).storages:
         held = read_lists(cluster.backup.directory, stored.blob_lists or ())
         reader = _Reader(stored.id, storages, names, held, state)
         after = bytes.fromhex(state.read.get(stored.id, ""))

@@ -50,7 +50,9 @@ def restore(
         if disks.is_full(error):
             raise NoSpace(f"{folder}: {error.strerror}", scratch.MAKE_ROOM) from error
         raise
-    targets = scratch.targets_of(folder, renaming.renamed(made, cluster.aliases))
+    targets = scratch.targets_of(
+        folder, renaming.rename_storages(made, cluster.aliases)
+    )
     with objects.opened(targets) as storages:
         total = objects.count(storages)
         with operation.phase(f"read set {made.id}", total, "objects") as phase:

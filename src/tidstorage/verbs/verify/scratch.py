@@ -14,9 +14,9 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.engines.filestorage import index
 from tidstorage.errors import FileUnreadable
 from tidstorage.operation.progress import Phase
-from tidstorage.sets import layout, renaming
+from tidstorage.sets import renaming
 from tidstorage.sets.manifest import Manifest
-from tidstorage.system import disks, durable, json_file
+from tidstorage.system import disks, durable, json_file, private_files
 from tidstorage.system.json_file import Shape
 from tidstorage.verbs.restore import assemble, check, cutting
 from tidstorage.verbs.restore.plan import Policy
@@ -106,11 +106,11 @@ def stage(
     NotCoherent where it cannot be; NoSpace; OutOfTime, with what is there kept.
     """
     folder = folder_of(cluster, made.id)
-    made = renaming.renamed(made, cluster.aliases)
+    made = renaming.rename_storages(made, cluster.aliases)
     targets = targets_of(folder, made)
     if not state.is_cut:
         _refuse_lack_of_space(folder, made, state)
-        layout.make_folder(folder)
+        private_files.make_folder(folder)
     for storage in made.storages:
         if storage.id in state.staged:
             continue

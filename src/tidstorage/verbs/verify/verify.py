@@ -15,10 +15,10 @@ from tidstorage.errors import NoSuchSet, NotCoherent, VerificationFailed
 from tidstorage.operation import lock, progress
 from tidstorage.operation import results as runs
 from tidstorage.operation.progress import Show
-from tidstorage.sets import layout
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest, StoredFile
-from tidstorage.sets.verdicts import Depth, Fault, Outcome, Verified
+from tidstorage.sets.verdicts import Depth, Fault, Verdict, Verification
+from tidstorage.system import private_files
 from tidstorage.verbs.verify import checker as checking
 from tidstorage.verbs.verify import costs, restoring, scratch
 from tidstorage.verbs.verify.budget import Budget, OutOfTime
@@ -103,7 +103,7 @@ def verify(
     is no error: the report tells.
     """
     directory = BackupDirectory.open(cluster)
-    layout.make_folder(cluster.run_directory)
+    private_files.make_folder(cluster.run_directory)
     with (
         lock.hold_file(cluster.run_directory / LOCK, "verify"),
         runs.record(cluster, "verify") as recorded,
@@ -173,7 +173,7 @@ class _Run:
 
     def _told_before(self, made: Manifest, at: datetime.datetime, path: str) -> Result:
         """What an earlier run of the same round found; only it knew the details."""
-        known = self._directory.verdict(made.id) or Verified()
+        known = self._directory.verdict(made.id) or Verdict()
         for fault in known.faults:
             if fault.path == path:
                 self._tell(made, fault.what)
@@ -196,8 +196,8 @@ class _Run:
         told = bad[: checking.MOST_TOLD]
         faults = [Fault(path=path, what=what, depth=depth) for path, what in told]
         lost = None if restored is None or bad else len(restored.lost)
-        outcome = Outcome(depth, at, faults, lost)
-        self._directory.note_verdict(made.id, outcome)
+        outcome = Verification(depth, at, faults, lost)
+        self._directory.note_verification(made.id, outcome)
         if faults:
             return Result(made.id, "bad")
         if restored is None:

@@ -15,11 +15,11 @@ from ZODB.fsIndex import fsIndex
 from ZODB.utils import p64
 
 from tidstorage.operation import progress
-from tidstorage.sets import layout
 from tidstorage.sets import repozo as repository
-from tidstorage.system import child
+from tidstorage.system import child, private_files
 from tidstorage.verbs.backup import copying, digests
-from tidstorage.verbs.backup.moved import SourceMoved
+from tidstorage.verbs.backup.copy_anew import CopyAnew
+from tidstorage.verbs.backup.prepare import Preparation
 
 NAME = "root"
 
@@ -37,7 +37,7 @@ class Repository:
             storages=(storage,), backup=self.backup, run_directory=folder / "run"
         )
         self.folder = backup_directory(self).repository(NAME)
-        layout.make_folder(self.folder)
+        private_files.make_folder(self.folder)
         self.count = 0
 
     def write(self, transactions=20):
@@ -53,14 +53,20 @@ class Repository:
         connection.close()
         database.close()
 
-    def copy(self, start_over=False, indexes=None):
+    def copy(self, start_over=False, previous=None):
+        """previous: what stands for the manifest of the set before."""
         self.wait_for_the_next_second()
+        preparation = Preparation(
+            cluster=self.cluster,
+            directory=backup_directory(self),
+            set_id="unused",
+            files_before={},
+            previous=previous,
+            floor=None,
+            start_over=start_over,
+        )
         with progress.operation(self.cluster, "backup") as operation:
-            directory = backup_directory(self)
-            copies = copying.copy_all(
-                self.cluster, directory, start_over, operation, indexes
-            )
-            return copies[NAME]
+            return copying.copy_all(preparation, operation)[NAME]
 
     def wait_for_the_next_second(self):
         newest = repository.newest_second(self.folder)
@@ -91,7 +97,7 @@ def test_stock_repozo_verifies_restores_and_continues_it(made, tmp_path):
     made.write()
     second = made.copy()
     assert second.kind == "incremental"
-    assert [each.end for each in second.parts] == [first.end, second.end]
+    assert [each.end for each in second.files] == [first.end, second.end]
     made.repozo("-V")
     restored = tmp_path / "restored.fs"
     made.repozo("-R", "-w", "-o", str(restored))
@@ -108,11 +114,11 @@ def test_stock_repozo_verifies_restores_and_continues_it(made, tmp_path):
     options = ["-z"] if made.backup.compress else []
     made.repozo("-B", "-Q", *options, "-f", str(made.data_file))
     parts = repository.newest_chain(made.folder)
-    assert list(parts[:2]) == list(second.parts)
+    assert list(parts[:2]) == list(second.files)
     assert len(parts) == 3, "repozo did not go on from it"
     # And we go on from what it did.
     made.write()
-    assert list(made.copy().parts[:3]) == list(parts)
+    assert list(made.copy().files[:3]) == list(parts)
 
 
 def test_the_digest_is_that_of_the_file(made):
@@ -128,7 +134,7 @@ def test_nothing_new_is_nothing_to_copy(made):
     files = sorted(each.name for each in made.folder.iterdir())
     again = made.copy()
     assert (again.kind, again.written) == ("unchanged", None)
-    assert list(again.parts) == list(first.parts)
+    assert list(again.files) == list(first.files)
     assert sorted(each.name for each in made.folder.iterdir()) == files
 
 
@@ -170,13 +176,17 @@ def test_an_index_of_another_file_is_not_believed(made):
 def test_an_index_that_has_rotten_is_not_gone_on_from(made):
     made.copy()
     (written,) = made.folder.glob("*.index")
-    known = digests.stored_file(made.backup.directory, written)
+    known = digests.describe_new_file(backup_directory(made), written)
     index = fsIndex.load(str(written))
     # Of an object that the last transaction did not change.
     index["index"][p64(99)] = 4
     index["index"].save(index["pos"], str(written))
     made.write(1)
-    made.copy(indexes={known.path: known})
+    made.copy(
+        previous=types.SimpleNamespace(
+            files=lambda: [], storages=[types.SimpleNamespace(index=known)]
+        )
+    )
     newest = max(made.folder.glob("*.index"))
     found = fsIndex.load(str(newest))["index"]
     storage = FileStorage(str(made.data_file), read_only=True)
@@ -198,16 +208,16 @@ def test_a_full_copy_is_made(made, what):
         while made.data_file.stat().st_size <= second.end:
             made.write()
     elif what == "cut":
-        os.truncate(made.data_file, second.parts[0].end)
+        os.truncate(made.data_file, second.files[0].end)
         made.data_file.with_name("Data.fs.index").unlink()
-    record = (made.folder / second.parts[0].name).with_suffix(".dat")
+    record = (made.folder / second.files[0].name).with_suffix(".dat")
     if what == "no record":
         record.unlink()
     elif what == "torn":
         record.write_text(record.read_text()[:-50])
     copied = made.copy(start_over=what == "start over")
     assert copied.kind == "full"
-    assert [each.name for each in copied.parts] == [
+    assert [each.name for each in copied.files] == [
         each.name for each in repository.newest_chain(made.folder)
     ]
 
@@ -220,7 +230,7 @@ def test_a_file_that_becomes_shorter_amid_it_is_copied_anew(made, monkeypatch):
         return real(*arguments)
 
     monkeypatch.setattr(copying, "_copy_one", cut_first)
-    with pytest.raises(SourceMoved, match="became shorter"):
+    with pytest.raises(CopyAnew, match="became shorter"):
         made.copy()
 
 

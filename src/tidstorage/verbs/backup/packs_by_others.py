@@ -7,16 +7,17 @@ from tidstorage.sets.manifest import Manifest
 from tidstorage.system import clock
 
 
-def noticed(
-    previous: Manifest | None, made: Manifest, started_over: bool
+def describe_packs(
+    previous: Manifest | None, made: Manifest, *, started_over: bool
 ) -> Iterator[str]:
-    """In words, what a new set shows that was done to its storages since another.
+    """What was done to the storages since the previous set, in words.
 
-    started_over: whether full copies were made for other reasons anyway.
+    previous: the set before ``made``; None without one: then there is nothing to
+    say.  started_over: whether full copies were made for other reasons anyway.
     """
     if previous is None or previous.point.timeline != made.point.timeline:
         return
-    earlier = {each.id: each for each in previous.storages}
+    earlier = {storage.id: storage for storage in previous.storages}
     for storage in made.storages:
         before = earlier.get(storage.id)
         if before is None:

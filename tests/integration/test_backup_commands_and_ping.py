@@ -19,8 +19,9 @@ from tidstorage.coherence import tid
 from tidstorage.errors import EngineFailed, FileUnreadable, Locked
 from tidstorage.operation import lock, results
 from tidstorage.verbs.backup import backup as perform
-from tidstorage.verbs.backup import callouts, prepare
+from tidstorage.verbs.backup import prepare
 from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.backup.ping import ping
 
 pytestmark = pytest.mark.integration
 
@@ -202,9 +203,7 @@ def test_a_ping_that_fails_is_a_warning_and_keeps_its_secret(
 def test_a_ping_that_nobody_answers_has_a_deadline(cluster, caplog):
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as silent:
         port = silent.getsockname()[1]
-        callouts.ping(
-            with_backup(cluster, ping_url=f"http://127.0.0.1:{port}/secret"), 0.2
-        )
+        ping(with_backup(cluster, ping_url=f"http://127.0.0.1:{port}/secret"), 0.2)
     assert f"the ping to 127.0.0.1:{port} failed" in caplog.text
     assert "secret" not in caplog.text
 

@@ -1,0 +1,190 @@
+"""Where the files that a backup has copied can be cut without splitting a transaction.
+
+What the copies hold is read from the live files, as far as the copies go: the same
+bytes, uncompressed.
+"""
+
+import functools
+import logging
+from collections.abc import Collection, Mapping, Sequence, Set
+from dataclasses import dataclass
+
+from tidstorage.cluster.cluster import Cluster, Storage
+from tidstorage.coherence import tid
+from tidstorage.coherence.cut import CutResult, DeadRecord, Record, coherent_cut
+from tidstorage.coherence.point import HalfCommit
+from tidstorage.coherence.record import accept_half_commits
+from tidstorage.engines import filestorage
+from tidstorage.engines.filestorage.records import records_up_to
+from tidstorage.errors import FloorNeeded, UnknownStorage
+from tidstorage.verbs.backup.copying import StorageCopy
+
+logger = logging.getLogger(__name__)
+
+_PACKED = (
+    "packed above the last known point: %s; half commits there cannot be seen any more"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A cut, and the records above the floor that it was found by.
+
+    verified: whether nothing speaks against building on it.
+    """
+
+    records: Mapping[str, Sequence[Record]]
+    vector: dict[str, int]
+    strict: dict[str, int]
+    half_commits: tuple[HalfCommit, ...]
+    unstamped: dict[str, int]
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedFiles:
+    """The live Data.fs of every storage, as far as it was copied.
+
+    floor: {storage id: the TID below which nothing is examined}.  accepted: commit
+    ids of half commits that somebody has accepted.
+    """
+
+    cluster: Cluster
+    copies: Mapping[str, StorageCopy]
+    floor: Mapping[str, int]
+    accepted: Set[bytes]
+
+    def cut_by_stamps(self) -> Cut:
+        """The tolerant cut of what the copies hold.
+
+        Raises: FloorNeeded: where a pack has taken what the stamps have to prove.
+        """
+        if packed := self._packed_above_floor():
+            raise FloorNeeded(
+                "the barrier was given up, and these storages were packed above the"
+                f" last known point: {', '.join(packed)}",
+                "Run the backup again when the cluster is less busy.",
+            )
+        copied = {
+            storage.id: self._copied_records(storage)
+            for storage in self.cluster.storages
+        }
+        records = accept_half_commits(copied, self.accepted)
+        result = coherent_cut(records, self.floor, retired=self.cluster.retired)
+        return Cut(
+            records=records,
+            vector=result.tolerant,
+            strict=result.strict,
+            half_commits=result.half_commits,
+            unstamped=result.unstamped,
+            # What carries no stamp may belong to anything.
+            verified=not any(result.unstamped.values()),
+        )
+
+    def cut_by_barrier(self, vector: Mapping[str, int]) -> Cut:
+        """The barrier's vector; what is torn in it is dead.
+
+        While a barrier is held no transaction is between two finishes: what a
+        transaction misses then will never come.
+        """
+        packed = self._packed_above_floor()
+        records: Mapping[str, Sequence[Record]] = {
+            storage.id: records_up_to(
+                storage.data_file,
+                self.floor[storage.id],
+                vector[storage.id],
+                self.cluster.aliases,
+            )
+            for storage in self.cluster.storages
+        }
+        if packed:
+            # Nothing can be said of what is gone; the barrier holds all the same.
+            logger.warning(_PACKED, ", ".join(packed))
+            records = dict.fromkeys(records, ())
+        records = accept_half_commits(records, self.accepted)
+        cut = functools.partial(_cut_aloud, records, self.floor, self.cluster.retired)
+        # First without any proof.  What it cannot decide yet misses a record that
+        # will never come: with that for a proof it is decided.
+        undecided = cut(()).undecided
+        result = cut(
+            {(half.commit_id, other) for half in undecided for other in half.missing}
+        )
+        held = dict(vector)
+        if not packed:
+            _hold_back(held, result.tolerant, self.floor)
+        return Cut(
+            records=records,
+            vector=held,
+            strict={
+                storage: min(last, result.strict[storage])
+                for storage, last in held.items()
+            },
+            half_commits=result.half_commits,
+            unstamped=result.unstamped,
+            # Where it was held back, or a file ends before the floor, something is
+            # wrong that nobody should build on.
+            verified=held == vector
+            and all(last >= self.floor[storage] for storage, last in held.items()),
+        )
+
+    def _packed_above_floor(self) -> list[str]:
+        """Ids of the storages of which a pack has taken records above the floor."""
+        return [
+            storage.id
+            for storage in self.cluster.storages
+            if filestorage.packed_above(storage.data_file, self.floor[storage.id])
+        ]
+
+    def _copied_records(self, storage: Storage) -> list[Record]:
+        """What the copy of a storage holds above the floor."""
+        records = []
+        for record in filestorage.read_records(
+            storage.data_file, self.floor[storage.id], aliases=self.cluster.aliases
+        ):
+            if record.end > self.copies[storage.id].end:
+                break
+            records.append(Record(record.tid, record.stamp))
+        return records
+
+
+def _hold_back(
+    vector: dict[str, int], coherent: Mapping[str, int], floor: Mapping[str, int]
+) -> None:
+    """Lower the vector where a record saw what its storage never had.
+
+    No instant can look like that: a process has been running since before a
+    restore, and commits what it knows of a timeline that is lost.
+    """
+    for storage, last in coherent.items():
+        if vector[storage] < floor[storage]:
+            logger.warning(
+                "storage %s ends before the last known point: restored by hand?",
+                storage,
+            )
+        elif last < vector[storage]:
+            logger.warning(
+                "storage %s holds transactions that saw what is not there: is a Zope"
+                " still running that was started before a restore? The set ends"
+                " before them, at %s",
+                storage,
+                tid.to_text(last),
+            )
+            vector[storage] = last
+
+
+def _cut_aloud(
+    records: Mapping[str, Sequence[Record]],
+    floor: Mapping[str, int],
+    retired: frozenset[str],
+    dead: Collection[DeadRecord],
+) -> CutResult:
+    """The coherent cut; stamps that name unknown storages are passed over aloud.
+
+    The barrier's vector does not rest on stamps: what is wrong with them is no
+    reason to go without a backup.
+    """
+    try:
+        return coherent_cut(records, floor, retired=retired, dead=dead)
+    except UnknownStorage as error:
+        logger.warning("%s", error)
+        return coherent_cut(records, floor, retired=retired, dead=dead, partial=True)

@@ -1,0 +1,125 @@
+"""Third phase of a backup: the coherency point K of the set, and what is torn in it."""
+
+import datetime
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tidstorage.cluster.cluster import Cluster, Storage
+from tidstorage.coherence.loss import Loss, count_loss
+from tidstorage.coherence.point import Point
+from tidstorage.coherence.record import commit_ids
+from tidstorage.engines import filestorage
+from tidstorage.errors import BarrierFailed
+from tidstorage.points import accepted as acceptance
+from tidstorage.system import clock
+from tidstorage.verbs.backup.copy_anew import CopyAnew
+from tidstorage.verbs.backup.copying import StorageCopy
+from tidstorage.verbs.backup.prepare import Preparation
+from tidstorage.verbs.backup.set_cut import CopiedFiles
+from tidstorage.zeo import barrier
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Barrier:
+    """What a barrier answered before the copies were made.
+
+    vector: the last TID of every storage while all stood still; None where the
+    barrier was given up.  time: when that was; it is the time of the set's point.
+    """
+
+    vector: dict[str, int] | None
+    time: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SetPoint:
+    """The point of a set, with the half commits within, and the strict cut.
+
+    strict: the cut that leaves half commits out.  strict_loss: what it drops.
+    unstamped: {storage id: records above the floor that carry no stamp}.
+    acknowledged: half commits above the floor that somebody has accepted.
+    """
+
+    point: Point
+    strict: dict[str, int]
+    strict_loss: Loss | None
+    unstamped: dict[str, int]
+    acknowledged: tuple[bytes, ...]
+
+
+def take_barrier(cluster: Cluster) -> Barrier:
+    """What all storages end with at this instant, or that nobody can tell."""
+    try:
+        vector = barrier.take(barrier.storages_of(cluster))
+    except BarrierFailed as error:
+        logger.warning("%s; the point of the set is found by stamps instead", error)
+        return Barrier(None, clock.now())
+    return Barrier(vector, clock.now())
+
+
+def choose_set_point(
+    preparation: Preparation, taken: Barrier, copies: Mapping[str, StorageCopy]
+) -> SetPoint:
+    """The point that the copies can be cut back to.
+
+    It is the vector of the barrier; where the barrier was given up, the coherent cut
+    of what the copies hold.  copies: {storage id: copy}, made after the barrier.
+
+    Raises:
+      CopyAnew: a copy cannot be cut back to the point.
+      FloorNeeded: without a barrier, and packed above the last known point.
+      UnknownStorage: without a barrier, and a stamp names a storage that the
+        description does not know.
+      FileUnreadable: a Data.fs cannot be read.
+    """
+    cluster = preparation.cluster
+    files = CopiedFiles(
+        cluster,
+        copies,
+        _known_floor(cluster, preparation.floor),
+        acceptance.commit_ids(cluster),
+    )
+    if taken.vector is None:
+        cut = files.cut_by_stamps()
+    else:
+        cut = files.cut_by_barrier(taken.vector)
+    for storage in cluster.storages:
+        _refuse_uncuttable(storage, copies[storage.id], cut.vector[storage.id])
+    strict = cut.strict if cut.half_commits else cut.vector
+    return SetPoint(
+        point=Point(
+            vector=cut.vector,
+            time=taken.time,
+            source="stamps" if taken.vector is None else "barrier",
+            timeline=preparation.timeline,
+            verified=cut.verified,
+            damage=cut.half_commits,
+        ),
+        strict=strict,
+        strict_loss=count_loss(cut.records, strict, cut.vector),
+        unstamped=cut.unstamped,
+        acknowledged=tuple(sorted(files.accepted & commit_ids(cut.records))),
+    )
+
+
+def _known_floor(cluster: Cluster, floor: Point | None) -> dict[str, int]:
+    """The floor for every storage; 0 where nothing is known."""
+    known = cluster.present_ids(floor.vector) if floor else {}
+    return {storage.id: known.get(storage.id, 0) for storage in cluster.storages}
+
+
+def _refuse_uncuttable(storage: Storage, copy: StorageCopy, last: int) -> None:
+    """Refuse a copy that cannot be cut behind the TID ``last``.
+
+    The live file is the one that was copied, unless a pack came in between; the
+    copy then ends elsewhere, or holds records that the pack has changed.
+
+    Raises: CopyAnew: where it cannot.
+    """
+    if filestorage.position_after(storage.data_file, last) > copy.end:
+        raise CopyAnew(f"the copy of storage {storage.id} ends before the set's point")
+    if filestorage.packed_above(storage.data_file, last):
+        raise CopyAnew(f"storage {storage.id} was packed above the set's point")
