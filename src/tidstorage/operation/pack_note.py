@@ -14,7 +14,7 @@ from typing import Literal
 from tidstorage.cluster.cluster import Cluster, Storage
 from tidstorage.coherence import tid
 from tidstorage.errors import FileUnreadable, NotConnected
-from tidstorage.points.stored import StoredVector
+from tidstorage.sets.stored import StoredVector
 from tidstorage.system import clock, durable, json_file
 from tidstorage.system.json_file import Shape
 from tidstorage.zeo.packing import is_packing, old_file_of, pack_file_of

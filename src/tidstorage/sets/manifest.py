@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from tidstorage.errors import SetDamaged
-from tidstorage.points.stored import (
+from tidstorage.sets.stored import (
     StoredCommitId,
     StoredLoss,
     StoredPoint,

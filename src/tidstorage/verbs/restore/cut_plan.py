@@ -27,7 +27,7 @@ from tidstorage.engines.filestorage.truncation import truncate_held
 from tidstorage.errors import ClusterRunning, InterruptedRestore, UnsoundFile
 from tidstorage.operation.unfinished import PLAN_SUFFIX, plan_beside
 from tidstorage.points.beside import point_path, write_beside
-from tidstorage.points.stored import (
+from tidstorage.sets.stored import (
     StoredCommitId,
     StoredPoint,
     StoredTid,
