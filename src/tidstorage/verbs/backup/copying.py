@@ -95,7 +95,7 @@ def _open_source(
     chain: Sequence[RepozoFile] = ()
     if not preparation.start_over:
         try:
-            chain = repozo.newest_chain(repository)
+            chain = repozo.read_newest_chain(repository)
         except EngineFailed as error:
             logger.warning("a full copy is made, since %s", error)
     if chain and chain[-1].end > end:
