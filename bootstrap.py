@@ -154,7 +154,8 @@ def test():
         # Which package may import which: the contracts in pyproject.toml.
         ["lint-imports", "--no-cache"],
         # Real servers on a machine that others use too: what fails is tried once
-        # more, and named in the summary all the same.
+        # more.  It is named in the summary all the same, and tests/first_failures.py
+        # keeps what it said.
         [
             *("pytest", "-n", "2", "--dist", "loadfile", "--basetemp", scratch),
             *("--reruns", "1", "-r", "R"),

@@ -11,6 +11,8 @@ import pytest
 import real_processes
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["first_failures"]
+
 # Whoever started this in the background had it ignored, and so would all processes
 # that tests interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -165,7 +165,6 @@ def writer(seed, servers):
     with subprocess.Popen(
         [sys.executable, WRITER, json.dumps({"seed": seed, "storages": where})],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
         env=child.environment(),
         text=True,
     ) as process:
