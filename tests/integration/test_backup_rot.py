@@ -99,7 +99,7 @@ def test_a_pack_amid_the_copy_makes_it_begin_anew(small, monkeypatch):
     assert made.kind == "full"
     folder = backup_directory(cluster).repository("catalog")
     files = {each.path.rpartition("/")[2] for each in made.storage("catalog").files}
-    (first,) = set(repository.data_files(folder)) - files
+    (first,) = set(repository.list_files(folder)) - files
     assert first < min(files), "the copy of two files' bytes is still there"
 
 

@@ -31,6 +31,7 @@ from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.pack import pack as packs
 from tidstorage.verbs.restore import crashed_files
 from tidstorage.verbs.restore.crashed_files import Request as CrashedRequest
+from tidstorage.verbs.restore.outcome import Ended, Restored
 from tidstorage.verbs.restore.plan import Request
 from tidstorage.verbs.restore.restore import restore_elsewhere, restore_in_place
 
@@ -158,9 +159,9 @@ def test_restore(scene, site):
     scene.keep()
 
     def check():
-        report = restore_in_place(cluster, Request())
-        if not report.resumed:
-            assert report.set_id
+        outcome = restore_in_place(cluster, Request())
+        assert isinstance(outcome, Ended | Restored)
+        assert outcome.set_id
         assert site.contents() == wanted
         names = [each.name for each in site.files.paths["a"].parent.iterdir()]
         assert not [each for each in names if ".restoring" in each]

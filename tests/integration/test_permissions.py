@@ -43,11 +43,11 @@ def used(cluster):
     """A backup directory that was used before, with a copy of each storage."""
     directory = BackupDirectory.begin(cluster)
     for storage in cluster.storages:
-        folder = BackupDirectory(directory).repository(storage.id)
+        folder = directory.repository(storage.id)
         private_files.make_folder(folder)
         os.close(private_files.create(folder / "2026-11-26-12-00-00.fs"))
     BackupDirectory.begin(cluster)
-    return directory
+    return directory.path
 
 
 def open_up(directory, mode):

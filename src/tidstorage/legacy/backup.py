@@ -90,7 +90,7 @@ def _copy(storage: SiteStorage, repozo: Repozo, last: int | None, lock: int) -> 
     lock: a descriptor that stays open in repozo, should we be killed.
     """
     storage.repository.mkdir(parents=True, exist_ok=True)
-    unrecorded = repository.unrecorded(storage.repository)
+    unrecorded = repository.find_unrecorded(storage.repository)
     if unrecorded:
         logger.warning(
             "%s: a run that was killed has left %s; this backup makes a full copy",
@@ -99,7 +99,7 @@ def _copy(storage: SiteStorage, repozo: Repozo, last: int | None, lock: int) -> 
         )
     # An increment laid upon what a killed run left would make garbage.
     repozo.back_up(storage.data_file, storage.repository, bool(unrecorded), lock)
-    files = repository.newest_chain(storage.repository)
+    files = repository.read_newest_chain(storage.repository)
     if not files:
         raise EngineFailed(f"repozo left no copy in {storage.repository}")
     if last is not None:

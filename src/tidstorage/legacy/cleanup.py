@@ -53,7 +53,7 @@ def find_excess(site: Site) -> list[Path]:
     files: list[Path] = []
     oldest = []
     for storage in site.storages:
-        names = repozo.data_files(storage.repository)
+        names = repozo.list_files(storage.repository)
         fulls = [name[:_SECOND] for name in names if "delta" not in name]
         needed = [second for second in fulls if second <= last]
         if not needed:

@@ -26,7 +26,7 @@ def find_files(storage: SiteStorage, second: str) -> Sequence[repository.RepozoF
 
     Raises: EngineFailed: where there is none, or a file of it is missing.
     """
-    files = repository.chain_until(storage.repository, second)
+    files = repository.read_chain_until(storage.repository, second)
     if not files:
         raise EngineFailed(
             f"{storage.repository} has no copy of {second} UTC or before",

@@ -176,7 +176,7 @@ def await_next_second(site: Site) -> str:
     Raises: EngineFailed: where the clock of the machine has gone back by more than
     is worth waiting for.
     """
-    taken = [repozo.newest_second(storage.repository) for storage in site.storages]
+    taken = [repozo.find_newest_second(storage.repository) for storage in site.storages]
     latest = max([*taken, *read_timestamps(site)[-1:]])
     deadline = time.monotonic() + _CLOCK_TOLERANCE
     while (second := f"{clock.now():{_SECOND}}") <= latest:

@@ -21,7 +21,7 @@ DAMAGED: tuple[type[Exception], ...] = (
 )
 
 
-def compressing(target: BinaryIO) -> BinaryIO:
+def open_gzip_writer(target: BinaryIO) -> BinaryIO:
     """A file whose content goes to ``target``, compressed by a thread of its own.
 
     Closing it ends the stream and leaves ``target`` open.  What writing to
@@ -31,7 +31,7 @@ def compressing(target: BinaryIO) -> BinaryIO:
     return cast(BinaryIO, opened)
 
 
-def decompressing(source: BinaryIO) -> BinaryIO:
+def open_gzip_reader(source: BinaryIO) -> BinaryIO:
     """A file that holds what ``source`` holds compressed, read by a thread of its own.
 
     Closing it leaves ``source`` open.  Reading raises what reading ``source`` does,

@@ -19,6 +19,7 @@ from tidstorage.errors import EngineFailed, NoSuchSet, NotCoherent
 from tidstorage.sets import listing, manifest, marker, verdicts
 from tidstorage.sets.listing import BackupSet
 from tidstorage.sets.manifest import Manifest
+from tidstorage.sets.manifest_folder import ManifestFolder
 from tidstorage.sets.verdicts import Depth, Fault, Verdict, Verification
 from tidstorage.system import disks, permissions, private_files
 
@@ -36,8 +37,7 @@ class BackupDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        #: {path of a manifest: what is in it, or why nobody can tell}.
-        self._manifests: dict[Path, Manifest | NotCoherent] = {}
+        self._manifests = ManifestFolder(self.sets_folder)
 
     @classmethod
     def open(cls, cluster: Cluster) -> "BackupDirectory":
@@ -126,21 +126,19 @@ class BackupDirectory:
         """The sound manifests, newest first.
 
         Raises:
-          EngineFailed: the folder cannot be read.
-          PermissionError: likewise.
+          EngineFailed: the disk fails.
+          PermissionError: the directory may not be read.
         """
-        return [
-            content for content in self._contents() if isinstance(content, Manifest)
-        ]
+        read = self._manifests.read_all()
+        return [content for content in read if isinstance(content, Manifest)]
 
     def broken_manifests(self) -> list[NotCoherent]:
         """Why manifests that are there cannot be believed, newest first.
 
         Raises: as `manifests`.
         """
-        return [
-            content for content in self._contents() if isinstance(content, NotCoherent)
-        ]
+        read = self._manifests.read_all()
+        return [content for content in read if isinstance(content, NotCoherent)]
 
     def timelines(self) -> list[int]:
         """The numbers of the timelines of all sound sets' points.
@@ -152,40 +150,12 @@ class BackupDirectory:
         except (EngineFailed, OSError):
             return []
 
-    def _contents(self) -> list[Manifest | NotCoherent]:
-        return [self._content(path) for path in self._manifest_paths()]
-
-    def _content(self, path: Path) -> Manifest | NotCoherent:
-        if path not in self._manifests:
-            try:
-                self._manifests[path] = manifest.read(path)
-            except NotCoherent as error:
-                self._manifests[path] = error
-        return self._manifests[path]
-
-    def _manifest_paths(self) -> list[Path]:
-        """The paths of all manifests, newest first."""
-        try:
-            # Not by a glob, which finds nothing in a folder that it cannot read.
-            folders = [*self.sets_folder.iterdir()]
-        except FileNotFoundError:
-            return []
-        except PermissionError:
-            raise
-        except OSError as error:
-            raise EngineFailed(
-                f"{self.sets_folder} cannot be read: {error.strerror}",
-                "Is the disk with the backups there, and well?",
-            ) from error
-        paths = (folder / manifest.FILE_NAME for folder in folders)
-        return sorted((path for path in paths if path.exists()), reverse=True)
-
     def set_ids(self) -> list[str]:
         """Ids of all sets, be they sound or broken, newest first.
 
         Raises: as `manifests`.
         """
-        return [path.parent.name for path in self._manifest_paths()]
+        return [path.parent.name for path in self._manifests.find()]
 
     def sets(self) -> list[BackupSet]:
         """All sets with a sound manifest, newest first, each with its faults.
@@ -207,7 +177,7 @@ class BackupDirectory:
         return self._judge([self.manifest(set_id)])[0]
 
     def manifest_path(self, set_id: str) -> Path:
-        """Where the manifest of a set is, or is to be written."""
+        """Where the manifest of a set is, or would be."""
         return self.set_folder(set_id) / manifest.FILE_NAME
 
     def manifest(self, set_id: str) -> Manifest:
@@ -218,7 +188,7 @@ class BackupDirectory:
         path = self.manifest_path(set_id)
         if not path.is_file() or path.parent.parent != self.sets_folder:
             raise NoSuchSet(f"there is no set {set_id} in {self.path}")
-        content = self._content(path)
+        content = self._manifests.read(path)
         if isinstance(content, NotCoherent):
             raise content
         return content

@@ -27,8 +27,9 @@ from tidstorage.system import durable, json_file
 FORMAT_VERSION = 1
 FILE_NAME = "manifest.json"
 
-#: What the last backup added to a storage's repository.
-Kind = Literal["full", "incremental", "unchanged"]
+#: What a backup added to the repozo repository of a storage: a full copy, an
+#: increment, or nothing, since there was nothing new.
+CopyKind = Literal["full", "incremental", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +57,25 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class StoredStorage:
-    """One storage in the set.
+    """What a set has of one storage.
 
-    files: the repozo files that make the copy, in their order; size: bytes of
-    the Data.fs they make; ranges: what each of the files holds of it, none where
-    that is not known; packed: TID of the last transaction that a pack left, below
-    which the copies cannot be cut, 0 without a pack, None where that is not known;
-    holes: of the bytes, those that took no room in the Data.fs and will take none;
-    blob_lists: None where the storage has no blobs, else the lists that together
-    name them (`tidstorage.sets.blobs`).  index: FileStorage's, which only stock
-    repozo restores; a set is whole without it.
+    id: of the storage when the set was made.
+    kind: what the backup added to its repozo repository.
+    files: the repozo files that together make the copy, oldest first.
+    size: bytes of the Data.fs that they make.
+    blob_lists: the lists that together name its blobs (`tidstorage.sets.blobs`); None
+      where it has no blob directory.
+    blob_count, blob_bytes: of all blobs that the lists name.
+    ranges: what each of the files holds of the Data.fs; none where that is not known.
+    packed: TID of the last transaction that a pack left, below which the copy cannot
+      be cut; 0 without a pack; None where that is not known.
+    holes: of the bytes, how many took no room in the Data.fs and will take none.
+    index: the Data.fs.index, which only stock repozo restores; a set is whole without
+      it.
     """
 
     id: Text
-    kind: Kind
+    kind: CopyKind
     files: tuple[StoredFile, ...]
     size: int
     blob_lists: tuple[StoredFile, ...] | None
@@ -83,16 +89,23 @@ class StoredStorage:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A backup set.
+    """A backup set: what it is made of, and the points it can be restored to.
 
-    id: ``YYYYmmddTHHMMSSZ``, its beginning in UTC.  point: its K, with the half
-    commits within.  strict: the cut that leaves those out; equal to the point's
-    vector where there are none; strict_loss: what it drops.  floor: the clean
-    point the damage was counted from.  unstamped: {storage id: records above it
-    that carry no stamp}.  acknowledged: ids of the half commits above the floor
-    that somebody had accepted; they are no damage.  tid_log: the copy of the
-    daemon's, where there was one.  seconds: how long each phase took.  versions:
-    of what wrote it.
+    id: ``YYYYmmddTHHMMSSZ``, when it was begun, in UTC.
+    cluster: the name of the cluster.
+    point: its coherency point K, with the half commits within.
+    strict: the cut that leaves those out, {storage id: last TID}; equal to the point's
+      vector where there are none.
+    strict_loss: what the strict cut drops; None where that is nothing.
+    floor: the clean point that half commits were looked for from; None without one.
+    unstamped: {storage id: how many records above the floor carry no stamp}.
+    storages: what it has of each storage.
+    tid_log: the copy of the daemon's TID log; None where there was none.
+    finished: when the manifest was written.
+    seconds: {phase: how long it took}.
+    versions: {distribution: its version}, of what wrote the set.
+    acknowledged: ids of the half commits above the floor that somebody had accepted;
+      they are no damage.
     """
 
     id: Text
@@ -127,8 +140,8 @@ class Manifest:
         return files + ([self.tid_log] if self.tid_log else [])
 
     @property
-    def kind(self) -> Kind:
-        """``full`` where every storage is; else what most was added."""
+    def kind(self) -> CopyKind:
+        """``full`` or ``unchanged`` where all storages are; else ``incremental``."""
         kinds = {storage.kind for storage in self.storages}
         if kinds == {"full"}:
             return "full"

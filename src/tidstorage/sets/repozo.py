@@ -41,7 +41,7 @@ class RepozoFile:
         return self.name.endswith("z")
 
 
-def data_files(repository: Path) -> list[str]:
+def list_files(repository: Path) -> list[str]:
     """The names of all full copies and increments, oldest first.
 
     None where there is no such folder.
@@ -63,13 +63,13 @@ def _second(name: str) -> str:
     return name.partition(".")[0]
 
 
-def newest_second(repository: Path) -> str:
+def find_newest_second(repository: Path) -> str:
     """``YYYY-mm-dd-HH-MM-SS`` of the newest file, in UTC; empty without one."""
-    names = data_files(repository)
+    names = list_files(repository)
     return _second(names[-1]) if names else ""
 
 
-def newest_full(names: Collection[str]) -> datetime.datetime | None:
+def find_newest_full(names: Collection[str]) -> datetime.datetime | None:
     """When the newest full copy among the names was made; None without one."""
     fulls = sorted(_second(name) for name in names if "delta" not in name)
     if not fulls:
@@ -78,26 +78,26 @@ def newest_full(names: Collection[str]) -> datetime.datetime | None:
     return moment.replace(tzinfo=datetime.UTC)
 
 
-def newest_chain(repository: Path) -> Sequence[RepozoFile]:
+def read_newest_chain(repository: Path) -> Sequence[RepozoFile]:
     """The files that together are the newest copy, oldest first; none without one.
 
     They are those that repozo noted beside the full copy.
 
     Raises: EngineFailed: where that is not a gapless sequence of files that exist.
     """
-    return chain_until(repository, newest_second(repository))
+    return read_chain_until(repository, find_newest_second(repository))
 
 
-def chain_until(repository: Path, second: str) -> Sequence[RepozoFile]:
+def read_chain_until(repository: Path, second: str) -> Sequence[RepozoFile]:
     """The files that together are the copy of a second; none without one as old.
 
     second: ``YYYY-mm-dd-HH-MM-SS``, in UTC, as in the files' names.
 
-    Raises: EngineFailed: as `newest_chain`.
+    Raises: EngineFailed: as `read_newest_chain`.
     """
     fulls = [
         name
-        for name in data_files(repository)
+        for name in list_files(repository)
         if "delta" not in name and _second(name) <= second
     ]
     if not fulls:
@@ -106,16 +106,16 @@ def chain_until(repository: Path, second: str) -> Sequence[RepozoFile]:
     return [file for file in files if _second(file.name) <= second]
 
 
-def unrecorded(repository: Path) -> list[str]:
+def find_unrecorded(repository: Path) -> list[str]:
     """Names of files that repozo has not noted, from the newest full copy on.
 
     They are of a killed run; an increment laid on top of one would make garbage.
     """
-    names = data_files(repository)
+    names = list_files(repository)
     fulls = [name for name in names if "delta" not in name]
     newest = names[names.index(fulls[-1]) :] if fulls else names
     try:
-        noted = {file.name for file in newest_chain(repository)}
+        noted = {file.name for file in read_newest_chain(repository)}
     except EngineFailed:
         noted = set()
     return [name for name in newest if name not in noted]
@@ -124,7 +124,7 @@ def unrecorded(repository: Path) -> list[str]:
 def _read_record(repository: Path, record: Path) -> Sequence[RepozoFile]:
     """The files that repozo noted in a ``.dat``, oldest first.
 
-    Raises: EngineFailed: as `newest_chain`.
+    Raises: EngineFailed: as `read_newest_chain`.
     """
     files: list[RepozoFile] = []
     try:
@@ -153,10 +153,10 @@ def discard(repository: Path, keep: Collection[str]) -> list[str]:
     Returns the names of the files that were removed.
     """
     (repository / TEMPORARY).unlink(missing_ok=True)
-    excess = [name for name in data_files(repository) if name not in keep]
+    excess = [name for name in list_files(repository) if name not in keep]
     for name in excess:
         (repository / name).unlink()
-    left = set(data_files(repository))
+    left = set(list_files(repository))
     seconds = {_second(name) for name in left}
     for index in repository.glob("*.index"):
         if index.stem not in seconds:

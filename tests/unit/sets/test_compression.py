@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from tidstorage.sets.compression import DAMAGED, compressing, decompressing
+from tidstorage.sets.compression import DAMAGED, open_gzip_reader, open_gzip_writer
 
 CONTENTS = {
     "nothing": b"",
@@ -20,7 +20,7 @@ CONTENTS = {
 
 def compressed(content, block=1 << 20):
     target = io.BytesIO()
-    with compressing(target) as opened:
+    with open_gzip_writer(target) as opened:
         for start in range(0, len(content), block):
             opened.write(content[start : start + block])
     return target.getvalue()
@@ -35,7 +35,7 @@ def test_the_standard_library_reads_what_we_write(name):
 @pytest.mark.parametrize("name", CONTENTS)
 def test_we_read_what_the_standard_library_writes(name):
     content = CONTENTS[name]
-    with decompressing(io.BytesIO(gzip.compress(content))) as opened:
+    with open_gzip_reader(io.BytesIO(gzip.compress(content))) as opened:
         assert opened.read() == content
 
 
@@ -48,14 +48,14 @@ def test_a_byte_that_rotted_is_noticed(place):
     """In the header, in the data, in the checksum, in the length."""
     packed = bytearray(compressed(os.urandom(2_000) * 2_000))
     packed[place] ^= 1
-    with pytest.raises(DAMAGED), decompressing(io.BytesIO(bytes(packed))) as opened:
+    with pytest.raises(DAMAGED), open_gzip_reader(io.BytesIO(bytes(packed))) as opened:
         opened.read()
 
 
 @pytest.mark.parametrize("left", [5, 30, -1])
 def test_a_file_that_ends_too_soon_is_noticed(left):
     packed = compressed(CONTENTS["text"])[:left]
-    with pytest.raises(DAMAGED), decompressing(io.BytesIO(packed)) as opened:
+    with pytest.raises(DAMAGED), open_gzip_reader(io.BytesIO(packed)) as opened:
         opened.read()
 
 
@@ -69,7 +69,7 @@ class _Full(io.BytesIO):
 def test_a_full_disk_is_told_to_who_writes():
     with (
         pytest.raises(OSError, match="No space left"),
-        compressing(_Full()) as opened,
+        open_gzip_writer(_Full()) as opened,
     ):
         for _ in range(20):
             opened.write(os.urandom(1 << 20))

@@ -31,7 +31,7 @@ def names(folder):
 
 
 def test_the_newest_chain_is_what_repozo_wrote_down(folder):
-    parts = repozo.newest_chain(folder)
+    parts = repozo.read_newest_chain(folder)
     assert [(each.name, each.start, each.end) for each in parts] == [
         (FULL, 0, 10),
         (DELTA, 10, 15),
@@ -41,12 +41,12 @@ def test_the_newest_chain_is_what_repozo_wrote_down(folder):
 
 
 def test_an_empty_repository_has_none(tmp_path):
-    assert repozo.newest_chain(tmp_path) == ()
-    assert repozo.newest_second(tmp_path) == ""
+    assert repozo.read_newest_chain(tmp_path) == ()
+    assert repozo.find_newest_second(tmp_path) == ""
 
 
 def test_the_newest_second_is_that_of_any_file(folder):
-    assert repozo.newest_second(folder) == "2026-11-24-12-00-00"
+    assert repozo.find_newest_second(folder) == "2026-11-24-12-00-00"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_the_newest_second_is_that_of_any_file(folder):
 def test_a_chain_with_a_gap_is_an_error(folder, lines):
     write_record(folder, FULL, lines)
     with pytest.raises(EngineFailed, match="names"):
-        repozo.newest_chain(folder)
+        repozo.read_newest_chain(folder)
 
 
 @pytest.mark.parametrize("text", [None, "nonsense\n", f"./{FULL} x y z\n"])
@@ -69,14 +69,14 @@ def test_an_unreadable_record_is_an_error(folder, text):
     record = (folder / FULL).with_suffix(".dat")
     record.unlink() if text is None else record.write_text(text)
     with pytest.raises(EngineFailed, match="not readable"):
-        repozo.newest_chain(folder)
+        repozo.read_newest_chain(folder)
 
 
 def test_discard_forgets_a_file_and_all_behind_it(folder):
     (folder / repozo.TEMPORARY).write_bytes(b"half a file")
     removed = repozo.discard(folder, {FULL, OLD})
     assert removed == [DELTA, LATER]
-    assert [each.name for each in repozo.newest_chain(folder)] == [FULL]
+    assert [each.name for each in repozo.read_newest_chain(folder)] == [FULL]
     stems = {"2026-11-24-10-00-00", "2026-11-20-10-00-00"}
     assert names(folder) == {FULL, OLD} | {
         f"{stem}.{kind}" for stem in stems for kind in ("dat", "index")
@@ -85,8 +85,8 @@ def test_discard_forgets_a_file_and_all_behind_it(folder):
 
 def test_discard_of_a_whole_chain_leaves_the_former_one(folder):
     repozo.discard(folder, {OLD})
-    assert [each.name for each in repozo.newest_chain(folder)] == [OLD]
-    assert repozo.newest_chain(folder)[0].is_compressed
+    assert [each.name for each in repozo.read_newest_chain(folder)] == [OLD]
+    assert repozo.read_newest_chain(folder)[0].is_compressed
 
 
 def test_discard_of_nothing_changes_nothing(folder):

@@ -24,7 +24,7 @@ from tidstorage.operation import parallel
 from tidstorage.operation.parallel import Check
 from tidstorage.operation.progress import Advance, Operation
 from tidstorage.sets import repozo
-from tidstorage.sets.manifest import Kind, StoredFile
+from tidstorage.sets.manifest import CopyKind, StoredFile
 from tidstorage.sets.repozo import RepozoFile
 from tidstorage.verbs.backup import room, writing
 from tidstorage.verbs.backup.copy_anew import CopyAnew
@@ -44,7 +44,7 @@ class StorageCopy:
     holes: how many of the bytes take no room on disk.
     """
 
-    kind: Kind
+    kind: CopyKind
     inode: int
     files: Sequence[RepozoFile]
     written: StoredFile | None
@@ -95,7 +95,7 @@ def _open_source(
     chain: Sequence[RepozoFile] = ()
     if not preparation.start_over:
         try:
-            chain = repozo.newest_chain(repository)
+            chain = repozo.read_newest_chain(repository)
         except EngineFailed as error:
             logger.warning("a full copy is made, since %s", error)
     if chain and chain[-1].end > end:
@@ -183,7 +183,7 @@ def _copy_one(
     )
     relative = preparation.directory.relative(written.path)
     stored = StoredFile(relative, written.size, written.sha256)
-    kind: Kind = "incremental" if source.chain else "full"
+    kind: CopyKind = "incremental" if source.chain else "full"
     return StorageCopy(kind, inode, (*source.chain, written.file), stored, holes)
 
 

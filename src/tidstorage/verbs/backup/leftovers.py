@@ -72,7 +72,7 @@ def remove_new_files(
         repository = directory.repository(storage_id)
         keep = {
             name
-            for name in repozo.data_files(repository)
+            for name in repozo.list_files(repository)
             if name in names or directory.relative(repository / name) in named
         }
         repozo.discard(repository, keep)

@@ -93,7 +93,7 @@ def prepare(cluster: Cluster, *, full: bool = False) -> Preparation:
             reason,
         )
     files_before = {
-        storage.id: repozo.data_files(directory.repository(storage.id))
+        storage.id: repozo.list_files(directory.repository(storage.id))
         for storage in cluster.storages
     }
     full = full or _is_full_due(cluster, files_before) or _follows_a_pack(cluster)
@@ -147,7 +147,7 @@ def _is_full_due(cluster: Cluster, files_before: Mapping[str, Sequence[str]]) ->
         return False
     # Cron does not start in the same second each day.
     due = clock.now() - every + min(every / 24, datetime.timedelta(hours=1))
-    begun_at = [repozo.newest_full(names) for names in files_before.values()]
+    begun_at = [repozo.find_newest_full(names) for names in files_before.values()]
     return any(moment is not None and moment <= due for moment in begun_at)
 
 
@@ -209,7 +209,7 @@ def _choose_id(cluster: Cluster, directory: BackupDirectory) -> str:
     names = (folder.name for folder in directory.sets_folder.iterdir())
     taken = {*filter(_SET_ID.fullmatch, names)}
     for storage in cluster.storages:
-        newest = repozo.newest_second(directory.repository(storage.id))
+        newest = repozo.find_newest_second(directory.repository(storage.id))
         if newest:
             date = newest.split("-")
             taken.add(f"{''.join(date[:3])}T{''.join(date[3:])}Z")

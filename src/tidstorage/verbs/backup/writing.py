@@ -23,7 +23,7 @@ from tidstorage.errors import TargetExists
 from tidstorage.operation.parallel import Check
 from tidstorage.operation.progress import Advance
 from tidstorage.sets import repozo
-from tidstorage.sets.compression import compressing
+from tidstorage.sets.compression import open_gzip_writer
 from tidstorage.sets.repozo import RepozoFile
 from tidstorage.system import durable, private_files
 
@@ -107,7 +107,9 @@ def add_file(
         sparse = SparseWriter(descriptor)
         target = _Digesting(sparse)
         raw = cast(BinaryIO, target)
-        with compressing(raw) if compress else contextlib.nullcontext(raw) as output:
+        with (
+            open_gzip_writer(raw) if compress else contextlib.nullcontext(raw) as output
+        ):
             for block in read_range(source.data_file.descriptor, start, end - start):
                 check()
                 md5.update(block)

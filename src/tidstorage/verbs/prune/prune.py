@@ -142,7 +142,7 @@ def _remove_files(frees: Freed) -> None:
     for folder, names in frees.data_files.items():
         if not folder.is_dir():
             continue
-        repozo.discard(folder, set(repozo.data_files(folder)) - names)
+        repozo.discard(folder, set(repozo.list_files(folder)) - names)
         durable.sync_folder(folder)
     for blob in frees.blobs:
         blob.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from tidstorage.engines.filestorage.copying import SparseWriter
 from tidstorage.errors import SetDamaged
 from tidstorage.operation.progress import Advance, count_nothing
 from tidstorage.sets.blobs import StoredBlob, pool_of_list, pool_path, read_lists
-from tidstorage.sets.compression import DAMAGED, decompressing
+from tidstorage.sets.compression import DAMAGED, open_gzip_reader
 from tidstorage.sets.manifest import Manifest, StoredFile, StoredStorage
 from tidstorage.system import disks, durable, private_files
 from tidstorage.verbs.restore.target import Target
@@ -134,7 +134,9 @@ def _append(
             source = _Digesting(stream)
             raw = cast(BinaryIO, source)
             is_compressed = path.suffix.endswith("z")
-            plain = decompressing(raw) if is_compressed else contextlib.nullcontext(raw)
+            plain = (
+                open_gzip_reader(raw) if is_compressed else contextlib.nullcontext(raw)
+            )
             with plain as opened:
                 while block := opened.read(_BLOCK):
                     output.write(block)

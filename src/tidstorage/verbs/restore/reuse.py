@@ -71,7 +71,9 @@ def _parts(directory: Path, stored: StoredStorage) -> list[RepozoFile]:
     """What repozo noted of the set's files; none where that is not of just them."""
     paths = [directory / stored_file.path for stored_file in stored.files]
     try:
-        chain = repozo.chain_until(paths[-1].parent, paths[-1].name.partition(".")[0])
+        chain = repozo.read_chain_until(
+            paths[-1].parent, paths[-1].name.partition(".")[0]
+        )
     except EngineFailed:
         return []
     if [file.name for file in chain] != [file.name for file in paths]:

@@ -69,7 +69,7 @@ class Repository:
             return copying.copy_all(preparation, operation)[NAME]
 
     def wait_for_the_next_second(self):
-        newest = repository.newest_second(self.folder)
+        newest = repository.find_newest_second(self.folder)
         while time.strftime("%Y-%m-%d-%H-%M-%S", time.gmtime()) <= newest:
             time.sleep(0.02)
 
@@ -113,7 +113,7 @@ def test_stock_repozo_verifies_restores_and_continues_it(made, tmp_path):
     made.wait_for_the_next_second()
     options = ["-z"] if made.backup.compress else []
     made.repozo("-B", "-Q", *options, "-f", str(made.data_file))
-    parts = repository.newest_chain(made.folder)
+    parts = repository.read_newest_chain(made.folder)
     assert list(parts[:2]) == list(second.files)
     assert len(parts) == 3, "repozo did not go on from it"
     # And we go on from what it did.
@@ -218,7 +218,7 @@ def test_a_full_copy_is_made(made, what):
     copied = made.copy(start_over=what == "start over")
     assert copied.kind == "full"
     assert [each.name for each in copied.files] == [
-        each.name for each in repository.newest_chain(made.folder)
+        each.name for each in repository.read_newest_chain(made.folder)
     ]
 
 
