@@ -25,6 +25,13 @@ class TidstorageError(Exception):
             self.add_note(self.hint)
 
 
+class WrongUsage(TidstorageError):
+    """Options of the command line do not go together."""
+
+    #: As where argparse itself finds it wrong.
+    exit_status = 2
+
+
 class DescriptionError(TidstorageError):
     """cluster.toml (or another configuration file) is wrong."""
 
@@ -160,18 +167,18 @@ class BackupDirectoryLost(TidstorageError):
     exit_status = 23
 
 
-class NotConfirmed(TidstorageError):
-    """What cannot be taken back was asked for without --yes."""
-
-    exit_status = 25
-    hint = "Nothing has been changed. Give --yes if you want it."
-
-
 class UnknownCommit(TidstorageError):
     """A command line names a half commit that does not exist."""
 
     exit_status = 24
     hint = "bin/cluster damage lists those there are."
+
+
+class NotConfirmed(TidstorageError):
+    """What cannot be taken back was asked for without --yes."""
+
+    exit_status = 25
+    hint = "Nothing has been changed. Give --yes if you want it."
 
 
 class TemplateBroken(TidstorageError):
@@ -227,3 +234,42 @@ class Unprotected(TidstorageError):
     """Somebody else could read, replace or redirect what is backed up or restored."""
 
     exit_status = 33
+
+
+class SetDamaged(NotCoherent):
+    """A file of a backup set is missing, or is not what was written."""
+
+    exit_status = 34
+    hint = "Choose another set (bin/cluster backups)."
+
+
+class WrongStorages(NotCoherent):
+    """A backup set has other storages than the description."""
+
+    exit_status = 35
+
+
+class UnsoundFile(NotCoherent):
+    """ZODB cannot open a file that was made, or finds another end in it."""
+
+    exit_status = 36
+
+
+class TargetExists(EngineFailed):
+    """Something is there already where something new is to be written."""
+
+    exit_status = 37
+    hint = "Move it away first."
+
+
+class ClockWentBack(EngineFailed):
+    """This machine's clock says a time before that of the newest backup."""
+
+    exit_status = 38
+    hint = "Correct the clock of this machine."
+
+
+class ProgramFailed(EngineFailed):
+    """A program that was run ended with an error."""
+
+    exit_status = 39

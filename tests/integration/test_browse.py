@@ -174,7 +174,7 @@ def test_exported_by_the_command_itself(deleted, tmp_path):
     assert f"asked for: {moment[:10]}" in done.stdout
     assert folders(cluster) == []
     bring_back(cluster, output.read_bytes())
-    assert run(cluster, *arguments, "/site").returncode == 15, "the file exists"
+    assert run(cluster, *arguments, "/site").returncode == 37, "the file exists"
     output.unlink()
     nothing = run(cluster, *arguments, "/site/attic")
     assert nothing.returncode == 32 and "/site/attic" in nothing.stderr

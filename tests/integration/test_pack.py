@@ -186,7 +186,7 @@ def test_no_room_for_a_second_file_is_said_before(small, cluster, monkeypatch):
     back_up(cluster)
     inodes = [each.data_file.stat().st_ino for each in cluster.storages]
     for storage in cluster.storages:
-        packing.kept_as(storage.data_file).unlink(missing_ok=True)
+        packing.old_file_of(storage.data_file).unlink(missing_ok=True)
     sizes = sum(each.data_file.stat().st_size for each in cluster.storages)
     monkeypatch.setattr(
         disks.shutil, "disk_usage", lambda _path: SimpleNamespace(free=sizes - 1)
@@ -387,9 +387,9 @@ def test_a_server_that_died_between_two_renames_does_not_begin_empty(cluster, tm
     data_file = tmp_path / "Data.fs"
     storage = dataclasses.replace(cluster.storages[0], data_file=data_file)
     assert not pack_note.put_back(storage)
-    packing.written_to(data_file).write_bytes(b"new")
+    packing.pack_file_of(data_file).write_bytes(b"new")
     assert not pack_note.put_back(storage)
-    packing.kept_as(data_file).write_bytes(b"old")
+    packing.old_file_of(data_file).write_bytes(b"old")
     assert pack_note.put_back(storage)
     assert data_file.read_bytes() == b"old"
     assert not pack_note.put_back(storage)

@@ -10,7 +10,7 @@ from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console, restore, restore_report
-from tidstorage.errors import EngineFailed, NotReady
+from tidstorage.errors import NotReady, TargetExists, WrongUsage
 from tidstorage.verbs.browse import scratch, zope
 from tidstorage.verbs.browse.zope import Served
 from tidstorage.verbs.restore.outcome import RestoredElsewhere
@@ -70,10 +70,10 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
 
 def _export_target(options: argparse.Namespace) -> Path | None:
     if (options.export is None) != (options.output is None):
-        raise EngineFailed("--export PATH and --output FILE go together")
+        raise WrongUsage("--export PATH and --output FILE go together")
     target: Path | None = options.output
     if target is not None and target.exists():
-        raise EngineFailed(f"{target} exists already", "Name a new file.")
+        raise TargetExists(f"{target} exists already", "Name a new file.")
     return target and target.absolute()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console, progress_display, restore_report
-from tidstorage.errors import NotCoherent
+from tidstorage.errors import WrongUsage
 from tidstorage.system import clock
 from tidstorage.verbs.restore.around import restore
 from tidstorage.verbs.restore.outcome import OfSet, Outcome
@@ -123,7 +123,7 @@ def request(options: argparse.Namespace) -> Request:
     """What the options ask for."""
     policy: Policy = options.policy
     if options.storages and options.into is None:
-        raise NotCoherent(
+        raise WrongUsage(
             "some storages alone would not fit the others",
             "Restore them elsewhere: --into DIR.",
         )

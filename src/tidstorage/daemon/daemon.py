@@ -38,7 +38,7 @@ _JOURNAL_BURSTS = 60
 
 
 class Daemon:
-    """Made before the process goes into the background, run after."""
+    """To be made before the process goes into the background, and run after that."""
 
     def __init__(self, settings: Settings, listener: socket.socket) -> None:
         self._settings = settings

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.errors import DescriptionError, EngineFailed, PartMissing
+from tidstorage.errors import DescriptionError, PartMissing, ProgramFailed
 
 _BEGIN = "# BEGIN tidstorage, cluster "
 _END = "# END tidstorage, cluster "
@@ -117,7 +117,7 @@ def read_crontab(cluster: Cluster) -> str:
         return result.stdout
     if _NO_CRONTAB.search(result.stderr):
         return ""
-    raise EngineFailed(
+    raise ProgramFailed(
         f"crontab -l: {result.stderr.strip()}", "May this user have a crontab?"
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidstorage.errors import EngineFailed, PartMissing
+from tidstorage.errors import PartMissing, ProgramFailed
 from tidstorage.system import child
 
 
@@ -64,7 +64,7 @@ class Repozo:
             ) from error
         if done.returncode:
             lines = done.stderr.strip().splitlines() or ["(it said nothing)"]
-            raise EngineFailed(
+            raise ProgramFailed(
                 f"repozo {shlex.join(arguments)} ended with status {done.returncode}:"
                 f" {lines[-1]}"
             )

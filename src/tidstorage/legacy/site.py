@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage.errors import (
+    ClockWentBack,
     DescriptionError,
-    EngineFailed,
     InterruptedRestore,
     NoSuchSet,
     NotCoherent,
@@ -181,7 +181,7 @@ def await_next_second(site: Site) -> str:
     deadline = time.monotonic() + _CLOCK_TOLERANCE
     while (second := f"{clock.now():{_SECOND}}") <= latest:
         if time.monotonic() > deadline:
-            raise EngineFailed(
+            raise ClockWentBack(
                 f"the clock says {second} UTC, but there is a backup of {latest} UTC",
                 "Correct the clock of this machine.",
             )

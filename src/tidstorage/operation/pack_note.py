@@ -14,10 +14,10 @@ from typing import Literal
 from tidstorage.cluster.cluster import Cluster, Storage
 from tidstorage.coherence import tid
 from tidstorage.errors import FileUnreadable, NotConnected
-from tidstorage.points.stored import StoredVector
+from tidstorage.sets.stored import StoredVector
 from tidstorage.system import clock, durable, json_file
 from tidstorage.system.json_file import Shape
-from tidstorage.zeo.packing import is_packing, kept_as, written_to
+from tidstorage.zeo.packing import is_packing, old_file_of, pack_file_of
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def settle(cluster: Cluster) -> None:
 
 def leftover(storage: Storage) -> Path | None:
     """The file that a pack writes, where one is under way or was interrupted."""
-    path = written_to(storage.data_file)
+    path = pack_file_of(storage.data_file)
     return path if path.exists() else None
 
 
@@ -114,7 +114,7 @@ def put_back(storage: Storage) -> bool:
     nothing was written after.  A server that starts without it would make an empty one.
     """
     data_file = storage.data_file
-    before, written = kept_as(data_file), written_to(data_file)
+    before, written = old_file_of(data_file), pack_file_of(data_file)
     if data_file.exists() or not before.exists() or not written.exists():
         return False
     before.rename(data_file)

@@ -7,7 +7,7 @@ from pathlib import Path
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence.point import Point
 from tidstorage.errors import FileUnreadable
-from tidstorage.points.stored import PointShape
+from tidstorage.sets.stored import PointShape
 from tidstorage.system import durable, json_file
 
 POINT_SUFFIX = ".point"

@@ -20,7 +20,7 @@ from tidstorage.points.entries import (
     WireDamage,
     WritersSeen,
 )
-from tidstorage.points.stored import (
+from tidstorage.sets.stored import (
     HalfCommitShape,
     PointShape,
     StoredCommitId,

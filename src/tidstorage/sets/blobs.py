@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage.engines.filestorage.blob_files import tid_of
-from tidstorage.errors import NotCoherent
+from tidstorage.errors import SetDamaged
 from tidstorage.sets.manifest import StoredFile
 from tidstorage.system import durable, private_files
 
@@ -42,7 +42,7 @@ class StoredBlob:
         """
         number = tid_of(Path(self.path))
         if number is None:
-            raise NotCoherent(f"not the path of a blob: {self.path}")
+            raise SetDamaged(f"not the path of a blob: {self.path}")
         return number
 
 
@@ -106,9 +106,9 @@ def read_lists(directory: Path, lists: Sequence[StoredFile]) -> BlobList:
         try:
             content = (directory / stored.path).read_bytes()
         except OSError as error:
-            raise NotCoherent(f"{stored.path}: {error.strerror}") from error
+            raise SetDamaged(f"{stored.path}: {error.strerror}") from error
         if hashlib.sha256(content).hexdigest() != stored.sha256:
-            raise NotCoherent(f"{directory / stored.path} is not what was written")
+            raise SetDamaged(f"{directory / stored.path} is not what was written")
         first, *lines = content.decode().splitlines()
         layout = json.loads(first)["layout"]
         for line in lines:

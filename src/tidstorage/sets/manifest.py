@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from tidstorage.errors import NotCoherent
-from tidstorage.points.stored import (
+from tidstorage.errors import SetDamaged
+from tidstorage.sets.stored import (
     StoredCommitId,
     StoredLoss,
     StoredPoint,
@@ -181,9 +181,9 @@ def read(path: Path) -> Manifest:
             raise ValueError("its checksum does not match")
         return from_json(envelope["manifest"])
     except OSError as error:
-        raise NotCoherent(f"{path} cannot be read: {error.strerror}") from error
+        raise SetDamaged(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise NotCoherent(
+        raise SetDamaged(
             f"{path} is not a sound manifest: {error}",
             "The set is not offered; choose another one (bin/cluster backups).",
         ) from error

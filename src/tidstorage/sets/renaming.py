@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from tidstorage.cluster.renaming import rename_vector
 from tidstorage.coherence.point import HalfCommit, Point
-from tidstorage.errors import NotCoherent
+from tidstorage.errors import WrongStorages
 from tidstorage.sets.manifest import Manifest
 
 
@@ -32,7 +32,7 @@ def rename_storages(manifest: Manifest, aliases: Mapping[str, str]) -> Manifest:
                 for storage in manifest.storages
                 if aliases.get(storage.id, storage.id) == present
             ]
-            raise NotCoherent(
+            raise WrongStorages(
                 f"set {manifest.id} has {' and '.join(old_ids)}, which cluster.toml"
                 f" says are the one storage {present}",
                 "An alias is an id of before a renaming; correct the description.",

@@ -9,8 +9,8 @@ that touches what ZEO keeps private.  It promises:
 - The deadline is for connecting.  ZEO knows none for an answer: a question waits for
   as long as the connection lives.  Whoever cannot wait asks in a thread or a process
   that it can leave behind (`daemon.observer`, `zeo.barrier_helper`).
-- Every answer comes from the server, and from the connection that holds a vote if one
-  does.  `ClientStorage.lastTransaction` would tell what the client's cache knows.
+- What its own methods answer comes from the server, and over the connection that holds
+  a vote if one does.  `ClientStorage.lastTransaction` tells what the cache knows.
 - What a server keeps open for an iteration is given back at the iteration's end.
 - A connection that is lost makes the present question raise ClientDisconnected; the
   next question may find a new connection.  Where that matters, compare

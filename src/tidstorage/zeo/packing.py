@@ -102,7 +102,7 @@ def _lacks_space(error: Exception) -> bool:
 @contextlib.contextmanager
 def _watched(storage: Storage, advance: Callable[[int], None]) -> Iterator[None]:
     """Meanwhile, tell how the file grows that the server writes."""
-    path = written_to(storage.data_file)
+    path = pack_file_of(storage.data_file)
     ended = threading.Event()
 
     def look() -> None:
@@ -122,11 +122,11 @@ def _watched(storage: Storage, advance: Callable[[int], None]) -> Iterator[None]
         watcher.join()
 
 
-def written_to(data_file: Path) -> Path:
-    """Where FileStorage writes the packed file, before it takes the other's name."""
+def pack_file_of(data_file: Path) -> Path:
+    """Data.fs.pack, which FileStorage writes and then gives the Data.fs's name."""
     return data_file.with_name(f"{data_file.name}.pack")
 
 
-def kept_as(data_file: Path) -> Path:
-    """Where FileStorage leaves the file of before the last pack."""
+def old_file_of(data_file: Path) -> Path:
+    """Data.fs.old, which is the Data.fs of before the last pack."""
     return data_file.with_name(f"{data_file.name}.old")

@@ -250,7 +250,3 @@ class TestLoss:
         """Also where it is that of a storage that comes later."""
         loss = count_loss(self.RECORDS, {"A": 3, "B": 2})
         assert loss == Loss(3, to_time(4))
-
-    def test_as_it_is_written(self):
-        loss = Loss(3, to_time(1 << 56))
-        assert Loss.from_json(loss.to_json()) == loss

@@ -1,7 +1,6 @@
 """Every command ends with one message and the exit status of the table."""
 
 import errno
-import inspect
 
 import pytest
 
@@ -35,15 +34,3 @@ def test_what_is_no_defect_is_a_message_and_a_status(capsys, error, status, said
 def test_a_defect_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         run_reporting_errors(raising(ZeroDivisionError()))
-
-
-def test_no_two_errors_share_an_exit_status():
-    classes = [
-        each
-        for _, each in inspect.getmembers(errors, inspect.isclass)
-        if issubclass(each, errors.TidstorageError)
-        and each is not errors.TidstorageError
-    ]
-    statuses = [each.exit_status for each in classes]
-    assert len(set(statuses)) == len(statuses)
-    assert not {0, 1, 2, 130} & set(statuses)

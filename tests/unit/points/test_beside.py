@@ -8,7 +8,11 @@ import pytest
 
 from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.errors import FileUnreadable
+from tidstorage.points import journal
 from tidstorage.points.beside import newest_point, point_path, read_point, write_beside
+from tidstorage.points.entries import Timeline
+from tidstorage.points.summary import summarise
+from tidstorage.points.timelines import highest, known_timeline, timeline_beside
 from tidstorage.system import clock
 
 
@@ -67,3 +71,26 @@ def test_every_byte_is_as_it_always_was(tmp_path):
     write_beside(point, [data_file])
     assert point_path(data_file).read_text() == WRITTEN
     assert read_point(point_path(data_file)) == point
+
+
+def test_what_is_asked_about_timelines(tmp_path):
+    """Of the files, of the cluster, and of all numbers that a restore must not use."""
+    data_file, log = tmp_path / "Data.fs", tmp_path / "journal"
+    cluster = argparse.Namespace(
+        storages=[argparse.Namespace(data_file=data_file)],
+        daemon=argparse.Namespace(journal=log),
+    )
+    assert timeline_beside(cluster) == known_timeline(cluster) == 1
+    assert highest([data_file], log) == 0
+    write_beside(Point({"a": 1}, clock.now(), "restore", 2), [data_file])
+    journal.append(log, Timeline(clock.now(), 4, {"a": 1}, "restore"))
+    assert timeline_beside(cluster) == highest([data_file], None) == 2
+    assert known_timeline(cluster) == highest([data_file], log) == 4
+    assert known_timeline(cluster, summarise(tmp_path / "none")) == 2
+    assert highest([data_file], log, [7, 3]) == 7
+    log.write_text("{}\n")
+    point_path(data_file).write_text("{}")
+    assert highest([data_file], log, [3]) == 3
+    for ask in (timeline_beside, known_timeline):
+        with pytest.raises(FileUnreadable):
+            ask(cluster)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tidstorage.engines.filestorage.copying import errors_named
-from tidstorage.errors import EngineFailed
+from tidstorage.errors import TargetExists
 from tidstorage.system import durable
 
 _NAME = re.compile(r"0x([0-9a-f]{1,16})\.blob")
@@ -75,7 +75,7 @@ def _move(path: Path, target: Path) -> None:
     """
     if target.exists():
         if not filecmp.cmp(path, target, shallow=False):
-            raise EngineFailed(
+            raise TargetExists(
                 f"{target} holds what was dropped another time", "Move it away first."
             )
         path.unlink()

@@ -18,7 +18,7 @@ from tidstorage.engines.filestorage import index, lock
 from tidstorage.engines.filestorage.copying import errors_named, save_range
 from tidstorage.engines.filestorage.data_file import DataFile
 from tidstorage.engines.filestorage.format import FINISHED, HEADER
-from tidstorage.errors import EngineFailed
+from tidstorage.errors import TargetExists
 from tidstorage.system import durable
 
 _CHUNK = 1024 * 1024
@@ -100,7 +100,7 @@ def save_dropped(
     beside = keep.with_name(keep.name + ".json")
     if beside.exists() or keep.exists():
         if _read_description(beside) != description:
-            raise EngineFailed(
+            raise TargetExists(
                 f"{keep} holds what was dropped another time", "Move it away first."
             )
         if keep.exists():
@@ -127,7 +127,7 @@ def _refuse_other_bytes(keep: Path, description: dict[str, Any]) -> None:
     finally:
         os.close(descriptor)
     if digest != description["sha256"]:
-        raise EngineFailed(
+        raise TargetExists(
             f"{keep} is not what its description says", "Move it away first."
         )
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
-from tidstorage.errors import EngineFailed, TidstorageError
+from tidstorage.errors import EngineFailed, ProgramFailed, TidstorageError
 from tidstorage.sets.manifest import Manifest
 
 logger = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ def _run(
         check=False,
     )
     if ended.returncode:
-        raise EngineFailed(
+        raise ProgramFailed(
             f"the {key} {command!r} ended with status {ended.returncode}",
             "It stands in the description under [backup].",
         )

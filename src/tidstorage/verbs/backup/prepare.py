@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster, Zeo
 from tidstorage.coherence.point import Point
-from tidstorage.errors import EngineFailed, FileUnreadable, NotConnected
+from tidstorage.errors import ClockWentBack, FileUnreadable, NotConnected
 from tidstorage.operation import pack_note
 from tidstorage.points.beside import newest_point
 from tidstorage.sets import begun, repozo
@@ -217,7 +217,7 @@ def _choose_id(cluster: Cluster, directory: BackupDirectory) -> str:
     deadline = time.monotonic() + _CLOCK_TOLERANCE
     while (set_id := f"{clock.now():%Y%m%dT%H%M%SZ}") <= latest:
         if time.monotonic() > deadline:
-            raise EngineFailed(
+            raise ClockWentBack(
                 f"the clock says {set_id}, but there is a backup of {latest}",
                 "Correct the clock of this machine. If it was wrong then, let backups"
                 " begin anew: name another directory under [backup].",

@@ -19,7 +19,7 @@ from typing import BinaryIO, cast
 from tidstorage.cluster.cluster import Storage
 from tidstorage.engines.filestorage import DataFile, index
 from tidstorage.engines.filestorage.copying import SparseWriter, read_range
-from tidstorage.errors import EngineFailed
+from tidstorage.errors import TargetExists
 from tidstorage.operation.parallel import Check
 from tidstorage.operation.progress import Advance
 from tidstorage.sets import repozo
@@ -97,7 +97,7 @@ def add_file(
     second = time.strftime("%Y-%m-%d-%H-%M-%S", time.gmtime())
     path = source.repository / (second + suffix)
     if path.exists():
-        raise EngineFailed(f"{path} exists already", "Run the backup again.")
+        raise TargetExists(f"{path} exists already", "Run the backup again.")
     complete_index = index.complete(source.data_file, end, former_index, check)
     with _placed(path.with_suffix(".index")):
         complete_index.save(end, str(source.repository / repozo.TEMPORARY))

@@ -75,26 +75,17 @@ def find(cluster: Cluster, barrier: tid.Vector | None = None) -> Findings:
         unexamined = None
     except TidstorageError as error:
         files, unexamined = None, str(error)
-    halves = {half.commit_id: half for half in files.half_commits} if files else {}
     held = _missing_at(barrier, files) if barrier and files else {}
-    halves.update(held)
-    last = journal.last_of(known_timeline(cluster, journal))
-    halves.update((half.commit_id, half) for half in (last.damage if last else ()))
-    findings = []
-    for damage in journal.damages.values():
-        half = damage.half_commit
-        if half.commit_id in halves or _is_in_the_files(cluster, half):
-            halves[half.commit_id] = half
-    for half in halves.values():
-        findings.append(
-            Finding(
-                half,
-                min(map(tid.to_time, half.present.values())),
-                _proof(half, journal, held),
-                journal.acknowledgements.get(half.commit_id),
-                _descriptions(cluster, half),
-            )
+    findings = [
+        Finding(
+            half,
+            min(map(tid.to_time, half.present.values())),
+            _proof(half, journal, held),
+            journal.acknowledgements.get(half.commit_id),
+            _descriptions(cluster, half),
         )
+        for half in _collect_half_commits(cluster, journal, files, held)
+    ]
     findings.sort(key=lambda found: (found.acknowledgement is not None, found.since))
     loss = None
     if files is not None and any(found.acknowledgement is None for found in findings):
@@ -102,6 +93,28 @@ def find(cluster: Cluster, barrier: tid.Vector | None = None) -> Findings:
             examine_files(cluster, journal.damages, journal.acknowledgements.keys())
         )
     return Findings(findings, loss, unexamined, journal.wire_damages)
+
+
+def _collect_half_commits(
+    cluster: Cluster,
+    journal: JournalSummary,
+    files: FilesCut | None,
+    held: Mapping[bytes, HalfCommit],
+) -> Collection[HalfCommit]:
+    """All half commits that anything tells of, each once.
+
+    held: those that only a barrier proved.
+    """
+    halves = {half.commit_id: half for half in files.half_commits} if files else {}
+    halves.update(held)
+    last = journal.last_of(known_timeline(cluster, journal))
+    halves.update((half.commit_id, half) for half in (last.damage if last else ()))
+    # What the journal notes may have been left out by a restore since.
+    for damage in journal.damages.values():
+        half = damage.half_commit
+        if half.commit_id in halves or _is_in_the_files(cluster, half):
+            halves[half.commit_id] = half
+    return halves.values()
 
 
 def _missing_at(barrier: tid.Vector, files: FilesCut) -> dict[bytes, HalfCommit]:

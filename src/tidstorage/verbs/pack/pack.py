@@ -186,8 +186,8 @@ def _refuse_lack_of_space(cluster: Cluster, previous: Manifest | None) -> None:
     """
     needed: dict[Path, int] = {}
     for storage in cluster.storages:
-        path = packing.written_to(storage.data_file)
-        before = packing.kept_as(storage.data_file)
+        path = packing.pack_file_of(storage.data_file)
+        before = packing.old_file_of(storage.data_file)
         freed = before.stat().st_size if before.exists() else 0
         needed[path] = max(0, storage.data_file.stat().st_size - freed)
     disks.refuse_lack(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from tidstorage.engines.filestorage.copying import SparseWriter
-from tidstorage.errors import NotCoherent
+from tidstorage.errors import SetDamaged
 from tidstorage.operation.progress import Advance, count_nothing
 from tidstorage.sets.blobs import StoredBlob, pool_of_list, pool_path, read_lists
 from tidstorage.sets.compression import DAMAGED, decompressing
@@ -118,7 +118,7 @@ def data_file(
         output.finish()
         size = output.tell()
         if size != stored.size:
-            raise NotCoherent(
+            raise SetDamaged(
                 f"storage {stored.id}: the files of the set make {size} bytes"
                 f" instead of {stored.size}",
                 _CHOOSE_ANOTHER,
@@ -141,11 +141,11 @@ def _append(
                     advance(len(block))
             digest = source.digest_of_all()
     except FileNotFoundError as error:
-        raise NotCoherent(f"{path} is missing", _CHOOSE_ANOTHER) from error
+        raise SetDamaged(f"{path} is missing", _CHOOSE_ANOTHER) from error
     except DAMAGED as error:
-        raise NotCoherent(f"{path} is damaged: {error}", _CHOOSE_ANOTHER) from error
+        raise SetDamaged(f"{path} is damaged: {error}", _CHOOSE_ANOTHER) from error
     if digest != stored.sha256:
-        raise NotCoherent(f"{path} is not what was written", _CHOOSE_ANOTHER)
+        raise SetDamaged(f"{path} is not what was written", _CHOOSE_ANOTHER)
 
 
 def blob_directory(
@@ -208,7 +208,7 @@ def _stage_blob(pool: Path, blob: StoredBlob, staged: Path, advance: Advance) ->
     try:
         stream = path.open("rb")
     except FileNotFoundError as error:
-        raise NotCoherent(f"blob {path} is missing", _CHOOSE_ANOTHER) from error
+        raise SetDamaged(f"blob {path} is missing", _CHOOSE_ANOTHER) from error
     with stream, os.fdopen(private_files.create(target), "wb") as opened:
         source = _Digesting(stream)
         output = SparseWriter(opened.fileno())
@@ -219,5 +219,5 @@ def _stage_blob(pool: Path, blob: StoredBlob, staged: Path, advance: Advance) ->
         os.fsync(opened.fileno())
         digest = source.digest_of_all()
     if digest != blob.sha256:
-        raise NotCoherent(f"blob {path} is not what was written", _CHOOSE_ANOTHER)
+        raise SetDamaged(f"blob {path} is not what was written", _CHOOSE_ANOTHER)
     target.chmod(_BLOB_MODE)

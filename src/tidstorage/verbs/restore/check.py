@@ -13,7 +13,7 @@ from tidstorage.coherence.tid import Vector
 from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage import index
 from tidstorage.engines.filestorage.records import records_up_to
-from tidstorage.errors import NotCoherent
+from tidstorage.errors import NotCoherent, UnsoundFile
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import durable
 from tidstorage.verbs.restore.cutting import Cut
@@ -60,12 +60,12 @@ def _open_with_zodb(storage: str, target: Target) -> None:
     except Exception as error:
         # FileStorage raises classes of its own, of struct and of pickle for
         # what is not a sound file.
-        raise NotCoherent(f"ZODB cannot open storage {storage}: {error}") from error
+        raise UnsoundFile(f"ZODB cannot open storage {storage}: {error}") from error
     try:
         last, size = tid.from_bytes(opened.lastTransaction()), opened.getSize()
         expected = filestorage.last_tid(path)
         if last != expected or size != path.stat().st_size:
-            raise NotCoherent(
+            raise UnsoundFile(
                 f"ZODB finds another end of storage {storage} than the cut:"
                 f" {tid.to_text(last)} at byte {size} instead of"
                 f" {tid.to_text(expected)} at byte {path.stat().st_size}"

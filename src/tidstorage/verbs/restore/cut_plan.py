@@ -24,10 +24,10 @@ from tidstorage.coherence.tid import Vector
 from tidstorage.engines.filestorage import blob_files, index, lock
 from tidstorage.engines.filestorage.copying import errors_named
 from tidstorage.engines.filestorage.truncation import truncate_held
-from tidstorage.errors import ClusterRunning, InterruptedRestore, NotCoherent
+from tidstorage.errors import ClusterRunning, InterruptedRestore, UnsoundFile
 from tidstorage.operation.unfinished import PLAN_SUFFIX, plan_beside
 from tidstorage.points.beside import point_path, write_beside
-from tidstorage.points.stored import (
+from tidstorage.sets.stored import (
     StoredCommitId,
     StoredPoint,
     StoredTid,
@@ -261,11 +261,11 @@ def _check_with_zodb(step: Step) -> None:
     except Exception as error:
         # FileStorage raises classes of its own, of struct and of pickle for
         # what is not a sound file.
-        raise NotCoherent(f"ZODB cannot open {step.path}: {error}") from error
+        raise UnsoundFile(f"ZODB cannot open {step.path}: {error}") from error
     end = tid.from_bytes(opened.lastTransaction()), opened.getSize()
     opened.close()
     if end != (step.last, step.position):
-        raise NotCoherent(
+        raise UnsoundFile(
             f"ZODB finds another end of {step.path} than was planned:"
             f" {tid.to_text(end[0])} at byte {end[1]}, not"
             f" {tid.to_text(step.last)} at byte {step.position}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.errors import Damaged, NoSuchSet, NotCoherent, WrongTime
+from tidstorage.errors import Damaged, NoSuchSet, NotCoherent, SetDamaged, WrongTime
 from tidstorage.points import accepted as acceptance
 from tidstorage.sets import renaming
 from tidstorage.sets.directory import BackupDirectory
@@ -163,7 +163,7 @@ def _of_now(
 def _sound(backup_set: BackupSet) -> BackupSet:
     if not backup_set.is_whole:
         faults = "; ".join(backup_set.faults)
-        raise NotCoherent(
+        raise SetDamaged(
             f"set {backup_set.manifest.id} is not whole: {faults}",
             "Choose another one (bin/cluster backups).",
         )

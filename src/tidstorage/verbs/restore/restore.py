@@ -10,10 +10,7 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence.point import Point
 from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage import lock as file_lock
-from tidstorage.errors import (
-    NotCoherent,
-    UnknownStorage,
-)
+from tidstorage.errors import UnknownStorage, WrongStorages
 from tidstorage.operation import lock, progress
 from tidstorage.operation.progress import Operation, Show, show_nothing
 from tidstorage.operation.unfinished import interrupted_swap, plan_beside, swap_journal
@@ -240,19 +237,19 @@ def _targets(cluster: Cluster, manifest: Manifest) -> dict[str, Target]:
     stored = {storage.id for storage in manifest.storages}
     present = {storage.id for storage in cluster.storages}
     if missing := present - stored:
-        raise NotCoherent(
+        raise WrongStorages(
             f"set {manifest.id} has no storage {', '.join(sorted(missing))}",
             "It was made before that was added; restore with the description of then.",
         )
     if unknown := stored - present - cluster.retired:
-        raise NotCoherent(
+        raise WrongStorages(
             f"set {manifest.id} has storages that the cluster has not:"
             f" {', '.join(sorted(unknown))}",
             "List them in cluster.toml as storages, or under [[retired-storage]].",
         )
     for storage in cluster.storages:
         if manifest.storage(storage.id).blob_count and not storage.blob_directory:
-            raise NotCoherent(
+            raise WrongStorages(
                 f"set {manifest.id} has blobs of storage {storage.id}, which is"
                 " described without",
                 "Give it blobs = true in cluster.toml, or restore with --into.",

@@ -19,7 +19,7 @@ from tidstorage.engines.filestorage import lock
 from tidstorage.engines.filestorage.truncation import truncate_held
 from tidstorage.errors import FileUnreadable, InterruptedRestore, NotCoherent
 from tidstorage.points.beside import point_path, write_beside
-from tidstorage.points.stored import StoredPoint
+from tidstorage.sets.stored import StoredPoint
 from tidstorage.system import durable, json_file, users
 from tidstorage.system.json_file import Shape
 

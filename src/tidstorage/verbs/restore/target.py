@@ -10,7 +10,7 @@ from pathlib import Path
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.engines.filestorage import index, lock
-from tidstorage.errors import EngineFailed, NotPermitted
+from tidstorage.errors import EngineFailed, NotPermitted, TargetExists
 from tidstorage.system import clock, permissions, users
 from tidstorage.verbs.restore.swap import Action
 
@@ -162,7 +162,7 @@ def targets_elsewhere(
 ) -> dict[str, Target]:
     """{storage id: files below ``directory``}; the map tells who has blobs."""
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise EngineFailed(
+        raise TargetExists(
             f"{directory} is not an empty folder",
             "Give a folder that is empty, or is not there.",
         )

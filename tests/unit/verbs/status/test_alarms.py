@@ -118,7 +118,7 @@ def test_a_killed_run_is_said_and_one_that_goes_on_is_none(cluster, monkeypatch)
 def test_what_a_pack_left_is_said(cluster):
     data_file = cluster.storages[0].data_file
     data_file.parent.mkdir(exist_ok=True)
-    packing.written_to(data_file).touch()
+    packing.pack_file_of(data_file).touch()
     pack_note.write_note(cluster, {"catalog": 7})
     note, left = said(cluster, {"backup": results(run("26 02:15"), run("26 02:15"))})
     assert "has not been followed by a full set" in note

@@ -1,4 +1,4 @@
-"""How points, half commits, vectors and TIDs are read from JSON, files and lines alike.
+"""How points, half commits, vectors and TIDs stand in JSON, in files and lines alike.
 
 Points are written by ``to_json`` of `tidstorage.coherence.point`.  Keys that are not
 known here are passed over: a later version may write more.
