@@ -31,7 +31,6 @@ from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.pack import pack as packs
 from tidstorage.verbs.restore import crashed_files
 from tidstorage.verbs.restore.crashed_files import Request as CrashedRequest
-from tidstorage.verbs.restore.outcome import Ended, Restored
 from tidstorage.verbs.restore.plan import Request
 from tidstorage.verbs.restore.restore import restore_elsewhere, restore_in_place
 
@@ -159,9 +158,7 @@ def test_restore(scene, site):
     scene.keep()
 
     def check():
-        outcome = restore_in_place(cluster, Request())
-        assert isinstance(outcome, Ended | Restored)
-        assert outcome.set_id
+        restore_in_place(cluster, Request())
         assert site.contents() == wanted
         names = [each.name for each in site.files.paths["a"].parent.iterdir()]
         assert not [each for each in names if ".restoring" in each]

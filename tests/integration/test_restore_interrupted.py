@@ -15,6 +15,7 @@ from tidstorage.operation.unfinished import interrupted_swap, plan_beside
 from tidstorage.system import child
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.restore import swap
+from tidstorage.verbs.restore.outcome import Ended
 from tidstorage.verbs.restore.plan import Request
 from tidstorage.verbs.restore.restore import restore_in_place
 
@@ -91,7 +92,7 @@ def test_killed_at_each_step_the_next_run_mends(lost, when):
             with pytest.raises(InterruptedRestore):
                 back_up(cluster)
             report = restore_in_place(cluster, Request(set_id="whatever"))
-            assert report.resumed
+            assert isinstance(report, Ended)
             assert report.kept
         else:
             untouched = contents(cluster)
@@ -109,7 +110,7 @@ def test_killed_at_each_action_of_the_swap_the_next_run_mends(lost):
     count = 1
     while restore_and_die(cluster, "swap.perform", count):
         assert interrupted_swap(cluster)
-        assert restore_in_place(cluster, Request()).resumed
+        assert isinstance(restore_in_place(cluster, Request()), Ended)
         check_restored(cluster, made)
         count += 1
     assert count > 10
@@ -127,7 +128,7 @@ def test_a_disk_that_fills_up_in_the_swap_is_told_with_what_to_do(lost, monkeypa
         with pytest.raises(InterruptedRestore, match="No space left") as caught:
             restore_in_place(cluster, Request())
     assert "run the same restore again" in caught.value.hint
-    assert restore_in_place(cluster, Request()).resumed
+    assert isinstance(restore_in_place(cluster, Request()), Ended)
     check_restored(cluster, made)
 
 
@@ -148,5 +149,5 @@ def test_interrupted_by_the_keyboard_amid_the_swap(lost, monkeypatch):
         with pytest.raises(InterruptedRestore) as caught:
             restore_in_place(cluster, Request())
     assert "Run the same restore again" in caught.value.hint
-    assert restore_in_place(cluster, Request()).resumed
+    assert isinstance(restore_in_place(cluster, Request()), Ended)
     check_restored(cluster, made)

@@ -20,6 +20,7 @@ from tidstorage.points.beside import point_path, read_point
 from tidstorage.system import clock, private_files
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.restore import assemble, rates, swap
+from tidstorage.verbs.restore.outcome import Ended
 from tidstorage.verbs.restore.plan import Request
 from tidstorage.verbs.restore.restore import (
     restore_in_place,
@@ -229,13 +230,14 @@ def test_a_dry_run_tells_what_it_takes(lost, capsys):
 def test_killed_at_every_change_the_next_run_mends(lost, tmp_path, odd):
     """Before the swap nothing is changed; from then on it has to be ended.
 
-    Every fifth change up to there, and every other one in it.
+    Both tests together: every fifth change up to there, and every one in it.
     """
     cluster, made = lost
     pristine = tmp_path.with_name(f"{tmp_path.name}-pristine")
     shutil.copytree(cluster.directory, pristine, symlinks=True)
     before = bytes_of(cluster)
-    resumed, number, step = 0, 0, 5
+    # The one takes 10, 20, 30... up to the swap, the other 5, 15, 25...
+    resumed, number, step = 0, -5 * odd, 10
     while True:
         number += step
 
@@ -255,7 +257,7 @@ def test_killed_at_every_change_the_next_run_mends(lost, tmp_path, odd):
             resumed += 1
         elif not resumed:
             assert bytes_of(cluster) == before
-        assert restore_in_place(cluster, REUSE).resumed == begun
+        assert isinstance(restore_in_place(cluster, REUSE), Ended) == begun
         check_restored(cluster, made)
         shutil.rmtree(cluster.directory)
         shutil.copytree(pristine, cluster.directory, symlinks=True)
