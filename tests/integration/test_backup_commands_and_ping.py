@@ -268,7 +268,7 @@ def test_warnings_still_reach_standard_error():
         "import logging\n"
         "from tidstorage.operation import results\n"
         "run = results.Run()\n"
-        "with results._listening(run):\n"
+        "with results._note_warnings(run):\n"
         "    logging.getLogger('tidstorage.verbs.backup').warning('said %s', 'once')\n"
         "assert run.warnings == ['said once']\n"
     )

@@ -39,10 +39,9 @@ from tidstorage.verbs.backup import complete, packs_by_others
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.pack import garbage, times
 from tidstorage.verbs.pack import pack as perform
-from tidstorage.verbs.pack.pack import pack
+from tidstorage.verbs.pack.pack import pack, preview
 from tidstorage.verbs.restore.plan import Request
 from tidstorage.verbs.restore.restore import (
-    preview_in_place,
     restore_elsewhere,
 )
 from tidstorage.zeo import packing
@@ -194,7 +193,7 @@ def test_no_room_for_a_second_file_is_said_before(small, cluster, monkeypatch):
     with pytest.raises(NoSpace, match=f"needs {sizes:,}"):
         pack(cluster, 0)
     with pytest.raises(NoSpace):
-        preview_in_place(cluster, 0)
+        preview(cluster, 0)
     assert inodes == [each.data_file.stat().st_ino for each in cluster.storages]
 
 
