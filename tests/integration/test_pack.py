@@ -39,7 +39,7 @@ from tidstorage.verbs.backup import complete, packs_by_others
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.pack import garbage, times
 from tidstorage.verbs.pack import pack as perform
-from tidstorage.verbs.pack.pack import pack, preview
+from tidstorage.verbs.pack.pack import pack
 from tidstorage.verbs.restore.plan import Request
 from tidstorage.verbs.restore.restore import (
     restore_elsewhere,
