@@ -50,7 +50,7 @@ def verbs(cluster, tmp_path):
     yield "points", lambda: reach(cluster)
     yield "backups", lambda: backups.run(argparse.Namespace(json=True), cluster)
     for depth in ("sizes", "digests"):
-        request = verify.Request("all", depth)
+        request = verify.VerifyRequest("all", depth)
         yield f"verify {depth}", lambda asked=request: verify.verify(cluster, asked)
     yield "restore --dry-run", lambda: preview_in_place(cluster, Request())
     yield (

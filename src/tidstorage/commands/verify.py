@@ -13,7 +13,12 @@ from tidstorage.sets.verdicts import DEPTHS
 from tidstorage.system.clock import local
 from tidstorage.verbs.verify.costs import Cost
 from tidstorage.verbs.verify.objects import MOST_TOLD
-from tidstorage.verbs.verify.verify import Report, Request, Result, verify
+from tidstorage.verbs.verify.verify import (
+    SetVerdict,
+    Verification,
+    VerifyRequest,
+    verify,
+)
 
 HELP = "Verify backup sets: sizes, digests, or a restore with every object read."
 _MOST_PRINTED = 20
@@ -69,12 +74,12 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
         console.print_error(f"{each.path} {each.what}", _explain(each))
     if report.untold:
         console.print_error(f"{report.untold:,} more files are bad")
-    for result in report.results:
+    for result in report.sets:
         _tell_losses(result)
     return 0 if report.is_good else VerificationFailed.exit_status
 
 
-def _request(options: argparse.Namespace, cluster: Cluster) -> Request:
+def _request(options: argparse.Namespace, cluster: Cluster) -> VerifyRequest:
     configured = cluster.verify
     if options.all:
         which: Any = "all"
@@ -82,29 +87,29 @@ def _request(options: argparse.Namespace, cluster: Cluster) -> Request:
         which = "latest"
     else:
         which = tuple(sorted(options.sets)) or configured.sets
-    return Request(
+    return VerifyRequest(
         which,
         options.depth or configured.depth,
         configured.time_budget if options.budget is None else options.budget,
     )
 
 
-def _describe(report: Report) -> None:
+def _describe(report: Verification) -> None:
     columns = ["set", report.depth, "as of"]
     rows = [
         [each.set_id, each.state, local(each.at) if each.at else ""]
-        for each in report.results
+        for each in report.sets
     ]
     if report.depth == "objects":
         columns += ["objects", "lost"]
-        for row, each in zip(rows, report.results, strict=True):
+        for row, each in zip(rows, report.sets, strict=True):
             row += [f"{each.objects:,}", str(each.lost)]
     console.print_table(columns, rows)
     if not report.is_finished:
         console.print_line("The time is over: the same command goes on from here.")
 
 
-def _tell_losses(result: Result) -> None:
+def _tell_losses(result: SetVerdict) -> None:
     for loss in result.losses[:_MOST_PRINTED]:
         console.print_error(
             f"set {result.set_id}: in storage {loss.storage} object 0x{loss.oid}"
@@ -119,7 +124,7 @@ def _tell_losses(result: Result) -> None:
         )
 
 
-def _at_least(result: Result) -> str:
+def _at_least(result: SetVerdict) -> str:
     number = f"{result.lost:,}"
     return number if result.lost < MOST_TOLD else f"{number} things or more"
 
@@ -153,7 +158,7 @@ def _explain(cost: Cost) -> str:
     return " ".join(lines)
 
 
-def _as_json(report: Report) -> dict[str, Any]:
+def _as_json(report: Verification) -> dict[str, Any]:
     return {
         "depth": report.depth,
         "finished": report.is_finished,
@@ -167,7 +172,7 @@ def _as_json(report: Report) -> dict[str, Any]:
                 "lost": each.lost,
                 "losses": [loss.model_dump() for loss in each.losses],
             }
-            for each in report.results
+            for each in report.sets
         ],
         "faults": [each.to_json() for each in report.costs],
         "more_faults": report.untold,
