@@ -281,7 +281,7 @@ def test_pack(scene, site, packing_in_process, tmp_path):
         assert not any(map(pack_notes.leftover, cluster.storages))
         newest = backup_directory(cluster).sets()[0]
         assert newest.is_whole
-        assert newest.manifest.id == (packed.last or packed.first).id
+        assert newest.manifest.id == (packed.set_after or packed.set_before).id
         # The copies are of the packed files, and do not go on from those before.
         for each in newest.manifest.storages:
             last = filestorage.packed_above(site.files.paths[each.id], 0)

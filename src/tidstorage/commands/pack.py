@@ -1,17 +1,15 @@
 """``bin/cluster pack``: back up, pack every storage below its point, back up."""
 
 import argparse
-from collections.abc import Sequence
 from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
-from tidstorage.coherence.point import Point
 from tidstorage.commands import console, progress_display
 from tidstorage.commands.front import parse_number
 from tidstorage.system import clock
-from tidstorage.verbs.pack import pack
-from tidstorage.verbs.pack.pack import Packed, PlannedStorage
+from tidstorage.verbs.pack.pack import Packed, pack
+from tidstorage.verbs.pack.plan import PackPlan, PlannedStorage, plan
 
 _MOST_DAYS = 36_500
 HELP = "Remove old history from all storages, with a backup before and after."
@@ -47,12 +45,12 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Pack, and say what that has freed."""
     days = cluster.pack.keep_days if options.days is None else options.days
     if options.dry_run:
-        floor, plans = pack.preview(cluster, days, options.gc_is_off)
-        _say_what_would_be_done(floor, plans, options.json)
+        planned = plan(cluster, days, gc_is_off=options.gc_is_off)
+        _say_what_would_be_done(planned, options.json)
         return 0
     tell = console.print_nothing if options.json else console.print_progress
     with progress_display.shown(options) as show:
-        packed = pack.pack(cluster, days, options.gc_is_off, tell, show)
+        packed = pack(cluster, days, gc_is_off=options.gc_is_off, tell=tell, show=show)
     if options.json:
         console.print_json(_as_json(packed))
     else:
@@ -62,7 +60,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
 
 def _describe(packed: Packed) -> None:
     console.print_line(
-        f"set {packed.first.id} was made before; point {packed.floor.id}"
+        f"set {packed.set_before.id} was made before; point {packed.floor.id}"
     )
     console.print_table(
         ("storage", "packed up to", "bytes before", "bytes after"),
@@ -76,32 +74,30 @@ def _describe(packed: Packed) -> None:
             for each in packed.storages
         ],
     )
-    if packed.last is not None:
-        console.print_line(f"set {packed.last.id} was made after; it is full")
+    if packed.set_after is not None:
+        console.print_line(f"set {packed.set_after.id} was made after; it is full")
 
 
 def _time(planned: PlannedStorage) -> str:
     return "" if planned.time is None else clock.local(planned.time)
 
 
-def _say_what_would_be_done(
-    floor: Point, plans: Sequence[PlannedStorage], as_json: bool
-) -> None:
+def _say_what_would_be_done(planned: PackPlan, as_json: bool) -> None:
     if as_json:
         console.print_json(
             {
-                "floor": floor.to_json(),
-                "storages": [_planned_as_json(each) for each in plans],
+                "floor": planned.floor.to_json(),
+                "storages": [_planned_as_json(each) for each in planned.storages],
             }
         )
         return
     console.print_line(
-        f"would be backed up, then packed below point {floor.id} or the new one"
-        f" ({clock.local(floor.time)}):"
+        f"would be backed up, then packed below point {planned.floor.id} or the new one"
+        f" ({clock.local(planned.floor.time)}):"
     )
     console.print_table(
         ("storage", "would be packed up to", "bytes"),
-        [(each.id, _time(each), f"{each.size:,}") for each in plans],
+        [(each.id, _time(each), f"{each.size:,}") for each in planned.storages],
     )
 
 
@@ -117,14 +113,14 @@ def _planned_as_json(planned: PlannedStorage) -> dict[str, Any]:
 def _as_json(packed: Packed) -> dict[str, Any]:
     return {
         "floor": packed.floor.to_json(),
-        "set_before": packed.first.id,
-        "set_after": None if packed.last is None else packed.last.id,
+        "set_before": packed.set_before.id,
+        "set_after": None if packed.set_after is None else packed.set_after.id,
         "storages": [
             {
                 **_planned_as_json(each.plan),
                 "changed": each.changed,
                 "size_after": each.size,
-                "last_packed": tid.to_text(each.last),
+                "last_packed": tid.to_text(each.last_packed),
             }
             for each in packed.storages
         ],
