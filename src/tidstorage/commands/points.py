@@ -7,8 +7,12 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
 from tidstorage.system import clock
 from tidstorage.system.clock import local, span
-from tidstorage.verbs.moments import reachable
-from tidstorage.verbs.moments.reachable import ListedPoint, Reach, Stretch
+from tidstorage.verbs.moments.listed_points import (
+    ListedPoint,
+    PointsAndRanges,
+    list_points_and_ranges,
+)
+from tidstorage.verbs.moments.reachable_ranges import TimeRange
 
 HELP = "List the coherency points and the reachable ranges, newest first."
 
@@ -25,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Print points and ranges."""
-    found = reachable.reach(cluster, None if options.all else _SHOWN)
+    found = list_points_and_ranges(cluster, None if options.all else _SHOWN)
     if options.json:
         console.print_json(_as_json(found))
     else:
@@ -33,7 +37,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     return 0
 
 
-def _describe(found: Reach) -> None:
+def _describe(found: PointsAndRanges) -> None:
     if not found.points:
         console.print_line("There is no coherency point yet.")
         return
@@ -70,18 +74,18 @@ def _describe(found: Reach) -> None:
                 _what(each),
                 "yes" if each.damaged else "none",
             )
-            for each in found.stretches
+            for each in found.ranges
         ],
     )
 
 
-def _what(stretch: Stretch) -> str:
-    if stretch.is_gap:
-        return f"GAP: {stretch.reason}"
-    return ", ".join(stretch.sources)
+def _what(time_range: TimeRange) -> str:
+    if time_range.is_gap:
+        return f"GAP: {time_range.reason}"
+    return ", ".join(time_range.sources)
 
 
-def _as_json(found: Reach) -> dict[str, Any]:
+def _as_json(found: PointsAndRanges) -> dict[str, Any]:
     return {
         "points": [_point_as_json(each) for each in found.points],
         "number": found.number,
@@ -95,7 +99,7 @@ def _as_json(found: Reach) -> dict[str, Any]:
                 "reason": each.reason or None,
                 "damaged": each.damaged,
             }
-            for each in found.stretches
+            for each in found.ranges
         ],
     }
 
