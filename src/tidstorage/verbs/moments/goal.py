@@ -71,7 +71,7 @@ class Goal:
         return self.floor.vector.get(storage, 0) if self.floor else 0
 
 
-def of_point(
+def find_set_for_point(
     known: KnownPoints, sets: Sequence[BackupSet], point_id: str
 ) -> tuple[Manifest, Goal]:
     """The set, and how to cut it, that bring a published point back.
@@ -104,7 +104,7 @@ def of_point(
     return manifest, Goal(wanted.time, floor, wanted, nearest)
 
 
-def of_moment(
+def find_set_for_moment(
     known: KnownPoints,
     sets: Sequence[BackupSet],
     moment: datetime.datetime,
@@ -112,7 +112,8 @@ def of_moment(
 ) -> tuple[Manifest, Goal]:
     """The set, and how to cut it, that bring the state of a moment back.
 
-    sets: as `of_point` takes them.  timeline: None: the one that was lived then.
+    sets: all there are, newest first, with storages under their present ids.
+    timeline: None: the one that was lived then.
 
     Raises: NotReachable: no set holds it.
     """

@@ -106,7 +106,7 @@ def _time_of(point: Point) -> datetime.datetime:
     return point.time
 
 
-def known_points(
+def read_known_points(
     cluster: Cluster, directory: BackupDirectory, accepted: Collection[bytes]
 ) -> KnownPoints:
     """All points of a cluster whose sets are in the directory.
