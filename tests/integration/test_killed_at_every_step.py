@@ -28,6 +28,7 @@ from tidstorage.operation.unfinished import interrupted_swap
 from tidstorage.points import tid_log
 from tidstorage.sets import marker
 from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.pack import garbage
 from tidstorage.verbs.pack import pack as packs
 from tidstorage.verbs.restore import crashed_files
 from tidstorage.verbs.restore.crashed_files import Request as CrashedRequest
@@ -261,7 +262,7 @@ def packing_in_process(site, monkeypatch):
     monkeypatch.setattr(packs.packing, "pack", pack)
     monkeypatch.setattr(packs.packing, "is_packing", lambda *_arguments: False)
     monkeypatch.setattr(pack_notes, "is_packing", lambda *_arguments: False)
-    monkeypatch.setattr(packs.garbage, "refuse", lambda *_arguments: None)
+    monkeypatch.setattr(garbage, "refuse_collection", lambda *_arguments: None)
 
 
 def test_pack(scene, site, packing_in_process, tmp_path):

@@ -19,10 +19,11 @@ from ZODB.serialize import referencesf
 from tidstorage.commands import cluster as front
 from tidstorage.errors import NoSpace, NotCoherent, VerificationFailed
 from tidstorage.operation import results
+from tidstorage.operation.progress import Phase
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.restore import check
 from tidstorage.verbs.verify import objects, restoring, trial
-from tidstorage.verbs.verify.budget import OutOfTime
+from tidstorage.verbs.verify.budget import OutOfTime, TimeBudget
 from tidstorage.verbs.verify.restoring import TriedRestore
 from tidstorage.verbs.verify.trial import ObjectFault
 from tidstorage.verbs.verify.verify import VerifyRequest, verify
@@ -192,6 +193,18 @@ def test_what_was_staged_under_another_name_is_not_gone_on_with(over_time, clust
     report = verify(cluster, LATEST)
     assert report.is_good and report.sets[0].objects > 6
     assert nothing_left(cluster)
+
+
+def test_what_was_staged_before_counts_as_done(over_time, cluster):
+    """So that an operator sees how much of the set is left, not of the run."""
+    made = over_time.made[5]
+    first, second = (Phase(name, None, "bytes") for name in ("first", "second"))
+    with pytest.raises(OutOfTime):
+        trial.Trial(cluster, made).stage(TimeBudget(NO_TIME), first)
+    size = sum(each.size for each in made.storages)
+    assert 0 < first.look()[0] < size
+    trial.Trial(cluster, made).stage(TimeBudget(None), second)
+    assert second.look()[0] == size
 
 
 @pytest.fixture(scope="module")

@@ -153,7 +153,8 @@ def _find_oldest(
         if not known_set.is_whole or _lacks_packs(manifest):
             continue
         for floor in known.before(manifest.point.timeline, moment):
-            # Of two writers of points the earlier may have seen more, by some storage.
+            # A daemon that is behind writes down less than a barrier did before: of
+            # two points the earlier one may hold more of a storage.
             if wanted is not None and not _is_at_or_below(floor, wanted):
                 continue
             if _is_within(floor, manifest):

@@ -74,22 +74,22 @@ def find_ranges(
     # The journal knows best: sets only tell of what it does not reach.
     known = [*_from_journal(journal.runs, accepted)]
     known += _from_sets(made, points, known, accepted)
-    # Each source now begins and ends at ends of pieces, so that it holds the whole
-    # of a piece or nothing of it.
+    # Split where sources begin and end, no piece is held in part: one comparison of
+    # both its ends with a source's tells whether any moment in it is held.
     pieces = [
         _with_sources(piece, sources, timeline)
         for known_range in known
         for piece in _split(known_range, sources)
     ]
-    # A point is restorable for itself, whatever is known of the time around it: in
-    # an unverified range there is no other moment that can be had back.  So where a
-    # source begins or ends, and where a set was made, there is a moment at least.
+    # A set is restored at its own point whatever is known of the time around it, and
+    # a source may begin or end in a gap: each such moment is a range of its own,
+    # unless one that is reachable has it.
     moments = {
         (source.timeline, moment): False
         for source in sources
         for moment in (source.begin, source.end)
     }
-    # Later than the above, since here it is known what damage is inside.
+    # Of a point it is known what damage is inside, so these win over the above.
     moments |= {
         (point.timeline, point.time): bool(find_open_damage(point, accepted))
         for point in others
@@ -112,10 +112,10 @@ def _from_journal(
     before: Run | None = None
     for run in runs:
         if before is not None and before.timeline == run.timeline:
-            # A moment between the two is computed from the last point before on, by
-            # stamps: that point has to be verified; and the next one, which is not
-            # where anybody has written without stamps since.  What is damaged is
-            # damaged from its own point on: up to there all is as it was before.
+            # A moment between the two runs is computed by stamps, from the last point
+            # before it: that one has to be verified.  The next one has to be as well:
+            # it is not where anybody has written without stamps in between.  Damage
+            # is told by the point before: what the next run has came with its points.
             is_verified = before.verified and run.verified
             yield TimeRange(
                 run.timeline,
@@ -156,8 +156,8 @@ def _from_sets(
         between = TimeRange(timeline, begin, end, (), "", False)
         if timeline != same or any(other.covers(between) for other in known):
             continue
-        # The first set after it looked at all records since its floor.  Nothing
-        # else is known of that time; where no set came after it, nothing at all.
+        # What the first set after it found since its floor is all there is to know
+        # of that time; where no set came after it, there is nothing.
         first_after = next(
             (
                 manifest

@@ -181,7 +181,8 @@ class _ObjectReader:
         position = storage and storage._index.get(oid)
         if storage is None or position is None:
             return False
-        # Without reading the data: of a large set that is all the difference.
+        # The header of its record tells, as a rule: so the data are not read again
+        # for every reference to them.
         header = os.pread(storage._file.fileno(), DATA_HEADER.size, position)
         if DATA_HEADER.unpack(header)[-1]:
             return True

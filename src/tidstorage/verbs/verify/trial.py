@@ -15,7 +15,7 @@ from tidstorage.engines.filestorage import index
 from tidstorage.errors import FileUnreadable
 from tidstorage.operation.progress import Phase
 from tidstorage.sets import layout, renaming
-from tidstorage.sets.manifest import Manifest
+from tidstorage.sets.manifest import Manifest, StoredStorage
 from tidstorage.system import disks, durable, json_file
 from tidstorage.system.json_file import Shape
 from tidstorage.verbs.restore import assemble, check, cutting
@@ -93,13 +93,12 @@ class Trial:
           NoSpace: there is not the room for it; nothing was written.
           OutOfTime: the time is over; what is staged is kept for the next run.
         """
+        phase.advance(sum(storage.size for storage in self._storages(staged=True)))
         if self.progress.is_cut:
             return
         self._refuse_lack_of_space()
         layout.make_folder(self.folder)
-        for storage in self.manifest.storages:
-            if storage.id in self.progress.staged:
-                continue
+        for storage in self._storages(staged=False):
             if budget.is_over():
                 raise OutOfTime
             target = self.targets[storage.id]
@@ -112,6 +111,14 @@ class Trial:
             self.keep(self.progress.model_copy(update={"staged": staged}))
             budget.note_progress()
         self._cut()
+
+    def _storages(self, *, staged: bool) -> list[StoredStorage]:
+        """The storages whose file is staged by now, or those whose file is not."""
+        return [
+            storage
+            for storage in self.manifest.storages
+            if (storage.id in self.progress.staged) == staged
+        ]
 
     def _cut(self) -> None:
         """Cut the staged files at the set's point, and judge what is left."""
@@ -134,11 +141,8 @@ class Trial:
 
     def _refuse_lack_of_space(self) -> None:
         """Refuse where the storages that are not staged yet cannot fit."""
-        needed = sum(
-            storage.size - storage.holes
-            for storage in self.manifest.storages
-            if storage.id not in self.progress.staged
-        )
+        left = self._storages(staged=False)
+        needed = sum(storage.size - storage.holes for storage in left)
         what = f"set {self.manifest.id}, restored to scratch,"
         disks.refuse_lack({self.folder: needed}, what, MAKE_ROOM)
 
