@@ -20,8 +20,7 @@ from tidstorage.verbs.restore.plan import Request
 from tidstorage.verbs.restore.restore import (
     restore_elsewhere,
 )
-from tidstorage.verbs.verify.verify import Request as Verification
-from tidstorage.verbs.verify.verify import verify
+from tidstorage.verbs.verify.verify import VerifyRequest, verify
 
 pytestmark = pytest.mark.integration
 
@@ -194,6 +193,6 @@ def test_after_a_file_of_the_last_set_is_gone_copies_begin_anew(small, caplog):
     assert whole_sets(cluster)[0].manifest == made
     # Nor is anything built on what rots, once that is known.
     flip_a_byte(cluster.backup.directory / made.storage("root").files[0].path)
-    assert not verify(cluster, Verification("latest", "digests")).is_good
+    assert not verify(cluster, VerifyRequest("latest", "digests")).is_good
     small.write(4, 3)
     assert back_up(cluster).kind == "full"

@@ -28,6 +28,7 @@ from tidstorage.operation.unfinished import interrupted_swap
 from tidstorage.points import tid_log
 from tidstorage.sets import marker
 from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.pack import garbage
 from tidstorage.verbs.pack import pack as packs
 from tidstorage.verbs.restore import crashed_files
 from tidstorage.verbs.restore.crashed_files import Request as CrashedRequest
@@ -259,7 +260,7 @@ def packing_in_process(site, monkeypatch):
     monkeypatch.setattr(packs.packing, "pack", pack)
     monkeypatch.setattr(packs.packing, "is_packing", lambda *_arguments: False)
     monkeypatch.setattr(pack_notes, "is_packing", lambda *_arguments: False)
-    monkeypatch.setattr(packs.garbage, "refuse", lambda *_arguments: None)
+    monkeypatch.setattr(garbage, "refuse_collection", lambda *_arguments: None)
 
 
 def test_pack(scene, site, packing_in_process, tmp_path):
@@ -279,7 +280,7 @@ def test_pack(scene, site, packing_in_process, tmp_path):
         assert not any(map(pack_notes.leftover, cluster.storages))
         newest = backup_directory(cluster).sets()[0]
         assert newest.is_whole
-        assert newest.manifest.id == (packed.last or packed.first).id
+        assert newest.manifest.id == (packed.set_after or packed.set_before).id
         # The copies are of the packed files, and do not go on from those before.
         for each in newest.manifest.storages:
             last = filestorage.packed_above(site.files.paths[each.id], 0)

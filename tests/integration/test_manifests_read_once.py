@@ -11,7 +11,7 @@ from tidstorage.cluster.cluster import Retention
 from tidstorage.commands import backups
 from tidstorage.sets import manifest
 from tidstorage.verbs.backup.backup import back_up
-from tidstorage.verbs.moments.reachable import reach
+from tidstorage.verbs.moments.listed_points import list_points_and_ranges
 from tidstorage.verbs.prune.prune import prune
 from tidstorage.verbs.restore.plan import Request
 from tidstorage.verbs.restore.restore import (
@@ -47,10 +47,10 @@ def cluster(tmp_path):
 def verbs(cluster, tmp_path):
     point = sets_over_time().made[1].point
     yield "status", lambda: status(cluster)
-    yield "points", lambda: reach(cluster)
+    yield "points", lambda: list_points_and_ranges(cluster)
     yield "backups", lambda: backups.run(argparse.Namespace(json=True), cluster)
     for depth in ("sizes", "digests"):
-        request = verify.Request("all", depth)
+        request = verify.VerifyRequest("all", depth)
         yield f"verify {depth}", lambda asked=request: verify.verify(cluster, asked)
     yield "restore --dry-run", lambda: preview_in_place(cluster, Request())
     yield (

@@ -40,6 +40,7 @@ from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.pack import garbage, times
 from tidstorage.verbs.pack import pack as perform
 from tidstorage.verbs.pack.pack import pack
+from tidstorage.verbs.pack.plan import plan, refuse_the_impossible
 from tidstorage.verbs.restore.plan import Request
 from tidstorage.verbs.restore.restore import (
     restore_elsewhere,
@@ -97,20 +98,23 @@ def test_under_load_every_storage_stays_below_its_own_point(
     told = []
     with small.writer(2, blobs_of=["documents"]), small.writer(3):
         packed = pack(cluster, 0, tell=told.append)
-    assert whole(cluster) == [packed.last, packed.first]
-    assert packed.last.kind == "full"
+    assert whole(cluster) == [packed.set_after, packed.set_before]
+    assert packed.set_after.kind == "full"
     assert "by somebody else" not in caplog.text
     for each in packed.storages:
         assert each.changed
-        assert each.plan.below == packed.first.point.vector[each.plan.id]
-        assert 0 < each.last < each.plan.below
-        assert each.last == last_packed(cluster.storage(each.plan.id))
+        assert each.plan.below == packed.set_before.point.vector[each.plan.id]
+        assert 0 < each.last_packed < each.plan.below
+        assert each.last_packed == last_packed(cluster.storage(each.plan.id))
     assert [each.split()[:2] for each in told[1:-1]] == [
         ["packing", each.id] for each in cluster.storages
     ]
     assert not pack_note.note_path(cluster).exists()
-    assert results.read(cluster, "pack").good.set == packed.last.id
-    for made, after in ((packed.first, {}), (packed.last, packed.first.point.vector)):
+    assert results.read(cluster, "pack").good.set == packed.set_after.id
+    for made, after in (
+        (packed.set_before, {}),
+        (packed.set_after, packed.set_before.point.vector),
+    ):
         into = tmp_path / made.id
         restore_elsewhere(cluster, Request(set_id=made.id), into)
         # Below the first point partners are gone after the pack.
@@ -129,7 +133,7 @@ def test_under_load_every_storage_stays_below_its_own_point(
     later = back_up(cluster)
     assert (later.kind, later.point.verified) == ("incremental", True)
     again = pack(cluster, 9)
-    assert (again.last, [each.changed for each in again.storages]) == (
+    assert (again.set_after, [each.changed for each in again.storages]) == (
         None,
         [False] * 3,
     )
@@ -137,7 +141,7 @@ def test_under_load_every_storage_stays_below_its_own_point(
 
 def test_what_is_newer_than_the_days_that_are_kept_stays(small, cluster):
     packed = pack(cluster, 1)
-    assert packed.last is None
+    assert packed.set_after is None
     assert not any(each.changed for each in packed.storages)
 
 
@@ -148,10 +152,10 @@ def test_a_half_commit_stays_where_it_can_be_examined(small, cluster):
     told = []
     packed = pack(cluster, 0, tell=told.append)
     assert packed.floor == clean.point
-    (half,) = packed.first.point.damage
+    (half,) = packed.set_before.point.damage
     for each in packed.storages:
-        assert each.last < clean.point.vector[each.plan.id]
-    assert packed.last.point.damage == (half,)
+        assert each.last_packed < clean.point.vector[each.plan.id]
+    assert packed.set_after.point.damage == (half,)
     assert any(f"below point {clean.point.id}" in each for each in told)
     # For the tests that follow: accept it.
     for storage in cluster.storages:
@@ -193,7 +197,7 @@ def test_no_room_for_a_second_file_is_said_before(small, cluster, monkeypatch):
     with pytest.raises(NoSpace, match=f"needs {sizes:,}"):
         pack(cluster, 0)
     with pytest.raises(NoSpace):
-        perform.preview(cluster, 0)
+        plan(cluster, 0)
     assert inodes == [each.data_file.stat().st_ino for each in cluster.storages]
 
 
@@ -319,7 +323,7 @@ def test_the_server_is_killed_amid_a_pack(small, packable, monkeypatch):
             packable, run_directory=packable.backup.directory / "other"
         )
         with pytest.raises(Locked, match="is packing catalog already"):
-            perform.refuse_the_impossible(other, False)
+            refuse_the_impossible(other, False)
         small.alpha.kill()
         thread.join(PATIENCE)
     finally:
@@ -337,7 +341,7 @@ def test_the_server_is_killed_amid_a_pack(small, packable, monkeypatch):
         told[text] = pack_note.leftover(catalog)
 
     packed = pack(packable, 0, tell=tell)
-    assert packed.first.kind == packed.last.kind == "full"
+    assert packed.set_before.kind == packed.set_after.kind == "full"
     assert any(f"removing {catalog.data_file}.pack" in each for each in told)
     assert told["backing up first"] is None
     assert pack_note.leftover(catalog) is None
@@ -415,23 +419,23 @@ class TestGarbageCollection:
         lone.server.start()
         for trusted in (False, True):
             with pytest.raises(PackUnsafe, match="would collect garbage"):
-                garbage.refuse(lone.cluster, lone.storage, trusted)
+                garbage.refuse_collection(lone.cluster, lone.storage, trusted)
 
     def test_what_nobody_can_see_is_refused_unless_trusted(self, lone, monkeypatch):
         def refused(match):
             with pytest.raises(PackUnsafe, match=match) as caught:
-                garbage.refuse(lone.cluster, lone.storage, False)
+                garbage.refuse_collection(lone.cluster, lone.storage, False)
             assert "--gc-is-off" in caught.value.hint
-            garbage.refuse(lone.cluster, lone.storage, True)
+            garbage.refuse_collection(lone.cluster, lone.storage, True)
 
         refused("no process here has .* open")
         text = lone.server.configuration.read_bytes()
         monkeypatch.setenv("TIDSTORAGE_CONFIGURATION", supervision.digest(text))
         lone.server.start()
-        garbage.refuse(lone.cluster, lone.storage, False)
+        garbage.refuse_collection(lone.cluster, lone.storage, False)
         # Written again since, by whomever: the same text is no harm.
         monkeypatch.setattr(garbage, "_SLACK", -1e9)
-        garbage.refuse(lone.cluster, lone.storage, False)
+        garbage.refuse_collection(lone.cluster, lone.storage, False)
         with lone.server.configuration.open("a") as stream:
             stream.write("# changed\n")
         refused("has been written since process")

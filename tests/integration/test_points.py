@@ -16,7 +16,10 @@ from tidstorage.points import journal, published
 from tidstorage.points.entries import Acknowledgement, Published, entry_to_json
 from tidstorage.system import clock
 from tidstorage.verbs.backup.backup import back_up
-from tidstorage.verbs.moments import reachable, sources
+from tidstorage.verbs.moments import restore_sources
+from tidstorage.verbs.moments.goal import UNVERIFIED
+from tidstorage.verbs.moments.listed_points import list_points_and_ranges
+from tidstorage.verbs.moments.reachable_ranges import GONE, LOST
 from tidstorage.verbs.restore.plan import Request
 from tidstorage.verbs.restore.restore import (
     restore_in_place,
@@ -43,7 +46,7 @@ def told(cluster, limit=20):
     """(timeline, begin, end, what it can be restored from, or why not)."""
     return [
         (each.timeline, each.begin, each.end, *(each.sources or (each.reason,)))
-        for each in reachable.reach(cluster, limit).stretches
+        for each in list_points_and_ranges(cluster, limit).ranges
     ]
 
 
@@ -64,16 +67,16 @@ def test_a_restore_leaves_what_only_sets_still_hold(small):
         1,
         begin,
         second.point.time,
-        sources.LIVE,
+        restore_sources.LIVE,
         f"set {second.id}",
     )
-    assert rest == (1, second.point.time, late.time, sources.LIVE)
+    assert rest == (1, second.point.time, late.time, restore_sources.LIVE)
     small.stop()
     restore_in_place(cluster, Request(set_id=first.id))
     (now, lost, kept) = told(cluster)
     assert kept == (1, begin, second.point.time, f"set {second.id}")
-    assert lost == (1, second.point.time, late.time, reachable.LOST)
-    assert now[0] == 2 and now[1] == now[2] and now[3] == sources.LIVE
+    assert lost == (1, second.point.time, late.time, LOST)
+    assert now[0] == 2 and now[1] == now[2] and now[3] == restore_sources.LIVE
     # A set that is not whole holds nothing.
     stored = second.storage("root").files[-1]
     if second.storage("root").kind != "unchanged":
@@ -89,7 +92,7 @@ def test_sets_go_on_where_the_journal_ends(small):
     last = at(clock.now())
     second = back_up(cluster)
     write_journal(cluster, at(first.point.time), last)
-    both = (sources.LIVE, f"set {second.id}")
+    both = (restore_sources.LIVE, f"set {second.id}")
     assert told(cluster) == [(1, first.point.time, second.point.time, *both)]
 
 
@@ -116,8 +119,8 @@ def test_what_was_packed_away_is_a_gap(small):
     new = at(clock.now())
     write_journal(cluster, old, new)
     later, gap = told(cluster)
-    assert gap == (1, old.time, new.time, reachable.GONE)
-    assert later == (1, new.time, new.time, sources.LIVE)
+    assert gap == (1, old.time, new.time, GONE)
+    assert later == (1, new.time, new.time, restore_sources.LIVE)
 
 
 def pack(small):
@@ -140,10 +143,10 @@ def test_unverified_stretches_and_lost_timelines_are_gaps(small):
         at(moments[5], timeline=2),
     )
     assert told(cluster) == [
-        (2, moments[4], moments[5], sources.LIVE),
-        (1, moments[3], moments[3], reachable.LOST),
-        (1, moments[1], moments[3], reachable.UNVERIFIED),
-        (1, moments[0], moments[1], reachable.LOST),
+        (2, moments[4], moments[5], restore_sources.LIVE),
+        (1, moments[3], moments[3], LOST),
+        (1, moments[1], moments[3], UNVERIFIED),
+        (1, moments[0], moments[1], LOST),
     ]
 
 
@@ -199,7 +202,7 @@ def test_a_set_holds_all_since_its_last_pack(small):
         storage.data_file.rename(storage.data_file.with_suffix(".lost"))
     held, gap = told(cluster)
     assert held == (1, since.time, made.point.time, f"set {made.id}")
-    assert gap == (1, old.time, since.time, reachable.GONE)
+    assert gap == (1, old.time, since.time, GONE)
 
 
 def ends(cluster):

@@ -131,7 +131,7 @@ def test_increments_that_are_not_kept_go_from_the_end_of_their_chain(
     """As where the last set of a week is kept: it needs what came before it."""
     first, second, third, *rest = over_time.made
     keep = {each.id: ("asked for",) for each in (second, *rest)}
-    monkeypatch.setattr(perform, "choose", lambda *_: keep)
+    monkeypatch.setattr(perform, "choose_kept", lambda *_: keep)
     assert ids(each.manifest for each in prune(cluster).removed) == [first.id, third.id]
     assert sets_in(cluster) == [second, *rest]
     left = files_in(cluster)
@@ -153,7 +153,7 @@ def test_blobs_go_with_the_last_set_that_needs_them(over_time, cluster, monkeypa
     lost = held(over_time.made[5]) - needed
     assert lost
     keep = {over_time.made[0].id: ("asked for",)}
-    monkeypatch.setattr(perform, "choose", lambda *_: keep)
+    monkeypatch.setattr(perform, "choose_kept", lambda *_: keep)
     prune(cluster)
     assert {*pool.glob("??/*")} == needed
 

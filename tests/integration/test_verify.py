@@ -17,13 +17,13 @@ from tidstorage.sets.blobs import pool_path, read_lists
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.verbs.restore.plan import Request as Restore
 from tidstorage.verbs.restore.restore import restore_elsewhere
-from tidstorage.verbs.verify import checker, files, memory
+from tidstorage.verbs.verify import checker, files, good_files
 from tidstorage.verbs.verify import verify as verifying
-from tidstorage.verbs.verify.verify import Request, verify
+from tidstorage.verbs.verify.verify import VerifyRequest, verify
 
 pytestmark = pytest.mark.integration
 
-ALL = Request("all", "digests")
+ALL = VerifyRequest("all", "digests")
 NO_TIME = datetime.timedelta(0)
 
 
@@ -39,7 +39,7 @@ def cluster(over_time, tmp_path):
 
 def states(report):
     """What became of the sets, oldest first."""
-    return [each.state for each in report.results[::-1]]
+    return [each.state for each in report.sets[::-1]]
 
 
 def flip_a_byte(path):
@@ -54,7 +54,7 @@ def is_whole(cluster, made):
 
 @pytest.mark.parametrize("depth", ["sizes", "digests"])
 def test_sound_sets_are_good_and_are_known_to_be(over_time, cluster, depth):
-    report = verify(cluster, Request("all", depth))
+    report = verify(cluster, VerifyRequest("all", depth))
     assert states(report) == ["good"] * 6
     assert (report.costs, report.is_finished) == ([], True)
     for each in backup_directory(cluster).sets():
@@ -198,35 +198,33 @@ def test_where_a_whole_disk_is_gone_not_every_file_is_told(
 
 def test_sizes_alone_do_not_see_a_flipped_byte(over_time, cluster):
     rot_data(cluster, over_time.made)
-    assert verify(cluster, Request("all", "sizes")).is_good
+    assert verify(cluster, VerifyRequest("all", "sizes")).is_good
     assert not verify(cluster, ALL).is_good
     # What is known stays known.
-    assert verify(cluster, Request("all", "sizes")).is_good
+    assert verify(cluster, VerifyRequest("all", "sizes")).is_good
     assert not is_whole(cluster, over_time.made[1])
 
 
 def test_only_what_is_asked_for_is_read(over_time, cluster):
     rot_data(cluster, over_time.made)
     made = over_time.made
-    report = verify(cluster, Request("latest", "digests"))
-    assert [(each.set_id, each.state) for each in report.results] == [
-        (made[5].id, "good")
-    ]
-    report = verify(cluster, Request((made[2].id, made[0].id), "digests"))
+    report = verify(cluster, VerifyRequest("latest", "digests"))
+    assert [(each.set_id, each.state) for each in report.sets] == [(made[5].id, "good")]
+    report = verify(cluster, VerifyRequest((made[2].id, made[0].id), "digests"))
     assert states(report) == ["good", "bad"]
     # The second needs the file as well, and was not looked at.
     assert not is_whole(cluster, made[1])
     with pytest.raises(NoSuchSet, match="there is no set 2020"):
-        verify(cluster, Request(("2020",), "digests"))
+        verify(cluster, VerifyRequest(("2020",), "digests"))
 
 
 def test_the_latest_that_can_be_read_is_verified_where_the_newest_is_broken(
     over_time, cluster
 ):
     rot_manifest(cluster, over_time.made)
-    report = verify(cluster, Request("latest", "digests"))
+    report = verify(cluster, VerifyRequest("latest", "digests"))
     assert states(report) == ["good", "bad"]
-    assert report.results[1].set_id == over_time.made[4].id
+    assert report.sets[1].set_id == over_time.made[4].id
 
 
 def test_a_file_that_is_put_back_is_good_again(over_time, cluster):
@@ -235,21 +233,21 @@ def test_a_file_that_is_put_back_is_good_again(over_time, cluster):
     flip_a_byte(path)
     assert not is_whole(cluster, over_time.made[1]), "nobody has looked yet"
     # At one set: what it needs is no fault of the others either.
-    assert verify(cluster, Request((over_time.made[2].id,), "digests")).is_good
+    assert verify(cluster, VerifyRequest((over_time.made[2].id,), "digests")).is_good
     assert [is_whole(cluster, each) for each in over_time.made] == [True] * 6
 
 
 def test_a_budget_ends_a_run_and_the_next_one_goes_on(over_time, cluster, monkeypatch):
     """Every file is read just once, however many runs that takes."""
     read = []
-    original = files.fault
+    original = files.find_fault
 
     def counted(directory, stored, *rest):
         read.append(stored.path)
         return original(directory, stored, *rest)
 
-    monkeypatch.setattr(files, "fault", counted)
-    request = Request("all", "digests", NO_TIME)
+    monkeypatch.setattr(files, "find_fault", counted)
+    request = VerifyRequest("all", "digests", NO_TIME)
     unfinished = 0
     while not (report := verify(cluster, request)).is_finished:
         unfinished += 1
@@ -271,7 +269,7 @@ def test_a_budget_ends_a_run_and_the_next_one_goes_on(over_time, cluster, monkey
 
 def test_what_was_found_before_the_time_was_over_is_not_forgotten(over_time, cluster):
     path = rot_full(cluster, over_time.made)[0]
-    request = Request("all", "digests", NO_TIME)
+    request = VerifyRequest("all", "digests", NO_TIME)
     for _ in range(100):
         report = verify(cluster, request)
         if report.costs or report.is_finished:
@@ -284,7 +282,7 @@ def test_what_was_found_before_the_time_was_over_is_not_forgotten(over_time, clu
 
 @pytest.mark.parametrize("content", [b"", b"no database at all" * 100])
 def test_a_broken_memory_is_begun_anew(cluster, content, caplog):
-    path = cluster.backup.directory / memory.FILE_NAME
+    path = cluster.backup.directory / good_files.FILE_NAME
     path.write_bytes(content)
     assert verify(cluster, ALL).is_good
     assert bool(content) == ("is begun anew" in caplog.text)
@@ -293,16 +291,16 @@ def test_a_broken_memory_is_begun_anew(cluster, content, caplog):
 
 def test_a_full_disk_is_no_reason_not_to_verify(cluster, monkeypatch, caplog):
     """Of the database alone: what is kept of the sets is another matter."""
-    connect = memory._connect
+    connect = good_files._connect
 
     def small(path):
         database = connect(path)
         database.execute("pragma max_page_count = 1")
         return database
 
-    monkeypatch.setattr(memory, "_connect", small)
-    monkeypatch.setattr(memory, "_UNCOMMITTED", 1)
-    path = cluster.backup.directory / memory.FILE_NAME
+    monkeypatch.setattr(good_files, "_connect", small)
+    monkeypatch.setattr(good_files, "_UNCOMMITTED", 1)
+    path = cluster.backup.directory / good_files.FILE_NAME
     connect(path).close()
     filler = sqlite3.connect(path)
     filler.execute("insert into round values (?, '')", ("x" * 100_000,))
@@ -315,19 +313,19 @@ def test_a_full_disk_is_no_reason_not_to_verify(cluster, monkeypatch, caplog):
 
 def test_a_set_that_is_pruned_meanwhile_is_no_fault(over_time, cluster, monkeypatch):
     first = over_time.made[0]
-    original = files.fault
+    original = files.find_fault
     folder = backup_directory(cluster).sets_folder / first.id
 
     def prune_then_look(directory, stored, *rest):
         if stored.path == over_time.made[1].storage("root").files[0].path:
             for each in over_time.made[:3]:
-                folder = BackupDirectory(directory).sets_folder / each.id
+                folder = directory.sets_folder / each.id
                 (folder / manifest.FILE_NAME).unlink(missing_ok=True)
                 for one in each.files():
-                    (directory / one.path).unlink(missing_ok=True)
+                    (directory.path / one.path).unlink(missing_ok=True)
         return original(directory, stored, *rest)
 
-    monkeypatch.setattr(files, "fault", prune_then_look)
+    monkeypatch.setattr(files, "find_fault", prune_then_look)
     report = verify(cluster, ALL)
     assert states(report) == ["gone"] * 3 + ["good"] * 3
     assert report.is_good
@@ -336,7 +334,7 @@ def test_a_set_that_is_pruned_meanwhile_is_no_fault(over_time, cluster, monkeypa
 
 def test_one_at_a_time_but_beside_a_backup(cluster):
     with lock.hold(cluster, "backup"):
-        assert verify(cluster, Request("latest", "sizes")).is_good
+        assert verify(cluster, VerifyRequest("latest", "sizes")).is_good
     cluster.run_directory.mkdir(exist_ok=True)
     path = cluster.run_directory / verifying.LOCK
     with lock.hold_file(path, "verify"), pytest.raises(Locked, match="verify"):

@@ -19,17 +19,18 @@ from ZODB.serialize import referencesf
 from tidstorage.commands import cluster as front
 from tidstorage.errors import NoSpace, NotCoherent, VerificationFailed
 from tidstorage.operation import results
+from tidstorage.operation.progress import Phase
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.restore import check
-from tidstorage.verbs.verify import objects, restoring, scratch
-from tidstorage.verbs.verify.budget import OutOfTime
-from tidstorage.verbs.verify.restoring import Restored
-from tidstorage.verbs.verify.scratch import Loss
-from tidstorage.verbs.verify.verify import Request, verify
+from tidstorage.verbs.verify import objects, restoring, trial
+from tidstorage.verbs.verify.budget import OutOfTime, TimeBudget
+from tidstorage.verbs.verify.restoring import TriedRestore
+from tidstorage.verbs.verify.trial import ObjectFault
+from tidstorage.verbs.verify.verify import VerifyRequest, verify
 
 pytestmark = pytest.mark.integration
 
-LATEST = Request("latest", "objects")
+LATEST = VerifyRequest("latest", "objects")
 NO_TIME = datetime.timedelta(0)
 
 
@@ -48,15 +49,15 @@ def nothing_left(cluster):
 
 
 def test_every_object_of_a_sound_set_is_read(over_time, cluster):
-    report = verify(cluster, Request("all", "objects"))
+    report = verify(cluster, VerifyRequest("all", "objects"))
     assert report.is_good and report.is_finished
-    assert [each.state for each in report.results] == ["good"] * 6
+    assert [each.state for each in report.sets] == ["good"] * 6
     live = 0
     for each in cluster.storages:
         storage = FileStorage(str(each.data_file), read_only=True)
         live += len(storage)
         storage.close()
-    assert report.results[0].objects == live > 6
+    assert report.sets[0].objects == live > 6
     for each in backup_directory(cluster).sets():
         assert (each.verified.depth, each.verified.lost) == ("objects", 0)
     assert nothing_left(cluster)
@@ -69,10 +70,10 @@ def test_a_rotten_file_is_found_before_anything_is_restored(
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    monkeypatch.setattr(scratch, "stage", None)
+    monkeypatch.setattr(trial.Trial, "stage", None)
     report = verify(cluster, LATEST)
     assert [each.kind for each in report.costs] == ["data"]
-    assert report.results[0].state == "bad"
+    assert report.sets[0].state == "bad"
 
 
 def test_a_set_that_does_not_fit_together_is_none(over_time, cluster, monkeypatch):
@@ -111,7 +112,7 @@ def test_a_disk_that_fills_up_amid_it_is_given_back(cluster, monkeypatch):
         target.staged_data_file.write_bytes(b"some of it")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(scratch.assemble, "data_file", full)
+    monkeypatch.setattr(trial.assemble, "data_file", full)
     with pytest.raises(NoSpace, match="No space left on device") as caught:
         verify(cluster, LATEST)
     assert "scratch in [verify]" in caught.value.hint
@@ -121,9 +122,9 @@ def test_a_disk_that_fills_up_amid_it_is_given_back(cluster, monkeypatch):
 def test_a_budget_ends_between_storages_and_between_objects(
     over_time, cluster, monkeypatch
 ):
-    monkeypatch.setattr(objects, "_STRETCH", 2)
+    monkeypatch.setattr(objects, "_BETWEEN_LOOKS", 2)
     staged, read = [], []
-    original_stage, original_read = scratch.assemble.data_file, objects._Reader.read
+    original_stage, original_read = trial.assemble.data_file, objects._ObjectReader.read
 
     def stage(directory, stored, target):
         staged.append(stored.id)
@@ -133,8 +134,8 @@ def test_a_budget_ends_between_storages_and_between_objects(
         read.append((reader._id, oid))
         original_read(reader, oid)
 
-    monkeypatch.setattr(scratch.assemble, "data_file", stage)
-    monkeypatch.setattr(objects._Reader, "read", read_one)
+    monkeypatch.setattr(trial.assemble, "data_file", stage)
+    monkeypatch.setattr(objects._ObjectReader, "read", read_one)
     request = dataclasses.replace(LATEST, budget=NO_TIME)
     counts = []
     while not (report := verify(cluster, request)).is_finished:
@@ -142,7 +143,7 @@ def test_a_budget_ends_between_storages_and_between_objects(
         assert len(counts) < 200, "each run comes further"
     assert report.is_good
     assert sorted(staged) == ["catalog", "documents", "root"], "each just once"
-    assert len(read) == len(set(read)) == report.results[0].objects
+    assert len(read) == len(set(read)) == report.sets[0].objects
     assert {1, 2, 3} <= {number for number, _ in counts}
     between = {number for _, number in counts}
     assert 0 in between and len(between) > 3, "ended amid the objects of a storage"
@@ -150,7 +151,7 @@ def test_a_budget_ends_between_storages_and_between_objects(
 
 
 def test_what_is_left_of_other_sets_is_removed(over_time, cluster):
-    left = scratch.folder_of(cluster, over_time.made[0].id)
+    left = trial.folder_of(cluster, over_time.made[0].id)
     left.mkdir(parents=True)
     (left / "Data.fs").touch()
     other = cluster.verify.scratch / "of somebody else"
@@ -163,7 +164,7 @@ def test_killed_before_any_step_the_next_run_comes_to_its_end(over_time, tmp_pat
     recording = over_time.cluster(tmp_path / "recording")
     steps = recorded(lambda: verify(recording, LATEST))
     named = {each.name for each in steps}
-    for place in ("scratch.write_state: os.rename", "scratch.remove: os.remove"):
+    for place in ("trial.write_progress: os.rename", "trial.remove: os.remove"):
         assert any(each.endswith(place) for each in named), place
     for number, step in enumerate(steps):
         cluster = over_time.cluster(tmp_path / str(number))
@@ -175,12 +176,35 @@ def test_killed_before_any_step_the_next_run_comes_to_its_end(over_time, tmp_pat
 
 
 def test_what_is_half_removed_is_never_gone_on_with(tmp_path, monkeypatch):
-    scratch.write_state(tmp_path, scratch.State(staged=("root",), is_cut=True))
+    trial.write_progress(tmp_path, trial.TrialProgress(staged=("root",), is_cut=True))
     found = []
     monkeypatch.setattr(shutil, "rmtree", lambda each: found.append(each))
-    scratch.remove(tmp_path)
+    trial.remove(tmp_path)
     assert found == [tmp_path]
-    assert scratch.read_state(tmp_path) == scratch.State()
+    assert trial.read_progress(tmp_path) == trial.TrialProgress()
+
+
+def test_what_was_staged_under_another_name_is_not_gone_on_with(over_time, cluster):
+    """A storage was renamed between two runs: its file lies under its old id."""
+    folder = trial.folder_of(cluster, over_time.made[5].id)
+    folder.mkdir(parents=True)
+    ids = ("catalog", "documents", "of-before")
+    trial.write_progress(folder, trial.TrialProgress(staged=ids, is_cut=True))
+    report = verify(cluster, LATEST)
+    assert report.is_good and report.sets[0].objects > 6
+    assert nothing_left(cluster)
+
+
+def test_what_was_staged_before_counts_as_done(over_time, cluster):
+    """So that an operator sees how much of the set is left, not of the run."""
+    made = over_time.made[5]
+    first, second = (Phase(name, None, "bytes") for name in ("first", "second"))
+    with pytest.raises(OutOfTime):
+        trial.Trial(cluster, made).stage(TimeBudget(NO_TIME), first)
+    size = sum(each.size for each in made.storages)
+    assert 0 < first.look()[0] < size
+    trial.Trial(cluster, made).stage(TimeBudget(None), second)
+    assert second.look()[0] == size
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +270,7 @@ def test_what_the_data_lack_is_named(damaged, monkeypatch, capsys):
     report = verify(damaged, LATEST)
     assert not report.is_good
     assert report.costs == [], "the copies are what was written"
-    (result,) = report.results
+    (result,) = report.sets
     assert result.state == "good"
     said = sorted(f"{each.storage}: {each.what}" for each in result.losses)
     assert len(said) == result.lost == 2
@@ -276,26 +300,28 @@ def test_what_was_found_is_told_again_without_another_restore(
         restored.append(made.id)
         if len(restored) == 4:
             raise OutOfTime
-        budget.spend()
+        budget.note_progress()
         fault = "cannot be restored: it does not fit" if len(restored) == 1 else None
-        lost = [Loss(storage="root", oid="00", what="is gone")] if not fault else []
-        return Restored(fault, 7, lost)
+        lost = (
+            [ObjectFault(storage="root", oid="00", what="is gone")] if not fault else []
+        )
+        return TriedRestore(fault, 7, lost)
 
-    monkeypatch.setattr(restoring, "restore", restore)
+    monkeypatch.setattr(restoring, "try_restore", restore)
     ids = [each.id for each in over_time.made[::-1]]
-    first = verify(cluster, Request("all", "objects"))
+    first = verify(cluster, VerifyRequest("all", "objects"))
     states = ["bad", "good", "good", "unfinished", "good", "good"]
-    assert [each.state for each in first.results] == states
+    assert [each.state for each in first.sets] == states
     assert restored == ids
-    second = verify(cluster, Request("all", "objects"))
+    second = verify(cluster, VerifyRequest("all", "objects"))
     assert restored[6:] == [ids[3]]
     assert second.is_finished and not second.is_good
-    assert [each.state for each in second.results] == ["bad", *["good"] * 5]
-    assert [each.lost for each in second.results] == [0, 1, 1, 1, 1, 1]
+    assert [each.state for each in second.sets] == ["bad", *["good"] * 5]
+    assert [each.lost for each in second.sets] == [0, 1, 1, 1, 1, 1]
     assert [each.what for each in second.costs] == [each.what for each in first.costs]
 
 
 def test_a_database_by_the_name_that_zope_gives_it(damaged):
-    names = objects._names(damaged)
+    names = objects._name_databases(damaged)
     assert names["main"] == "root"
     assert names["catalog"] == "catalog"

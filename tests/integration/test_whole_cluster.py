@@ -99,7 +99,7 @@ def test_a_pack_of_supervised_servers_is_safe_and_known_to_status(cluster):
     assert changed >= {"catalog", "documents"}
     transfer(cluster.zopes[0], "catalog", "documents")
     found = status.status(cluster)
-    assert found.runs["pack"].good.set == packed.last.id
+    assert found.runs["pack"].good.set == packed.set_after.id
     assert found.alarms == ()
 
 

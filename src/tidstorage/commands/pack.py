@@ -1,17 +1,15 @@
 """``bin/cluster pack``: back up, pack every storage below its point, back up."""
 
 import argparse
-from collections.abc import Sequence
 from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
-from tidstorage.coherence.point import Point
 from tidstorage.commands import console, progress_display
 from tidstorage.commands.front import add_dry_run, add_json, parse_number
 from tidstorage.system import clock
-from tidstorage.verbs.pack import pack
-from tidstorage.verbs.pack.pack import Packed, PlannedStorage
+from tidstorage.verbs.pack.pack import Packed, pack
+from tidstorage.verbs.pack.plan import PackPlan, PlannedStorage, plan
 
 _MOST_DAYS = 36_500
 HELP = "Remove old history from all storages, with a backup before and after."
@@ -45,12 +43,12 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Pack, and print what that has freed."""
     days = cluster.pack.keep_days if options.days is None else options.days
     if options.dry_run:
-        floor, plans = pack.preview(cluster, days, options.gc_is_off)
-        _print_plan(floor, plans, options.json)
+        planned = plan(cluster, days, gc_is_off=options.gc_is_off)
+        _print_plan(planned, options.json)
         return 0
     tell = console.print_nothing if options.json else console.print_progress
     with progress_display.show_progress(options) as show:
-        packed = pack.pack(cluster, days, options.gc_is_off, tell, show)
+        packed = pack(cluster, days, gc_is_off=options.gc_is_off, tell=tell, show=show)
     if options.json:
         console.print_json(_as_json(packed))
     else:
@@ -60,7 +58,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
 
 def _describe(packed: Packed) -> None:
     console.print_line(
-        f"backed up before: set {packed.first.id}, point {packed.floor.id}"
+        f"backed up before: set {packed.set_before.id}, point {packed.floor.id}"
     )
     console.print_table(
         ("storage", "packed up to", "bytes before", "bytes after"),
@@ -74,20 +72,21 @@ def _describe(packed: Packed) -> None:
             for storage in packed.storages
         ],
     )
-    if packed.last is not None:
-        console.print_line(f"backed up after: set {packed.last.id}, which is full")
+    if packed.set_after is not None:
+        console.print_line(f"backed up after: set {packed.set_after.id}, which is full")
 
 
 def _format_time(planned: PlannedStorage) -> str:
     return "" if planned.time is None else clock.local(planned.time)
 
 
-def _print_plan(floor: Point, plans: Sequence[PlannedStorage], as_json: bool) -> None:
+def _print_plan(planned: PackPlan, as_json: bool) -> None:
+    floor, storages = planned.floor, planned.storages
     if as_json:
         console.print_json(
             {
                 "floor": floor.to_json(),
-                "storages": [_planned_as_json(plan) for plan in plans],
+                "storages": [_planned_as_json(storage) for storage in storages],
             }
         )
         return
@@ -97,7 +96,10 @@ def _print_plan(floor: Point, plans: Sequence[PlannedStorage], as_json: bool) ->
     )
     console.print_table(
         ("storage", "would be packed up to", "bytes"),
-        [(plan.id, _format_time(plan), f"{plan.size:,}") for plan in plans],
+        [
+            (storage.id, _format_time(storage), f"{storage.size:,}")
+            for storage in storages
+        ],
     )
 
 
@@ -113,14 +115,14 @@ def _planned_as_json(planned: PlannedStorage) -> dict[str, Any]:
 def _as_json(packed: Packed) -> dict[str, Any]:
     return {
         "floor": packed.floor.to_json(),
-        "set_before": packed.first.id,
-        "set_after": None if packed.last is None else packed.last.id,
+        "set_before": packed.set_before.id,
+        "set_after": None if packed.set_after is None else packed.set_after.id,
         "storages": [
             {
                 **_planned_as_json(storage.plan),
                 "changed": storage.changed,
                 "size_after": storage.size,
-                "last_packed": tid.to_text(storage.last),
+                "last_packed": tid.to_text(storage.last_packed),
             }
             for storage in packed.storages
         ],

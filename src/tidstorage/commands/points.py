@@ -8,8 +8,12 @@ from tidstorage.commands import console
 from tidstorage.commands.front import add_json
 from tidstorage.system import clock
 from tidstorage.system.clock import local, span
-from tidstorage.verbs.moments import reachable
-from tidstorage.verbs.moments.reachable import ListedPoint, Reach, Stretch
+from tidstorage.verbs.moments.listed_points import (
+    ListedPoint,
+    PointsAndRanges,
+    list_points_and_ranges,
+)
+from tidstorage.verbs.moments.reachable_ranges import TimeRange
 
 HELP = "List the coherency points, and the times that can be restored, newest first."
 
@@ -26,22 +30,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Print points and ranges."""
-    reach = reachable.reach(cluster, None if options.all else _SHOWN)
+    listed = list_points_and_ranges(cluster, None if options.all else _SHOWN)
     if options.json:
-        console.print_json(_as_json(reach))
+        console.print_json(_as_json(listed))
     else:
-        _describe(reach)
+        _describe(listed)
     return 0
 
 
-def _describe(reach: Reach) -> None:
-    if not reach.points:
+def _describe(listed: PointsAndRanges) -> None:
+    if not listed.points:
         console.print_line("There is no coherency point yet.")
         return
     now = clock.now()
     console.print_line(
-        f"{len(reach.points)} of {reach.number} points"
-        + ("" if len(reach.points) == reach.number else " (--all shows all)")
+        f"{len(listed.points)} of {listed.number} points"
+        + ("" if len(listed.points) == listed.number else " (--all shows all)")
     )
     console.print_table(
         ("time", "age", "source", "verified", "half commits", "point", "set"),
@@ -55,7 +59,7 @@ def _describe(reach: Reach) -> None:
                 listed.point.id,
                 ", ".join(listed.sets),
             )
-            for listed in reach.points
+            for listed in listed.points
         ],
     )
     console.print_line()
@@ -66,39 +70,39 @@ def _describe(reach: Reach) -> None:
         ("from", "to", "length", "timeline", "what", "half commits"),
         [
             (
-                local(stretch.begin),
-                local(stretch.end),
-                span(stretch.end - stretch.begin),
-                str(stretch.timeline),
-                _describe_stretch(stretch),
-                "yes" if stretch.damaged else "none",
+                local(time_range.begin),
+                local(time_range.end),
+                span(time_range.end - time_range.begin),
+                str(time_range.timeline),
+                _describe_range(time_range),
+                "yes" if time_range.damaged else "none",
             )
-            for stretch in reach.stretches
+            for time_range in listed.ranges
         ],
     )
 
 
-def _describe_stretch(stretch: Stretch) -> str:
-    if stretch.is_gap:
-        return f"GAP: {stretch.reason}"
-    return ", ".join(stretch.sources)
+def _describe_range(time_range: TimeRange) -> str:
+    if time_range.is_gap:
+        return f"GAP: {time_range.reason}"
+    return ", ".join(time_range.sources)
 
 
-def _as_json(reach: Reach) -> dict[str, Any]:
+def _as_json(listed: PointsAndRanges) -> dict[str, Any]:
     return {
-        "points": [_point_as_json(listed) for listed in reach.points],
-        "number": reach.number,
+        "points": [_point_as_json(listed) for listed in listed.points],
+        "number": listed.number,
         "ranges": [
             {
-                "timeline": stretch.timeline,
-                "begin": stretch.begin.isoformat(),
-                "end": stretch.end.isoformat(),
-                "reachable": not stretch.is_gap,
-                "sources": list(stretch.sources),
-                "reason": stretch.reason or None,
-                "damaged": stretch.damaged,
+                "timeline": time_range.timeline,
+                "begin": time_range.begin.isoformat(),
+                "end": time_range.end.isoformat(),
+                "reachable": not time_range.is_gap,
+                "sources": list(time_range.sources),
+                "reason": time_range.reason or None,
+                "damaged": time_range.damaged,
             }
-            for stretch in reach.stretches
+            for time_range in listed.ranges
         ],
     }
 

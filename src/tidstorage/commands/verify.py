@@ -14,7 +14,12 @@ from tidstorage.sets.verdicts import DEPTHS
 from tidstorage.system.clock import local
 from tidstorage.verbs.verify.costs import Cost
 from tidstorage.verbs.verify.objects import MOST_TOLD
-from tidstorage.verbs.verify.verify import Report, Request, Result, verify
+from tidstorage.verbs.verify.verify import (
+    SetVerdict,
+    Verification,
+    VerifyRequest,
+    verify,
+)
 
 HELP = "Verify backup sets: sizes, digests, or every object of a trial restore."
 _MOST_PRINTED = 20
@@ -72,12 +77,12 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
         console.print_error(f"{cost.path} {cost.what}", _explain_cost(cost))
     if report.untold:
         console.print_error(f"{report.untold:,} more files are bad")
-    for result in report.results:
+    for result in report.sets:
         _tell_losses(result)
     return 0 if report.is_good else VerificationFailed.exit_status
 
 
-def _make_request(options: argparse.Namespace, cluster: Cluster) -> Request:
+def _make_request(options: argparse.Namespace, cluster: Cluster) -> VerifyRequest:
     configured = cluster.verify
     if options.all:
         which: Any = "all"
@@ -85,29 +90,29 @@ def _make_request(options: argparse.Namespace, cluster: Cluster) -> Request:
         which = "latest"
     else:
         which = tuple(sorted(options.sets)) or configured.sets
-    return Request(
+    return VerifyRequest(
         which,
         options.depth or configured.depth,
         configured.time_budget if options.budget is None else options.budget,
     )
 
 
-def _describe(report: Report) -> None:
+def _describe(report: Verification) -> None:
     columns = ["set", report.depth, "as of"]
     rows = [
         [result.set_id, result.state, local(result.at) if result.at else ""]
-        for result in report.results
+        for result in report.sets
     ]
     if report.depth == "objects":
         columns += ["objects", "lost"]
-        for row, result in zip(rows, report.results, strict=True):
+        for row, result in zip(rows, report.sets, strict=True):
             row += [f"{result.objects:,}", str(result.lost)]
     console.print_table(columns, rows)
     if not report.is_finished:
         console.print_line("The time is over: the same command goes on from here.")
 
 
-def _tell_losses(result: Result) -> None:
+def _tell_losses(result: SetVerdict) -> None:
     for loss in result.losses[:_MOST_PRINTED]:
         console.print_error(
             f"set {result.set_id}: in storage {loss.storage} object 0x{loss.oid}"
@@ -123,7 +128,7 @@ def _tell_losses(result: Result) -> None:
         )
 
 
-def _format_lost(result: Result) -> str:
+def _format_lost(result: SetVerdict) -> str:
     number = f"{result.lost:,}"
     return number if result.lost < MOST_TOLD else f"{number} things or more"
 
@@ -157,7 +162,7 @@ def _explain_cost(cost: Cost) -> str:
     return " ".join(lines)
 
 
-def _as_json(report: Report) -> dict[str, Any]:
+def _as_json(report: Verification) -> dict[str, Any]:
     return {
         "depth": report.depth,
         "finished": report.is_finished,
@@ -171,7 +176,7 @@ def _as_json(report: Report) -> dict[str, Any]:
                 "lost": result.lost,
                 "losses": [loss.model_dump() for loss in result.losses],
             }
-            for result in report.results
+            for result in report.sets
         ],
         "faults": [cost.to_json() for cost in report.costs],
         "more_faults": report.untold,

@@ -1,8 +1,9 @@
-"""A moment, or a point, that is asked for: which set holds it, and from where on.
+"""Which set to restore for a moment or a point, and how to cut its copies there.
 
-A set's copies hold every state from their last pack up to the set's point.  What
-lies between points that are known is computed from the records; that begins at
-the last point before which is verified and without half commits.
+A set's copies hold every state from their last pack up to the set's point.  The
+state of a moment between two known points is computed from the records.  That
+computation begins at the floor: the last point before the moment that is verified
+and without half commits.
 """
 
 import datetime
@@ -29,9 +30,9 @@ _SEARCHED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What to cut a set's copies at, at or below the set's own point.
+    """Where to cut a set's copies: at a moment, or at a point.
 
-    moment: in UTC; of what was committed later nothing is kept.  floor: the known
+    moment: in UTC; nothing that was committed later is kept.  floor: the known
     point from which the cut is computed; None: from the start of the files.
     point: the one that was asked for, None where it was a moment.  nearest: the
     points on both sides, in words.
@@ -43,16 +44,17 @@ class Goal:
     nearest: str = ""
 
     def bound(self, storage: str) -> int:
-        """The last TID of a storage that may be kept."""
+        """The last TID of a storage, by its id, that may be kept; inclusive."""
         if self.point is not None:
             return self.point.vector.get(storage, 0)
         # A TID is compared with the time asked, never with one of another storage.
+        # The floor was there at that moment, whatever clock gave its TIDs.
         return max(tid.last_at(self.moment), self.floor_of(storage))
 
     def of_known_point(self) -> "Goal":
-        """The same where only some storages are looked at: without a computation.
+        """The goal for some storages alone: a known point, which is not computed.
 
-        NotReachable where no point is known at or before the moment.
+        Raises: NotReachable: no point is known at or before the moment.
         """
         if self.point is not None:
             return self
@@ -65,17 +67,20 @@ class Goal:
         return replace(self, point=self.floor)
 
     def floor_of(self, storage: str) -> int:
-        """The last TID of a storage that is trusted as it stands."""
+        """The last TID of a storage, by its id, that is trusted as it stands."""
         return self.floor.vector.get(storage, 0) if self.floor else 0
 
 
-def of_point(
+def find_set_for_point(
     known: KnownPoints, sets: Sequence[BackupSet], point_id: str
 ) -> tuple[Manifest, Goal]:
     """The set, and how to cut it, that bring a published point back.
 
-    sets: all there are, newest first, in the ids of now.  NoSuchSet where nobody
-    knows of the point, NotReachable where no set holds it.
+    sets: all there are, newest first, with storages under their present ids.
+
+    Raises:
+      NoSuchSet: nobody knows of the point.
+      NotReachable: no set holds it.
     """
     wanted = known.by_id(point_id)
     if wanted is None:
@@ -83,21 +88,23 @@ def of_point(
             f"no set has the point {point_id}, nor does the journal know it",
             "bin/cluster points --all lists what there is.",
         )
-    holding = [each for each in sets if _is_within(wanted, each.manifest)]
-    found = None
+    holding = [
+        known_set for known_set in sets if _is_within(wanted, known_set.manifest)
+    ]
+    set_and_floor = None
     if wanted.verified:
-        found = _oldest(known, holding, wanted.time, wanted)
-    if found is None:
+        set_and_floor = _find_oldest(known, holding, wanted.time, wanted)
+    if set_and_floor is None:
         why = UNVERIFIED
         if wanted.verified:
             why = _why_not(known, sets, wanted.timeline, wanted.time)
-        raise not_reachable(known, sets, wanted.timeline, wanted.time, why)
-    manifest, floor = found
+        raise _not_reachable(known, sets, wanted.timeline, wanted.time, why)
+    manifest, floor = set_and_floor
     nearest = _nearest(known, sets, wanted.timeline, wanted.time)
     return manifest, Goal(wanted.time, floor, wanted, nearest)
 
 
-def of_moment(
+def find_set_for_moment(
     known: KnownPoints,
     sets: Sequence[BackupSet],
     moment: datetime.datetime,
@@ -105,27 +112,30 @@ def of_moment(
 ) -> tuple[Manifest, Goal]:
     """The set, and how to cut it, that bring the state of a moment back.
 
-    timeline: None: the one that was lived then.  NotReachable.
+    sets: all there are, newest first, with storages under their present ids.
+    timeline: None: the one that was lived then.
+
+    Raises: NotReachable: no set holds it.
     """
     if timeline is None:
         timeline = known.timeline_at(moment) or min(known.timelines(), default=1)
     reaching = [
-        each
-        for each in sets
-        if each.manifest.point.timeline == timeline
-        and each.manifest.point.time >= moment
+        known_set
+        for known_set in sets
+        if known_set.manifest.point.timeline == timeline
+        and known_set.manifest.point.time >= moment
     ]
-    found = None
+    set_and_floor = None
     if timeline in known.timelines() and known.begin(timeline) <= moment:
-        found = _oldest(known, reaching, moment)
-    if found is None:
+        set_and_floor = _find_oldest(known, reaching, moment)
+    if set_and_floor is None:
         why = _why_not(known, sets, timeline, moment)
-        raise not_reachable(known, sets, timeline, moment, why)
-    manifest, floor = found
+        raise _not_reachable(known, sets, timeline, moment, why)
+    manifest, floor = set_and_floor
     return manifest, Goal(moment, floor, None, _nearest(known, sets, timeline, moment))
 
 
-def _oldest(
+def _find_oldest(
     known: KnownPoints,
     sets: Sequence[BackupSet],
     moment: datetime.datetime,
@@ -133,24 +143,37 @@ def _oldest(
 ) -> tuple[Manifest, Point | None] | None:
     """The oldest whole set that can be cut there, and the floor to cut it from.
 
-    wanted: that point is asked for; what is above it is no floor, whatever its time.
-    Later ones can be too, but are longer, and more of them has to go.
+    Later sets may do as well, but they are longer, and more of them has to go.
+
+    sets: those that reach the moment, newest first.  wanted: that point is asked for;
+    what is above it is no floor, whatever its time.
     """
-    for each in reversed(sets):
-        manifest = each.manifest
-        if not each.is_whole or any(one.packed is None for one in manifest.storages):
+    for known_set in reversed(sets):
+        manifest = known_set.manifest
+        if not known_set.is_whole or _lacks_packs(manifest):
             continue
         for floor in known.before(manifest.point.timeline, moment):
+            # A daemon that is behind writes down less than a barrier did before: of
+            # two points the earlier one may hold more of a storage.
             if wanted is not None and not _is_at_or_below(floor, wanted):
                 continue
             if _is_within(floor, manifest):
+                # Newest first: with this one the least has to be computed.
                 return manifest, floor
             if _is_packed_away(floor, manifest):
+                # So is every point before it, and the start of the files.
                 break
         else:
-            if not any(one.packed for one in manifest.storages):
+            # No point is a floor.  The start of the files is one where all records
+            # are still there, which no pack has removed.
+            if not any(stored.packed for stored in manifest.storages):
                 return manifest, None
     return None
+
+
+def _lacks_packs(manifest: Manifest) -> bool:
+    """Whether it is not known of a storage how far its copies were packed."""
+    return any(stored.packed is None for stored in manifest.storages)
 
 
 def _is_within(point: Point, manifest: Manifest) -> bool:
@@ -164,12 +187,14 @@ def _is_within(point: Point, manifest: Manifest) -> bool:
 
 
 def _is_at_or_below(floor: Point, wanted: Point) -> bool:
+    """Whether a point holds nothing that the wanted one does not hold."""
     return all(
         floor.vector.get(storage, 0) <= last for storage, last in wanted.vector.items()
     )
 
 
 def _is_packed_away(point: Point, manifest: Manifest) -> bool:
+    """Whether a pack has removed a part of a point's state from a set's copies."""
     return any(
         point.vector.get(stored.id, 0) < (stored.packed or 0)
         for stored in manifest.storages
@@ -182,15 +207,17 @@ def _why_not(
     timeline: int,
     moment: datetime.datetime,
 ) -> str:
-    """Why no set brings that moment back."""
+    """Why no set brings that moment back, in words."""
     timelines = known.timelines()
     if timeline not in timelines:
         return f"nothing is known of timeline {timeline}"
     if moment < known.begin(timeline):
         return f"timeline {timeline} began at {local(known.begin(timeline))}"
-    of_timeline = [each for each in sets if each.manifest.point.timeline == timeline]
-    if any(each.manifest.point.time >= moment for each in of_timeline):
-        whole = [each for each in of_timeline if each.is_whole]
+    of_timeline = [
+        known_set for known_set in sets if known_set.manifest.point.timeline == timeline
+    ]
+    if any(known_set.manifest.point.time >= moment for known_set in of_timeline):
+        whole = [known_set for known_set in of_timeline if known_set.is_whole]
         return PACKED if whole else BROKEN
     return NOT_YET if timeline == timelines[-1] else LOST
 
@@ -207,21 +234,25 @@ def _nearest(
         ("before", known.before(timeline, moment)),
         ("after", known.after(timeline, moment)),
     ):
-        for each in itertools.islice(points, _SEARCHED):
-            if any(one.is_whole and _is_within(each, one.manifest) for one in sets):
-                sides.append(f"the nearest {side}: --to {each.id}, {local(each.time)}")
+        for point in itertools.islice(points, _SEARCHED):
+            if any(
+                known_set.is_whole and _is_within(point, known_set.manifest)
+                for known_set in sets
+            ):
+                when = local(point.time)
+                sides.append(f"the nearest {side}: --to {point.id}, {when}")
                 break
     return "\n".join(sides)
 
 
-def not_reachable(
+def _not_reachable(
     known: KnownPoints,
     sets: Sequence[BackupSet],
     timeline: int,
     moment: datetime.datetime,
     why: str,
 ) -> NotReachable:
-    """The error, with what can be had back instead."""
+    """The error that says why, with what can be had back instead."""
     hint = _nearest(known, sets, timeline, moment)
     if why == NOT_YET:
         hint = f"bin/cluster backup makes one that does.\n{hint}".rstrip()

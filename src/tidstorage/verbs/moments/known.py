@@ -1,10 +1,13 @@
-"""Every point that is known, wherever it was written down: journal, sets, beside."""
+"""Every point that is known, wherever it was written down.
+
+That is in the journal, in the sets, and beside the Data.fs files.
+"""
 
 import datetime
 import heapq
 import logging
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tidstorage.cluster.cluster import Cluster
@@ -22,8 +25,11 @@ _ID = re.compile(r"(\d+)-(\d{8}T\d{6}\.\d{6}Z)")
 
 @dataclass(frozen=True, slots=True)
 class KnownPoints:
-    """published: those of the journal.  others: of sets, their floors, and beside
-    the files.  accepted: ids of half commits that somebody accepted."""
+    """The points of a cluster, with storages under their present ids when asked for.
+
+    published: those of the journal.  others: of sets, their floors, and beside the
+    files.  accepted: ids of half commits that somebody accepted.
+    """
 
     cluster: Cluster
     published: PublishedPoints
@@ -31,10 +37,10 @@ class KnownPoints:
     accepted: Collection[bytes]
 
     def by_id(self, point_id: str) -> Point | None:
-        """The point of that id."""
-        for each in self.others:
-            if each.id == point_id:
-                return self._of_now(each)
+        """The point of that id; None where there is none."""
+        for point in self.others:
+            if point.id == point_id:
+                return self._with_present_ids(point)
         match = _ID.fullmatch(point_id)
         if match is None:
             return None
@@ -42,83 +48,76 @@ class KnownPoints:
             time = datetime.datetime.strptime(match[2], "%Y%m%dT%H%M%S.%f%z")
         except ValueError:
             return None
-        found = self.published.first(int(match[1]), lambda each: each.time >= time)
-        return self._of_now(found) if found and found.id == point_id else None
+        first = self.published.first(int(match[1]), lambda point: point.time >= time)
+        if first is None or first.id != point_id:
+            return None
+        return self._with_present_ids(first)
 
     def timelines(self) -> list[int]:
-        """The numbers of all, in their order."""
-        found = {each.timeline for each in self.others}
-        return sorted(found.union(self.published.timelines()))
+        """The numbers of all timelines that a point is known of, in their order."""
+        of_others = {point.timeline for point in self.others}
+        return sorted(of_others.union(self.published.timelines()))
 
     def begin(self, timeline: int) -> datetime.datetime:
-        """When a timeline began, by the first point that is known of it."""
-        of_journal = self.published.first(timeline, lambda each: True)
-        times = [each.time for each in self.others if each.timeline == timeline]
-        return min(times + ([of_journal.time] if of_journal else []))
+        """When a timeline began, in UTC, by the first point that is known of it."""
+        first = self.published.first(timeline, lambda _point: True)
+        times = [point.time for point in self.others if point.timeline == timeline]
+        return min(times + ([first.time] if first else []))
 
     def timeline_at(self, moment: datetime.datetime) -> int | None:
-        """The one that was lived then; None before the first one began."""
-        lived = [each for each in self.timelines() if self.begin(each) <= moment]
-        return max(lived, default=None)
+        """The timeline that was lived then; None before the first one began."""
+        begun = [number for number in self.timelines() if self.begin(number) <= moment]
+        return max(begun, default=None)
 
     def before(self, timeline: int, moment: datetime.datetime) -> Iterator[Point]:
         """Points up to then to build on, newest first: verified and not damaged."""
-        others = sorted(
-            (
-                each
-                for each in self.others
-                if each.timeline == timeline and each.time <= moment
-            ),
-            key=lambda each: each.time,
-            reverse=True,
-        )
         of_journal = self.published.before(timeline, moment)
-        yield from filter(None, map(self._sound, _merged(others, of_journal, True)))
+        others = self._others(timeline)[::-1]
+        others = [point for point in others if point.time <= moment]
+        merged = heapq.merge(others, of_journal, key=_time_of, reverse=True)
+        yield from self._sound(merged)
 
     def after(self, timeline: int, moment: datetime.datetime) -> Iterator[Point]:
-        """Points after then to build on, oldest first."""
-        others = sorted(
-            (
-                each
-                for each in self.others
-                if each.timeline == timeline and each.time > moment
-            ),
-            key=lambda each: each.time,
-        )
+        """Points after then to build on, oldest first: verified and not damaged."""
         of_journal = self.published.after(timeline, moment)
-        yield from filter(None, map(self._sound, _merged(others, of_journal, False)))
+        others = [point for point in self._others(timeline) if point.time > moment]
+        yield from self._sound(heapq.merge(others, of_journal, key=_time_of))
 
-    def _sound(self, found: Point) -> Point | None:
-        open_damage = [
-            each for each in found.damage if each.commit_id not in self.accepted
-        ]
-        if not found.verified or open_damage:
-            return None
-        return self._of_now(found)
+    def _others(self, timeline: int) -> list[Point]:
+        """Those of a timeline that are not of the journal, oldest first."""
+        others = [point for point in self.others if point.timeline == timeline]
+        return sorted(others, key=_time_of)
 
-    def _of_now(self, found: Point) -> Point:
-        """Under the ids that storages have by now."""
-        return replace(found, vector=self.cluster.present_ids(found.vector))
+    def _sound(self, points: Iterable[Point]) -> Iterator[Point]:
+        """Those that can be built on; read no further than the caller asks for."""
+        for point in points:
+            is_damaged = any(
+                half.commit_id not in self.accepted for half in point.damage
+            )
+            if point.verified and not is_damaged:
+                yield self._with_present_ids(point)
+
+    def _with_present_ids(self, point: Point) -> Point:
+        """The point with storages under the ids that they have by now."""
+        return replace(point, vector=self.cluster.present_ids(point.vector))
 
 
-def _merged(
-    some: Sequence[Point], others: Iterator[Point], newest_first: bool
-) -> Iterator[Point]:
-    """Both in the order of their times; read no further than asked for."""
-    return heapq.merge(some, others, key=lambda each: each.time, reverse=newest_first)
+def _time_of(point: Point) -> datetime.datetime:
+    return point.time
 
 
-def known_points(
+def read_known_points(
     cluster: Cluster, directory: BackupDirectory, accepted: Collection[bytes]
 ) -> KnownPoints:
-    """All of a cluster whose sets are in the directory.
+    """All points of a cluster whose sets are in the directory.
 
-    accepted: ids of half commits that somebody accepted.  What cannot be read any
-    more is passed over: a restore has to go without.
+    What cannot be read any more is passed over: a restore has to go without.
+
+    accepted: ids of half commits that somebody accepted.
     """
     made = directory.manifests()
-    others = [each.point for each in made]
-    others += [each.floor for each in made if each.floor is not None]
+    others = [manifest.point for manifest in made]
+    others += [manifest.floor for manifest in made if manifest.floor is not None]
     try:
         if beside := newest_point(cluster):
             others.append(beside)

@@ -1,6 +1,6 @@
-"""Does a running ZEO server leave garbage where it is when it packs?
+"""Whether a running ZEO server collects garbage when it packs.
 
-ZODB's default is not to: then an object of one database to which only another one
+By ZODB's default it does: then an object of one database to which only another one
 refers is destroyed.  ZEO does not tell how a server was configured.  So what it
 has read is looked at: the process that has the Data.fs locked, the configuration
 file on its command line, unchanged since it began.
@@ -29,15 +29,17 @@ class _Unknown(Exception):
     """Nobody can tell; the text says why."""
 
 
-def refuse(cluster: Cluster, storage: Storage, trusted: bool) -> None:
-    """PackUnsafe where the server would collect garbage, or nobody can tell.
+def refuse_collection(cluster: Cluster, storage: Storage, gc_is_off: bool) -> None:
+    """Refuse to let a server pack a storage unless it leaves garbage where it is.
 
-    trusted: somebody has said that it does not; believed where nothing is known.
+    gc_is_off: somebody has said that it does; believed where nothing is known.
+
+    Raises: PackUnsafe: the server would collect garbage, or nobody can tell.
     """
     try:
         collects = _collects(cluster, storage)
     except _Unknown as unknown:
-        if trusted:
+        if gc_is_off:
             return
         raise PackUnsafe(
             f"nobody can tell whether ZEO server {storage.zeo} packs {storage.id}"
@@ -56,16 +58,23 @@ def refuse(cluster: Cluster, storage: Storage, trusted: bool) -> None:
 
 
 def _collects(cluster: Cluster, storage: Storage) -> bool:
+    """Whether the storage's server collects garbage.
+
+    Raises: _Unknown: nobody can tell.
+    """
     pid = lock.holder(storage.data_file)
     if pid is None:
         raise _Unknown(f"no process here has {storage.data_file} open")
-    configuration = _configuration(cluster, storage, pid)
+    configuration = _find_configuration(cluster, storage, pid)
     _refuse_changed(configuration, pid)
-    return _reads(configuration, storage)
+    return _collects_by(configuration, storage)
 
 
-def _configuration(cluster: Cluster, storage: Storage, pid: int) -> Path:
-    """The configuration file that the process was given."""
+def _find_configuration(cluster: Cluster, storage: Storage, pid: int) -> Path:
+    """The configuration file that the process was given.
+
+    Raises: _Unknown: it was given none that can be seen.
+    """
     zeo = cluster.zeo(storage.zeo)
     if proc.runs(pid, cluster.bin_directory / f"zeo-{zeo.name}"):
         return zeo.configuration
@@ -78,7 +87,10 @@ def _configuration(cluster: Cluster, storage: Storage, pid: int) -> Path:
 
 
 def _refuse_changed(configuration: Path, pid: int) -> None:
-    """_Unknown where the file may not be the one that the process has read."""
+    """Refuse a file that may not be the one that the process has read.
+
+    Raises: _Unknown: it may have been changed since, or cannot be read.
+    """
     try:
         content = configuration.read_bytes()
         changed = configuration.stat().st_ctime
@@ -97,8 +109,11 @@ def _refuse_changed(configuration: Path, pid: int) -> None:
         )
 
 
-def _reads(configuration: Path, storage: Storage) -> bool:
-    """Whether a server with that file would collect garbage of the storage."""
+def _collects_by(configuration: Path, storage: Storage) -> bool:
+    """Whether a server with that file would collect garbage of the storage.
+
+    Raises: _Unknown: the file does not tell.
+    """
     try:
         schema = ZConfig.loadSchema(str(_SCHEMA))
         servers = ZConfig.loadConfig(schema, str(configuration))[0]

@@ -1,7 +1,7 @@
-"""What nothing needs any more once sets are gone: files and blobs, and their bytes.
+"""Which files and blobs no set needs any more once some sets are gone.
 
-Only what a set that goes has named is ever removed; what else is in the directory,
-such as copies of before, that stock repozo made, stays.
+Only what a set that goes has named is ever removed.  What else is in the backup
+directory stays, such as older copies that stock repozo made.
 """
 
 import logging
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tidstorage.errors import NotCoherent
 from tidstorage.sets.blobs import pool_of_list, pool_path, read_lists
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest, StoredFile
 
 logger = logging.getLogger(__name__)
@@ -18,10 +19,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Freed:
-    """Of some sets that go, what no other set needs.
+    """What only the sets that go needed.
 
-    data_files: {folder of a repozo repository: names}.  blobs, lists: paths.  All
-    that is there, with the sets' own files, takes ``size`` bytes.
+    data_files: {folder of a repozo repository: names of files}.  blobs, lists: paths
+    of files.  size: bytes of all that is there, with the sets' own files.
     """
 
     data_files: dict[Path, set[str]]
@@ -31,28 +32,34 @@ class Freed:
 
 
 def find_freed(
-    directory: Path, gone: Sequence[Manifest], kept: Sequence[Manifest]
+    directory: BackupDirectory, going: Sequence[Manifest], staying: Sequence[Manifest]
 ) -> Freed:
-    """What the sets that go leave; nothing is removed yet."""
-    needed = {each.path for one in kept for each in one.files()}
+    """What only the sets that go need; nothing is removed yet.
+
+    going, staying: manifests of the sets that go, and of all others.
+    """
+    needed = {stored.path for made in staying for stored in made.files()}
     data_files: dict[Path, set[str]] = {}
-    paths: list[Path] = []
-    for one in gone:
-        for storage in one.storages:
-            for each in storage.files:
-                path = directory / each.path
-                if each.path not in needed:
+    for made in going:
+        for storage in made.storages:
+            for stored in storage.files:
+                if stored.path not in needed:
+                    path = directory.path / stored.path
                     data_files.setdefault(path.parent, set()).add(path.name)
-    lists = {each.path: each for each in _lists(gone) if each.path not in needed}
-    unneeded = _unneeded_blobs(directory, [*lists.values()], _lists(kept))
-    list_paths = tuple(directory / each for each in lists)
+    lists = {
+        stored.path: stored
+        for stored in _blob_lists(going)
+        if stored.path not in needed
+    }
+    blobs = _find_unneeded_blobs(directory, [*lists.values()], _blob_lists(staying))
+    list_paths = tuple(directory.path / path for path in lists)
     paths = [
         *(folder / name for folder, names in data_files.items() for name in names),
-        *unneeded,
+        *blobs,
         *list_paths,
-        *(directory / one.tid_log.path for one in gone if one.tid_log),
+        *(directory.path / made.tid_log.path for made in going if made.tid_log),
     ]
-    return Freed(data_files, unneeded, list_paths, sum(map(_size, paths)))
+    return Freed(data_files, blobs, list_paths, sum(map(_size, paths)))
 
 
 def _size(path: Path) -> int:
@@ -63,34 +70,36 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _lists(found: Sequence[Manifest]) -> list[StoredFile]:
+def _blob_lists(sets: Sequence[Manifest]) -> list[StoredFile]:
+    """All lists of blobs that the sets name; a list that several name, repeatedly."""
     return [
-        each
-        for one in found
-        for storage in one.storages
-        for each in storage.blob_lists or ()
+        stored
+        for made in sets
+        for storage in made.storages
+        for stored in storage.blob_lists or ()
     ]
 
 
-def _unneeded_blobs(
-    directory: Path, gone: Sequence[StoredFile], kept: Sequence[StoredFile]
+def _find_unneeded_blobs(
+    directory: BackupDirectory,
+    going: Sequence[StoredFile],
+    staying: Sequence[StoredFile],
 ) -> tuple[Path, ...]:
-    """The blobs that the lists name that go, and none that stays."""
+    """The blobs that lists name that go, and no list that stays."""
     unneeded: dict[Path, set[Path]] = {}
-    for each in gone:
+    for blob_list in going:
+        pool = _pool(directory, blob_list)
         try:
-            unneeded.setdefault(_pool(directory, each), set()).update(
-                _blobs_of(directory, each)
-            )
+            unneeded.setdefault(pool, set()).update(_blobs_of(directory, blob_list))
         except NotCoherent as error:
-            if (directory / each.path).exists():
+            if (directory.path / blob_list.path).exists():
                 logger.warning("blobs that only it names are not freed: %s", error)
-    for each in {one.path: one for one in kept}.values():
-        pool = _pool(directory, each)
+    for blob_list in {stored.path: stored for stored in staying}.values():
+        pool = _pool(directory, blob_list)
         if not unneeded.get(pool):
             continue
         try:
-            unneeded[pool].difference_update(_blobs_of(directory, each))
+            unneeded[pool].difference_update(_blobs_of(directory, blob_list))
         except NotCoherent as error:
             # What it names is needed, and nobody knows what that is.
             del unneeded[pool]
@@ -98,11 +107,15 @@ def _unneeded_blobs(
     return tuple(sorted(path for paths in unneeded.values() for path in paths))
 
 
-def _blobs_of(directory: Path, stored: StoredFile) -> Iterator[Path]:
-    pool = _pool(directory, stored)
-    for each in read_lists(directory, [stored]).blobs:
-        yield pool_path(pool, each.sha256)
+def _blobs_of(directory: BackupDirectory, blob_list: StoredFile) -> Iterator[Path]:
+    """Where the blobs are that a list names.
+
+    Raises: NotCoherent: the list is not what was written.
+    """
+    pool = _pool(directory, blob_list)
+    for blob in read_lists(directory.path, [blob_list]).blobs:
+        yield pool_path(pool, blob.sha256)
 
 
-def _pool(directory: Path, stored: StoredFile) -> Path:
-    return pool_of_list(directory / stored.path)
+def _pool(directory: BackupDirectory, blob_list: StoredFile) -> Path:
+    return pool_of_list(directory.path / blob_list.path)

@@ -7,7 +7,7 @@ it tells the next run what to remove, wherever this one was killed.
 
 import contextlib
 import zoneinfo
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from tidstorage.sets.listing import BackupSet
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import durable
 from tidstorage.verbs.prune.freeing import Freed, find_freed
-from tidstorage.verbs.prune.retention import Candidate, choose
+from tidstorage.verbs.prune.retention import Candidate, choose_kept
 
 #: What a manifest is renamed to when its set goes.
 ASIDE = "pruned.json"
@@ -69,7 +69,7 @@ def prune(cluster: Cluster, retention: Retention | None = None) -> PrunePlan:
       Locked: a backup, restore, pack or another prune is under way.
       InterruptedRestore: a restore has to be ended first, and may need any set.
       EngineFailed: something could not be removed.
-      as `plan`.
+      NotCoherent, BackupDirectoryLost: as `plan`.
     """
     directory = BackupDirectory.open(cluster)
     with lock.hold(cluster, "prune"), results.record(cluster, "prune"):
@@ -77,7 +77,7 @@ def prune(cluster: Cluster, retention: Retention | None = None) -> PrunePlan:
         refuse_unfinished(cluster)
         try:
             planned = _plan(cluster, directory, retention)
-            _perform(directory, planned)
+            _remove(directory, planned)
         except OSError as error:
             raise EngineFailed(
                 f"{error}",
@@ -93,16 +93,19 @@ def _plan(
     _refuse_broken(directory)
     zone = zoneinfo.ZoneInfo(cluster.time_zone) if cluster.time_zone else None
     sets = directory.sets()
-    kept = choose([*map(_candidate, sets)], retention or cluster.retention, zone)
+    candidates = [_candidate(known) for known in sets]
+    kept = choose_kept(candidates, retention or cluster.retention, zone)
     removed = [known for known in reversed(sets) if known.manifest.id not in kept]
-    begun = _begun(directory)
-    gone = [*begun.values(), *(known.manifest for known in removed)]
+    begun = _find_begun(directory)
+    going = [*begun.values(), *(known.manifest for known in removed)]
     staying = [known.manifest for known in sets if known.manifest.id in kept]
-    return PrunePlan(removed, begun, kept, find_freed(directory.path, gone, staying))
+    return PrunePlan(removed, begun, kept, find_freed(directory, going, staying))
 
 
-def _perform(directory: BackupDirectory, planned: PrunePlan) -> None:
+def _remove(directory: BackupDirectory, planned: PrunePlan) -> None:
+    """Remove what goes by the plan, in an order in which it may end anywhere."""
     going = [directory.set_folder(known.manifest.id) for known in planned.removed]
+    # First no set is a set any more that lacks what is removed then.
     for folder in going:
         _set_aside(folder)
     _remove_files(planned.frees)
@@ -117,6 +120,10 @@ def _candidate(known: BackupSet) -> Candidate:
 
 
 def _refuse_broken(directory: BackupDirectory) -> None:
+    """Refuse to go on where it is not known what a set needs.
+
+    Raises: NotCoherent: a manifest is broken.
+    """
     broken = directory.broken_manifests()
     if broken:
         raise NotCoherent(
@@ -125,20 +132,20 @@ def _refuse_broken(directory: BackupDirectory) -> None:
         )
 
 
-def _begun(directory: BackupDirectory) -> dict[Path, Manifest]:
+def _find_begun(directory: BackupDirectory) -> dict[Path, Manifest]:
     """{folder: manifest} of sets that a killed run had begun to remove."""
     folders = sorted(path.parent for path in directory.sets_folder.glob(f"*/{ASIDE}"))
     return {folder: manifest.read(folder / ASIDE) for folder in folders}
 
 
 def _set_aside(folder: Path) -> None:
-    """From then on there is no such set."""
+    """Make a set none, for everybody; its manifest tells what is left to remove."""
     (folder / manifest.FILE_NAME).rename(folder / ASIDE)
     durable.sync_folder(folder)
 
 
 def _remove_files(frees: Freed) -> None:
-    """What the sets that are set aside have left outside of their folders."""
+    """Remove what the sets that are set aside have left outside of their folders."""
     for folder, names in frees.data_files.items():
         if not folder.is_dir():
             continue
@@ -154,15 +161,12 @@ def _remove_files(frees: Freed) -> None:
 
 
 def _remove_set(folder: Path) -> None:
-    """The folder of a set that is set aside; what tells of it goes last."""
-    for path in _but_aside(folder):
-        path.unlink()
+    """Remove the folder of a set that is set aside; what tells of it goes last."""
+    for path in [*folder.iterdir()]:
+        if path.name != ASIDE:
+            path.unlink()
     (folder / ASIDE).unlink()
     for path in folder.iterdir():
         # A verification has just told what it found.
         path.unlink()
     folder.rmdir()
-
-
-def _but_aside(folder: Path) -> Iterator[Path]:
-    yield from (path for path in folder.iterdir() if path.name != ASIDE)

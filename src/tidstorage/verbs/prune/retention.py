@@ -1,4 +1,4 @@
-"""Which sets are kept: pure, over what is known of them.
+"""Which sets are kept, by what is known of them; no I/O.
 
 Only good sets count: those that are whole and that no verification found wanting.
 The newest full sets are kept with every set since the oldest of them; of older
@@ -27,8 +27,8 @@ class Candidate:
     is_good: bool
 
 
-def choose(
-    found: Sequence[Candidate],
+def choose_kept(
+    sets: Sequence[Candidate],
     retention: Retention,
     zone: datetime.tzinfo | None = None,
 ) -> dict[str, tuple[str, ...]]:
@@ -38,46 +38,47 @@ def choose(
     full ones are than are to be kept, none may go.
     """
     kept: dict[str, list[str]] = {}
-    newest_first = sorted(found, key=lambda each: each.id, reverse=True)
-    for each, reason in _reasons(newest_first, retention, zone):
-        kept.setdefault(each.id, []).append(reason)
-    return {each: tuple(kept[each]) for each in sorted(kept)}
+    # An id is the moment at which the set was begun.
+    newest_first = sorted(sets, key=lambda candidate: candidate.id, reverse=True)
+    for candidate, reason in _reasons(newest_first, retention, zone):
+        kept.setdefault(candidate.id, []).append(reason)
+    return {set_id: tuple(kept[set_id]) for set_id in sorted(kept)}
 
 
 def _reasons(
-    found: Sequence[Candidate], retention: Retention, zone: datetime.tzinfo | None
+    sets: Sequence[Candidate], retention: Retention, zone: datetime.tzinfo | None
 ) -> Iterator[tuple[Candidate, str]]:
-    good = [each for each in found if each.is_good]
-    full = [each for each in good if each.is_full]
+    """(set, why it is kept) for every reason to keep one; sets: newest first."""
+    good = [candidate for candidate in sets if candidate.is_good]
+    full = [candidate for candidate in good if candidate.is_full]
     if good:
         yield good[0], "newest good"
-    for number, each in enumerate(full[: retention.keep_full], 1):
-        yield each, f"full {number}"
+    for number, candidate in enumerate(full[: retention.keep_full], 1):
+        yield candidate, f"full {number}"
     oldest = full[retention.keep_full - 1] if len(full) >= retention.keep_full else None
-    for each in found:
+    for candidate in sets:
         if oldest is None:
-            yield each, f"no {retention.keep_full} good full sets yet"
-        elif each.id > oldest.id:
-            yield each, f"since {oldest.id}"
-    for each, reason in _periods(good, retention, zone):
-        yield each, reason
+            yield candidate, f"no {retention.keep_full} good full sets yet"
+        elif candidate.id > oldest.id:
+            yield candidate, f"since {oldest.id}"
+    yield from _last_of_periods(good, retention, zone)
 
 
-def _periods(
+def _last_of_periods(
     good: Sequence[Candidate], retention: Retention, zone: datetime.tzinfo | None
 ) -> Iterator[tuple[Candidate, str]]:
-    """The last set of each of the newest periods that have one."""
+    """The last set of each of the newest periods that have one; good: newest first."""
     for name, number, form in (
         ("day", retention.keep_daily, _day),
         ("week", retention.keep_weekly, _week),
         ("month", retention.keep_monthly, _month),
     ):
         seen: set[str] = set()
-        for each in good:
-            period = form(each.time.astimezone(zone))
+        for candidate in good:
+            period = form(candidate.time.astimezone(zone))
             if period not in seen and len(seen) < number:
                 seen.add(period)
-                yield each, f"{name} {period}"
+                yield candidate, f"{name} {period}"
 
 
 _Form = Callable[[datetime.datetime], str]

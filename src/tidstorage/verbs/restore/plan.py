@@ -21,8 +21,8 @@ from tidstorage.sets.listing import BackupSet
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import clock
 from tidstorage.system.clock import in_both, local, span
-from tidstorage.verbs.moments.goal import Goal, of_moment, of_point
-from tidstorage.verbs.moments.known import KnownPoints, known_points
+from tidstorage.verbs.moments.goal import Goal, find_set_for_moment, find_set_for_point
+from tidstorage.verbs.moments.known import KnownPoints, read_known_points
 from tidstorage.verbs.restore.explain import explain_choices, say_strict_loss
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def choose(cluster: Cluster, request: Request) -> Choice:
         if manifest.point.damage and request.policy == "clean":
             raise Damaged(_explain(manifest, every), _CHOICE)
     else:
-        known = known_points(cluster, directory, accepted)
+        known = read_known_points(cluster, directory, accepted)
         manifest, goal = _aim(known, [*_of_now(candidates, cluster.aliases)], request)
         if request.storages is not None:
             goal = goal.of_known_point()
@@ -140,10 +140,10 @@ def _aim(
     known: KnownPoints, sets: Sequence[BackupSet], request: Request
 ) -> tuple[Manifest, Goal]:
     if request.moment is None:
-        return of_point(known, sets, request.point_id)
+        return find_set_for_point(known, sets, request.point_id)
     if request.moment > clock.now():
         raise WrongTime(f"{in_both(request.moment)} is yet to come")
-    return of_moment(known, sets, request.moment, request.timeline)
+    return find_set_for_moment(known, sets, request.moment, request.timeline)
 
 
 def _of_now(

@@ -11,8 +11,7 @@ from tidstorage.cluster import schedule
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.deployment import crontab
 from tidstorage.operation import pack_note
-from tidstorage.operation import results as runs
-from tidstorage.operation.results import Results
+from tidstorage.operation.results import VERBS, Result, Results
 from tidstorage.system.clock import local, span
 
 #: A run may begin late, since it waits for another one to end.
@@ -21,20 +20,21 @@ GRACE = datetime.timedelta(hours=1)
 _MINUTE = datetime.timedelta(minutes=1)
 
 
-def alarms(
+def find_alarms(
     cluster: Cluster,
-    found: Mapping[str, Results | None],
+    runs: Mapping[str, Results | None],
     newest_set: datetime.datetime | None,
     now: datetime.datetime,
 ) -> Iterator[str]:
-    """In words, the most important first.
+    """What is wrong with the runs of a cluster's verbs, in words, verb by verb.
 
-    found: {verb: results}.  newest_set: when the newest set there is was begun; it
-    counts as a good backup, whoever made it.
+    runs: {verb: its last runs}; None of one that never ran.  newest_set: when the
+    newest set that there is was begun; it counts as a good backup, whoever made it.
+    now: like all times here, aware.
     """
     planned = crontab.list_schedules(cluster)
-    for verb in runs.VERBS:
-        results = found.get(verb)
+    for verb in VERBS:
+        results = runs.get(verb)
         good = results.good.begun if results is not None and results.good else None
         if verb == "backup":
             good = max(filter(None, (good, newest_set)), default=None)
@@ -43,21 +43,27 @@ def alarms(
             yield from _overdue(verb, fields, good, last, now)
         if last is not None:
             yield from _failed(last)
-    yield from _unfinished_packs(cluster, found.get("pack"))
+    yield from _unfinished_packs(cluster, runs.get("pack"))
 
 
 def _overdue(
     verb: str,
     fields: str,
     good: datetime.datetime | None,
-    last: runs.Result | None,
+    last: Result | None,
     now: datetime.datetime,
 ) -> Iterator[str]:
+    """That no good run has begun since one was due.
+
+    fields: of the schedule, as crontab has them.  good: when the last good run
+    began.  last: the last run.
+    """
     try:
         due = schedule.last_due(fields, now - GRACE)
     except ValueError:
         # Of what is never due nothing can be missing.
         return
+    # Where no run was ever good, nothing tells since when one had to be expected.
     if good is None or good >= due - _MINUTE:
         return
     if last is not None and last.state == "running" and last.begun >= due - _MINUTE:
@@ -69,7 +75,7 @@ def _overdue(
     )
 
 
-def _failed(last: runs.Result) -> Iterator[str]:
+def _failed(last: Result) -> Iterator[str]:
     if last.state == "failed":
         words = f"the last {last.verb}, at {local(last.begun)}, ended with status"
         said = f": {last.error}" if last.error else ""

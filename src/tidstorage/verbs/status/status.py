@@ -1,4 +1,4 @@
-"""How a cluster is: its parts, its newest backup set, the daemon's point."""
+"""How a cluster is: its processes, its newest backup set, the daemon's point."""
 
 import datetime
 from dataclasses import dataclass
@@ -17,17 +17,18 @@ from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import clock, proc
 from tidstorage.system.address import ANSWER_SECONDS
-from tidstorage.verbs.status import alarms
+from tidstorage.verbs.status.alarms import find_alarms
 from tidstorage.wire import client
 
 
 @dataclass(frozen=True, slots=True)
 class PartStatus:
-    """One part.
+    """How one part of the cluster is: a ZEO server, a Zope, or the daemon.
 
     state: ``running`` where it answers, ``silent`` where there is a process that
     does not, ``stopped``, or ``failed`` where supervisor gave it up.  reason: why
-    it is silent.  pids, since: of its processes; of an unmanaged part unknown.
+    it does not answer, in words; empty where it does.  pids: of its processes;
+    since: when the first of them began, in UTC; both unknown of an unmanaged part.
     supervised: whether supervisor would start it again.
     """
 
@@ -41,12 +42,14 @@ class PartStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The whole; ``dump`` is the daemon's {storage id: last TID}, None if silent.
+    """How the whole cluster is.
 
-    coverage: what the daemon knows of who stamps (`daemon.writers`); None where it
-    does not say.  no_sets: why nobody can tell which sets there are, and what to do.
-    runs: {verb: its last runs}.  alarms: what is wrong with them, in words.
-    operations: the backups, restores... under way, and how far they are.
+    dump: the daemon's point, {storage id: last TID}; None where it does not answer.
+    coverage: what the daemon knows of who stamps (`daemon.coverage`); None where it
+    does not say.  no_sets: why nobody can tell which sets there are, and what to do;
+    None where that is known.  operations: the backups, restores and so on that are
+    under way, and how far they are.  runs: {verb: its last runs}; None of one that
+    never ran.  alarms: what is wrong with the runs, in words.
     """
 
     parts: tuple[PartStatus, ...]
@@ -60,39 +63,49 @@ class Status:
 
 
 def status(cluster: Cluster) -> Status:
-    """Ask everything."""
-    parts = list_processes(cluster)
-    processes = find_pids(parts)
+    """Ask everything; what does not answer is told as such, and is no error."""
+    all_parts = list_processes(cluster)
+    processes = find_pids(all_parts)
     supervised = supervisor.running(cluster)
     programs = supervised.programs() if supervised is not None else {}
-    found = tuple(
+    parts = tuple(
         _part_status(part, processes.get(part.program, []), programs.get(part.program))
-        for part in parts
+        for part in all_parts
     )
-    newest, no_sets = _newest_set(cluster)
-    dump, coverage = _of_daemon(cluster.daemon)
-    operations = tuple(progress.find_running(cluster))
-    last_runs, said = _runs(cluster, newest)
-    return Status(found, newest, dump, coverage, no_sets, operations, last_runs, said)
+    newest_set, no_sets = _find_newest_set(cluster)
+    dump, coverage = _ask_daemon(cluster.daemon)
+    runs, alarms = _read_runs(cluster, newest_set)
+    return Status(
+        parts=parts,
+        newest_set=newest_set,
+        dump=dump,
+        coverage=coverage,
+        no_sets=no_sets,
+        operations=tuple(progress.find_running(cluster)),
+        runs=runs,
+        alarms=alarms,
+    )
 
 
-def _runs(
-    cluster: Cluster, newest: Manifest | None
+def _read_runs(
+    cluster: Cluster, newest_set: Manifest | None
 ) -> tuple[dict[str, Results | None], tuple[str, ...]]:
-    found: dict[str, Results | None] = {}
-    said: list[str] = []
+    """{verb: its last runs}, and in words what is wrong with them."""
+    runs: dict[str, Results | None] = {}
+    alarms: list[str] = []
     for verb in results.VERBS:
         try:
-            found[verb] = results.read(cluster, verb)
+            runs[verb] = results.read(cluster, verb)
         except FileUnreadable as error:
-            found[verb] = None
-            said.append(str(error))
-    begun = None if newest is None else newest.point.time
-    said += alarms.alarms(cluster, found, begun, clock.now())
-    return found, tuple(said)
+            runs[verb] = None
+            alarms.append(str(error))
+    begun = None if newest_set is None else newest_set.point.time
+    alarms += find_alarms(cluster, runs, begun, clock.now())
+    return runs, tuple(alarms)
 
 
-def _newest_set(cluster: Cluster) -> tuple[Manifest | None, str | None]:
+def _find_newest_set(cluster: Cluster) -> tuple[Manifest | None, str | None]:
+    """The newest set, and why nobody can tell which there are."""
     try:
         manifests = BackupDirectory.open(cluster).manifests()
     except TidstorageError as error:
@@ -123,9 +136,10 @@ def _part_status(
     )
 
 
-def _of_daemon(
+def _ask_daemon(
     daemon: Daemon,
 ) -> tuple[dict[str, int] | None, dict[str, Any] | None]:
+    """The daemon's point, and what it knows of who stamps; None where it is silent."""
     try:
         dump = client.dump(daemon.host, daemon.port, ANSWER_SECONDS)
         state = client.state(daemon.host, daemon.port, ANSWER_SECONDS)

@@ -1,4 +1,4 @@
-"""Reads the files of sets, each once a round, until the time is over."""
+"""Reads the files of sets, each once in a round, until the time is over."""
 
 import datetime
 from collections.abc import Iterable, Sequence
@@ -12,20 +12,21 @@ from tidstorage.sets.manifest import Manifest
 from tidstorage.sets.verdicts import Depth, Fault
 from tidstorage.system import clock
 from tidstorage.verbs.verify import files
-from tidstorage.verbs.verify.budget import Budget, OutOfTime
-from tidstorage.verbs.verify.costs import Cost, cost
-from tidstorage.verbs.verify.files import Item
-from tidstorage.verbs.verify.memory import Memory
+from tidstorage.verbs.verify.budget import OutOfTime, TimeBudget
+from tidstorage.verbs.verify.costs import Cost, cost_of_file
+from tidstorage.verbs.verify.files import SetFile
+from tidstorage.verbs.verify.good_files import GoodFiles
 
 #: Bad files that are told one by one.
 MOST_TOLD = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """at: when the first file was read.  bad: (path, what is wrong) of each.
+class CheckedFiles:
+    """What was found of some files.
 
-    size: bytes of all.
+    at: when the first of them was read.  bad: (path, what is wrong) of every bad
+    one.  size: bytes of all.
     """
 
     at: datetime.datetime
@@ -33,110 +34,117 @@ class Found:
     size: int
 
 
-class Checker:
-    """One run over some sets; depth: of files, whatever is looked at besides.
+class FileChecker:
+    """Checks the files of one set after the other, in one run.
 
-    costs: of every file found bad so far, up to MOST_TOLD; untold: how many more.
+    depth: how deeply files are looked at.  good_files: those that this round has
+    found good already.  costs: of every file found bad so far, up to MOST_TOLD;
+    untold: how many more are bad.
     """
 
     def __init__(
         self,
         cluster: Cluster,
         directory: BackupDirectory,
+        *,
         depth: Depth,
-        memory: Memory,
-        budget: Budget,
+        good_files: GoodFiles,
+        budget: TimeBudget,
         operation: Operation,
     ) -> None:
         self.costs: list[Cost] = []
         self.untold = 0
-        self.cluster = cluster
-        self.directory = directory
-        self.depth = depth
-        self._memory = memory
-        self.budget = budget
-        self.operation = operation
+        self._cluster = cluster
+        self._directory = directory
+        self._depth = depth
+        self._good_files = good_files
+        self._budget = budget
+        self._operation = operation
+        #: {path: what is wrong with it}, found in this run.
         self._bad: dict[str, str] = {}
         #: {path of a list of blobs: what was found of the blobs in it}
-        self._lists: dict[str, Found] = {}
+        self._blobs_of_lists: dict[str, CheckedFiles] = {}
         self._bad_before = verdicts.find_bad_files(directory.verdicts().values())
 
-    def check(self, made: Manifest) -> Found:
-        """What a set is made of; OutOfTime where not all of it could be read."""
-        total = sum(each.size for each in made.files())
-        total += sum(each.blob_bytes for each in made.storages)
-        with self.operation.phase(f"read files of set {made.id}", total) as phase:
-            named = [*files.named(made)]
-            found = [self._check(named, phase)]
-            for each in named:
-                if each.kind == "blob list":
-                    found.append(self._check_list(each, phase))
-        bad = [one for each in found for one in each.bad]
-        return Found(min(each.at for each in found), bad, total)
+    def check(self, made: Manifest) -> CheckedFiles:
+        """Look at everything that a set is made of.
 
-    def _check_list(self, item: Item, phase: Phase) -> Found:
-        """The blobs that a list names; lists are shared, too."""
-        path = item.stored.path
-        if path in self._lists:
-            phase.advance(self._lists[path].size)
+        Raises: OutOfTime: not all of it could be read.
+        """
+        total = sum(stored.size for stored in made.files())
+        total += sum(storage.blob_bytes for storage in made.storages)
+        with self._operation.phase(f"read files of set {made.id}", total) as phase:
+            named = [*files.list_files(made)]
+            checked = [self._check_files(named, phase)]
+            for file in named:
+                if file.kind == "blob list":
+                    checked.append(self._check_blobs(file, phase))
+        bad = [pair for some in checked for pair in some.bad]
+        return CheckedFiles(min(some.at for some in checked), bad, total)
+
+    def _check_blobs(self, blob_list: SetFile, phase: Phase) -> CheckedFiles:
+        """The blobs that a list names: once in a run, since sets share lists."""
+        path = blob_list.path
+        if path in self._blobs_of_lists:
+            phase.advance(self._blobs_of_lists[path].size)
         else:
-            held = files.stored_blobs(self.directory.path, [item])
-            self._lists[path] = self._check(held, phase)
-        return self._lists[path]
+            blobs = files.list_blobs(self._directory, [blob_list])
+            self._blobs_of_lists[path] = self._check_files(blobs, phase)
+        return self._blobs_of_lists[path]
 
-    def _check(self, items: Iterable[Item], phase: Phase) -> Found:
+    def _check_files(self, some: Iterable[SetFile], phase: Phase) -> CheckedFiles:
         first, bad, size = clock.now(), [], 0
-        for item in items:
-            size += item.stored.size
-            at = self._good_since(item, phase)
+        for file in some:
+            size += file.stored.size
+            at = self._check_file(file, phase)
             if at is not None:
                 first = min(first, at)
-            elif item.kind != "index":
+            elif file.kind != "index":
                 # A set is whole without one.
-                path = item.stored.path
-                bad.append((path, self._bad[path]))
-        return Found(first, bad, size)
+                bad.append((file.path, self._bad[file.path]))
+        return CheckedFiles(first, bad, size)
 
-    def _good_since(self, item: Item, phase: Phase) -> datetime.datetime | None:
-        """When a file was found good; None where it is bad."""
-        path = item.stored.path
-        if path in self._bad:
+    def _check_file(self, file: SetFile, phase: Phase) -> datetime.datetime | None:
+        """When a file was found good, now or in this round; None where it is bad."""
+        if file.path in self._bad:
             return None
-        at = self._memory.good_since(item.stored)
+        at = self._good_files.good_since(file.stored)
         if at is not None:
-            phase.advance(item.stored.size)
+            phase.advance(file.stored.size)
             return at
-        if self.budget.is_over():
+        if self._budget.is_over():
             raise OutOfTime
+        # Of before it is read: what happens to it from now on is not known.
         at = clock.now()
-        with phase.item(path):
-            what = files.fault(
-                self.directory.path, item.stored, self.depth, phase.advance
+        with phase.item(file.path):
+            what = files.find_fault(
+                self._directory, file.stored, self._depth, phase.advance
             )
-            if item.kind == "index" and what == files.MISSING:
+            if file.kind == "index" and what == files.MISSING:
                 what = None
-        self.budget.spend()
+        self._budget.note_progress()
         if what is not None:
-            self._tell(item, what)
+            self._note_bad(file, what)
             return None
-        self._memory.note(item.stored, at)
-        if path in self._bad_before:
-            self.directory.forget_fault(path, self.depth)
+        self._good_files.note(file.stored, at)
+        if file.path in self._bad_before:
+            self._directory.forget_fault(file.path, self._depth)
         return at
 
-    def _tell(self, item: Item, what: str) -> None:
-        """Let all sets know that need it; whoever is killed now has told it."""
-        path = item.stored.path
-        self._bad[path] = what
+    def _note_bad(self, file: SetFile, what: str) -> None:
+        """Keep the fault with all sets that need the file.
+
+        At once, not at the end: a run that is killed after this has told it.
+        """
+        self._bad[file.path] = what
         if len(self.costs) >= MOST_TOLD:
             # A disk is gone; what each of its files costs would take days to tell.
             self.untold += 1
             return
-        sets = self.directory.sets()
-        costs = cost(self.cluster, self.directory.path, sets, item, what)
-        if costs.sets:
+        cost = cost_of_file(self._cluster, self._directory, file, what)
+        if cost.sets:
             # Else the set was pruned meanwhile, and the file with it.
-            self.costs.append(costs)
-        if costs.sets and item.kind != "index":
-            fault = Fault(path=path, what=what, depth=self.depth)
-            self.directory.note_fault(costs.sets, fault)
+            self.costs.append(cost)
+        if cost.sets and file.kind != "index":
+            fault = Fault(path=file.path, what=what, depth=self._depth)
+            self._directory.note_fault(cost.sets, fault)

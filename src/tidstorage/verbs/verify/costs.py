@@ -1,10 +1,10 @@
 """What it costs that a file of a set is not what was written."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
@@ -14,13 +14,16 @@ from tidstorage.sets.blobs import pool_of_list, read_lists
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.listing import BackupSet
 from tidstorage.sets.manifest import Manifest
-from tidstorage.verbs.verify.files import Item, Kind, named
+from tidstorage.verbs.verify.files import FileKind, SetFile, list_files
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """A file that is bad, and what is lost with it.
+    """Something that is bad, and what is lost with it.
 
+    path: of the file, relative to the backup directory.  what: is wrong with it, in
+    words.  kind: what the file is to a set, or that it is a whole set that cannot be
+    restored.  storage: id of the storage that it belongs to; None: of none.
     sets: ids of those that cannot be restored whole without it, newest first.
     instead: the newest whole set that does without; None where there is none.
     after, last: the transactions that it holds of the storage, as TIDs, the first
@@ -30,7 +33,7 @@ class Cost:
 
     path: str
     what: str
-    kind: Kind
+    kind: FileKind | Literal["manifest", "set"]
     storage: str | None
     sets: tuple[str, ...]
     instead: str | None
@@ -52,91 +55,114 @@ class Cost:
         }
 
 
-def cost(
-    cluster: Cluster, directory: Path, found: Sequence[BackupSet], item: Item, what: str
+def cost_of_file(
+    cluster: Cluster, directory: BackupDirectory, file: SetFile, what: str
 ) -> Cost:
-    """What is lost with a file; found: all sets, newest first."""
+    """What is lost with a file; of no set where the file was pruned meanwhile."""
+    sets = directory.sets()
     tids: set[int] = set()
-    sets = []
-    for each in found:
-        needed = _needed(directory, each.manifest, item)
+    needing = []
+    for backup_set in sets:
+        needed = _tids_needed(directory, backup_set.manifest, file)
         if needed is not None:
-            sets.append(each.manifest.id)
+            needing.append(backup_set.manifest.id)
             tids |= needed
-    if item.kind == "index":
-        return Cost(item.stored.path, what, item.kind, item.storage, (*sets,), None)
-    others = (each for each in found if each.manifest.id not in sets)
-    instead = next((each.manifest.id for each in others if each.is_whole), None)
+    if file.kind == "index":
+        # No set needs it to be restored, so there is nothing to take instead.
+        return Cost(file.path, what, file.kind, file.storage, (*needing,), None)
     after, last, count = None, None, None
     if tids:
+        # Of a blob: just the transactions that wrote it.
         after, last, count = min(tids) - 1, max(tids), len(tids)
-    elif held := next(_ranges([each.manifest for each in found], item), None):
+    elif held := next(_ranges_held(sets, file), None):
         after, last = held
-        count = _count(cluster, item.storage, after, last)
+        count = _count_live(cluster, file.storage, after, last)
     return Cost(
-        item.stored.path,
-        what,
-        item.kind,
-        item.storage,
-        tuple(sets),
-        instead,
-        after,
-        last,
-        count,
+        path=file.path,
+        what=what,
+        kind=file.kind,
+        storage=file.storage,
+        sets=tuple(needing),
+        instead=_newest_whole(sets, needing),
+        after=after,
+        last=last,
+        transactions=count,
     )
 
 
-def of_manifest(
-    directory: BackupDirectory, found: Sequence[BackupSet], path: Path, what: str
-) -> Cost:
-    """What is lost with a manifest: that set; its files may be well."""
-    instead = next((each.manifest.id for each in found if each.is_whole), None)
+def cost_of_manifest(directory: BackupDirectory, path: Path, what: str) -> Cost:
+    """What is lost with a manifest: that set, though its files may be well."""
+    # A set whose manifest is broken is not among them.
+    instead = _newest_whole(directory.sets(), ())
     relative = directory.relative(path)
     return Cost(relative, what, "manifest", None, (path.parent.name,), instead)
 
 
-def of_set(found: Sequence[BackupSet], set_id: str, what: str) -> Cost:
+def cost_of_set(directory: BackupDirectory, set_id: str, what: str) -> Cost:
     """What is lost with a set that cannot be restored, though its files are well."""
-    others = (each for each in found if each.manifest.id != set_id)
-    instead = next((each.manifest.id for each in others if each.is_whole), None)
+    instead = _newest_whole(directory.sets(), (set_id,))
     return Cost(f"sets/{set_id}", what, "set", None, (set_id,), instead)
 
 
-def _needed(directory: Path, made: Manifest, item: Item) -> set[int] | None:
-    """None where a set does without a file; of a blob, TIDs of its transactions."""
-    path = item.stored.path
-    if item.kind != "blob":
-        return set() if any(each.stored.path == path for each in named(made)) else None
+def _newest_whole(sets: Iterable[BackupSet], without: Collection[str]) -> str | None:
+    """The id of the newest whole set that is none of those; sets: newest first."""
+    for backup_set in sets:
+        if backup_set.is_whole and backup_set.manifest.id not in without:
+            return backup_set.manifest.id
+    return None
+
+
+def _tids_needed(
+    directory: BackupDirectory, made: Manifest, file: SetFile
+) -> set[int] | None:
+    """TIDs of the transactions of a set that wrote a blob; none of another file.
+
+    None where the set does without the file.
+    """
+    if file.kind != "blob":
+        paths = {other.path for other in list_files(made)}
+        return set() if file.path in paths else None
     tids: set[int] = set()
-    for each in named(made):
-        pool = pool_of_list(directory / each.stored.path)
-        if each.kind == "blob list" and (directory / path).is_relative_to(pool):
+    for blob_list in list_files(made):
+        pool = pool_of_list(directory.path / blob_list.path)
+        is_in_pool = (directory.path / file.path).is_relative_to(pool)
+        if blob_list.kind == "blob list" and is_in_pool:
             # One that is broken is named for itself.
             with contextlib.suppress(NotCoherent):
-                held = read_lists(directory, [each.stored]).blobs
-                tids |= {one.tid for one in held if one.sha256 == item.stored.sha256}
+                blobs = read_lists(directory.path, [blob_list.stored]).blobs
+                digest = file.stored.sha256
+                tids |= {blob.tid for blob in blobs if blob.sha256 == digest}
     return tids or None
 
 
-def _ranges(made: Sequence[Manifest], item: Item) -> Iterator[tuple[int, int]]:
-    for one in made:
-        for storage in one.storages:
+def _ranges_held(sets: Iterable[BackupSet], file: SetFile) -> Iterator[tuple[int, int]]:
+    """(after, last) of the transactions that a file holds, as the sets tell."""
+    for backup_set in sets:
+        for storage in backup_set.manifest.storages:
+            # Sets of before ranges were noted have none.
             for stored, held in zip(storage.files, storage.ranges, strict=False):
-                if stored.path == item.stored.path:
+                if stored.path == file.path:
                     yield held.after, held.last
 
 
-def _count(cluster: Cluster, storage: str | None, after: int, last: int) -> int | None:
-    """How many transactions that are in the live file, where it still has them."""
-    known = {each.id: each.data_file for each in cluster.storages}
-    path = known.get(cluster.aliases.get(storage or "", storage or ""))
+def _count_live(
+    cluster: Cluster, storage_id: str | None, after: int, last: int
+) -> int | None:
+    """How many of these transactions the live file has; None where not all of them.
+
+    storage_id: as the set calls it.
+    """
+    data_files = {storage.id: storage.data_file for storage in cluster.storages}
+    present_id = cluster.aliases.get(storage_id or "", storage_id or "")
+    path = data_files.get(present_id)
     if path is None:
         return None
     try:
         if filestorage.packed_above(path, after):
             return None
-        tids = [each.tid for each in filestorage.read_records(path, after, last)]
+        records = filestorage.read_records(path, after, last)
+        tids = [record.tid for record in records]
     except FileUnreadable:
         return None
-    # Else this is another history, of after a restore.
+    # A file that does not end there is another history, of after a restore.
     return len(tids) if tids and tids[-1] == last else None

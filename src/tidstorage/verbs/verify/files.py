@@ -1,67 +1,82 @@
-"""What a set is made of, and whether each file of it is what was written."""
+"""The files that a set is made of, and whether each is what was written."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from tidstorage.errors import NotCoherent
 from tidstorage.sets.blobs import pool_of_list, pool_path, read_lists
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest, StoredFile
 from tidstorage.sets.verdicts import Depth
 
 _BLOCK = 1 << 20
 MISSING = "is missing"
 
-#: What a file of a set is to it.
-Kind = Literal["data", "index", "blob list", "TID log", "blob", "manifest", "set"]
+#: What a file holds of a set.
+FileKind = Literal["data", "index", "blob list", "TID log", "blob"]
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """A file of a set; storage: whose it is, by its id in the set."""
+class SetFile:
+    """A file of a set.
+
+    storage: id, in the set, of the storage that it belongs to; None: of none.
+    """
 
     stored: StoredFile
-    kind: Kind
+    kind: FileKind
     storage: str | None
 
+    @property
+    def path(self) -> str:
+        """Relative to the backup directory."""
+        return self.stored.path
 
-def named(made: Manifest) -> Iterator[Item]:
-    """The files that the manifest names."""
+
+def list_files(made: Manifest) -> Iterator[SetFile]:
+    """The files that a manifest names; the blobs are in the lists among them."""
     for storage in made.storages:
-        for each in storage.files:
-            yield Item(each, "data", storage.id)
+        for stored in storage.files:
+            yield SetFile(stored, "data", storage.id)
         if storage.index is not None:
-            yield Item(storage.index, "index", storage.id)
-        for each in storage.blob_lists or ():
-            yield Item(each, "blob list", storage.id)
+            yield SetFile(storage.index, "index", storage.id)
+        for stored in storage.blob_lists or ():
+            yield SetFile(stored, "blob list", storage.id)
     if made.tid_log is not None:
-        yield Item(made.tid_log, "TID log", None)
+        yield SetFile(made.tid_log, "TID log", None)
 
 
-def stored_blobs(directory: Path, lists: Sequence[Item]) -> Iterator[Item]:
-    """The blobs that lists name; one that is not sound names none."""
-    for each in lists:
-        pool = pool_of_list(directory / each.stored.path)
+def list_blobs(
+    directory: BackupDirectory, blob_lists: Sequence[SetFile]
+) -> Iterator[SetFile]:
+    """The blobs that these lists name; a list that is damaged names none."""
+    for blob_list in blob_lists:
+        pool = pool_of_list(directory.path / blob_list.path)
         try:
-            held = read_lists(directory, [each.stored]).blobs
+            blobs = read_lists(directory.path, [blob_list.stored]).blobs
         except NotCoherent:
+            # It is found bad for itself, and the set with it.
             continue
-        for blob in held:
-            path = pool_path(pool, blob.sha256).relative_to(directory)
-            stored = StoredFile(str(path), blob.size, blob.sha256)
-            yield Item(stored, "blob", each.storage)
+        for blob in blobs:
+            path = directory.relative(pool_path(pool, blob.sha256))
+            stored = StoredFile(path, blob.size, blob.sha256)
+            yield SetFile(stored, "blob", blob_list.storage)
 
 
-def fault(
-    directory: Path, stored: StoredFile, depth: Depth, advance: Callable[[int], None]
+def find_fault(
+    directory: BackupDirectory,
+    stored: StoredFile,
+    depth: Depth,
+    advance: Callable[[int], None],
 ) -> str | None:
     """What is wrong with a file, in words; None where it is what was written.
 
-    advance: called with the number of bytes that were dealt with.
+    depth: ``sizes`` alone, or every byte.  advance: called with the number of bytes
+    that were dealt with.
     """
-    path = directory / stored.path
+    path = directory.path / stored.path
     try:
         size = path.stat().st_size
         if size != stored.size:

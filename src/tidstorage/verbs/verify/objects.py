@@ -17,124 +17,128 @@ from ZODB.POSException import POSKeyError
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.engines.filestorage import references
 from tidstorage.engines.filestorage.format import DATA_HEADER
-from tidstorage.sets import renaming
 from tidstorage.sets.blobs import BlobList, read_lists
-from tidstorage.sets.manifest import Manifest
 from tidstorage.verbs.restore.target import Target
-from tidstorage.verbs.verify.budget import Budget, OutOfTime
-from tidstorage.verbs.verify.scratch import Loss, State
+from tidstorage.verbs.verify.budget import OutOfTime, TimeBudget
+from tidstorage.verbs.verify.trial import ObjectFault, Trial, TrialProgress
 
-#: What Zope calls the database of the storage that is mounted at "/".
-_MAIN = "main"
 #: Objects between two looks at the clock.
-_STRETCH = 1000
-#: Losses that are told one by one; of more there is only the number.
+_BETWEEN_LOOKS = 1000
+#: Faults of objects that are told one by one; of more there is only the number.
 MOST_TOLD = 1000
 
 
 @contextmanager
-def opened(targets: Mapping[str, Target]) -> Iterator[dict[str, FileStorage]]:
-    """{storage id: its staged file, opened}."""
+def open_storages(targets: Mapping[str, Target]) -> Iterator[dict[str, FileStorage]]:
+    """{storage id: its staged file, opened to read}, until the block ends."""
     with ExitStack() as stack:
-        found = {}
-        for storage, target in targets.items():
+        storages = {}
+        for storage_id, target in targets.items():
             path = str(target.staged_data_file)
-            found[storage] = FileStorage(path, read_only=True)
-            stack.callback(found[storage].close)
-        yield found
+            storages[storage_id] = FileStorage(path, read_only=True)
+            stack.callback(storages[storage_id].close)
+        yield storages
 
 
-def count(storages: Mapping[str, FileStorage]) -> int:
-    """How many objects there are."""
-    return sum(len(each._index) for each in storages.values())
+def count_objects(storages: Mapping[str, FileStorage]) -> int:
+    """How many objects there are in all storages together."""
+    return sum(len(storage._index) for storage in storages.values())
 
 
-def read_all(
-    cluster: Cluster,
-    made: Manifest,
+def read_objects(
+    trial: Trial,
     storages: Mapping[str, FileStorage],
-    state: State,
-    budget: Budget,
+    budget: TimeBudget,
     advance: Callable[[int], None],
-    keep: Callable[[State], None],
-) -> State:
-    """Read every object that was not read before, and say what was found so far.
+) -> None:
+    """Read every object that no earlier run has read; ``trial.progress`` is the result.
 
-    keep: called with what is to be gone on from.  OutOfTime.
+    storages: {storage id: the staged file of the trial, opened}.  advance: called
+    with the number of objects that were read.
+
+    Raises: OutOfTime: the time is over; the next run goes on from here.
     """
-    names = _names(cluster)
-    for stored in renaming.rename_storages(made, cluster.aliases).storages:
-        held = read_lists(cluster.backup.directory, stored.blob_lists or ())
-        reader = _Reader(stored.id, storages, names, held, state)
-        after = bytes.fromhex(state.read.get(stored.id, ""))
+    names = _name_databases(trial.cluster)
+    for stored in trial.manifest.storages:
+        directory = trial.cluster.backup.directory
+        blobs = read_lists(directory, stored.blob_lists or ())
+        reader = _ObjectReader(
+            stored.id, storages, names=names, blobs=blobs, progress=trial.progress
+        )
+        after = bytes.fromhex(trial.progress.read.get(stored.id, ""))
         for number, oid in enumerate(_oids(storages[stored.id], after), 1):
-            if number % _STRETCH == 1 and budget.is_over():
-                keep(reader.state())
+            if number % _BETWEEN_LOOKS == 1 and budget.is_over():
+                trial.keep(reader.progress())
                 raise OutOfTime
             reader.read(oid)
             advance(1)
-            if number % _STRETCH == 0:
-                budget.spend()
-        if reader.state() != state:
-            state = reader.state()
-            keep(state)
-            budget.spend()
-    return state
+            if number % _BETWEEN_LOOKS == 0:
+                budget.note_progress()
+        if reader.progress() != trial.progress:
+            trial.keep(reader.progress())
+            budget.note_progress()
 
 
-def dangling(cluster: Cluster, storages: Mapping[str, FileStorage]) -> Iterator[Loss]:
+def find_dangling(
+    cluster: Cluster, storages: Mapping[str, FileStorage]
+) -> Iterator[ObjectFault]:
     """Every reference whose target is not there, that a root leads to."""
-    for each in references.find_dangling(storages, _names(cluster)):
-        (storage, holder), (database, target) = each.holder, each.target
-        if each.holder == each.target:
+    for reference in references.find_dangling(storages, _name_databases(cluster)):
+        (storage_id, holder), (database, target) = reference.holder, reference.target
+        if reference.holder == reference.target:
             # The root of a storage that has no object yet.
             continue
         what = f"refers to 0x{target.hex()} in {database}, which is not there"
-        yield Loss(storage=storage, oid=holder.hex(), what=what)
+        yield ObjectFault(storage=storage_id, oid=holder.hex(), what=what)
 
 
-def _names(cluster: Cluster) -> dict[str, str]:
-    """{what references call a database: id of its storage}, beside the ids."""
-    names = {**cluster.aliases}
-    for each in cluster.storages:
-        if each.mount_point == "/":
-            names[_MAIN] = each.id
-    return {**names, **{each.id: each.id for each in cluster.storages}}
+def _name_databases(cluster: Cluster) -> dict[str, str]:
+    """{what references call a database: id of its storage}, old names and new ones."""
+    names = {storage.database_name: storage.id for storage in cluster.storages}
+    ids = {storage.id: storage.id for storage in cluster.storages}
+    # Where an old name of one storage is the present id of another, that one is meant.
+    return {**cluster.aliases, **names, **ids}
 
 
 def _oids(storage: FileStorage, after: bytes) -> Iterator[bytes]:
+    """The oids of all objects, of 8 bytes, in their order; those above ``after``."""
     return (oid for oid in storage._index if oid > after)
 
 
-class _Reader:
-    """Reads the objects of one storage."""
+class _ObjectReader:
+    """Reads the objects of one storage, and goes on from what was found before.
+
+    storage_id: of the storage; storages: all, for what is referred to.  blobs: those
+    that the set has of the storage.
+    """
 
     def __init__(
         self,
-        storage: str,
+        storage_id: str,
         storages: Mapping[str, FileStorage],
+        *,
         names: Mapping[str, str],
-        held: BlobList,
-        state: State,
+        blobs: BlobList,
+        progress: TrialProgress,
     ) -> None:
-        self._id = storage
+        self._id = storage_id
         self._storages = storages
-        self._storage = storages[storage]
+        self._storage = storages[storage_id]
         self._names = names
-        self._layout = LAYOUTS[held.layout]
-        self._blobs = {each.path for each in held.blobs}
-        self._state = state
-        self._read = state.read.get(storage, "")
-        self._objects = state.objects
-        self._unresolved = state.unresolved
-        self._lost = [*state.lost]
-        self._is_there = functools.lru_cache(65536)(self._look)
+        self._layout = LAYOUTS[blobs.layout]
+        self._blob_paths = {blob.path for blob in blobs.blobs}
+        self._before = progress
+        self._last_read = progress.read.get(storage_id, "")
+        self._objects = progress.objects
+        self._unresolved = progress.unresolved
+        self._lost = [*progress.lost]
+        self._is_there = functools.lru_cache(65536)(self._has_object)
 
-    def state(self) -> State:
-        """What was found so far, in all storages."""
-        return self._state.model_copy(
+    def progress(self) -> TrialProgress:
+        """How far the trial is by now, of all storages."""
+        return self._before.model_copy(
             update={
-                "read": {**self._state.read, self._id: self._read},
+                "read": {**self._before.read, self._id: self._last_read},
                 "objects": self._objects,
                 "unresolved": self._unresolved,
                 "lost": tuple(self._lost[:MOST_TOLD]),
@@ -142,8 +146,8 @@ class _Reader:
         )
 
     def read(self, oid: bytes) -> None:
-        """One object, and what it refers to."""
-        self._read = oid.hex()
+        """Read one object, and look whether what it refers to is there."""
+        self._last_read = oid.hex()
         self._objects += 1
         try:
             data, serial = self._storage.load(oid)
@@ -165,21 +169,24 @@ class _Reader:
                 self._unresolved += 1
         if is_blob_record(data):
             path = self._layout.getBlobFilePath(oid, serial)
-            if path not in self._blobs:
+            if path not in self._blob_paths:
                 self._lose(oid, f"is a blob, and the set has no {path}")
 
     def _lose(self, oid: bytes, what: str) -> None:
-        self._lost.append(Loss(storage=self._id, oid=oid.hex(), what=what))
+        self._lost.append(ObjectFault(storage=self._id, oid=oid.hex(), what=what))
 
-    def _look(self, storage_id: str, oid: bytes) -> bool:
-        """Whether a storage has an object; none where its creation was undone."""
+    def _has_object(self, storage_id: str, oid: bytes) -> bool:
+        """Whether a storage has an object; not where its creation was undone."""
         storage = self._storages.get(storage_id)
         position = storage and storage._index.get(oid)
         if storage is None or position is None:
             return False
+        # The header of its record tells, as a rule: so the data are not read again
+        # for every reference to them.
         header = os.pread(storage._file.fileno(), DATA_HEADER.size, position)
         if DATA_HEADER.unpack(header)[-1]:
             return True
+        # No data here: those of an earlier record, or none where it was undone.
         try:
             storage.load(oid)
         except POSKeyError:

@@ -7,17 +7,16 @@ from itertools import islice
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import NoSpace, NotCoherent
 from tidstorage.operation.progress import Operation
-from tidstorage.sets import renaming
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import disks
-from tidstorage.verbs.verify import objects, scratch
-from tidstorage.verbs.verify.budget import Budget
-from tidstorage.verbs.verify.scratch import Loss
+from tidstorage.verbs.verify import objects, trial
+from tidstorage.verbs.verify.budget import TimeBudget
+from tidstorage.verbs.verify.trial import ObjectFault, Trial
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
-    """What came of it.
+class TriedRestore:
+    """What a restore to scratch showed.
 
     fault: why the set cannot be restored, in words; None where it can.  objects: how
     many were read.  lost: what the data lack, or the first so many of it.
@@ -25,51 +24,55 @@ class Restored:
 
     fault: str | None = None
     objects: int = 0
-    lost: Sequence[Loss] = ()
+    lost: Sequence[ObjectFault] = ()
 
 
-def restore(
-    cluster: Cluster, made: Manifest, budget: Budget, operation: Operation
-) -> Restored:
-    """Restore a set to scratch, read it, and remove it again.
+def try_restore(
+    cluster: Cluster, made: Manifest, budget: TimeBudget, operation: Operation
+) -> TriedRestore:
+    """Restore a set to scratch, read every object in it, and remove it again.
 
-    OutOfTime, with what is there kept for the next run; NoSpace.
+    Raises:
+      OutOfTime: the time is over; what is there is kept for the next run.
+      NoSpace: scratch has not the room, or had it no more; what was there is removed.
     """
-    folder = scratch.folder_of(cluster, made.id)
-    state = scratch.read_state(folder)
+    folder = trial.folder_of(cluster, made.id)
+    size = sum(storage.size for storage in made.storages)
     try:
-        size = sum(each.size for each in made.storages)
+        attempt = Trial(cluster, made)
         with operation.phase(f"restore set {made.id} to scratch", size) as phase:
-            state = scratch.stage(cluster, made, state, budget, phase)
+            attempt.stage(budget, phase)
     except NotCoherent as error:
-        scratch.remove(folder)
-        return Restored(f"cannot be restored: {error}")
+        trial.remove(folder)
+        return TriedRestore(f"cannot be restored: {error}")
     except OSError as error:
         # A full disk, as a rule: what is there is in the way of others.
-        scratch.remove(folder)
+        trial.remove(folder)
         if disks.is_full(error):
-            raise NoSpace(f"{folder}: {error.strerror}", scratch.MAKE_ROOM) from error
+            raise NoSpace(f"{folder}: {error.strerror}", trial.MAKE_ROOM) from error
         raise
-    targets = scratch.targets_of(
-        folder, renaming.rename_storages(made, cluster.aliases)
-    )
-    with objects.opened(targets) as storages:
-        total = objects.count(storages)
-        with operation.phase(f"read set {made.id}", total, "objects") as phase:
-            phase.advance(state.objects)
-            state = objects.read_all(
-                cluster,
-                made,
-                storages,
-                state,
-                budget,
-                phase.advance,
-                lambda found: scratch.write_state(folder, found),
-            )
-        lost = [*state.lost]
-        if state.unresolved:
-            with operation.phase(f"follow references of set {made.id}"):
-                found = objects.dangling(cluster, storages)
-                lost += islice(found, objects.MOST_TOLD)
-    scratch.remove(folder)
-    return Restored(None, state.objects, lost)
+    lost = _read(attempt, budget, operation)
+    trial.remove(folder)
+    return TriedRestore(None, attempt.progress.objects, lost)
+
+
+def _read(
+    attempt: Trial, budget: TimeBudget, operation: Operation
+) -> list[ObjectFault]:
+    """What the data of a staged set lack.
+
+    Raises: OutOfTime: as `try_restore`.
+    """
+    set_id = attempt.manifest.id
+    with objects.open_storages(attempt.targets) as storages:
+        total = objects.count_objects(storages)
+        with operation.phase(f"read set {set_id}", total, "objects") as phase:
+            phase.advance(attempt.progress.objects)
+            objects.read_objects(attempt, storages, budget, phase.advance)
+        lost = [*attempt.progress.lost]
+        if attempt.progress.unresolved:
+            # By garbage alone, maybe, which may refer to what is gone.
+            with operation.phase(f"follow references of set {set_id}"):
+                dangling = objects.find_dangling(attempt.cluster, storages)
+                lost += islice(dangling, objects.MOST_TOLD)
+    return lost

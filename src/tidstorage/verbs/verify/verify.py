@@ -12,33 +12,32 @@ from typing import Literal
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import NoSuchSet, NotCoherent, VerificationFailed
-from tidstorage.operation import lock, progress
-from tidstorage.operation import results as runs
-from tidstorage.operation.progress import Show
+from tidstorage.operation import lock, progress, results
+from tidstorage.operation.progress import Operation, Show
+from tidstorage.sets import verdicts
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest, StoredFile
-from tidstorage.sets.verdicts import Depth, Fault, Verdict, Verification
+from tidstorage.sets.verdicts import Depth, Fault, Verdict
 from tidstorage.system import private_files
-from tidstorage.verbs.verify import checker as checking
-from tidstorage.verbs.verify import costs, restoring, scratch
-from tidstorage.verbs.verify.budget import Budget, OutOfTime
-from tidstorage.verbs.verify.checker import Checker
+from tidstorage.verbs.verify import checker, costs, restoring, trial
+from tidstorage.verbs.verify.budget import OutOfTime, TimeBudget
+from tidstorage.verbs.verify.checker import FileChecker
 from tidstorage.verbs.verify.costs import Cost
-from tidstorage.verbs.verify.memory import Memory
-from tidstorage.verbs.verify.restoring import Restored
-from tidstorage.verbs.verify.scratch import Loss
+from tidstorage.verbs.verify.good_files import GoodFiles
+from tidstorage.verbs.verify.restoring import TriedRestore
+from tidstorage.verbs.verify.trial import ObjectFault
 
 LOCK = "verify.lock"
 #: What became of a set: nothing wrong was found, something was, the time was over
 #: before all was looked at, or it was pruned meanwhile.
-State = Literal["good", "bad", "unfinished", "gone"]
+SetState = Literal["good", "bad", "unfinished", "gone"]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked for.
+class VerifyRequest:
+    """What is to be verified.
 
-    which: "latest", "all", or ids of sets.  budget: how long at most, None: until
+    which: "latest", "all", or ids of sets.  budget: how long at most; None: until
     all is done.
     """
 
@@ -54,134 +53,160 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """Of one set.
+class SetVerdict:
+    """What a verification found of one set.
 
-    at: when the first of its files was read, where it is good.  objects: how many
-    were read in this run.  lost: how much the data lack, as a restore gives just what
-    was there; losses: what that is, where it was found in this run.
+    at: when the first of its files was read, in UTC, where it is good.  objects: how
+    many were read in this run.  lost: how much the data lack, as a restore gives just
+    what was there; losses: what that is, where it was found in this run.
     """
 
     set_id: str
-    state: State
+    state: SetState
     at: datetime.datetime | None = None
     objects: int = 0
     lost: int = 0
-    losses: Sequence[Loss] = ()
+    losses: Sequence[ObjectFault] = ()
 
 
 @dataclass(slots=True)
-class Report:
-    """What a verification found: the sets, newest first, and every bad file.
+class Verification:
+    """What a verification found: of the sets, newest first, and every bad file.
 
-    untold: how many more are bad than ``costs`` has.
+    untold: how many more files are bad than ``costs`` has.
     """
 
     depth: Depth
-    results: list[Result] = field(default_factory=list)
+    sets: list[SetVerdict] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
     untold: int = 0
 
     @property
     def is_finished(self) -> bool:
         """Whether all was looked at."""
-        return all(each.state != "unfinished" for each in self.results)
+        return all(verdict.state != "unfinished" for verdict in self.sets)
 
     @property
     def is_good(self) -> bool:
         """Whether nothing wrong was found."""
-        return not self.costs and not any(each.lost for each in self.results)
+        return not self.costs and not any(verdict.lost for verdict in self.sets)
 
 
 def verify(
-    cluster: Cluster, request: Request, show: Show = progress.show_nothing
-) -> Report:
+    cluster: Cluster, request: VerifyRequest, show: Show = progress.show_nothing
+) -> Verification:
     """Look at the sets and keep beside them what was found.
 
-    NoSuchSet where there is none of those; Locked where another one is under way;
-    NoSpace where scratch has no room; BackupDirectoryLost.  What is wrong with a set
-    is no error: the report tells.
+    What is wrong with a set is no error: the verification tells.
+
+    show: told how far it is (`tidstorage.operation.progress`).
+
+    Raises:
+      NoSuchSet: there is none of those asked for.
+      Locked: another verification is under way.
+      NoSpace: the scratch folder has not the room for a set.
+      BackupDirectoryLost: the backup directory is another one than before.
     """
     directory = BackupDirectory.open(cluster)
     private_files.make_folder(cluster.run_directory)
     with (
         lock.hold_file(cluster.run_directory / LOCK, "verify"),
-        runs.record(cluster, "verify") as recorded,
+        results.record(cluster, "verify") as recorded,
         progress.operation(cluster, "verify", show) as operation,
     ):
         chosen, broken = _choose(directory, request.which)
         if request.depth == "objects":
-            scratch.remove_others(cluster, {each.id for each in chosen})
-        report = Report(request.depth)
+            trial.remove_others(cluster, {made.id for made in chosen})
+        verification = Verification(request.depth)
         for path, what in broken.items():
-            report.costs.append(
-                costs.of_manifest(directory, directory.sets(), path, what)
-            )
-            report.results.append(Result(path.parent.name, "bad"))
+            verification.costs.append(costs.cost_of_manifest(directory, path, what))
+            verification.sets.append(SetVerdict(path.parent.name, "bad"))
         # The deepest look begins with every byte, too.
         depth: Depth = "digests" if request.depth == "objects" else request.depth
-        with Memory(directory.path, depth, request.name) as memory:
-            budget = Budget(request.budget)
-            checker = Checker(cluster, directory, depth, memory, budget, operation)
-            run = _Run(request.depth, checker)
-            for each in chosen:
-                report.results.append(run.verify(each, memory))
-            report.costs += checker.costs + run.costs
-            report.untold = checker.untold
-            if report.is_finished:
-                memory.end_round()
-        report.results.sort(key=lambda each: each.set_id, reverse=True)
-        if not report.is_good:
+        with GoodFiles(directory, depth, request.name) as good_files:
+            verifier = _SetVerifier(cluster, directory, request, good_files, operation)
+            for made in chosen:
+                verification.sets.append(verifier.verify(made))
+            verification.costs += verifier.checker.costs + verifier.costs
+            verification.untold = verifier.checker.untold
+            if verification.is_finished:
+                good_files.end_round()
+        verification.sets.sort(key=lambda verdict: verdict.set_id, reverse=True)
+        if not verification.is_good:
             recorded.status = VerificationFailed.exit_status
-        return report
+        return verification
 
 
-class _Run:
-    """What goes on for each set of a run.  costs: of sets that cannot be restored."""
+class _SetVerifier:
+    """Verifies one set after the other, in one run.
 
-    def __init__(self, depth: Depth, checker: Checker) -> None:
+    checker: of their files.  costs: of sets that cannot be restored, though their
+    files are well.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        directory: BackupDirectory,
+        request: VerifyRequest,
+        good_files: GoodFiles,
+        operation: Operation,
+    ) -> None:
         self.costs: list[Cost] = []
-        self._depth = depth
-        self._checker = checker
-        self._directory = checker.directory
-
-    def verify(self, made: Manifest, memory: Memory) -> Result:
-        """One set; what was found is kept beside it."""
-        try:
-            found = self._checker.check(made)
-            if self._depth != "objects" or found.bad:
-                return self._note(made, self._checker.depth, found.at, found.bad)
-            return self._restore(made, memory, found.at)
-        except OutOfTime:
-            return Result(made.id, "unfinished")
-
-    def _restore(self, made: Manifest, memory: Memory, at: datetime.datetime) -> Result:
-        # Remembered like a file, so that the next run need not restore it again.
-        whole = StoredFile(f"sets/{made.id}", 0, self._depth)
-        if memory.good_since(whole) is not None:
-            return self._told_before(made, at, whole.path)
-        checker = self._checker
-        restored = restoring.restore(
-            checker.cluster, made, checker.budget, checker.operation
+        self._cluster = cluster
+        self._directory = directory
+        self._depth = request.depth
+        self._good_files = good_files
+        self._budget = TimeBudget(request.budget)
+        self._operation = operation
+        self.checker = FileChecker(
+            cluster,
+            directory,
+            depth=good_files.depth,
+            good_files=good_files,
+            budget=self._budget,
+            operation=operation,
         )
-        memory.note(whole, at)
-        bad = []
-        if restored.fault is not None:
-            bad.append((whole.path, restored.fault))
-            self._tell(made, restored.fault)
-        return self._note(made, "objects", at, bad, restored)
 
-    def _told_before(self, made: Manifest, at: datetime.datetime, path: str) -> Result:
+    def verify(self, made: Manifest) -> SetVerdict:
+        """Verify one set, and keep beside it what was found."""
+        try:
+            checked = self.checker.check(made)
+            if self._depth != "objects" or checked.bad:
+                return self._note(made, self._good_files.depth, checked.at, checked.bad)
+            return self._restore(made, checked.at)
+        except OutOfTime:
+            return SetVerdict(made.id, "unfinished")
+
+    def _restore(self, made: Manifest, at: datetime.datetime) -> SetVerdict:
+        # Kept like a file, so that the next run need not restore it again.
+        whole_set = StoredFile(f"sets/{made.id}", 0, self._depth)
+        if self._good_files.good_since(whole_set) is not None:
+            return self._tell_again(made, at, whole_set.path)
+        tried = restoring.try_restore(
+            self._cluster, made, self._budget, self._operation
+        )
+        # Also where it cannot be restored: that is kept with the set's verdict.
+        self._good_files.note(whole_set, at)
+        bad = []
+        if tried.fault is not None:
+            bad.append((whole_set.path, tried.fault))
+            self._add_cost(made, tried.fault)
+        return self._note(made, "objects", at, bad, tried)
+
+    def _tell_again(
+        self, made: Manifest, at: datetime.datetime, path: str
+    ) -> SetVerdict:
         """What an earlier run of the same round found; only it knew the details."""
         known = self._directory.verdict(made.id) or Verdict()
         for fault in known.faults:
             if fault.path == path:
-                self._tell(made, fault.what)
-                return Result(made.id, "bad")
-        return Result(made.id, "good", at, lost=known.lost or 0)
+                self._add_cost(made, fault.what)
+                return SetVerdict(made.id, "bad")
+        return SetVerdict(made.id, "good", at, lost=known.lost or 0)
 
-    def _tell(self, made: Manifest, what: str) -> None:
-        self.costs.append(costs.of_set(self._directory.sets(), made.id, what))
+    def _add_cost(self, made: Manifest, what: str) -> None:
+        self.costs.append(costs.cost_of_set(self._directory, made.id, what))
 
     def _note(
         self,
@@ -189,33 +214,38 @@ class _Run:
         depth: Depth,
         at: datetime.datetime,
         bad: Sequence[tuple[str, str]],
-        restored: Restored | None = None,
-    ) -> Result:
+        tried: TriedRestore | None = None,
+    ) -> SetVerdict:
+        """Keep beside the set what was found of it; bad: (path, what is wrong)."""
         if made.id not in self._directory.set_ids():
-            return Result(made.id, "gone")
-        told = bad[: checking.MOST_TOLD]
+            return SetVerdict(made.id, "gone")
+        told = bad[: checker.MOST_TOLD]
         faults = [Fault(path=path, what=what, depth=depth) for path, what in told]
-        lost = None if restored is None or bad else len(restored.lost)
-        outcome = Verification(depth, at, faults, lost)
-        self._directory.note_verification(made.id, outcome)
+        lost = None if tried is None or bad else len(tried.lost)
+        self._directory.note_verification(
+            made.id, verdicts.Verification(depth, at, faults, lost)
+        )
         if faults:
-            return Result(made.id, "bad")
-        if restored is None:
-            return Result(made.id, "good", at)
-        return Result(
-            made.id, "good", at, restored.objects, len(restored.lost), restored.lost
+            return SetVerdict(made.id, "bad")
+        if tried is None:
+            return SetVerdict(made.id, "good", at)
+        return SetVerdict(
+            made.id, "good", at, tried.objects, len(tried.lost), tried.lost
         )
 
 
 def _choose(
     directory: BackupDirectory, which: Literal["latest", "all"] | tuple[str, ...]
 ) -> tuple[list[Manifest], dict[Path, str]]:
-    """The sets, newest first, and {path of a manifest: why it is broken}."""
+    """The sets asked for, newest first, and {path of a manifest: why it is broken}.
+
+    Raises: NoSuchSet: there is none of those.
+    """
     sound = directory.manifests()
-    wanted = which if isinstance(which, tuple) else _ids(directory, which)
-    chosen = [each for each in sound if each.id in wanted]
+    wanted = which if isinstance(which, tuple) else _list_ids(directory, which)
+    chosen = [made for made in sound if made.id in wanted]
     broken = {}
-    for set_id in set(wanted) - {each.id for each in chosen}:
+    for set_id in set(wanted) - {made.id for made in chosen}:
         try:
             directory.manifest(set_id)
         except NotCoherent as error:
@@ -229,6 +259,6 @@ def _choose(
     return chosen, broken
 
 
-def _ids(directory: BackupDirectory, which: str) -> list[str]:
-    ids = directory.set_ids()
-    return ids if which == "all" else ids[:1]
+def _list_ids(directory: BackupDirectory, which: Literal["latest", "all"]) -> list[str]:
+    set_ids = directory.set_ids()
+    return set_ids if which == "all" else set_ids[:1]

@@ -22,7 +22,7 @@ moments = st.builds(
 
 @given(moments)
 def test_the_tid_of_a_pack_is_below_that_of_the_point(kept):
-    stop = times.stop_of(times.seconds_below(kept, FAR))
+    stop = times.tid_packed_to(times.seconds_below(kept, FAR))
     assert stop < kept
     # And not more than two milliseconds.
     far = tid.to_time(kept) - tid.to_time(stop)
@@ -32,7 +32,7 @@ def test_the_tid_of_a_pack_is_below_that_of_the_point(kept):
 @given(st.integers(2**58, 2**59))
 def test_also_where_a_tid_stands_for_no_time(kept):
     """As the 31st of February, 24 hours before the 1st of March."""
-    assert times.stop_of(times.seconds_below(kept, FAR)) < kept
+    assert times.tid_packed_to(times.seconds_below(kept, FAR)) < kept
 
 
 def test_the_time_of_a_tid_itself_lies_beyond_it_too_often():
@@ -44,7 +44,7 @@ def test_the_time_of_a_tid_itself_lies_beyond_it_too_often():
     beyond = [
         each
         for each in kept
-        if times.stop_of(TimeStamp(tid.to_bytes(each)).timeTime()) > each
+        if times.tid_packed_to(TimeStamp(tid.to_bytes(each)).timeTime()) > each
     ]
     assert len(beyond) > 1000
 

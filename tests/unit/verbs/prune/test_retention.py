@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidstorage.cluster.cluster import Retention
-from tidstorage.verbs.prune.retention import Candidate, choose
+from tidstorage.verbs.prune.retention import Candidate, choose_kept
 
 BEGIN = datetime.datetime(2026, 1, 1, 1, 15, tzinfo=datetime.UTC)
 DAY = datetime.timedelta(days=1)
@@ -26,7 +26,7 @@ def nightly(days, full_every=28, bad=()):
 
 
 def kept(found, *, zone=datetime.UTC, **keys):
-    chosen = choose(found, Retention(**keys), zone)
+    chosen = choose_kept(found, Retention(**keys), zone)
     return [number for number, each in enumerate(found) if each.id in chosen]
 
 
@@ -34,7 +34,7 @@ def test_full_sets_are_kept_with_what_came_after():
     found = nightly(100)
     assert kept(found, keep_full=1) == list(range(84, 100))
     assert kept(found, keep_full=2) == list(range(56, 100))
-    assert choose(found, Retention(keep_full=1), datetime.UTC)[found[84].id] == (
+    assert choose_kept(found, Retention(keep_full=1), datetime.UTC)[found[84].id] == (
         "full 1",
     )
 
@@ -83,7 +83,7 @@ def test_days_are_those_of_the_zone():
 
 
 def test_without_a_set_nothing_is_kept():
-    assert choose([], Retention(), datetime.UTC) == {}
+    assert choose_kept([], Retention(), datetime.UTC) == {}
 
 
 @st.composite
@@ -108,7 +108,7 @@ retentions = st.builds(
 
 @given(calendars(), retentions)
 def test_the_last_good_set_always_stays(found, retention):
-    chosen = choose(found, retention, datetime.UTC)
+    chosen = choose_kept(found, retention, datetime.UTC)
     good = [each for each in found if each.is_good]
     if good:
         assert good[-1].id in chosen
@@ -118,7 +118,7 @@ def test_the_last_good_set_always_stays(found, retention):
 
 @given(calendars(), retentions)
 def test_as_many_good_full_sets_stay_as_are_to_be_kept(found, retention):
-    chosen = choose(found, retention, datetime.UTC)
+    chosen = choose_kept(found, retention, datetime.UTC)
     full = [each.id for each in found if each.is_good and each.is_full]
     newest = full[-retention.keep_full :]
     assert set(newest) <= chosen.keys()
@@ -130,7 +130,7 @@ def test_as_many_good_full_sets_stay_as_are_to_be_kept(found, retention):
 
 @given(calendars(), retentions)
 def test_nothing_older_stays_that_no_period_asks_for(found, retention):
-    chosen = choose(found, retention, datetime.UTC)
+    chosen = choose_kept(found, retention, datetime.UTC)
     full = [each.id for each in found if each.is_good and each.is_full]
     if len(full) >= retention.keep_full:
         newest_good = [each.id for each in found if each.is_good][-1]
@@ -144,13 +144,13 @@ def test_nothing_older_stays_that_no_period_asks_for(found, retention):
 @given(calendars(), retentions)
 def test_what_was_kept_is_kept_again(found, retention):
     """A second run has nothing to do."""
-    chosen = choose(found, retention, datetime.UTC)
+    chosen = choose_kept(found, retention, datetime.UTC)
     left = [each for each in found if each.id in chosen]
-    assert choose(left, retention, datetime.UTC).keys() == chosen.keys()
+    assert choose_kept(left, retention, datetime.UTC).keys() == chosen.keys()
 
 
 @pytest.mark.parametrize("keep", [1, 2])
 def test_the_order_of_what_is_given_does_not_matter(keep):
     found = nightly(60)
-    chosen = choose(found, Retention(keep_full=keep), datetime.UTC)
-    assert choose(found[::-1], Retention(keep_full=keep), datetime.UTC) == chosen
+    chosen = choose_kept(found, Retention(keep_full=keep), datetime.UTC)
+    assert choose_kept(found[::-1], Retention(keep_full=keep), datetime.UTC) == chosen

@@ -12,7 +12,7 @@ from small_cluster import SmallCluster
 from tidstorage.cluster.cluster import Cluster, Verify
 from tidstorage.operation import pack_note
 from tidstorage.operation import results as runs
-from tidstorage.verbs.status.alarms import alarms
+from tidstorage.verbs.status.alarms import find_alarms
 from tidstorage.zeo import packing
 
 NOW = datetime.datetime.fromisoformat("2026-11-26 12:00").astimezone()
@@ -46,7 +46,7 @@ def results(last: runs.Result, good: runs.Result | None) -> runs.Results:
 
 
 def said(cluster, found, newest_set=None, now=NOW):
-    return list(alarms(cluster, found, newest_set, now))
+    return list(find_alarms(cluster, found, newest_set, now))
 
 
 def test_nothing_is_said_of_what_is_as_it_should_be(cluster):

@@ -1,7 +1,7 @@
-"""Which files a verification has found good so far, so that the next run goes on.
+"""Which files a round of verification has found good, so that the next run goes on.
 
-A database in the backup directory.  It is a memory, no proof: where it is lost or
-broken, everything is read again.
+They are kept in a database in the backup directory.  It saves time and proves
+nothing: where it is lost or broken, everything is read again.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import StoredFile
 from tidstorage.sets.verdicts import Depth
 from tidstorage.system import clock, private_files
@@ -30,19 +31,21 @@ create table if not exists good (
 """
 
 
-class Memory:
-    """What a round has found good; a context manager.
+class GoodFiles:
+    """The files that a round has found good; a context manager, which closes it.
 
     A round is all runs of one command until the first that comes to its end.
-    depth: of what is found; name: of the command.
+
+    depth: how deeply the files were looked at.  name: of the command, the same for
+    each of its runs.
     """
 
-    def __init__(self, directory: Path, depth: Depth, name: str) -> None:
-        self._depth = depth
+    def __init__(self, directory: BackupDirectory, depth: Depth, name: str) -> None:
+        self.depth = depth
         self._name = name
         self._uncommitted = 0
         self._is_full = False
-        self._database = _open(directory / FILE_NAME)
+        self._database = _open(directory.path / FILE_NAME)
         self._began = clock.now().isoformat()
         with self._unless_full():
             self._database.execute(
@@ -55,7 +58,7 @@ class Memory:
         if row:
             (self._began,) = row
 
-    def __enter__(self) -> "Memory":
+    def __enter__(self) -> "GoodFiles":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,20 +78,20 @@ class Memory:
             self._is_full = True
 
     def good_since(self, stored: StoredFile) -> datetime.datetime | None:
-        """When a file was found good in this round; None if it was not."""
+        """When this round found the file good, in UTC; None where it did not."""
         row = self._database.execute(
             "select at from good where depth = ? and path = ? and sha256 = ?"
             " and at >= ?",
-            (self._depth, stored.path, stored.sha256, self._began),
+            (self.depth, stored.path, stored.sha256, self._began),
         ).fetchone()
         return datetime.datetime.fromisoformat(row[0]) if row else None
 
     def note(self, stored: StoredFile, at: datetime.datetime) -> None:
-        """A file is good."""
+        """Keep that the file was found good at that moment."""
         with self._unless_full():
             self._database.execute(
                 "insert or replace into good values (?, ?, ?, ?)",
-                (self._depth, stored.path, stored.sha256, at.isoformat()),
+                (self.depth, stored.path, stored.sha256, at.isoformat()),
             )
             self._uncommitted += 1
             if self._uncommitted >= _UNCOMMITTED:
@@ -96,7 +99,7 @@ class Memory:
                 self._uncommitted = 0
 
     def end_round(self) -> None:
-        """All is done: the next run of the command reads everything again."""
+        """End the round: the next run of the command reads everything again."""
         with self._unless_full():
             self._database.execute("delete from round where name = ?", (self._name,))
             (first,) = self._database.execute("select min(began) from round").fetchone()
