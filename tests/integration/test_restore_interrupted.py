@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 
 STEPS = (
     "assemble.data_file",
-    "cutting.cut",
+    "cutting.cut_staged",
     "check.check",
     "assemble.blob_directory",
     "swap.write",
@@ -55,7 +55,7 @@ def wrapped(*arguments):
         os._exit(9)
     return result
 setattr(module, name, wrapped)
-restore_in_place(pickle.load(sys.stdin.buffer), restore.Request())
+restore.restore_in_place(pickle.load(sys.stdin.buffer), restore.Request())
 """
 
 
@@ -108,7 +108,7 @@ def test_killed_at_each_step_the_next_run_mends(lost, when):
 def test_killed_at_each_action_of_the_swap_the_next_run_mends(lost):
     cluster, made = lost
     count = 1
-    while restore_and_die(cluster, "swap.perform", count):
+    while restore_and_die(cluster, "swap.perform_action", count):
         assert interrupted_swap(cluster)
         assert isinstance(restore_in_place(cluster, Request()), Ended)
         check_restored(cluster, made)
