@@ -32,6 +32,7 @@ from tidstorage.verbs.pack import garbage
 from tidstorage.verbs.pack import pack as packs
 from tidstorage.verbs.restore import crashed_files
 from tidstorage.verbs.restore.crashed_files import Request as CrashedRequest
+from tidstorage.verbs.restore.outcome import Ended, Restored
 from tidstorage.verbs.restore.plan import Request
 from tidstorage.verbs.restore.restore import restore_elsewhere, restore_in_place
 
@@ -159,7 +160,8 @@ def test_restore(scene, site):
     scene.keep()
 
     def check():
-        restore_in_place(cluster, Request())
+        outcome = restore_in_place(cluster, Request())
+        assert isinstance(outcome, Ended | Restored) and outcome.set_id
         assert site.contents() == wanted
         names = [each.name for each in site.files.paths["a"].parent.iterdir()]
         assert not [each for each in names if ".restoring" in each]
