@@ -24,7 +24,7 @@ OPENING_BALANCE = 1000
 BANK_MODULE = "demonstration_bank"
 
 
-class _Stored(Persistent):
+class _Stored(Persistent):  # type: ignore[misc]
     """An object of the bank, with its attributes and none of its methods."""
 
 

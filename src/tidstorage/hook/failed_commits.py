@@ -16,7 +16,7 @@ from ZODB.Connection import Connection
 from ZODB.POSException import ConflictError
 
 
-class CommitOutcomeUnknown(TransactionError):
+class CommitOutcomeUnknown(TransactionError):  # type: ignore[misc]
     """A commit failed after every storage had agreed to it.
 
     Each of them may hold the transaction, or not; the cause tells what went

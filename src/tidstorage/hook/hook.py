@@ -95,7 +95,8 @@ class Hook:
             if isinstance(resource, DATABASE_RESOURCES)
         ]
         if not resources:
-            return original(transaction)
+            original(transaction)
+            return
         commit = Commit(resources)
         self._before(transaction, commit)
         outer, _finishing.finished = _finishing.finished, commit.finished

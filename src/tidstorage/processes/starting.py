@@ -4,6 +4,7 @@ import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import NotReady, PortInUse
@@ -179,7 +180,7 @@ def _wait_until_ready(
     supervised: Supervisor,
     group: Sequence[Process],
     new: Sequence[Process],
-    marks: dict[str, dict],
+    marks: dict[str, dict[Path, int]],
     tell: Tell,
     seconds: float,
 ) -> None:
@@ -225,7 +226,7 @@ def _has_ended(program: Program, pid: int) -> bool:
 
 
 def _give_up(
-    supervised: Supervisor, ended: Sequence[Process], marks: dict[str, dict]
+    supervised: Supervisor, ended: Sequence[Process], marks: dict[str, dict[Path, int]]
 ) -> None:
     for process in ended:
         supervised.stop(process.program)
@@ -236,7 +237,9 @@ def _give_up(
 
 
 def _too_late(
-    reasons: dict[Process, str | None], marks: dict[str, dict], seconds: float
+    reasons: dict[Process, str | None],
+    marks: dict[str, dict[Path, int]],
+    seconds: float,
 ) -> NotReady:
     names = "; ".join(
         f"{process.label}: {reason} (log: {process.logs[0]})"
@@ -249,7 +252,7 @@ def _too_late(
     )
 
 
-def _last_words(processes: Sequence[Process], marks: dict[str, dict]) -> str:
+def _last_words(processes: Sequence[Process], marks: dict[str, dict[Path, int]]) -> str:
     said = []
     for process in processes:
         lines = logs.last_lines(process.logs, marks[process.program])

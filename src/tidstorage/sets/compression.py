@@ -6,10 +6,13 @@ what repozo's zlib makes of the same (docs/timings.rst).
 
 import gzip
 import zlib
+from collections.abc import Callable
 from typing import BinaryIO, cast
 
 from isal import igzip_threaded, isal_zlib
 
+#: Without type hints of its own.
+_open = cast(Callable[..., BinaryIO], igzip_threaded.open)
 _LEVEL = 2
 #: What reading raises where the file is not what was written.
 DAMAGED: tuple[type[Exception], ...] = (
@@ -27,8 +30,7 @@ def open_gzip_writer(target: BinaryIO) -> BinaryIO:
     Closing it ends the stream and leaves ``target`` open.  What writing to
     ``target`` raises is raised at a later write, or at the end.
     """
-    opened = igzip_threaded.open(target, "wb", compresslevel=_LEVEL, threads=1)
-    return cast(BinaryIO, opened)
+    return _open(target, "wb", compresslevel=_LEVEL, threads=1)
 
 
 def open_gzip_reader(source: BinaryIO) -> BinaryIO:
@@ -37,4 +39,4 @@ def open_gzip_reader(source: BinaryIO) -> BinaryIO:
     Closing it leaves ``source`` open.  Reading raises what reading ``source`` does,
     or one of `DAMAGED`.
     """
-    return cast(BinaryIO, igzip_threaded.open(source, "rb"))
+    return _open(source, "rb")

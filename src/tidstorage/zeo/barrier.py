@@ -136,7 +136,7 @@ def _answer(
         timer.cancel()
     if not line.endswith("\n"):
         raise _AttemptFailed(f"{meaning} for {seconds:g} s")
-    answer = json.loads(line)
+    answer: dict[str, dict[str, str]] = json.loads(line)
     if "error" in answer:
         raise _AttemptFailed(answer["error"])
     return answer

@@ -32,7 +32,7 @@ from tidstorage.system.address import Address, address_text
 SMALLEST_CACHE = 1 << 20
 
 
-class ZeoClient(ClientStorage):
+class ZeoClient(ClientStorage):  # type: ignore[misc]
     """One storage of one ZEO server.  To be closed.
 
     storage: its name on the server.  label: names this client in the server's log.
@@ -136,7 +136,7 @@ class ZeoClient(ClientStorage):
         return None if protocol is None else protocol.sm_protocol.transport
 
 
-class NoCache(ClientCache):
+class NoCache(ClientCache):  # type: ignore[misc]
     """A ZEO cache that holds nothing: no announcement makes it look for anything.
 
     It lets a server in whose last TID is below the last one that was seen; ZEO's own

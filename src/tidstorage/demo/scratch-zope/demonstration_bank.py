@@ -67,7 +67,8 @@ class Bank(SimpleItem):
     def _vault(self, storage: str) -> Vault:
         application = self.getPhysicalRoot()
         folder = application if storage == "root" else application[storage]
-        return folder._p_jar.root()["bank_vault"]
+        vault: Vault = folder._p_jar.root()["bank_vault"]
+        return vault
 
     @security.public
     def transfer(

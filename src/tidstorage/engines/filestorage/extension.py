@@ -34,7 +34,7 @@ class _Inert:
         pass
 
 
-class _InertUnpickler(pickle.Unpickler):
+class _InertUnpickler(pickle.Unpickler):  # type: ignore[misc]
     """Loads plain data; classes and functions become `_Inert`."""
 
     def find_class(self, module: str, name: str) -> type[_Inert]:

@@ -31,7 +31,7 @@ def seconds_below(kept: int, not_after: datetime.datetime) -> float:
     kept: the TID, above 0; the transaction with it stays as it is.
     """
     at_kept = TimeStamp(tid.to_bytes(kept)).timeTime()
-    seconds = min(at_kept - _STEP, not_after.timestamp())
+    seconds: float = min(at_kept - _STEP, not_after.timestamp())
     step = _STEP
     # Tried, not trusted: one step is enough for the TID of any real time.
     while tid_packed_to(seconds) >= kept:
