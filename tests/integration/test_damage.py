@@ -314,8 +314,8 @@ def test_undone_where_nothing_later_conflicts(small, cluster, capsys):
         small.write(2, 5, half=["catalog", "root"], group=["documents", "root"])
         (half,) = wait_for(small, daemon, lambda last: last.damage).damage
         before = ends(small)
-        rehearsed = damage_as_json(capsys, "--undo", half.commit_id.hex(), "--dry-run")
-        assert not rehearsed["undone"] and rehearsed["acknowledged"] is None
+        tried = damage_as_json(capsys, "--undo", half.commit_id.hex(), "--dry-run")
+        assert not tried["undone"] and rehearsed["acknowledged"] is None
         assert half_of(small, "catalog") == 1 and ends(small) == before
         done = damage_as_json(capsys, "--undo", half.commit_id.hex()[:8])
         assert done["undone"] and done["floor"]

@@ -109,7 +109,7 @@ def test_two_storages_that_would_be_one_are_refused(lost):
         )
 
 
-def test_a_rehearsal_is_of_what_into_would_do(lost, tmp_path, capsys, monkeypatch):
+def test_a_dry_run_is_of_what_into_would_do(lost, tmp_path, capsys, monkeypatch):
     cluster, made = lost
     into = tmp_path / "elsewhere"
     assert run(cluster, "--into", str(into), "--dry-run") == 0

@@ -13,7 +13,7 @@ from tidstorage.points.entries import WireDamage
 from tidstorage.system import clock
 from tidstorage.system.clock import local, span
 from tidstorage.verbs.damage import findings
-from tidstorage.verbs.damage.accept import Accepted, acknowledge, rehearse
+from tidstorage.verbs.damage.accept import Accepted, acknowledge, preview
 from tidstorage.verbs.damage.findings import Findings
 
 HELP = "Show half commits, which only some of their storages hold; accept or undo them."
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
 
 
 def _acknowledge(options: argparse.Namespace, cluster: Cluster) -> None:
-    act = rehearse if options.dry_run else acknowledge
+    act = preview if options.dry_run else acknowledge
     accepted = act(cluster, options.acknowledge)
     if options.json:
         console.print_json(_accepted_as_json(accepted, options.dry_run))
@@ -72,7 +72,7 @@ def _undo(options: argparse.Namespace, cluster: Cluster) -> None:
     # What a server refuses is told once, as an error.
     logging.getLogger("ZEO").addHandler(logging.NullHandler())
     if options.dry_run:
-        done = undo.rehearse(cluster, options.undo)
+        done = undo.try_undo(cluster, options.undo)
     else:
         done = undo.undo(cluster, options.undo)
     accepted = done.accepted or Accepted(done.finding, True, None, None)

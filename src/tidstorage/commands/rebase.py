@@ -9,7 +9,7 @@ from tidstorage.commands.front import add_dry_run, add_json
 from tidstorage.errors import NotConfirmed
 from tidstorage.system.clock import local
 from tidstorage.verbs.damage import rebase
-from tidstorage.verbs.damage.rebase import Rebase
+from tidstorage.verbs.damage.rebase import RebasePlan
 
 HELP = "Accept the present state as a new floor, with all half commits in it."
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Do it where --yes is given; show what it would accept otherwise."""
-    done = rebase.rebase(cluster) if options.yes else rebase.rehearse(cluster)
+    done = rebase.rebase(cluster) if options.yes else rebase.plan_rebase(cluster)
     if options.json:
         console.print_json(_as_json(done, options.yes))
     else:
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     return 0
 
 
-def _describe(cluster: Cluster, done: Rebase, is_done: bool) -> None:
+def _describe(cluster: Cluster, done: RebasePlan, is_done: bool) -> None:
     console.print_line(
         f"The state of {local(done.floor.time)} {'is' if is_done else 'would be'} the"
         f" new floor, point {done.floor.id}; what is older is not examined any more."
@@ -58,7 +58,7 @@ def _describe(cluster: Cluster, done: Rebase, is_done: bool) -> None:
         half_commits.describe(cluster, finding)
 
 
-def _as_json(done: Rebase, is_done: bool) -> dict[str, Any]:
+def _as_json(done: RebasePlan, is_done: bool) -> dict[str, Any]:
     return {
         "done": is_done,
         "floor": done.floor.to_json(),

@@ -37,7 +37,7 @@ class Accepted:
     no_floor: str | None
 
 
-def rehearse(cluster: Cluster, prefix: str) -> Accepted:
+def preview(cluster: Cluster, prefix: str) -> Accepted:
     """What `acknowledge` would accept, without a floor.
 
     prefix: the first hex digits of the commit id.
@@ -58,7 +58,7 @@ def acknowledge(cluster: Cluster, prefix: str) -> Accepted:
       UnknownCommit: where no half commit, or several, begin so
       OSError: where the journal or a point cannot be written
     """
-    accepted = rehearse(cluster, prefix)
+    accepted = preview(cluster, prefix)
     if accepted.new:
         entries = acceptances(cluster, [accepted.finding])
         journal.append(cluster.daemon.journal, *entries)

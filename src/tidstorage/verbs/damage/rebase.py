@@ -22,7 +22,7 @@ REASON = "the state as it was then was accepted"
 
 
 @dataclass(frozen=True, slots=True)
-class Rebase:
+class RebasePlan:
     """floor: the state at an instant at which nothing was under way.
 
     accepted: half commits in it that nobody had accepted before.  unexamined: why
@@ -34,30 +34,38 @@ class Rebase:
     unexamined: str | None
 
 
-def rehearse(cluster: Cluster) -> Rebase:
-    """What `rebase` would accept now; BarrierFailed unless every server is up."""
+def plan_rebase(cluster: Cluster) -> RebasePlan:
+    """What `rebase` would accept now.
+
+    Raises: BarrierFailed: unless every server is up.
+    """
     vector = barrier.take(barrier.storages_of(cluster))
     moment = clock.now()
-    found = findings.find(cluster, vector)
+    damage = findings.find(cluster, vector)
     floor = Point(vector, moment, "barrier", known_timeline(cluster))
-    return Rebase(floor, found.unacknowledged, found.unexamined)
+    return RebasePlan(floor, damage.unacknowledged, damage.unexamined)
 
 
-def rebase(cluster: Cluster) -> Rebase:
+def rebase(cluster: Cluster) -> RebasePlan:
     """Go on from the present state: what is torn in it is accepted, and named so.
 
-    A running daemon reads that in the journal.  BarrierFailed, Locked,
-    InterruptedRestore; OSError where journal or points cannot be written.
+    A running daemon reads that in the journal.
+
+    Raises:
+      BarrierFailed: not every server is up.
+      Locked: a backup, restore or pack is under way.
+      InterruptedRestore: a restore has to be ended first.
+      OSError: journal or points cannot be written.
     """
     with lock.hold(cluster, "rebase"):
         if interrupted := interrupted_swap(cluster):
             raise InterruptedRestore(f"a restore was interrupted: {interrupted}")
-        done = rehearse(cluster)
+        planned = plan_rebase(cluster)
         journal.append(
             cluster.daemon.journal,
-            *acceptances(cluster, done.accepted),
-            Floor(done.floor, REASON),
+            *acceptances(cluster, planned.accepted),
+            Floor(planned.floor, REASON),
         )
-        files = {each.id: each.data_file for each in cluster.storages}
-        write_beside(floors.fit_to_files(done.floor, files), files.values())
-        return done
+        files = {storage.id: storage.data_file for storage in cluster.storages}
+        write_beside(floors.fit_to_files(planned.floor, files), files.values())
+        return planned

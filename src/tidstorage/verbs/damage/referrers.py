@@ -18,35 +18,35 @@ from tidstorage.errors import FileUnreadable
 _MAIN = "main"
 
 
-def of_half_commit(cluster: Cluster, half: HalfCommit) -> Iterator[Dangling]:
+def find_referrers(cluster: Cluster, half: HalfCommit) -> Iterator[Dangling]:
     """References that an undo would leave without their target.
 
     Places are named by storage ids.  As far as files can be read here; what is
     being committed at the same time is not seen.
     """
-    made, written = _written(cluster, half)
+    made, written = _find_written(cluster, half)
     if not made:
         return
-    names = _names(cluster)
-    for storage, after in _beginnings(cluster, half).items():
-        found: dict[ObjectKey, ObjectKey] = {}
+    names = _name_databases(cluster)
+    for storage, after in _find_beginnings(cluster, half).items():
+        references_to: dict[ObjectKey, ObjectKey] = {}
         try:
-            for holder, data in _objects(cluster, storage, after):
-                found.pop(holder, None)
-                for database, oid in _outgoing(data, storage):
+            for holder, data in _read_objects(cluster, storage, after):
+                references_to.pop(holder, None)
+                for database, oid in _find_outgoing(data, storage):
                     target = (names.get(database, database), oid)
                     if target in made:
-                        found[holder] = target
+                        references_to[holder] = target
         except FileUnreadable:
             # On another machine: whoever runs the undo there is told of it.
             continue
-        for holder, target in found.items():
+        for holder, target in references_to.items():
             # The undo takes back what it changed, whatever that became since.
             if holder not in written:
                 yield Dangling(holder, target)
 
 
-def _written(
+def _find_written(
     cluster: Cluster, half: HalfCommit
 ) -> tuple[set[ObjectKey], set[ObjectKey]]:
     """The objects that it made, and all that it wrote."""
@@ -65,19 +65,19 @@ def _written(
     return made, written
 
 
-def _beginnings(cluster: Cluster, half: HalfCommit) -> dict[str, int]:
+def _find_beginnings(cluster: Cluster, half: HalfCommit) -> dict[str, int]:
     """{storage id: TID}: nothing that could know of it is at or below that."""
-    begin: dict[str, int] = {each.id: 0 for each in cluster.storages}
+    begin: dict[str, int] = {storage.id: 0 for storage in cluster.storages}
     for storage, last in half.present.items():
         path = cluster.storage(storage).data_file
         for record in read_records(path, last - 1, last, cluster.aliases):
             if record.stamp is not None:
                 seen = record.stamp.vector
-                begin = {each: max(seen.get(each, 1) - 1, 0) for each in begin}
+                begin = {other: max(seen.get(other, 1) - 1, 0) for other in begin}
     return {**begin, **half.present}
 
 
-def _objects(
+def _read_objects(
     cluster: Cluster, storage: str, after: int
 ) -> Iterator[tuple[ObjectKey, bytes]]:
     with DataFile(cluster.storage(storage).data_file) as data_file:
@@ -86,7 +86,7 @@ def _objects(
                 yield (storage, record.oid), read_data(data_file, record)
 
 
-def _outgoing(data: bytes, storage: str) -> list[ObjectKey]:
+def _find_outgoing(data: bytes, storage: str) -> list[ObjectKey]:
     if not data:
         # An undo: it has what was there before the half commit, or has none.
         return []
@@ -97,11 +97,11 @@ def _outgoing(data: bytes, storage: str) -> list[ObjectKey]:
         return []
 
 
-def _names(cluster: Cluster) -> Mapping[str, str]:
+def _name_databases(cluster: Cluster) -> Mapping[str, str]:
     """{what references call a database: id of its storage}."""
     names = {**cluster.aliases}
-    for each in cluster.storages:
-        names[each.id] = each.id
-        if each.mount_point == "/":
-            names.setdefault(_MAIN, each.id)
+    for storage in cluster.storages:
+        names[storage.id] = storage.id
+        if storage.mount_point == "/":
+            names.setdefault(_MAIN, storage.id)
     return names

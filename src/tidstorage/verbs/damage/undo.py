@@ -30,17 +30,19 @@ _Clients = Mapping[str, ZeoClient]
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """accepted: what became of the half commit; None in a rehearsal."""
+    """accepted: what became of the half commit; None where it was only tried."""
 
     finding: Finding
     accepted: Accepted | None
 
 
-def rehearse(cluster: Cluster, prefix: str) -> Undone:
-    """Vote for the undo, then abort: CannotUndo where a server refuses it.
+def try_undo(cluster: Cluster, prefix: str) -> Undone:
+    """Vote for the undo on every server, then abort.
 
-    So it is where something refers to an object that would be gone.
-    UnknownCommit; NotConnected unless every server is up.
+    Raises:
+      CannotUndo: a server refuses it, or an object that would be gone is referred to.
+      UnknownCommit: there is no such half commit.
+      NotConnected: not every server is up.
     """
     finding = findings.by_prefix(findings.find(cluster).found, prefix)
     present = finding.half_commit.present
@@ -49,8 +51,8 @@ def rehearse(cluster: Cluster, prefix: str) -> Undone:
         metadata = TransactionMetaData()
         # In the order in which all clients lock.
         voting = sorted(
-            ((clients[each], last) for each, last in present.items()),
-            key=lambda each: each[0].sortKey(),
+            ((clients[storage], last) for storage, last in present.items()),
+            key=lambda vote: vote[0].sortKey(),
         )
         try:
             for client, _ in voting:
@@ -66,11 +68,12 @@ def rehearse(cluster: Cluster, prefix: str) -> Undone:
 
 
 def undo(cluster: Cluster, prefix: str) -> Undone:
-    """Undo it wherever it is, in one stamped transaction; then accept it.
+    """Undo a half commit wherever it is, in one stamped transaction; then accept it.
 
     The half commit stays where it was, and so does what undoes it: accepted, since
-    nothing of it is left to see.  As `rehearse`; nothing is done where a server
-    refuses.
+    nothing of it is left to see.  Nothing is done where a server refuses.
+
+    Raises: as `try_undo`.
     """
     finding = findings.by_prefix(findings.find(cluster).found, prefix)
     _refuse_references(cluster, finding)
@@ -85,8 +88,9 @@ def undo(cluster: Cluster, prefix: str) -> Undone:
 
 
 def _refuse_references(cluster: Cluster, finding: Finding) -> None:
-    for each in referrers.of_half_commit(cluster, finding.half_commit):
-        (storage, holder), (database, target) = each.holder, each.target
+    for reference in referrers.find_referrers(cluster, finding.half_commit):
+        storage, holder = reference.holder
+        database, target = reference.target
         raise CannotUndo(
             f"half commit {finding.half_commit.commit_id.hex()} cannot be undone:"
             f" object 0x{holder.hex()} in {storage} refers to 0x{target.hex()} in"
@@ -172,7 +176,8 @@ def _stamping(cluster: Cluster, clients: _Clients) -> Iterator[Mapping[str, ZODB
         if tid.from_bytes(client.lastTransaction()):
             ZODB.DB(client, databases=databases, database_name=storage)
     tidstorage.install(
-        (cluster.daemon.host, cluster.daemon.port), {each: each for each in databases}
+        (cluster.daemon.host, cluster.daemon.port),
+        {storage: storage for storage in databases},
     )
     try:
         yield databases

@@ -42,7 +42,7 @@ class Torn(TornFiles):
     def found(self):
         return [
             (each.holder, each.target)
-            for each in referrers.of_half_commit(self.cluster(), self.half)
+            for each in referrers.find_referrers(self.cluster(), self.half)
         ]
 
     def cluster(self):
@@ -94,7 +94,7 @@ def test_a_file_that_is_elsewhere(files):
     assert files.found() == []
 
 
-@pytest.mark.parametrize("verb", [undo.rehearse, undo.undo])
+@pytest.mark.parametrize("verb", [undo.try_undo, undo.undo])
 def test_no_undo_is_begun(files, verb, monkeypatch):
     """No server is asked: there is none."""
     since = tid.to_time(files.half.present["a"])
