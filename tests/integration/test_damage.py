@@ -315,7 +315,7 @@ def test_undone_where_nothing_later_conflicts(small, cluster, capsys):
         (half,) = wait_for(small, daemon, lambda last: last.damage).damage
         before = ends(small)
         tried = damage_as_json(capsys, "--undo", half.commit_id.hex(), "--dry-run")
-        assert not tried["undone"] and rehearsed["acknowledged"] is None
+        assert not tried["undone"] and tried["acknowledged"] is None
         assert half_of(small, "catalog") == 1 and ends(small) == before
         done = damage_as_json(capsys, "--undo", half.commit_id.hex()[:8])
         assert done["undone"] and done["floor"]

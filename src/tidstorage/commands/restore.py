@@ -138,7 +138,7 @@ def request(options: argparse.Namespace) -> Request:
 def moment(options: argparse.Namespace) -> dict[str, Any]:
     """The state that `add_moment`'s options ask for, as parts of a request.
 
-    WrongTime where it is no time, nor the id of a point.
+    Raises: WrongTime: where it is no time, nor the id of a point.
     """
     asked: dict[str, Any] = {"set_id": options.set, "timeline": options.timeline}
     if options.to == LATEST or _POINT_ID.fullmatch(options.to):

@@ -107,7 +107,10 @@ def _copy(storage: SiteStorage, repozo: Repozo, last: int | None, lock: int) -> 
 
 
 def _refuse_uncuttable(storage: SiteStorage, end: int, last: int) -> None:
-    """NotCoherent where the copy, ``end`` bytes, cannot be cut behind that TID."""
+    """Refuse a copy of ``end`` bytes that cannot be cut behind that TID.
+
+    Raises: NotCoherent: where that is so.
+    """
     if filestorage.packed_above(storage.data_file, last):
         raise NotCoherent(
             f"{storage.data_file} was packed above the point of the TID log"

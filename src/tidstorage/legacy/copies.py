@@ -54,7 +54,10 @@ def put_together(
 def _refuse_damaged(
     storage: SiteStorage, files: Sequence[repository.RepozoFile], copy: Path
 ) -> None:
-    """NotCoherent where a byte of the copy is not as repozo noted it."""
+    """Refuse a copy of which a byte is not as repozo noted it.
+
+    Raises: NotCoherent: where that is so.
+    """
     size = copy.stat().st_size
     if size != files[-1].end:
         raise NotCoherent(

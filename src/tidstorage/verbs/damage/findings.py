@@ -142,7 +142,9 @@ def examine_files(
     """The cuts of the files as they are, above the points beside them.
 
     damages: what the journal knows, whose proof may not be in the files.  accepted:
-    commit ids.  Raises as `cut_files`.
+    commit ids.
+
+    Raises: as `cut_files`.
     """
     paths = {storage.id: storage.data_file for storage in cluster.storages}
     floor = floors.choose(paths, None, cluster.aliases)

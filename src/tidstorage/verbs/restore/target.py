@@ -41,7 +41,7 @@ class Target:
     def remove_staging(self) -> None:
         """Remove what a restore that did not come to its swap has left.
 
-        Unprotected where somebody has put a link in its place.
+        Raises: Unprotected: where somebody has put a link in its place.
         """
         staged = self.staged_data_file
         permissions.refuse_links(filter(None, (staged, self.staged_blob_directory)))
@@ -200,9 +200,9 @@ def first_unused(is_taken: Callable[[str], bool]) -> str:
 
 
 def remove_staging(targets: Collection[Target]) -> None:
-    """Remove what a restore that did not come to its swap has left.
+    """Remove the staging of all.
 
-    Raises: Unprotected: where somebody has put a link in its place.
+    Raises: as `Target.remove_staging`.
     """
     for target in targets:
         target.remove_staging()
