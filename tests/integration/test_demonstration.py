@@ -25,7 +25,7 @@ def test_the_demonstration_and_its_failure_without_a_cut(tmp_path, monkeypatch):
 
     # Our cut replaced by "end of file": the restore itself refuses the result...
     monkeypatch.setattr(cutting, "choose_cut", ends_of_files)
-    monkeypatch.setattr(cutting, "cut", cut_nothing)
+    monkeypatch.setattr(cutting, "cut_staged", cut_nothing)
     forget_restored(tmp_path)
     with pytest.raises(NotCoherent):
         demonstration._restored_by_us(torn)

@@ -100,7 +100,8 @@ class Observation:
         try:
             while True:
                 first = await self._find_first_point()
-                observers = self._observers = self._start_observers(first)
+                observers = self._observers = self._make_observers(first)
+                observers.start()
                 await observers.confirm(self._settings.resume_timeout)
                 if observers.changed is None:
                     damage = observers.coherence.standing().damage
@@ -123,7 +124,7 @@ class Observation:
         logger.info("bootstrap: %s", tid.vector_to_text(vector))
         return first
 
-    def _start_observers(self, first: Point) -> Observers:
+    def _make_observers(self, first: Point) -> Observers:
         self._alarms.begin_timeline()
         coherence = Coherence(
             first.vector,
@@ -132,11 +133,7 @@ class Observation:
             acknowledged=self._acknowledged,
             retired=self._settings.retired,
         )
-        observers = Observers(
-            self._settings, first, coherence, self._writers, self._wake
-        )
-        observers.start()
-        return observers
+        return Observers(self._settings, first, coherence, self._writers, self._wake)
 
     # From point to point
 

@@ -24,7 +24,8 @@ def refuse_unfinished(cluster: Cluster) -> None:
     if any(plan_beside(storage.data_file).exists() for storage in cluster.storages):
         raise InterruptedRestore(
             "tidstorage-restore was interrupted while it cut the files",
-            "Run bin/tidstorage-restore again: it goes on where it stopped.",
+            "Run bin/tidstorage-restore again: it goes on where it stopped, or says"
+            " what stands in its way.",
         )
 
 

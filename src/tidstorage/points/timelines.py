@@ -11,12 +11,14 @@ Three questions that differ in whom they believe:
 """
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import FileUnreadable
 from tidstorage.points.beside import point_path, read_point
+from tidstorage.points.entries import Floor, Published, Timeline
+from tidstorage.points.journal import read_but_old_points
 from tidstorage.points.summary import JournalSummary, summarise
 
 
@@ -38,9 +40,19 @@ def highest(
         with contextlib.suppress(FileUnreadable):
             known.append(read_point(point_path(data_file)).timeline)
     if journal is not None:
+        # What stands before a broken line counts all the same.
         with contextlib.suppress(FileUnreadable):
-            known.append(summarise(journal).timeline)
+            known += _read_timelines(journal)
     return max(known)
+
+
+def _read_timelines(journal: Path) -> Iterator[int]:
+    for entry in read_but_old_points(journal):
+        match entry:
+            case Published(point) | Floor(point):
+                yield point.timeline
+            case Timeline(number=number):
+                yield number
 
 
 def known_timeline(cluster: Cluster, journal: JournalSummary | None = None) -> int:

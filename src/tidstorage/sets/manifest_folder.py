@@ -47,6 +47,9 @@ class ManifestFolder:
             try:
                 self._read[path] = manifest.read(path)
             except NotCoherent as error:
+                if isinstance(error.__cause__, OSError):
+                    # The disk fails now; it may not the next time.
+                    return error
                 self._read[path] = error
         return self._read[path]
 

@@ -55,7 +55,10 @@ def leave_root(user: str | None) -> None:
     if user is None or os.geteuid() != 0:
         return
     entry = _entry(user)
-    become(user)
+    # Also where root has the user's group: none of root's other groups is kept.
+    os.initgroups(user, entry.pw_gid)
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
     os.environ.update(HOME=entry.pw_dir, USER=user, LOGNAME=user)
 
 

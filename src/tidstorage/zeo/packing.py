@@ -4,6 +4,7 @@ A ZEO server packs for a read-only client too, and such a client cannot do harm.
 """
 
 import contextlib
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -13,10 +14,11 @@ from ZEO.Exceptions import ClientDisconnected
 
 from tidstorage.cluster.cluster import Cluster, Storage
 from tidstorage.errors import EngineFailed, NoSpace, NotConnected, TidstorageError
-from tidstorage.system import disks
 from tidstorage.zeo import server_errors
 from tidstorage.zeo.client import ZeoClient, connect
 
+#: What a server says that finds no room for its second file.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _CONNECT_SECONDS = 15.0
 #: Seconds between two looks at how far a pack is.
 _LOOK_SECONDS = 0.5
@@ -95,7 +97,7 @@ def _failure(storage: Storage, error: Exception) -> TidstorageError:
 
 
 def _lacks_space(error: Exception) -> bool:
-    texts = [os.strerror(number) for number in disks.FULL]
+    texts = [os.strerror(number) for number in _NO_ROOM]
     return any(text in str(error) for text in texts)
 
 

@@ -94,3 +94,11 @@ def test_what_is_asked_about_timelines(tmp_path):
     for ask in (timeline_beside, known_timeline):
         with pytest.raises(FileUnreadable):
             ask(cluster)
+
+
+def test_what_stands_before_a_broken_line_of_the_journal_counts(tmp_path):
+    path = tmp_path / "journal"
+    journal.append(path, Timeline(clock.now(), 5, {"a": 1}, "restore"))
+    with path.open("a") as stream:
+        stream.write('{"kind": "damage"}\n')
+    assert highest([tmp_path / "Data.fs"], path, [2]) == 5

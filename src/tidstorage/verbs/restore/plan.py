@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Literal
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.errors import Damaged, NoSuchSet, NotCoherent, SetDamaged, WrongTime
+from tidstorage.errors import (
+    Damaged,
+    EngineFailed,
+    NoSuchSet,
+    NotCoherent,
+    SetDamaged,
+    WrongTime,
+)
 from tidstorage.points import accepted as acceptance
 from tidstorage.sets import renaming
 from tidstorage.sets.directory import BackupDirectory
@@ -85,9 +92,12 @@ def choose(cluster: Cluster, request: Request) -> Choice:
     """
     directory = BackupDirectory.open(cluster)
     accepted = acceptance.commit_ids(cluster)
-    every = [_accepting(backup_set, accepted) for backup_set in directory.sets()]
-    candidates = every
-    if request.set_id is not None:
+    if request.set_id is None:
+        candidates = [
+            _accepting(backup_set, accepted) for backup_set in directory.sets()
+        ]
+    else:
+        # On a disk that fails, a set that is named may be all that can be read.
         candidates = [_accepting(directory.set(request.set_id), accepted)]
     exact = [
         backup_set
@@ -101,7 +111,10 @@ def choose(cluster: Cluster, request: Request) -> Choice:
         then = _sound(chosen).manifest
         manifest = renaming.rename_storages(then, cluster.aliases)
         if manifest.point.damage and request.policy == "clean":
-            raise Damaged(_explain(manifest, every), _CHOICE)
+            others = [
+                _accepting(backup_set, accepted) for backup_set in directory.sets()
+            ]
+            raise Damaged(_explain(manifest, others), _CHOICE)
     else:
         known = read_known_points(cluster, directory, accepted)
         manifest, goal = _aim(known, [*_of_now(candidates, cluster.aliases)], request)
@@ -119,21 +132,22 @@ def choose(cluster: Cluster, request: Request) -> Choice:
         request.policy,
         accepted,
         renaming.find_renamed(then, cluster.aliases),
-        () if goal else _passed_over(directory, every, manifest.id),
+        () if goal else _passed_over(directory, manifest.id),
         request.storages,
     )
 
 
-def _passed_over(
-    directory: BackupDirectory, every: Sequence[BackupSet], set_id: str
-) -> tuple[str, ...]:
-    """Newer sets that are not taken, and why, in words."""
-    newer = [
-        f"set {backup_set.manifest.id} is newer, but not whole: {backup_set.faults[0]}"
-        for backup_set in every
-        if backup_set.manifest.id > set_id and backup_set.faults
-    ]
-    return (*newer, *map(str, directory.broken_manifests()))
+def _passed_over(directory: BackupDirectory, set_id: str) -> tuple[str, ...]:
+    """Newer sets that are not taken, and why, in words; none where nobody can look."""
+    try:
+        newer = [
+            f"set {known.manifest.id} is newer, but not whole: {known.faults[0]}"
+            for known in directory.sets()
+            if known.manifest.id > set_id and known.faults
+        ]
+        return (*newer, *map(str, directory.broken_manifests()))
+    except (EngineFailed, OSError) as error:
+        return (f"whether there are newer sets cannot be told: {error}",)
 
 
 def _aim(

@@ -77,7 +77,10 @@ def plan_elsewhere(cluster: Cluster, request: Request, directory: Path) -> Resto
 
     Raises: as `plan.choose`, and UnknownStorage: where the set has none of that id.
     """
-    chosen = plan.choose(cluster, request)
+    return _plan_elsewhere(cluster, plan.choose(cluster, request), directory)
+
+
+def _plan_elsewhere(cluster: Cluster, chosen: Choice, directory: Path) -> RestorePlan:
     targets = _targets_elsewhere(chosen, directory)
     return RestorePlan(cluster, chosen, targets, chosen.manifest.point.timeline)
 
@@ -107,7 +110,11 @@ def restore_in_place(
 def _perform(planned: RestorePlan, operation: Operation) -> Restored:
     cluster, chosen, targets = planned.cluster, planned.chosen, planned.targets
     target.remove_staging(targets.values())
-    reused = staging.reusable(cluster, chosen, targets, planned.candidates, operation)
+    reused: frozenset[str] = frozenset()
+    if planned.candidates:
+        reused = staging.reusable(
+            cluster, chosen, targets, planned.candidates, operation
+        )
     staged = staging.stage(cluster, chosen, targets, operation, reused)
     point = staging.end_with_files(
         _new_point(chosen, staged.cut, planned.timeline), staged.files
@@ -155,9 +162,10 @@ def restore_elsewhere(
         lock.hold(cluster, "restore"),
         progress.operation(cluster, "restore", show) as operation,
     ):
+        chosen = plan.choose(cluster, request)
         mark.clear(directory)
-        planned = plan_elsewhere(cluster, request, directory)
-        chosen, targets = planned.chosen, planned.targets
+        planned = _plan_elsewhere(cluster, chosen, directory)
+        targets = planned.targets
         mark.mark(directory, targets)
         try:
             staged = staging.stage(cluster, chosen, targets, operation)
