@@ -20,10 +20,10 @@ from tidstorage.commands import restore as verb
 from tidstorage.engines import filestorage
 from tidstorage.errors import (
     Damaged,
-    NotCoherent,
     NotReachable,
     UnknownStorage,
     WrongTime,
+    WrongUsage,
 )
 from tidstorage.points import journal
 from tidstorage.points.beside import point_path, read_point
@@ -212,7 +212,7 @@ def test_some_storages_elsewhere_as_of_the_last_point_before(small, capsys, tmp_
     back_up(cluster)
     into = tmp_path / "some"
     arguments = ("--to", moment.isoformat(), "--storage", "documents")
-    with pytest.raises(NotCoherent, match="would not fit"):
+    with pytest.raises(WrongUsage, match="would not fit"):
         restore(cluster, capsys, *arguments)
     restore(cluster, capsys, *arguments, "--into", str(into))
     assert [each.name for each in into.iterdir()] == ["documents"]
