@@ -1,5 +1,6 @@
 """The hook over real ZEO servers."""
 
+import gc
 import signal
 import statistics
 import subprocess
@@ -27,6 +28,8 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(autouse=True)
 def clean():
+    # Databases that other tests left open, of storages with the ids of these.
+    gc.collect()
     yield
     transaction.abort()
     tidstorage.uninstall()

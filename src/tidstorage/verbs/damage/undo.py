@@ -183,3 +183,6 @@ def _stamping(cluster: Cluster, clients: _Clients) -> Iterator[Mapping[str, ZODB
         yield databases
     finally:
         tidstorage.uninstall()
+        # Else they count as open until they are collected, for whoever installs next.
+        for database in databases.values():
+            database.close()
