@@ -19,7 +19,7 @@ from tidstorage.errors import (
 )
 from tidstorage.operation import lock
 from tidstorage.points.beside import point_path, read_point
-from tidstorage.sets.blobs import pool_path, read_lists
+from tidstorage.sets.blob_pool import pool_path, read_lists
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.system import child, private_files
 from tidstorage.verbs.backup.backup import back_up

@@ -16,7 +16,7 @@ from tidstorage.errors import InterruptedRestore, Locked, NotCoherent
 from tidstorage.operation import lock, results
 from tidstorage.operation.unfinished import swap_journal
 from tidstorage.sets import manifest
-from tidstorage.sets.blobs import pool_path, read_lists
+from tidstorage.sets.blob_pool import pool_path, read_lists
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.verdicts import Fault, Verification
 from tidstorage.system import child

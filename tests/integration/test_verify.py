@@ -13,7 +13,7 @@ from tidstorage.commands import cluster as front
 from tidstorage.errors import Locked, NoSuchSet, NotCoherent, VerificationFailed
 from tidstorage.operation import lock, results
 from tidstorage.sets import manifest, verdicts
-from tidstorage.sets.blobs import pool_path, read_lists
+from tidstorage.sets.blob_pool import pool_path, read_lists
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.verbs.restore.plan import Request as Restore
 from tidstorage.verbs.restore.restore import restore_elsewhere

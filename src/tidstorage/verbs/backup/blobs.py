@@ -25,7 +25,7 @@ from tidstorage.errors import NotCoherent
 from tidstorage.operation import parallel
 from tidstorage.operation.parallel import Check
 from tidstorage.operation.progress import Advance, Operation
-from tidstorage.sets.blobs import StoredBlob, pool_path, read_lists, write_list
+from tidstorage.sets.blob_pool import StoredBlob, pool_path, read_lists, write_list
 from tidstorage.sets.manifest import StoredFile
 from tidstorage.system import durable, private_files
 from tidstorage.verbs.backup.copy_anew import CopyAnew

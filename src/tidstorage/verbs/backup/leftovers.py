@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tidstorage.errors import FileUnreadable
 from tidstorage.sets import begun, manifest, repozo
-from tidstorage.sets.blobs import list_path
+from tidstorage.sets.blob_pool import list_path
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.system import durable
 

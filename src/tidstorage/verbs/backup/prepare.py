@@ -16,7 +16,7 @@ from tidstorage.operation import pack_note
 from tidstorage.points.beside import newest_point
 from tidstorage.sets import begun, repozo
 from tidstorage.sets.begun import FilesBefore
-from tidstorage.sets.blobs import MARKER
+from tidstorage.sets.blob_pool import MARKER
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import clock, private_files

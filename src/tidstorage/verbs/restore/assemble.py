@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 from tidstorage.engines.filestorage.copying import SparseWriter
 from tidstorage.errors import SetDamaged
 from tidstorage.operation.progress import Advance, count_nothing
-from tidstorage.sets.blobs import StoredBlob, pool_of_list, pool_path, read_lists
+from tidstorage.sets.blob_pool import StoredBlob, pool_of_list, pool_path, read_lists
 from tidstorage.sets.compression import DAMAGED, open_gzip_reader
 from tidstorage.sets.manifest import Manifest, StoredFile, StoredStorage
 from tidstorage.system import disks, durable, private_files

@@ -10,7 +10,7 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.engines import filestorage
 from tidstorage.errors import FileUnreadable, NotCoherent
-from tidstorage.sets.blobs import pool_of_list, read_lists
+from tidstorage.sets.blob_pool import pool_of_list, read_lists
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.listing import BackupSet
 from tidstorage.sets.manifest import Manifest

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tidstorage.errors import NotCoherent
-from tidstorage.sets.blobs import pool_of_list, pool_path, read_lists
+from tidstorage.sets.blob_pool import pool_of_list, pool_path, read_lists
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest, StoredFile
 from tidstorage.sets.verdicts import Depth

@@ -17,7 +17,7 @@ from ZODB.POSException import POSKeyError
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.engines.filestorage import references
 from tidstorage.engines.filestorage.format import DATA_HEADER
-from tidstorage.sets.blobs import BlobList, read_lists
+from tidstorage.sets.blob_pool import BlobList, read_lists
 from tidstorage.verbs.restore.target import Target
 from tidstorage.verbs.verify.budget import OutOfTime, TimeBudget
 from tidstorage.verbs.verify.trial import ObjectFault, Trial, TrialProgress

@@ -3,7 +3,7 @@
 import pytest
 
 from tidstorage.sets import begun, manifest
-from tidstorage.sets.blobs import list_path
+from tidstorage.sets.blob_pool import list_path
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.verbs.backup import leftovers
 
