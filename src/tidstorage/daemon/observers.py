@@ -17,8 +17,8 @@ from tidstorage.coherence import tid
 from tidstorage.coherence.following import Coherence, Probe
 from tidstorage.coherence.point import Point
 from tidstorage.coherence.record import Record
-from tidstorage.daemon.observer import Callbacks, StorageObserver
 from tidstorage.daemon.settings import Settings
+from tidstorage.daemon.storage_observer import Callbacks, StorageObserver
 from tidstorage.daemon.threads import hand_over
 from tidstorage.daemon.writers import Writers
 

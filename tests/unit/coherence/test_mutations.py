@@ -24,7 +24,7 @@ from cut_histories import (
 from cut_oracle import combinations
 
 from tidstorage.coherence import cut, tail
-from tidstorage.daemon import observer
+from tidstorage.daemon import storage_observer
 
 #: In the order in which they import each other.
 CORE = (
@@ -395,13 +395,13 @@ def test_a_mutation_is_caught(mutation):
     "mutation", OBSERVER_MUTATIONS, ids=lambda mutation: mutation.name
 )
 def test_a_mutation_of_the_observer_is_caught(mutation):
-    source = Path(observer.__file__).read_text()
+    source = Path(storage_observer.__file__).read_text()
     assert source.count(mutation.old) == 1, f"not there, or twice: {mutation.old}"
     source = source.replace(mutation.old, mutation.new)
     defective = types.ModuleType("observer")
     # Dataclasses look their module up by its name.
-    defective.__dict__["__name__"] = observer.__name__
+    defective.__dict__["__name__"] = storage_observer.__name__
     exec(compile(source, f"<{mutation.name}>", "exec"), defective.__dict__)
     with pytest.raises(AssertionError):
         mutation.check(defective)
-    mutation.check(observer)
+    mutation.check(storage_observer)
