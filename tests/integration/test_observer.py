@@ -16,9 +16,9 @@ from real_processes import PATIENCE, wait_until
 from ZEO.Exceptions import ServerException
 from ZODB.Connection import TransactionMetaData
 
-from tidstorage.daemon import observation
+from tidstorage.daemon import publishing
 from tidstorage.daemon import settings as configuration
-from tidstorage.daemon.observation import Observation
+from tidstorage.daemon.publishing import PointPublisher
 from tidstorage.daemon.resuming import LastRun
 from tidstorage.daemon.writers import Writers
 from tidstorage.engines.filestorage import last_tid
@@ -74,7 +74,7 @@ def test_a_barrier_makes_points_verified_again(site, monkeypatch):
     """In this process, where the next barrier does not take five minutes."""
     points = []
     settings = configuration.load(site.configuration)
-    watched = Observation(
+    watched = PointPublisher(
         settings, LastRun(), points.append, lambda entry: None, Writers(())
     )
 
@@ -90,7 +90,7 @@ def test_a_barrier_makes_points_verified_again(site, monkeypatch):
         ends = site.ends()
         await until(lambda: points[-1].vector == ends, "the point covers all")
         assert not points[-1].verified
-        monkeypatch.setattr(observation, "_VERIFY_PERIOD", 0.0)
+        monkeypatch.setattr(publishing, "_VERIFY_PERIOD", 0.0)
         await until(lambda: points[-1].verified, "it is verified")
         assert points[-1].vector == ends
 

@@ -24,7 +24,7 @@ _FORKED = (
     "ZODB.FileStorage",
     "tidstorage.commands.scripts.serve",
     "tidstorage.commands.scripts.daemon",
-    "tidstorage.daemon.observation",
+    "tidstorage.daemon.publishing",
     "tidstorage.commands.cluster",
     "tidstorage.commands.backup",
     "tidstorage.commands.damage",

@@ -26,7 +26,7 @@ from tidstorage.points.entries import Entry, WireDamage
 from tidstorage.system import clock
 
 if TYPE_CHECKING:
-    from tidstorage.daemon.observation import Observation
+    from tidstorage.daemon.publishing import PointPublisher
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +54,11 @@ class Daemon:
         log = None if settings.journal is None else journal.Journal(settings.journal)
         self._recorder = Recorder(tid_log, log, _JOURNAL_BURSTS * settings.burst_period)
         self._observed: Point | None = None
-        self._observation: Observation | None = None
+        self._publisher: PointPublisher | None = None
         self._writers = Writers(settings.zopes, settings.storages, last_run.writers)
         observed = {storage.id for storage in settings.storages}
         if observed:
-            self._observation = _make_observation(
+            self._publisher = _make_publisher(
                 settings,
                 last_run,
                 self._on_point,
@@ -107,8 +107,8 @@ class Daemon:
         )
         ended = loop.create_task(self._end.wait())
         working = {recording, expiring}
-        if self._observation is not None:
-            working.add(loop.create_task(self._observation.run()))
+        if self._publisher is not None:
+            working.add(loop.create_task(self._publisher.run()))
         # A part that ends by itself is a defect: better no daemon than half of one.
         await asyncio.wait({ended, *working}, return_when=asyncio.FIRST_COMPLETED)
         server.close()
@@ -207,12 +207,12 @@ class Daemon:
     def _state(self) -> dict[str, Any]:
         return {
             "connections": len(self._answers.connections),
-            "observed": self._observation and self._observation.state,
+            "observed": self._publisher and self._publisher.state,
             "wire": self._wire.state,
             "coverage": {
                 **self._writers.state,
                 "lost_timeline": (
-                    self._observation.lost_timeline if self._observation else []
+                    self._publisher.lost_timeline if self._publisher else []
                 ),
             },
         }
@@ -221,17 +221,17 @@ class Daemon:
         logger.info("state: %s", json.dumps(self._state(), default=str))
 
 
-def _make_observation(
+def _make_publisher(
     settings: Settings,
     last_run: LastRun,
     on_point: Callable[[Point | None], None],
     note: Callable[[Entry], None],
     writers: Writers,
-) -> "Observation":
+) -> "PointPublisher":
     # A daemon that observes nothing needs no ZEO.
-    from tidstorage.daemon.observation import Observation
+    from tidstorage.daemon.publishing import PointPublisher
 
-    return Observation(settings, last_run, on_point, note, writers)
+    return PointPublisher(settings, last_run, on_point, note, writers)
 
 
 def _allow_many_connections() -> None:

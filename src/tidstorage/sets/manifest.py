@@ -63,7 +63,7 @@ class StoredStorage:
     kind: what the backup added to its repozo repository.
     files: the repozo files that together make the copy, oldest first.
     size: bytes of the Data.fs that they make.
-    blob_lists: the lists that together name its blobs (`tidstorage.sets.blob_pool`); None
+    blob_lists: the lists that together name its blobs (`sets.blob_pool`); None
       where it has no blob directory.
     blob_count, blob_bytes: of all blobs that the lists name.
     ranges: what each of the files holds of the Data.fs; none where that is not known.

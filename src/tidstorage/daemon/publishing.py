@@ -40,7 +40,7 @@ _PAUSE_FACTOR = 5
 _VERIFY_PERIOD = 300.0
 
 
-class Observation:
+class PointPublisher:
     """Publishes points for as long as it runs.
 
     on_point: gets each point, and None where there is none any more, since the
