@@ -1,7 +1,6 @@
 """A deployed cluster's processes: real supervisord, ZEO servers, daemon and Zopes."""
 
 import base64
-import contextlib
 import json
 import os
 import signal
@@ -128,11 +127,9 @@ def http_status(url: str, password: str) -> int:
 def test_foreign_port_is_named_with_its_occupant_and_nothing_starts(
     deployed: Deployed,
 ) -> None:
-    with contextlib.closing(socket.socket()) as foreign:
-        foreign.bind(("127.0.0.1", deployed.scratch.zeos["beta"]))
-        foreign.listen()
-        # The listener is this very process, which is never one of ours.
-        port = deployed.scratch.zeos["beta"]
+    port = deployed.scratch.zeos["beta"]
+    # The listener is this very process, which is never one of ours.
+    with socket.create_server(("127.0.0.1", port)):
         with pytest.raises(PortInUse, match=f":{port} for ZEO server beta") as caught:
             deployed.start(*SERVERS)
     assert "ZEO server alpha" not in str(caught.value)
@@ -380,9 +377,8 @@ def test_foreign_server_on_the_files_counts_by_its_lock(deployed: Deployed) -> N
 
 def test_foreign_answer_at_an_address_counts(deployed: Deployed) -> None:
     port = deployed.scratch.zopes["web-1"]
-    with contextlib.closing(socket.socket()) as foreign:
-        foreign.bind(("127.0.0.1", port))
-        foreign.listen()
+    # Which also takes a port on which connections of others ended a moment ago.
+    with socket.create_server(("127.0.0.1", port)):
         (found,) = running.find_running(deployed.cluster)
     assert found.startswith(f"Zope web-1 or another at its address 127.0.0.1:{port}")
 

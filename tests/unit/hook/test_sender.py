@@ -96,9 +96,7 @@ def test_nobody_there_costs_nothing(make, impatient, caplog):
 @pytest.fixture
 def black_hole():
     """An address where connections are never accepted: its backlog is full."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", free_port()))
-        server.listen(0)
+    with socket.create_server(("127.0.0.1", free_port()), backlog=0) as server:
         clients = [socket.socket() for _ in range(4)]
         for client in clients:
             client.setblocking(False)
