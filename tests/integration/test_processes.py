@@ -129,9 +129,11 @@ def test_foreign_port_is_named_with_its_occupant_and_nothing_starts(
 ) -> None:
     port = deployed.scratch.zeos["beta"]
     # The listener is this very process, which is never one of ours.
-    with socket.create_server(("127.0.0.1", port)):
-        with pytest.raises(PortInUse, match=f":{port} for ZEO server beta") as caught:
-            deployed.start(*SERVERS)
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        pytest.raises(PortInUse, match=f":{port} for ZEO server beta") as caught,
+    ):
+        deployed.start(*SERVERS)
     assert "ZEO server alpha" not in str(caught.value)
     assert deployed.processes() == []
 
