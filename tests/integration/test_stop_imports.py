@@ -15,14 +15,15 @@ FORBIDDEN = {
     "tidstorage.deployment",
     "tidstorage.hook",
     "tidstorage.legacy",
-    "tidstorage.sets.directory",
-    "tidstorage.sets.manifest",
+    "tidstorage.sets",
     "tidstorage.verbs",
     "tidstorage.zeo",
     "ZEO",
     "cronsim",
     "jinja2",
 }
+#: How points stand in JSON: the note of a pack has some.
+NEEDED = {"tidstorage.sets", "tidstorage.sets.stored"}
 CODE = """
 import json, sys
 from tidstorage.commands import cluster
@@ -52,4 +53,4 @@ def test_neither_imports_backup_packing_or_schedules(tmp_path, verb):
         for name in modules
         if any(name == other or name.startswith(f"{other}.") for other in FORBIDDEN)
     }
-    assert not unneeded
+    assert not unneeded - NEEDED
