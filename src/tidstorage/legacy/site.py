@@ -173,13 +173,17 @@ def await_next_second(site: Site) -> str:
 
     A copy of this run would otherwise belong to the former backup, by its name.
 
+    It waits by time.gmtime(), which repozo names its files by.  That reads time(2),
+    which stays in the former second until the kernel's next tick: some milliseconds
+    longer than the clock that datetime reads.
+
     Raises: EngineFailed: where the clock of the machine has gone back by more than
     is worth waiting for.
     """
     taken = [repozo.find_newest_second(storage.repository) for storage in site.storages]
     latest = max([*taken, *read_timestamps(site)[-1:]])
     deadline = time.monotonic() + _CLOCK_TOLERANCE
-    while (second := f"{clock.now():{_SECOND}}") <= latest:
+    while (second := time.strftime(_SECOND, time.gmtime())) <= latest:
         if time.monotonic() > deadline:
             raise ClockWentBack(
                 f"the clock says {second} UTC, but there is a backup of {latest} UTC",
