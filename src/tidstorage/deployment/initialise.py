@@ -11,12 +11,12 @@ from typing import Any
 from tidstorage.cluster.cluster import Cluster, Zope
 from tidstorage.coherence.point import Point
 from tidstorage.deployment import inside_zope
-from tidstorage.errors import NotReady, PartMissing
+from tidstorage.errors import FileUnreadable, NotReady, PartMissing
 from tidstorage.operation import lock
 from tidstorage.points.beside import newest_point, write_beside
 from tidstorage.processes import control, running
 from tidstorage.processes.process import list_processes
-from tidstorage.system import clock, durable
+from tidstorage.system import clock, durable, json_file
 from tidstorage.zeo import barrier
 
 USER = "admin"
@@ -41,6 +41,13 @@ class Initialised:
     mounted: tuple[str, ...]
     password_file: Path | None
     point: Point | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What earlier runs did: the mount points that they created."""
+
+    mount_points: list[str]
 
 
 def password_file(cluster: Cluster) -> Path:
@@ -69,10 +76,11 @@ def list_missing(cluster: Cluster) -> list[str]:
 def _new_mount_points(cluster: Cluster) -> list[str]:
     """The mount points that no earlier run has created; "/" is the root itself."""
     try:
-        done = json.loads(_record(cluster).read_text())["mount_points"]
-    except (OSError, ValueError, KeyError, TypeError):
-        done = []
-    return sorted({storage.mount_point for storage in cluster.storages} - set(done))
+        done = json_file.read(_record(cluster), _Done, "a record of mount points")
+    except FileUnreadable:
+        done = _Done([])
+    wanted = {storage.mount_point for storage in cluster.storages}
+    return sorted(wanted - set(done.mount_points))
 
 
 def initialise(cluster: Cluster, tell: Tell) -> Initialised:
@@ -143,7 +151,7 @@ def _run_in_zope(cluster: Cluster, tell: Tell) -> tuple[tuple[str, ...], Path | 
     if not done["user"] and is_new:
         # The site has its users already.
         secret.unlink()
-    durable.replace_text(_record(cluster), json.dumps({"mount_points": paths}) + "\n")
+    json_file.write(_record(cluster), _Done(paths))
     return tuple(done["mounted"]), secret if done["user"] else None
 
 

@@ -11,24 +11,32 @@ import contextlib
 import contextvars
 import datetime
 import fcntl
-import json
 import os
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.errors import Locked
-from tidstorage.system import clock
+from tidstorage.errors import FileUnreadable, Locked
+from tidstorage.system import clock, json_file
 
 FILE_NAME = "operation.lock"
-
 
 #: Seconds between two attempts of a run that waits.
 _PAUSE = 0.1
 _patience = contextvars.ContextVar("patience", default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """Who holds the lock, as its file says it; since: aware, to the second."""
+
+    verb: str
+    pid: int
+    host: str
+    since: datetime.datetime
 
 
 @contextlib.contextmanager
@@ -92,27 +100,23 @@ def _acquire(descriptor: int, path: Path) -> None:
 
 
 def _write_owner(descriptor: int, verb: str) -> None:
-    owner = {
-        "verb": verb,
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "since": clock.now().isoformat(timespec="seconds"),
-    }
+    since = clock.now().replace(microsecond=0)
+    owner = _Owner(verb, os.getpid(), socket.gethostname(), since)
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(owner).encode() + b"\n", 0)
+    os.pwrite(descriptor, json_file.to_text(owner, indent=None).encode(), 0)
 
 
 def _describe_owner(path: Path) -> str:
     """Who holds the lock, in words, as far as its file tells."""
     try:
-        owner: dict[str, Any] = json.loads(path.read_text())
-        since = datetime.datetime.fromisoformat(owner["since"])
-        what = f"{owner['verb']} (process {owner['pid']} on {owner['host']})"
-    except (OSError, ValueError, KeyError, TypeError):
+        owner = json_file.read(path, _Owner, "the owner of a lock")
+    except FileUnreadable:
         # It has not written its name yet, or has ended and a child of it goes on.
         return f"another operation holds {path}"
-    minutes, seconds = divmod(int((clock.now() - since).total_seconds()), 60)
+    running = int((clock.now() - owner.since).total_seconds())
+    minutes, seconds = divmod(running, 60)
     return (
-        f"{what} has been running for {minutes} min {seconds} s,"
-        f" since {since.astimezone():%Y-%m-%d %H:%M:%S}"
+        f"{owner.verb} (process {owner.pid} on {owner.host}) has been running for"
+        f" {minutes} min {seconds} s,"
+        f" since {owner.since.astimezone():%Y-%m-%d %H:%M:%S}"
     )

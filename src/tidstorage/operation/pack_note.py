@@ -5,31 +5,32 @@ there that a pack makes necessary.  A server that is killed leaves the file that
 writing; killed between its two renames, it leaves no Data.fs at all.
 """
 
-import datetime
-import json
 import logging
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from tidstorage.cluster.cluster import Cluster, Storage
 from tidstorage.coherence import tid
 from tidstorage.errors import FileUnreadable, NotConnected
-from tidstorage.sets.stored import StoredVector
+from tidstorage.sets.stored import StoredTime, StoredVector
 from tidstorage.system import clock, durable, json_file
-from tidstorage.system.json_file import Shape
 from tidstorage.zeo.packing import is_packing, old_file_of, pack_file_of
 
 logger = logging.getLogger(__name__)
 
 
-class Note(Shape):
+@dataclass(frozen=True, slots=True)
+class Note:
     """A pack of ours.
 
     begun: when, in UTC.  below: {storage id: TID of the point that it stays below}.
     """
 
-    version: Literal[1]
-    begun: datetime.datetime
+    __pydantic_config__ = json_file.EXACT
+
+    version: Literal[1] = field(default=1, kw_only=True)
+    begun: StoredTime
     below: StoredVector
 
 
@@ -57,12 +58,7 @@ def write_note(cluster: Cluster, below: tid.Vector) -> None:
     """
     path = note_path(cluster)
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = {
-        "version": 1,
-        "begun": clock.now().isoformat(),
-        "below": tid.vector_to_text(below),
-    }
-    durable.replace_text(path, json.dumps(data, indent=1) + "\n")
+    json_file.write(path, Note(clock.now(), dict(below)))
 
 
 def remove_note(cluster: Cluster) -> None:

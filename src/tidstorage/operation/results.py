@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import FileUnreadable, TidstorageError
-from tidstorage.system import clock, durable, json_file, proc
+from tidstorage.system import clock, json_file, proc
 from tidstorage.system.json_file import Shape
 
 logger = logging.getLogger(__name__)
@@ -168,7 +168,7 @@ def _write(cluster: Cluster, results: Results) -> None:
     path = folder(cluster) / f"{results.last.verb}.json"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        durable.replace_text(path, results.model_dump_json(indent=1) + "\n")
+        json_file.write(path, results)
     except OSError as error:
         logger.warning("the result of this run cannot be kept: %s", error)
 

@@ -1,6 +1,5 @@
 """The points that lie beside the files: ``<Data.fs>.point``, one a storage."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence.point import Point
 from tidstorage.errors import FileUnreadable
 from tidstorage.sets.stored import PointShape
-from tidstorage.system import durable, json_file
+from tidstorage.system import json_file
 
 POINT_SUFFIX = ".point"
 
@@ -31,12 +30,12 @@ def write_beside(point: Point, data_files: Iterable[Path]) -> None:
 
     Raises: OSError: where a file cannot be written.
     """
-    text = json.dumps(point.to_json(), indent=1) + "\n"
+    data = point.to_json()
     paths = [point_path(data_file) for data_file in data_files]
     # First where there is none: were that interrupted after the others, a new point
     # would name a storage that was just added, and the storage have none.
     for path in sorted(paths, key=Path.exists):
-        durable.replace_text(path, text)
+        json_file.write(path, data)
 
 
 def newest_point(cluster: Cluster) -> Point | None:

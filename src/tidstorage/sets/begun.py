@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from tidstorage.system import durable, json_file
+from tidstorage.system import json_file
 from tidstorage.system.json_file import Shape
 
 FILE_NAME = "begun.json"
@@ -26,7 +26,7 @@ class _Begun(Shape):
 def write(folder: Path, files_before: FilesBefore) -> None:
     """Note in the folder of a set that it is begun, and what is there before."""
     noted = _Begun(version=1, existing=dict(files_before))
-    durable.replace_text(folder / FILE_NAME, noted.model_dump_json())
+    json_file.write(folder / FILE_NAME, noted)
 
 
 def read(folder: Path) -> FilesBefore:

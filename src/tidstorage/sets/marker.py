@@ -12,7 +12,7 @@ from typing import Literal
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import BackupDirectoryLost
-from tidstorage.system import durable, json_file, private_files
+from tidstorage.system import json_file, private_files
 from tidstorage.system.json_file import Shape
 
 FILE_NAME = "tidstorage-backup.json"
@@ -72,7 +72,7 @@ def mark(cluster: Cluster) -> None:
     marker = _read_marker(directory)
     if marker is None:
         marker = _Marker(version=1, cluster=cluster.name, id=uuid.uuid4().hex)
-        _write(directory / FILE_NAME, marker)
+        json_file.write(directory / FILE_NAME, marker)
     elif marker.cluster != cluster.name:
         raise BackupDirectoryLost(
             f"{directory} holds the backups of cluster {marker.cluster}",
@@ -83,11 +83,7 @@ def mark(cluster: Cluster) -> None:
     path = note_path(cluster)
     private_files.make_folder(path.parent)
     directories = {**_read_note(cluster), str(directory): marker.id}
-    _write(path, _Note(version=1, directories=directories))
-
-
-def _write(path: Path, shape: Shape) -> None:
-    durable.replace_text(path, shape.model_dump_json(indent=1) + "\n")
+    json_file.write(path, _Note(version=1, directories=directories))
 
 
 def _read_note(cluster: Cluster) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from tidstorage.errors import FileUnreadable
-from tidstorage.system import clock, durable, json_file
+from tidstorage.system import clock, json_file
 from tidstorage.system.json_file import Shape
 
 logger = logging.getLogger(__name__)
@@ -84,9 +84,8 @@ def read(path: Path) -> Verdict | None:
 
 def write(path: Path, verdict: Verdict) -> None:
     """Keep the verdict in a file, where the folder of its set is still there."""
-    text = verdict.model_dump_json(indent=1) + "\n"
     with contextlib.suppress(FileNotFoundError):
-        durable.replace_text(path, text)
+        json_file.write(path, verdict)
 
 
 def update(former: Verdict | None, verification: Verification) -> Verdict:

@@ -1,25 +1,35 @@
-"""JSON files of ours are read in one way: they have the right shape, or are refused."""
+"""JSON files of ours: a type says how each is written, and what is refused.
 
+The type is a pydantic model, or a dataclass whose annotations pydantic understands.
+What does not have its shape is never believed.
+"""
+
+import json
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from tidstorage.errors import FileUnreadable
+from tidstorage.system import durable
+
+#: A file has just the keys of its type, with values of just these types.  Goes to
+#: a dataclass as ``__pydantic_config__``; `Shape` has it.
+EXACT = ConfigDict(strict=True, extra="forbid")
 
 
 class Shape(BaseModel):
     """The shape of a file: it has just these keys, with values of just these types."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(**EXACT, frozen=True)
 
 
-AnyShape = TypeVar("AnyShape", bound=BaseModel)
+Content = TypeVar("Content")
 
 
 def read(
-    path: Path, shape: type[AnyShape], what: str, hint: str | None = None
-) -> AnyShape:
+    path: Path, shape: type[Content], what: str, hint: str | None = None
+) -> Content:
     """Read a file that has the given shape.
 
     what: what the file should be, in words.  hint: what to do where it is something
@@ -28,13 +38,33 @@ def read(
     Raises: FileUnreadable: where it cannot be read, or has another shape.
     """
     try:
-        return shape.model_validate_json(path.read_bytes())
+        return TypeAdapter(shape).validate_json(path.read_bytes())
     except OSError as error:
         raise FileUnreadable(f"{path}: {error.strerror}") from error
     except ValidationError as error:
         raise FileUnreadable(
             f"{path} is not {what}: {first_mistake(error)}", hint
         ) from error
+
+
+def write(path: Path, content: Any) -> None:
+    """Put the file that holds the content in place of the former one, durably.
+
+    Raises: OSError: where it cannot be written; then the former file stays.
+    """
+    durable.replace_text(path, to_text(content))
+
+
+def to_text(content: Any, indent: int | None = 1) -> str:
+    """What a file holds that has the content; on one line where indent is None."""
+    # Not pydantic's own text, which refuses file names that are no UTF-8.
+    return json.dumps(to_json(content), indent=indent) + "\n"
+
+
+def to_json(content: Any) -> Any:
+    """The content as dicts, lists, texts and numbers."""
+    adapter: TypeAdapter[Any] = TypeAdapter(type(content))
+    return adapter.dump_python(content, mode="json", by_alias=True)
 
 
 def first_mistake(error: ValidationError) -> str:

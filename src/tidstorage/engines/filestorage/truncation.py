@@ -8,20 +8,39 @@ run of it left.
 
 import errno
 import hashlib
-import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from tidstorage.coherence import tid
 from tidstorage.engines.filestorage import index, lock
 from tidstorage.engines.filestorage.copying import errors_named, save_range
 from tidstorage.engines.filestorage.data_file import DataFile
 from tidstorage.engines.filestorage.format import FINISHED, HEADER
-from tidstorage.errors import TargetExists
-from tidstorage.system import durable
+from tidstorage.errors import FileUnreadable, TargetExists
+from tidstorage.system import json_file
 
 _CHUNK = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What stands beside dropped bytes: of which file, and from where.
+
+    last: TID of the last transaction that was kept.  position, size: the bytes are
+    those from the one up to the other.  restore: what to do with them, in words.
+    """
+
+    __pydantic_config__ = json_file.EXACT
+
+    version: Literal[1]
+    file: str
+    last: str
+    position: int
+    size: int
+    sha256: str
+    restore: str
 
 
 def truncate(path: Path, last: int, keep: Path | None = None) -> int:
@@ -88,15 +107,15 @@ def save_dropped(
       NoSpace: where they find no room
       EngineFailed: where ``keep`` holds something else, or the system fails
     """
-    description = {
-        "version": 1,
-        "file": str(data_file.path.absolute()),
-        "last": tid.to_text(last),
-        "position": position,
-        "size": size,
-        "sha256": _digest(data_file.descriptor, position, size),
-        "restore": "append the bytes to the file when it is as long as position",
-    }
+    description = Description(
+        version=1,
+        file=str(data_file.path.absolute()),
+        last=tid.to_text(last),
+        position=position,
+        size=size,
+        sha256=_digest(data_file.descriptor, position, size),
+        restore="append the bytes to the file when it is as long as position",
+    )
     beside = keep.with_name(keep.name + ".json")
     if beside.exists() or keep.exists():
         if _read_description(beside) != description:
@@ -106,27 +125,26 @@ def save_dropped(
         if keep.exists():
             _refuse_other_bytes(keep, description)
             return
-    durable.replace_text(beside, json.dumps(description, indent=1) + "\n")
+    json_file.write(beside, description)
     with errors_named(keep):
         save_range(data_file.descriptor, keep, position, size - position)
 
 
-def _read_description(path: Path) -> dict[str, Any] | None:
+def _read_description(path: Path) -> Description | None:
     try:
-        description = json.loads(path.read_text())
-    except (OSError, ValueError):
+        return json_file.read(path, Description, "a description of dropped bytes")
+    except FileUnreadable:
         # Whatever it is, it is not what is about to be written.
         return None
-    return description if isinstance(description, dict) else None
 
 
-def _refuse_other_bytes(keep: Path, description: dict[str, Any]) -> None:
+def _refuse_other_bytes(keep: Path, description: Description) -> None:
     descriptor = os.open(keep, os.O_RDONLY | os.O_CLOEXEC)
     try:
         digest = _digest(descriptor, 0, os.fstat(descriptor).st_size)
     finally:
         os.close(descriptor)
-    if digest != description["sha256"]:
+    if digest != description.sha256:
         raise TargetExists(
             f"{keep} is not what its description says", "Move it away first."
         )

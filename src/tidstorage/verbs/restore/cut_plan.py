@@ -7,20 +7,16 @@ as it was nor as it was to become: then someone has written since.
 """
 
 import contextlib
-import dataclasses
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, PlainSerializer
 from ZODB.FileStorage import FileStorage
 
 from tidstorage.coherence import tid
-from tidstorage.coherence.point import Point
-from tidstorage.coherence.tid import Vector
 from tidstorage.engines.filestorage import blob_files, index, lock
 from tidstorage.engines.filestorage.copying import errors_named
 from tidstorage.engines.filestorage.truncation import truncate_held
@@ -34,7 +30,6 @@ from tidstorage.sets.stored import (
     StoredVector,
 )
 from tidstorage.system import durable, json_file, users
-from tidstorage.system.json_file import Shape
 
 _WITHOUT = (
     "Remove it and run this again. What was cut off already is kept beside the"
@@ -50,9 +45,11 @@ class Step:
     are, of which those of dropped transactions go too; None: nobody told.
     """
 
+    __pydantic_config__ = json_file.EXACT
+
     storage: str
     path: Path
-    last: int
+    last: StoredTid
     position: int
     size: int
     dropped: Path
@@ -64,6 +61,10 @@ class Step:
         return blobs_beside(self.dropped)
 
 
+def _sorted_hex(commit_ids: frozenset[bytes]) -> list[str]:
+    return sorted(commit_id.hex() for commit_id in commit_ids)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """All steps, the point to leave beside the files, and what to remove.
@@ -72,10 +73,13 @@ class Plan:
     remove: caches of the lost timeline, files or folders.
     """
 
-    steps: Sequence[Step]
-    floor: Vector
-    accepted: frozenset[bytes]
-    point: Point
+    __pydantic_config__ = json_file.EXACT
+
+    version: Literal[1] = field(default=1, kw_only=True)
+    steps: Annotated[Sequence[Step], Field(min_length=1)]
+    floor: StoredVector
+    accepted: Annotated[frozenset[StoredCommitId], PlainSerializer(_sorted_hex)]
+    point: StoredPoint
     remove: Sequence[Path]
 
 
@@ -110,7 +114,7 @@ def interrupted(paths: Iterable[Path]) -> Plan | None:
     """
     for path in map(plan_beside, paths):
         if path.exists():
-            plan = _read(path)
+            plan = json_file.read(path, Plan, "a plan to cut", _WITHOUT)
             _refuse_changed(plan, path)
             return plan
     return None
@@ -118,58 +122,9 @@ def interrupted(paths: Iterable[Path]) -> Plan | None:
 
 def write(plan: Plan) -> None:
     """Write the plan: from now on it has to be brought to its end."""
-    data = {
-        "version": 1,
-        "steps": [_step_to_json(step) for step in plan.steps],
-        "floor": tid.vector_to_text(plan.floor),
-        "accepted": sorted(commit_id.hex() for commit_id in plan.accepted),
-        "point": plan.point.to_json(),
-        "remove": [str(path) for path in plan.remove],
-    }
-    text = json.dumps(data, indent=1) + "\n"
     for step in plan.steps:
         with errors_named(plan_beside(step.path)):
-            durable.replace_text(plan_beside(step.path), text)
-
-
-def _step_to_json(step: Step) -> dict[str, Any]:
-    return {
-        **dataclasses.asdict(step),
-        "path": str(step.path),
-        "dropped": str(step.dropped),
-        "blob_directory": step.blob_directory and str(step.blob_directory),
-        "last": tid.to_text(step.last),
-    }
-
-
-class _StoredStep(Shape):
-    storage: str
-    path: Path
-    last: StoredTid
-    position: int
-    size: int
-    dropped: Path
-    blob_directory: Path | None
-
-
-class _Stored(Shape):
-    version: Literal[1]
-    steps: Annotated[list[_StoredStep], Field(min_length=1)]
-    floor: StoredVector
-    accepted: list[StoredCommitId]
-    point: StoredPoint
-    remove: list[Path]
-
-
-def _read(path: Path) -> Plan:
-    stored = json_file.read(path, _Stored, "a plan to cut", _WITHOUT)
-    return Plan(
-        [Step(**dict(step)) for step in stored.steps],
-        stored.floor,
-        frozenset(stored.accepted),
-        stored.point,
-        stored.remove,
-    )
+            json_file.write(plan_beside(step.path), plan)
 
 
 def _refuse_changed(plan: Plan, path: Path) -> None:

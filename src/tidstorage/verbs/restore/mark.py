@@ -41,8 +41,7 @@ def clear(directory: Path) -> None:
 def mark(directory: Path, storages: Collection[str]) -> None:
     """Tell, before anything is written there, which folders are about to be made."""
     private_files.make_folder(directory)
-    begun = _Begun(storages=sorted(storages))
-    durable.replace_text(directory / MARK, begun.model_dump_json())
+    json_file.write(directory / MARK, _Begun(storages=sorted(storages)))
 
 
 def unmark(directory: Path) -> None:

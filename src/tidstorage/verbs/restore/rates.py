@@ -10,7 +10,7 @@ from typing import Literal
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import FileUnreadable
 from tidstorage.sets.manifest import Manifest
-from tidstorage.system import durable, json_file
+from tidstorage.system import json_file
 from tidstorage.system.json_file import Shape
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def measured(cluster: Cluster, work: Work, size: int) -> Iterator[None]:
         return
     rates = _read(cluster).model_copy(update={f"{work}_rate": size / seconds})
     try:
-        durable.replace_text(_path(cluster), rates.model_dump_json())
+        json_file.write(_path(cluster), rates)
     except OSError as error:
         # No reason to end a restore.
         logger.warning("how fast this restore was is not noted: %s", error)

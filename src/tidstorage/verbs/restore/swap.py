@@ -5,23 +5,22 @@ twice, so that a run that was cut off is ended by doing all of them again; until
 then the cluster must not be started.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from tidstorage.coherence import tid
-from tidstorage.coherence.point import Point
 from tidstorage.engines.filestorage import lock
 from tidstorage.engines.filestorage.truncation import truncate_held
 from tidstorage.errors import FileUnreadable, InterruptedRestore, NotCoherent
 from tidstorage.points.beside import point_path, write_beside
 from tidstorage.sets.stored import StoredPoint
 from tidstorage.system import durable, json_file, users
-from tidstorage.system.json_file import Shape
 
 _BEGIN_ANEW = (
     "Remove it and run the restore again, which then begins anew. The files that the"
@@ -53,30 +52,18 @@ class Action:
 class Swap:
     """All actions, in their order, and the point to leave beside the files."""
 
-    set_id: str
+    __pydantic_config__ = json_file.EXACT
+
+    version: Literal[1] = field(default=1, kw_only=True)
+    set_id: Annotated[str, Field(alias="set")]
     actions: Sequence[Action]
-    point: Point
+    point: StoredPoint
     data_files: Sequence[Path]
 
 
 def write(swap: Swap, path: Path) -> None:
     """Write the journal: from now on the swap has to be ended."""
-    data = {
-        "version": 1,
-        "set": swap.set_id,
-        "actions": [asdict(action) for action in swap.actions],
-        "point": swap.point.to_json(),
-        "data_files": [str(path) for path in swap.data_files],
-    }
-    durable.replace_text(path, json.dumps(data, indent=1) + "\n")
-
-
-class _Stored(Shape):
-    version: Literal[1]
-    set: str
-    actions: list[Action]
-    point: StoredPoint
-    data_files: list[Path]
+    json_file.write(path, swap)
 
 
 def read(path: Path) -> Swap:
@@ -84,14 +71,14 @@ def read(path: Path) -> Swap:
 
     Raises: FileUnreadable: where it is not one.
     """
-    stored = json_file.read(path, _Stored, "a restore's journal", _BEGIN_ANEW)
-    for action in stored.actions:
+    swap = json_file.read(path, Swap, "a restore's journal", _BEGIN_ANEW)
+    for action in swap.actions:
         if action.kind == "cut" and not _is_tid(action.last):
             raise FileUnreadable(
                 f"{path} is not a restore's journal: {action.last!r} is no TID",
                 _BEGIN_ANEW,
             )
-    return Swap(stored.set, stored.actions, stored.point, stored.data_files)
+    return swap
 
 
 def _is_tid(text: str) -> bool:

@@ -190,4 +190,4 @@ def read_progress(folder: Path) -> TrialProgress:
 
 def write_progress(folder: Path, progress: TrialProgress) -> None:
     """Keep how far the trial in that folder is."""
-    durable.replace_text(folder / _PROGRESS, progress.model_dump_json() + "\n")
+    json_file.write(folder / _PROGRESS, progress)
