@@ -103,7 +103,7 @@ def test_a_writer_from_a_lost_timeline_is_an_alarm(site):
     assert alarm["process"]["name"] == "web-7" and alarm["commit"] == commit_id
     # Somebody accepts what there is; stamps made meanwhile know nothing wrong.
     floor = Point(site.ends(), site.points()[0].time, "barrier")
-    journal.Journal(site.daemon.journal).append(Floor(floor, "rebase"))
+    journal.Journal(site.daemon.journal).append(Floor("rebase", floor))
     site.wait_for_all()
     assert site.observed()["lost timeline"] == []
     site.write(2)

@@ -238,7 +238,7 @@ def test_a_restored_storage_starts_a_new_timeline(site):
     assert tid_log.read_last(aside) == ends
     wait_until(lambda: tid_log.read_last(site.daemon.tid_log) == back, "a new TID log")
     # What somebody accepts of what is gone is nothing to go on from.
-    floor = Floor(Point(ends, now(), "barrier"), "too late")
+    floor = Floor("too late", Point(ends, now(), "barrier"))
     journal.append(site.daemon.journal, floor)
     wait_until(
         lambda: "is of a timeline that has ended" in site.daemon.log.read_text(),

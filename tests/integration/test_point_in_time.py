@@ -125,7 +125,7 @@ def test_a_point_that_a_later_one_of_an_earlier_time_follows(small, capsys):
     small.stop()
     before = moment - datetime.timedelta(milliseconds=1)
     floor = Point(ends(cluster), before, "stamps")
-    entries = Floor(floor, "accepted"), Published(wanted), Published(floor)
+    entries = Floor("accepted", floor), Published(wanted), Published(floor)
     journal.append(cluster.daemon.journal, *entries)
     restore(cluster, capsys, "--to", wanted.id)
     assert ends(cluster) == then

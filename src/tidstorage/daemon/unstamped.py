@@ -104,7 +104,10 @@ class UnstampedRecords:
         """JSON."""
         return {
             storage: {
-                **unstamped.to_json(),
+                "count": unstamped.count,
+                "tid": tid.to_text(unstamped.tid),
+                "user": unstamped.user,
+                "description": unstamped.description,
                 "time": tid.to_time(unstamped.tid).isoformat(),
             }
             for storage, unstamped in self.counted.items()

@@ -58,7 +58,7 @@ def write_note(cluster: Cluster, below: tid.Vector) -> None:
     """
     path = note_path(cluster)
     path.parent.mkdir(parents=True, exist_ok=True)
-    json_file.write(path, Note(clock.now(), dict(below)))
+    json_file.write(path, Note(clock.now(), below))
 
 
 def remove_note(cluster: Cluster) -> None:

@@ -1,31 +1,41 @@
-"""What the journal holds: one class for each kind of entry, and how it is written.
+"""What the journal holds: one class for each kind of entry.
 
-`tidstorage.points.entry_shapes` reads them.
+The annotations of a class say how its line is written and read.  Keys that are not
+known here are passed over, since a later version may write more.
 """
 
-import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, cast
 
-from tidstorage.coherence import tid
-from tidstorage.coherence.point import HalfCommit, Point
+from pydantic import Field, PlainSerializer, StrictInt, TypeAdapter, ValidationError
+
+from tidstorage.sets.stored import (
+    StoredCommitId,
+    StoredHalfCommit,
+    StoredPoint,
+    StoredTid,
+    StoredTime,
+    StoredVector,
+    Text,
+)
+from tidstorage.system import json_file
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
     """A point that was published; clean unless it names damage."""
 
-    point: Point
+    point: StoredPoint
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
     """A half commit was found; ``proof`` says in words why it is one."""
 
-    time: datetime.datetime
-    half_commit: HalfCommit
-    proof: str
+    time: StoredTime
+    half_commit: StoredHalfCommit
+    proof: Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,56 +45,48 @@ class WireDamage:
     tids: {storage id: TID}, as far as known; storages: all it began with.
     """
 
-    time: datetime.datetime
-    transaction_id: str
-    storages: tuple[str, ...]
-    tids: tid.Vector
-    reason: str
+    time: StoredTime
+    transaction_id: Annotated[Text, Field(alias="transaction")]
+    storages: Annotated[tuple[Text, ...], PlainSerializer(sorted)]
+    tids: StoredVector
+    reason: Text
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
     """Someone accepted a half commit; it no longer keeps points from being clean."""
 
-    time: datetime.datetime
-    commit_id: bytes
-    by: str
+    time: StoredTime
+    commit_id: Annotated[StoredCommitId, Field(alias="commit")]
+    by: Text
 
 
 @dataclass(frozen=True, slots=True)
 class Floor:
     """Nothing at or below this point is examined from now on."""
 
-    point: Point
-    reason: str
+    reason: Text
+    point: StoredPoint
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
     """History starts anew from ``vector``, as a restore leaves it."""
 
-    time: datetime.datetime
-    number: int
-    vector: tid.Vector
-    reason: str
+    time: StoredTime
+    number: StrictInt
+    vector: StoredVector
+    reason: Text
 
 
 @dataclass(frozen=True, slots=True)
 class Stamping:
     """A Zope that told of a stamped commit, ``last`` at that time."""
 
-    name: str
-    host: str
-    pid: int
-    last: datetime.datetime
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "host": self.host,
-            "pid": self.pid,
-            "last": self.last.isoformat(),
-        }
+    name: Text
+    host: Text
+    pid: StrictInt
+    last: StoredTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +97,10 @@ class Unstamped:
     as far as anybody asked.
     """
 
-    count: int
-    tid: int
-    user: str = ""
-    description: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "count": self.count,
-            "tid": tid.to_text(self.tid),
-            "user": self.user,
-            "description": self.description,
-        }
+    count: StrictInt
+    tid: StoredTid
+    user: Text = ""
+    description: Text = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +110,8 @@ class WritersSeen:
     stamping: Zopes of the description.  unstamped: {storage id: ...}.
     """
 
-    time: datetime.datetime
-    since: datetime.datetime
+    time: StoredTime
+    since: StoredTime
     stamping: tuple[Stamping, ...]
     unstamped: Mapping[str, Unstamped]
 
@@ -126,52 +120,45 @@ Entry = (
     Published | Damage | WireDamage | Acknowledgement | Floor | Timeline | WritersSeen
 )
 
+#: What ``kind`` is in the line of an entry.
+_KINDS: Mapping[type[Any], str] = {
+    Published: "point",
+    Damage: "damage",
+    WireDamage: "wire-damage",
+    Acknowledgement: "acknowledgement",
+    Floor: "floor",
+    Timeline: "timeline",
+    WritersSeen: "coverage",
+}
+_ADAPTERS: Mapping[str, TypeAdapter[Any]] = {
+    kind: TypeAdapter(entry) for entry, kind in _KINDS.items()
+}
+#: The attribute whose own keys stand in the line in its place.
+_SPREAD = {"point": "point", "damage": "half_commit"}
+
 
 def entry_to_json(entry: Entry) -> dict[str, Any]:
     """The entry as its line holds it."""
-    match entry:
-        case Published(point):
-            return {"kind": "point", **point.to_json()}
-        case Damage(time, half_commit, proof):
-            return {
-                "kind": "damage",
-                "time": time.isoformat(),
-                "proof": proof,
-                **half_commit.to_json(),
-            }
-        case WireDamage(time, transaction_id, storages, tids, reason):
-            return {
-                "kind": "wire-damage",
-                "time": time.isoformat(),
-                "transaction": transaction_id,
-                "storages": sorted(storages),
-                "tids": tid.vector_to_text(tids),
-                "reason": reason,
-            }
-        case Acknowledgement(time, commit_id, by):
-            return {
-                "kind": "acknowledgement",
-                "time": time.isoformat(),
-                "commit": commit_id.hex(),
-                "by": by,
-            }
-        case Floor(point, reason):
-            return {"kind": "floor", "reason": reason, "point": point.to_json()}
-        case Timeline(time, number, vector, reason):
-            return {
-                "kind": "timeline",
-                "time": time.isoformat(),
-                "number": number,
-                "vector": tid.vector_to_text(vector),
-                "reason": reason,
-            }
-        case WritersSeen(time, since, stamping, unstamped):
-            return {
-                "kind": "coverage",
-                "time": time.isoformat(),
-                "since": since.isoformat(),
-                "stamping": [zope.to_json() for zope in stamping],
-                "unstamped": {
-                    storage: written.to_json() for storage, written in unstamped.items()
-                },
-            }
+    kind = _KINDS[type(entry)]
+    data = _ADAPTERS[kind].dump_python(entry, mode="json", by_alias=True)
+    if kind in _SPREAD:
+        data |= data.pop(_SPREAD[kind])
+    return {"kind": kind, **data}
+
+
+def entry_from_json(data: Any) -> Entry | None:
+    """The entry of a line; None for a kind that is not known here.
+
+    Raises: ValueError: where the entry is broken.
+    """
+    if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
+        raise ValueError("no kind of an entry")
+    kind = data["kind"]
+    if kind not in _ADAPTERS:
+        return None
+    if kind in _SPREAD:
+        data = {**data, _SPREAD[kind]: data}
+    try:
+        return cast(Entry, _ADAPTERS[kind].validate_python(data))
+    except ValidationError as error:
+        raise ValueError(json_file.first_mistake(error)) from error

@@ -15,8 +15,7 @@ from typing import BinaryIO
 
 from tidstorage.errors import FileUnreadable
 from tidstorage.points import tid_log
-from tidstorage.points.entries import Entry, entry_to_json
-from tidstorage.points.entry_shapes import entry_from_json
+from tidstorage.points.entries import Entry, entry_from_json, entry_to_json
 
 #: How the line of a point begins.
 POINT = b'{"kind": "point"'

@@ -66,7 +66,7 @@ def summarise(path: Path) -> JournalSummary:
             case Timeline(number=number):
                 last = None
                 timeline = max(timeline, number)
-            case Published(point) | Floor(point):
+            case Published(point) | Floor(point=point):
                 last = point
                 timeline = max(timeline, point.timeline)
                 if isinstance(entry, Floor):

@@ -49,7 +49,7 @@ def highest(
 def _read_timelines(journal: Path) -> Iterator[int]:
     for entry in read_but_old_points(journal):
         match entry:
-            case Published(point) | Floor(point):
+            case Published(point) | Floor(point=point):
                 yield point.timeline
             case Timeline(number=number):
                 yield number

@@ -5,7 +5,7 @@ known here are passed over: a later version may write more.
 """
 
 import datetime
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import (
     BaseModel,
@@ -47,7 +47,7 @@ def _time(data: Any) -> datetime.datetime:
 Text = Annotated[str, PlainValidator(_text)]
 StoredTid = Annotated[int, PlainValidator(tid.from_text), PlainSerializer(tid.to_text)]
 StoredVector = Annotated[
-    dict[str, int], PlainValidator(_vector), PlainSerializer(tid.vector_to_text)
+    tid.Vector, PlainValidator(_vector), PlainSerializer(tid.vector_to_text)
 ]
 StoredCommitId = Annotated[
     bytes, PlainValidator(_commit_id), PlainSerializer(bytes.hex)
@@ -65,6 +65,17 @@ class StoredShape(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+AnyShape = TypeVar("AnyShape", bound=StoredShape)
+
+
+def _validate(shape: type[AnyShape], data: Any, what: str) -> AnyShape:
+    try:
+        return shape.model_validate(data)
+    except ValidationError as error:
+        # In one line, which pydantic's own text is not.
+        raise ValueError(f"not {what}: {json_file.first_mistake(error)}") from error
+
+
 class HalfCommitShape(StoredShape):
     """A half commit as JSON has it."""
 
@@ -75,6 +86,15 @@ class HalfCommitShape(StoredShape):
     @property
     def half_commit(self) -> HalfCommit:
         return HalfCommit(self.commit, self.present, tuple(self.missing))
+
+
+def _half_commit(data: Any) -> HalfCommit:
+    return _validate(HalfCommitShape, data, "a half commit").half_commit
+
+
+StoredHalfCommit = Annotated[
+    HalfCommit, PlainValidator(_half_commit), PlainSerializer(HalfCommit.to_json)
+]
 
 
 class PointShape(StoredShape):
@@ -106,12 +126,7 @@ def point_from_json(data: Any) -> Point:
 
     Raises: ValueError: where the data is not a point.
     """
-    try:
-        return PointShape.model_validate(data).point
-    except ValidationError as error:
-        raise ValueError(
-            f"not a coherency point: {json_file.first_mistake(error)}"
-        ) from error
+    return _validate(PointShape, data, "a coherency point").point
 
 
 StoredPoint = Annotated[
@@ -127,7 +142,7 @@ class LossShape(StoredShape):
 
 
 def _loss(data: Any) -> Loss:
-    shape = LossShape.model_validate(data)
+    shape = _validate(LossShape, data, "what a cut drops")
     return Loss(shape.transactions, shape.since)
 
 

@@ -161,7 +161,7 @@ def test_a_tid_log_from_before_a_floor_moves_nothing(settings):
     Journal(settings.journal).append(
         Published(at(5)),
         Timeline(now(), 2, {}, "restored"),
-        Floor(at(3, timeline=2), "x"),
+        Floor("x", at(3, timeline=2)),
     )
     log.write({"a": 9, "b": 9}, now().timestamp() + 100)
     assert resuming.read_last_run(settings).point.vector == {"a": 3, "b": 3}

@@ -73,22 +73,22 @@ def test_a_point_of_a_timeline_that_has_ended(settings):
     former = written(
         settings,
         *(Published(at(5, 5)), Timeline(TIME, 2, {}, "restore"), Published(at(6, 6))),
-        Floor(at(7, 7), "x"),
+        Floor("x", at(7, 7)),
     )
     assert former.point is None and former.timeline == 2
 
 
 def test_a_floor_counts_unless_it_is_a_step_back(settings):
-    assert written(settings, Published(at(5, 5)), Floor(at(4, 6), "x")).point == at(
+    assert written(settings, Published(at(5, 5)), Floor("x", at(4, 6))).point == at(
         5, 5
     )
-    assert written(settings, Floor(at(5, 6), "x")).point == at(5, 6)
+    assert written(settings, Floor("x", at(5, 6))).point == at(5, 6)
 
 
 def test_a_floor_that_was_taken_before_the_last_point_is_published_after_it(settings):
     later = TIME + datetime.timedelta(seconds=1)
     last = Point({"a": 5, "b": 5}, later, "stamps")
-    former = written(settings, Published(last), Floor(at(5, 6), "x"))
+    former = written(settings, Published(last), Floor("x", at(5, 6)))
     assert former.point.vector == {"a": 5, "b": 6} and former.point.time == later
 
 
@@ -146,8 +146,8 @@ def test_what_others_write_meanwhile(settings):
     others = EntriesOfOthers(settings.journal, former.journal_read)
     assert others.read_new() == [acknowledgement]
     assert others.read_new() == []
-    writer.append(Published(at(1, 1)), acknowledgement, Floor(at(1, 1), "x"))
-    assert others.read_new() == [acknowledgement, Floor(at(1, 1), "x")]
+    writer.append(Published(at(1, 1)), acknowledgement, Floor("x", at(1, 1)))
+    assert others.read_new() == [acknowledgement, Floor("x", at(1, 1))]
     assert others.read_new() == []
     with settings.journal.open("ab") as stream:
         stream.write(b'{"kind": "acknowledgement"}\n{"kind": "acknow')
@@ -158,14 +158,14 @@ def test_what_others_write_meanwhile(settings):
     assert others.read_new() == [acknowledgement]
     # Where a new one has grown before anybody looks.
     settings.journal.rename(settings.journal.with_name("moved"))
-    Journal(settings.journal).append(Floor(at(1, 1), "x"))
+    Journal(settings.journal).append(Floor("x", at(1, 1)))
     Journal(settings.journal).append(Published(at(1, 1)))
     others._position = 1 << 20
-    assert others.read_new() == [Floor(at(1, 1), "x")]
+    assert others.read_new() == [Floor("x", at(1, 1))]
 
 
 def test_kinds_of_entries_start_as_they_are_looked_for(settings):
     """The daemon tells them by the start of the line, without parsing it."""
-    entries = [Published(at(1, 1)), Floor(at(1, 1), "x")]
+    entries = [Published(at(1, 1)), Floor("x", at(1, 1))]
     for entry in entries:
         assert str(entry_to_json(entry)).startswith("{'kind': ")

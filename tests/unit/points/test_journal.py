@@ -36,7 +36,7 @@ ENTRIES = [
     Damage(TIME, HALF, "b holds what saw it"),
     WireDamage(TIME, "t\udcff1", ("a", "é"), {"a": 3}, "no end"),
     Acknowledgement(TIME, HALF.commit_id, "operator"),
-    Floor(POINT, "acknowledged"),
+    Floor("acknowledged", POINT),
     Timeline(TIME, 3, {"a": 1}, "restore"),
     WritersSeen(
         *(TIME, TIME, (Stamping("web-1", "here", 7, TIME),)),
@@ -220,11 +220,11 @@ class TestSummary:
     def test_the_last_point_is_of_files_that_are_still_there(self, tmp_path):
         path = tmp_path / "journal"
         newer = dataclasses.replace(POINT, vector={"a": 6, "b": 7})
-        Journal(path).append(Floor(POINT, "accepted"), Published(newer))
+        Journal(path).append(Floor("accepted", POINT), Published(newer))
         told = summarise(path)
         assert told.last == told.last_of(2) == newer
         assert told.last_of(3) is None
-        journal.append(path, Floor(POINT, "accepted"))
+        journal.append(path, Floor("accepted", POINT))
         assert summarise(path).last == POINT
 
     def test_of_none(self, tmp_path):

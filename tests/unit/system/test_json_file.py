@@ -39,7 +39,7 @@ def test_what_is_written_is_read_again(content, tmp_path):
         ({"version": 2}, "version: Input should be 1"),
         ({"sizes": ["1"]}, "sizes: 0: Input should be a valid integer"),
         ({"more": 1}, "more: Unexpected"),
-        ({"path": None}, "path: Input is not a valid path"),
+        ({"path": None}, "path: Input should be a valid string"),
     ],
 )
 def test_another_shape_is_refused_with_the_first_mistake(changes, reason, tmp_path):

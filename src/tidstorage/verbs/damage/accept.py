@@ -105,7 +105,7 @@ def record_floor(cluster: Cluster, floor: Point, reason: str) -> None:
 
     Raises: OSError: where one cannot be written.
     """
-    journal.append(cluster.daemon.journal, Floor(floor, reason))
+    journal.append(cluster.daemon.journal, Floor(reason, floor))
     write_beside(floor, [storage.data_file for storage in cluster.storages])
 
 

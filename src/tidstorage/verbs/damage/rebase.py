@@ -64,7 +64,7 @@ def rebase(cluster: Cluster) -> RebasePlan:
         journal.append(
             cluster.daemon.journal,
             *acceptances(cluster, planned.accepted),
-            Floor(planned.floor, REASON),
+            Floor(REASON, planned.floor),
         )
         files = {storage.id: storage.data_file for storage in cluster.storages}
         write_beside(floors.fit_to_files(planned.floor, files), files.values())
