@@ -64,9 +64,7 @@ def render(cluster: Cluster, entry: str) -> None:
 
 
 def install(cluster: Cluster) -> None:
-    crontab.write_crontab(
-        cluster, crontab.add_entries(cluster, crontab.read_crontab(cluster))
-    )
+    crontab.plan_installation(cluster).perform()
 
 
 def test_the_users_own_entries_survive_install_and_remove(cluster: Cluster) -> None:
@@ -80,16 +78,14 @@ def test_the_users_own_entries_survive_install_and_remove(cluster: Cluster) -> N
     text = crontab.read_crontab(cluster)
     assert text.startswith(USERS)
     assert "30 3" in text and "15 2" not in text
-    crontab.write_crontab(cluster, crontab.remove_entries(cluster, text))
+    crontab.plan_removal(cluster).perform()
     assert crontab.read_crontab(cluster) == USERS
 
 
 def test_nothing_is_left_where_there_was_nothing(cluster: Cluster) -> None:
     render(cluster, "15 2 * * * /bin/true")
     install(cluster)
-    crontab.write_crontab(
-        cluster, crontab.remove_entries(cluster, crontab.read_crontab(cluster))
-    )
+    crontab.plan_removal(cluster).perform()
     result = subprocess.run(["crontab", "-u", USER, "-l"], capture_output=True)
     assert result.returncode == 1
 

@@ -17,6 +17,7 @@ from tidstorage.deployment import install
 from tidstorage.engines import filestorage
 from tidstorage.errors import InterruptedRestore
 from tidstorage.operation.unfinished import swap_journal
+from tidstorage.processes import before_serving
 
 pytestmark = pytest.mark.integration
 
@@ -90,6 +91,6 @@ def test_no_server_opens_what_an_interrupted_restore_left(tmp_path, monkeypatch)
     journal = swap_journal(load_cluster(description))
     journal.parent.mkdir(parents=True)
     journal.touch()
-    monkeypatch.setattr(serve, "cut_unfinished_ends", pytest.fail)
+    monkeypatch.setattr(before_serving, "cut_unfinished_ends", pytest.fail)
     status = serve.main(["--cluster-file", str(description), "main"])
     assert status == InterruptedRestore.exit_status

@@ -1,7 +1,6 @@
 """``bin/cluster backup``: make one coherent set of all storages and blobs."""
 
 import argparse
-from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console, progress_display
@@ -9,8 +8,8 @@ from tidstorage.commands.front import add_dry_run
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system.clock import local
-from tidstorage.verbs.backup import prepare
 from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.backup.plan import plan
 
 HELP = "Back up all storages and blobs as one coherent set."
 
@@ -72,18 +71,16 @@ def describe(manifest: Manifest) -> None:
 
 
 def _print_plan(cluster: Cluster, as_json: bool) -> None:
-    prepare.refuse_the_impossible(cluster)
-    sets = BackupDirectory.open(cluster).sets()
-    data: dict[str, Any] = {
-        "directory": str(cluster.backup.directory),
-        "previous": sets[0].manifest.id if sets else None,
-        "storages": {
-            storage.id: storage.data_file.stat().st_size for storage in cluster.storages
-        },
-    }
+    planned = plan(cluster)
     if as_json:
-        console.print_json(data)
+        console.print_json(
+            {
+                "directory": str(planned.directory),
+                "previous": planned.previous,
+                "storages": planned.sizes,
+            }
+        )
         return
-    console.print_line(f"would be backed up to {data['directory']}:")
-    for storage, size in data["storages"].items():
+    console.print_line(f"would be backed up to {planned.directory}:")
+    for storage, size in planned.sizes.items():
         console.print_line(f"  {storage}: {size:,} bytes")

@@ -6,6 +6,7 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
 from tidstorage.commands.front import add_dry_run, add_json
 from tidstorage.deployment import crontab
+from tidstorage.deployment.crontab import CrontabChange
 
 HELP = "Put the scheduled commands into the user's crontab, or take them out."
 
@@ -28,37 +29,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Change the crontab, or print what belongs in it."""
-    entries = crontab.read_entries(cluster)
-    before = crontab.read_crontab(cluster)
+    if options.remove:
+        change = crontab.plan_removal(cluster)
+    else:
+        change = crontab.plan_installation(cluster)
     if options.show:
-        _show(entries, before == crontab.add_entries(cluster, before), options.json)
+        _show(crontab.read_entries(cluster), not change.is_needed, options.json)
         return 0
-    change = crontab.add_entries if options.install else crontab.remove_entries
-    after = change(cluster, before)
     if options.dry_run:
-        _print_plan(before, after, options.json)
+        _print_plan(change, options.json)
         return 0
-    if after != before:
-        crontab.write_crontab(cluster, after)
+    change.perform()
     if options.json:
-        console.print_json({"changed": after != before})
-    elif after == before:
+        console.print_json({"changed": change.is_needed})
+    elif not change.is_needed:
         console.print_line("Nothing to do: the crontab is as it should be.")
     else:
         place = "in the crontab" if options.install else "out of the crontab"
         console.print_line(f"The entries of {cluster.file} are {place}.")
-    if options.install and not crontab.has_entry(entries):
+    if options.install and not crontab.has_entry(crontab.read_entries(cluster)):
         console.print_warning(
             'nothing is scheduled: every schedule in cluster.toml is "never"'
         )
     return 0
 
 
-def _print_plan(before: str, after: str, as_json: bool) -> None:
+def _print_plan(change: CrontabChange, as_json: bool) -> None:
     if as_json:
-        console.print_json({"changes": after != before, "crontab": after})
+        console.print_json({"changes": change.is_needed, "crontab": change.after})
     else:
-        console.print_line(after.rstrip("\n"))
+        console.print_line(change.after.rstrip("\n"))
 
 
 def _show(entries: str, is_installed: bool, as_json: bool) -> None:

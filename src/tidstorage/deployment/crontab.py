@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
@@ -122,24 +123,54 @@ def read_crontab(cluster: Cluster) -> str:
     )
 
 
-def add_entries(cluster: Cluster, text: str) -> str:
-    """The crontab ``text`` with the cluster's entries as they are generated now.
+@dataclass(frozen=True, slots=True)
+class CrontabChange:
+    """The user's crontab as it is, and as it would be."""
 
-    Raises: DescriptionError: where they are not there, or a block does not end.
+    cluster: Cluster
+    before: str
+    after: str
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether the crontab is not yet as it should be."""
+        return self.before != self.after
+
+    def perform(self) -> None:
+        """Replace the crontab, where that is needed.
+
+        Raises:
+          DescriptionError: where cron refuses it; the old one then stays.
+          PartMissing: where there is no cron.
+        """
+        if self.is_needed:
+            write_crontab(self.cluster, self.after)
+
+
+def plan_installation(cluster: Cluster) -> CrontabChange:
+    """What puts the cluster's entries into the crontab, as they are generated now.
+
+    Raises:
+      DescriptionError: where they are not there, or a block does not end.
+      EngineFailed: where cron does not show the crontab.
+      PartMissing: where there is no cron.
     """
+    entries = read_entries(cluster)
+    before = read_crontab(cluster)
     try:
-        return put_block(text, read_entries(cluster), cluster.file)
+        return CrontabChange(cluster, before, put_block(before, entries, cluster.file))
     except ValueError as error:
         raise _broken(cluster, error) from error
 
 
-def remove_entries(cluster: Cluster, text: str) -> str:
-    """The crontab ``text`` without the cluster's entries.
+def plan_removal(cluster: Cluster) -> CrontabChange:
+    """What takes the cluster's entries out of the crontab.
 
-    Raises: DescriptionError: where a block does not end.
+    Raises: as `plan_installation`; the entries need not have been generated.
     """
+    before = read_crontab(cluster)
     try:
-        return remove_block(text, cluster.file)
+        return CrontabChange(cluster, before, remove_block(before, cluster.file))
     except ValueError as error:
         raise _broken(cluster, error) from error
 

@@ -1,12 +1,40 @@
 """What is mended in data files before a ZEO server opens them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.engines import filestorage
+from tidstorage.operation import pack_note
+from tidstorage.operation.unfinished import refuse_unfinished
 from tidstorage.system import clock
 
 UNFINISHED = ".unfinished-"
+
+
+def mend_files(cluster: Cluster, zeo_name: str, warn: Callable[[str], None]) -> None:
+    """Make the files of a ZEO server fit to be opened.
+
+    A Data.fs gets its name back from a pack that was killed between its two renames,
+    and unfinished ends are cut off.  warn: is told what was done, in words.
+
+    Raises:
+      InterruptedRestore: where a restore has to be brought to its end first.
+      ClusterRunning: where a file is in use.
+      FileUnreadable: where a file is broken before its end.
+    """
+    refuse_unfinished(cluster)
+    for storage in cluster.storages_of(zeo_name):
+        if pack_note.put_back(storage):
+            warn(
+                f"a pack of storage {storage.id} was killed while it renamed files:"
+                f" {storage.data_file} is again the file from before the pack"
+            )
+    for path in cut_unfinished_ends(cluster, zeo_name):
+        warn(
+            "a transaction that was never finished was cut off a Data.fs; it is kept"
+            f" as {path}"
+        )
 
 
 def cut_unfinished_ends(cluster: Cluster, zeo_name: str) -> list[Path]:

@@ -15,9 +15,7 @@ from tidstorage.commands import console
 from tidstorage.commands.entry import run_reporting_errors
 from tidstorage.commands.front import open_cluster
 from tidstorage.errors import UnknownPart
-from tidstorage.operation import pack_note as packs
-from tidstorage.operation.unfinished import refuse_unfinished
-from tidstorage.processes.before_serving import cut_unfinished_ends
+from tidstorage.processes.before_serving import mend_files
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,18 +31,7 @@ def _serve(options: argparse.Namespace) -> int:
     cluster = open_cluster(options.cluster_file)
     if options.name not in {zeo.name for zeo in cluster.zeos}:
         raise UnknownPart(f"{cluster.file} has no ZEO server {options.name}")
-    refuse_unfinished(cluster)
-    for storage in cluster.storages_of(options.name):
-        if packs.put_back(storage):
-            console.print_warning(
-                f"a pack of storage {storage.id} was killed while it renamed files:"
-                f" {storage.data_file} is again the file from before the pack"
-            )
-    for path in cut_unfinished_ends(cluster, options.name):
-        console.print_warning(
-            "a transaction that was never finished was cut off a Data.fs; it is kept"
-            f" as {path}"
-        )
+    mend_files(cluster, options.name, console.print_warning)
     from ZEO import runzeo
 
     configuration = cluster.zeo(options.name).configuration
