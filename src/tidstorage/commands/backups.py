@@ -78,7 +78,9 @@ def _count_increments(backup_set: BackupSet) -> int:
 
 def _find_oldest_copy(backup_set: BackupSet) -> datetime.datetime | None:
     """When the oldest of the full copies was made that the set needs."""
-    names = [Path(each.files[0].path).name for each in backup_set.manifest.storages]
+    names = [
+        Path(storage.files[0].path).name for storage in backup_set.manifest.storages
+    ]
     moments = (repozo.find_newest_full([name]) for name in names)
     return min((moment for moment in moments if moment is not None), default=None)
 

@@ -51,15 +51,15 @@ def _describe(listed: PointsAndRanges) -> None:
         ("time", "age", "source", "verified", "half commits", "point", "set"),
         [
             (
-                local(listed.point.time),
-                span(now - listed.point.time),
-                listed.point.source,
-                "yes" if listed.point.verified else "NO",
-                str(listed.damage),
-                listed.point.id,
-                ", ".join(listed.sets),
+                local(shown.point.time),
+                span(now - shown.point.time),
+                shown.point.source,
+                "yes" if shown.point.verified else "NO",
+                str(shown.damage),
+                shown.point.id,
+                ", ".join(shown.sets),
             )
-            for listed in listed.points
+            for shown in listed.points
         ],
     )
     console.print_line()
@@ -90,7 +90,7 @@ def _describe_range(time_range: TimeRange) -> str:
 
 def _as_json(listed: PointsAndRanges) -> dict[str, Any]:
     return {
-        "points": [_point_as_json(listed) for listed in listed.points],
+        "points": [_point_as_json(shown) for shown in listed.points],
         "number": listed.number,
         "ranges": [
             {

@@ -147,7 +147,7 @@ def _after(
     if anchor is not None and record.tid != anchor and status != _PACKED:
         raise HistoryChanged(tid.to_text(anchor))
     all_records = (record for _, record in chain([first], with_status))
-    return list(islice((each for each in all_records if each.tid > after), limit))
+    return list(islice((record for record in all_records if record.tid > after), limit))
 
 
 def _newer(

@@ -88,7 +88,9 @@ def find(cluster: Cluster, barrier: tid.Vector | None = None) -> Findings:
     ]
     findings.sort(key=lambda found: (found.acknowledgement is not None, found.since))
     loss = None
-    if files is not None and any(found.acknowledgement is None for found in findings):
+    if files is not None and any(
+        finding.acknowledgement is None for finding in findings
+    ):
         loss = _strict_loss(
             examine_files(cluster, journal.damages, journal.acknowledgements.keys())
         )
