@@ -8,18 +8,21 @@ import time
 
 import pytest
 import ZEO
+import ZODB
 
 from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.commands import cluster as front
 from tidstorage.engines.filestorage import last_tid
+from tidstorage.errors import NotReachable
 from tidstorage.points import journal, published
 from tidstorage.points.entries import Acknowledgement, Published, entry_to_json
 from tidstorage.system import clock
 from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.damage.rebase import rebase
 from tidstorage.verbs.moments import restore_sources
 from tidstorage.verbs.moments.goal import UNVERIFIED
 from tidstorage.verbs.moments.listed_points import list_points_and_ranges
-from tidstorage.verbs.moments.reachable_ranges import GONE, LOST
+from tidstorage.verbs.moments.reachable_ranges import GONE, LOST, UNKNOWN
 from tidstorage.verbs.restore.plan import Request
 from tidstorage.verbs.restore.restore import (
     restore_in_place,
@@ -108,6 +111,45 @@ def test_sets_without_a_journal(small):
     assert told(cluster) == [
         (1, first.point.time, second.point.time, f"set {second.id}")
     ]
+
+
+def test_before_the_next_sets_floor_nobody_knows_what_was_unstamped(small):
+    """The set counted what its own floor left to count, and the journal is lost."""
+    cluster = small.cluster()
+    small.write(1, 3)
+    first = back_up(cluster)
+    write_unstamped(small)
+    small.write(2, 3)
+    between = clock.now()
+    small.write(3, 3)
+    floor = rebase(cluster).floor
+    small.write(4, 3)
+    second = back_up(cluster)
+    cluster.daemon.journal.unlink()
+
+    reachable, unknown, own = told(cluster)
+    assert own[1:3] == (first.point.time, first.point.time)
+    assert unknown == (1, first.point.time, floor.time, UNKNOWN)
+    assert reachable[1:] == (
+        *(floor.time, second.point.time),
+        *(restore_sources.LIVE, f"set {second.id}"),
+    )
+    # What is called unknown is not offered, and a restore finds out.
+    small.stop()
+    with pytest.raises(NotReachable, match="writers without stamps"):
+        restore_in_place(cluster, Request(moment=between))
+
+
+def write_unstamped(small):
+    for server in small.servers:
+        for storage in server.storages:
+            with (
+                contextlib.closing(
+                    ZODB.DB(ZEO.client(server.address, storage=storage))
+                ) as database,
+                database.transaction() as connection,
+            ):
+                connection.root()["unstamped"] = True
 
 
 def test_what_was_packed_away_is_a_gap(small):

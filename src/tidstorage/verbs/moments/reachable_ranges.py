@@ -10,6 +10,7 @@ files, or a set, begin or end; each piece is held by a source as a whole or not 
 all.  At last neighbours that are alike become one.
 """
 
+import datetime
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -24,6 +25,7 @@ from tidstorage.verbs.moments.goal import UNVERIFIED
 from tidstorage.verbs.moments.restore_sources import RestoreSource, TimeSpan
 
 GONE = "neither the live files nor a whole set hold it"
+UNKNOWN = "unknown: the journal of that time is lost (restore --to reads the records)"
 LOST = "of a timeline that was left by a restore, and in no set"
 
 
@@ -156,8 +158,8 @@ def _from_sets(
         between = TimeRange(timeline, begin, end, (), "", False)
         if timeline != same or any(other.covers(between) for other in known):
             continue
-        # What the first set after it found since its floor is all there is to know
-        # of that time; where no set came after it, there is nothing.
+        # What the first set after it found is all there is to know of that time;
+        # where no set came after it, there is nothing.
         first_after = next(
             (
                 manifest
@@ -167,12 +169,21 @@ def _from_sets(
             None,
         )
         if first_after is not None:
-            unstamped = any(first_after.unstamped.values())
             yield replace(
                 between,
-                reason=UNVERIFIED if unstamped else "",
+                reason=_reason_of_set(first_after, begin),
                 damaged=bool(find_open_damage(first_after.point, accepted)),
             )
+
+
+def _reason_of_set(made: Manifest, begin: datetime.datetime) -> str:
+    """Why a time that begins then, before a set's point, is a gap; empty: it is none.
+
+    A set knows of records without stamps above its floor, and of none below.
+    """
+    if made.floor is not None and begin < made.floor.time:
+        return UNKNOWN
+    return UNVERIFIED if any(made.unstamped.values()) else ""
 
 
 def _split(whole: TimeRange, sources: Sequence[RestoreSource]) -> Iterator[TimeRange]:
