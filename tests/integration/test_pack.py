@@ -185,12 +185,16 @@ def test_a_server_that_packs_too_far_is_found_out(small, packable, monkeypatch):
     assert results.read(packable, "pack").last.status == NotCoherent.exit_status
 
 
-def test_no_room_for_a_second_file_is_said_before(small, cluster, monkeypatch):
-    back_up(cluster)
+def test_no_room_for_second_files_and_a_full_set_is_said_before(
+    small, cluster, monkeypatch
+):
+    """All of them are on one disk here."""
+    made = back_up(cluster)
     inodes = [each.data_file.stat().st_ino for each in cluster.storages]
     for storage in cluster.storages:
         packing.old_file_of(storage.data_file).unlink(missing_ok=True)
     sizes = sum(each.data_file.stat().st_size for each in cluster.storages)
+    sizes += sum(file.size for storage in made.storages for file in storage.files)
     monkeypatch.setattr(
         disks.shutil, "disk_usage", lambda _path: SimpleNamespace(free=sizes - 1)
     )

@@ -129,10 +129,10 @@ def _find_floor(cluster: Cluster) -> Point:
 
 
 def _refuse_lack_of_space(cluster: Cluster, previous: Manifest | None) -> None:
-    """Refuse where the second file of each storage, or the full set, has no room.
+    """Refuse where the second file of each storage and the full set have no room.
 
     A pack leaves the file of before as ``Data.fs.old``, in the place of that of the
-    last pack.
+    last pack.  It is still there when the set is made, which may be on the same disk.
 
     Raises: NoSpace: before anything is packed.
     """
@@ -142,17 +142,13 @@ def _refuse_lack_of_space(cluster: Cluster, previous: Manifest | None) -> None:
         before = packing.old_file_of(storage.data_file)
         freed = before.stat().st_size if before.exists() else 0
         needed[path] = max(0, storage.data_file.stat().st_size - freed)
-    disks.refuse_lack(
-        needed,
-        "a pack, which writes a second file beside each,",
-        "Make room. Nothing has been packed.",
-    )
     if previous is not None:
-        copies = sum(
+        needed[cluster.backup.directory] = sum(
             file.size for storage in previous.storages for file in storage.files
         )
-        disks.refuse_lack(
-            {cluster.backup.directory: copies},
-            "the full set that a pack makes necessary",
-            "Make room (bin/cluster prune --dry-run). Nothing has been packed.",
-        )
+    disks.refuse_lack(
+        needed,
+        "a pack, which writes a second file beside each Data.fs and is followed by a"
+        " full set,",
+        "Make room (bin/cluster prune --dry-run). Nothing has been packed.",
+    )
