@@ -145,7 +145,7 @@ def test_backup(scene, site, tmp_path):
         ("manifest.write", "os.rename"),
         ("backup.blobs.", "os.fsync"),
         ("beside.write_beside", "os.rename"),
-        ("sets.marker._write", "os.rename"),
+        ("sets.marker.mark", "os.rename"),
     ):
         assert has(names, place, event), (place, event, sorted(names))
 
