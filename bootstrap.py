@@ -153,12 +153,12 @@ def test():
         ["mypy"],
         # Which package may import which: the contracts in pyproject.toml.
         ["lint-imports", "--no-cache"],
-        # Tests wait for servers more than they compute: three at a time keep two
+        # Tests wait for servers more than they compute: six at a time keep two
         # processors busy.  On a machine that others use too, what fails is tried once
         # more.  It is named in the summary all the same, and tests/first_failures.py
         # keeps what it said.
         [
-            *("pytest", "-n", "3", "--dist", "loadfile", "--basetemp", scratch),
+            *("pytest", "-n", "6", "--dist", "loadfile", "--basetemp", scratch),
             # In the order of the folders: the long modules have few tests, would
             # come last, and leave the other processes with nothing to do.
             "--no-loadscope-reorder",

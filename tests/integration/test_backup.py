@@ -3,10 +3,13 @@
 import dataclasses
 import itertools
 import subprocess
+from pathlib import Path
 
+import lagging_clock
 import pytest
 import records
 from backup_sets import backup_directory, repozo, whole_sets, with_backup
+from offline_site import OfflineSite
 from real_processes import PATIENCE, wait_until
 from small_cluster import small_cluster
 
@@ -218,3 +221,17 @@ def test_the_script_for_cron_is_quiet_unless_something_is_wrong(small, tmp_path)
     assert down.stderr.startswith("error: ZEO server beta")
     assert "hint: " in down.stderr
     assert down.stdout == ""
+
+
+def test_the_clock_that_names_copies_lags_behind_the_other(tmp_path, monkeypatch):
+    """repozo finds no delta of the second of its full copy, and restores without it."""
+    lagging_clock.install(monkeypatch)
+    site = OfflineSite(tmp_path, monkeypatch)
+    site.files.close()
+    lagging_clock.await_part_of_second(lagging_clock.LAG)
+    for _ in range(3):
+        site.commit("a b")
+        made = back_up(site.cluster)
+    for storage in made.storages:
+        seconds = [Path(file.path).name.partition(".")[0] for file in storage.files]
+        assert len(seconds) == len({*seconds}) == 3

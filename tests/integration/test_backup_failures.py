@@ -19,7 +19,7 @@ from small_cluster import small_cluster
 from tidstorage.errors import EngineFailed, NoSpace
 from tidstorage.sets import begun
 from tidstorage.system import child
-from tidstorage.verbs.backup import complete, leftovers, prepare
+from tidstorage.verbs.backup import complete, leftovers
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.restore.plan import Request
 from tidstorage.verbs.restore.restore import restore_elsewhere
@@ -206,8 +206,8 @@ def test_a_clock_that_went_back_is_named(small, monkeypatch):
     (backup_directory(cluster).sets_folder / good.id).rename(
         backup_directory(cluster).sets_folder / "29990101T000000Z"
     )
-    monkeypatch.setattr(prepare, "_CLOCK_TOLERANCE", 0.1)
-    with pytest.raises(EngineFailed, match="there is a backup of 29990101T000000Z"):
+    monkeypatch.setattr("tidstorage.sets.repozo._CLOCK_TOLERANCE", 0.1)
+    with pytest.raises(EngineFailed, match="there is a backup of 2999-01-01-00-00-00"):
         back_up(cluster)
 
 

@@ -10,13 +10,11 @@ Times are those of repozo's file names: ``YYYY-mm-dd-HH-MM-SS``, in UTC.
 import contextlib
 import os
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage.errors import (
-    ClockWentBack,
     DescriptionError,
     InterruptedRestore,
     NoSuchSet,
@@ -26,12 +24,9 @@ from tidstorage.legacy.configuration import Configuration
 from tidstorage.operation import lock
 from tidstorage.points import tid_log as tidlog
 from tidstorage.sets import repozo
-from tidstorage.system import clock, durable
+from tidstorage.system import durable
 
-_SECOND = "%Y-%m-%d-%H-%M-%S"
 _IS_SECOND = re.compile(r"\d{4}(-\d\d){5}")
-#: Seconds a clock may have gone back before it is an error rather than a wait.
-_CLOCK_TOLERANCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +151,7 @@ def read_timestamps(site: Site) -> list[str]:
 
 def note_success(site: Site) -> str:
     """Write down, on disk, that a backup succeeded now; returns that time."""
-    second = f"{clock.now():{_SECOND}}"
+    second = repozo.current_second()
     is_new = not site.timestamps.exists()
     with site.timestamps.open("a") as stream:
         # First the line feed, as the original: a torn line stays by itself.
@@ -173,24 +168,12 @@ def await_next_second(site: Site) -> str:
 
     A copy of this run would otherwise belong to the former backup, by its name.
 
-    It waits by time.gmtime(), which repozo names its files by.  That reads time(2),
-    which stays in the former second until the kernel's next tick: some milliseconds
-    longer than the clock that datetime reads.
-
     Raises: EngineFailed: where the clock of the machine has gone back by more than
     is worth waiting for.
     """
     taken = [repozo.find_newest_second(storage.repository) for storage in site.storages]
     latest = max([*taken, *read_timestamps(site)[-1:]])
-    deadline = time.monotonic() + _CLOCK_TOLERANCE
-    while (second := time.strftime(_SECOND, time.gmtime())) <= latest:
-        if time.monotonic() > deadline:
-            raise ClockWentBack(
-                f"the clock says {second} UTC, but there is a backup of {latest} UTC",
-                "Correct the clock of this machine.",
-            )
-        time.sleep(0.05)
-    return second
+    return repozo.await_second_after(latest, "Correct the clock of this machine.")
 
 
 def read_vector(tid_log: Path, storages: Iterable[str]) -> Mapping[str, int]:

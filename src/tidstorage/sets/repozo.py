@@ -7,16 +7,19 @@ increment would be laid on top of it, and what is restored would be garbage.
 
 import datetime
 import re
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidstorage.errors import EngineFailed
+from tidstorage.errors import ClockWentBack, EngineFailed
 from tidstorage.system import durable
 
 _DATA_FILE = re.compile(r"(\d{4}(?:-\d\d){5})\.(delta)?fsz?")
 #: repozo writes to this name first, whatever the file will be.
 TEMPORARY = "tmp.tmp"
+#: Seconds a clock may have gone back before it is an error rather than a wait.
+_CLOCK_TOLERANCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,37 @@ def find_newest_second(repository: Path) -> str:
     """``YYYY-mm-dd-HH-MM-SS`` of the newest file, in UTC; empty without one."""
     names = list_files(repository)
     return _second(names[-1]) if names else ""
+
+
+def current_second() -> str:
+    """``YYYY-mm-dd-HH-MM-SS`` that a file begun now is named by, in UTC.
+
+    By time.gmtime(), as repozo does.  That reads time(2), which stays in the former
+    second until the kernel's next tick: some milliseconds longer than the clock of
+    datetime, so the two must not be mixed.
+    """
+    return time.strftime("%Y-%m-%d-%H-%M-%S", time.gmtime())
+
+
+def await_second_after(latest: str, hint: str) -> str:
+    """Wait until files are named by a later second than ``latest``; returns it.
+
+    Two files of one second would have one name, or be restored in the wrong order.
+
+    latest: as `current_second` has it; empty: any is later.  hint: what to do where
+    the clock is wrong.
+
+    Raises: ClockWentBack: where it would have to wait for long.
+    """
+    deadline = time.monotonic() + _CLOCK_TOLERANCE
+    while (second := current_second()) <= latest:
+        if time.monotonic() > deadline:
+            raise ClockWentBack(
+                f"the clock says {second} UTC, but there is a backup of {latest} UTC",
+                hint,
+            )
+        time.sleep(0.05)
+    return second
 
 
 def find_newest_full(names: Collection[str]) -> datetime.datetime | None:

@@ -1,8 +1,9 @@
 """Judging and tidying a repozo repository, without repozo."""
 
+import lagging_clock
 import pytest
 
-from tidstorage.errors import EngineFailed
+from tidstorage.errors import ClockWentBack, EngineFailed
 from tidstorage.sets import repozo
 
 FULL = "2026-11-24-10-00-00.fs"
@@ -93,3 +94,22 @@ def test_discard_of_nothing_changes_nothing(folder):
     before = {each: each.stat().st_mtime_ns for each in folder.iterdir()}
     assert repozo.discard(folder, {FULL, DELTA, LATER, OLD}) == []
     assert {each: each.stat().st_mtime_ns for each in folder.iterdir()} == before
+
+
+def test_a_later_second_is_one_of_the_clock_that_names_files(monkeypatch):
+    lagging_clock.install(monkeypatch)
+    latest = lagging_clock.await_part_of_second(0.0)
+    awaited = repozo.await_second_after(latest, "")
+    assert latest < awaited <= repozo.current_second()
+
+
+def test_without_any_backup_nothing_is_awaited():
+    before = repozo.current_second()
+    assert before <= repozo.await_second_after("", "") <= repozo.current_second()
+
+
+def test_a_clock_that_went_back_is_not_awaited(monkeypatch):
+    monkeypatch.setattr(repozo, "_CLOCK_TOLERANCE", 0.1)
+    with pytest.raises(ClockWentBack, match="there is a backup of 2999-") as caught:
+        repozo.await_second_after("2999-01-01-00-00-00", "Correct the clock.")
+    assert caught.value.hint == "Correct the clock."

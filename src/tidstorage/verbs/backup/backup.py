@@ -11,7 +11,7 @@ from tidstorage.errors import EngineFailed, InterruptedRestore, NoSpace
 from tidstorage.operation import lock, pack_note, progress, results
 from tidstorage.operation.progress import Operation, Show, show_nothing
 from tidstorage.operation.unfinished import interrupted_swap
-from tidstorage.sets import begun, manifest
+from tidstorage.sets import begun, manifest, repozo
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import disks
 from tidstorage.verbs.backup import (
@@ -156,7 +156,10 @@ def _make_set(preparation: Preparation, operation: Operation) -> Manifest:
             logger.warning("all storages are copied again, in full: %s", error)
             preparation.discard_copies()
             preparation = dataclasses.replace(preparation, start_over=True)
-            _wait_for_the_next_second()
+            # Two files of one second would have one name for repozo.
+            repozo.await_second_after(
+                repozo.current_second(), "Correct the clock of this machine."
+            )
     raise EngineFailed(
         f"{ATTEMPTS} attempts to copy failed; the last one: {reason}",
         "Is a pack running? Back up after its end. Is a disk failing?",
@@ -190,8 +193,3 @@ def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
     began = time.monotonic()
     yield
     seconds[phase] = round(time.monotonic() - began, 3)
-
-
-def _wait_for_the_next_second() -> None:
-    """Wait, since two files of one second would have one name for repozo."""
-    time.sleep(1.0 - time.time() % 1.0 + 0.01)

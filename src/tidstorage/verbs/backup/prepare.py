@@ -4,14 +4,13 @@ import datetime
 import itertools
 import logging
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster, Zeo
 from tidstorage.coherence.point import Point
-from tidstorage.errors import ClockWentBack, FileUnreadable, NotConnected
+from tidstorage.errors import FileUnreadable, NotConnected
 from tidstorage.operation import pack_note
 from tidstorage.points.beside import newest_point
 from tidstorage.sets import begun, repozo
@@ -25,9 +24,7 @@ from tidstorage.verbs.backup import leftovers
 
 logger = logging.getLogger(__name__)
 
-#: Seconds a clock may have gone back before it is an error rather than a wait.
-_CLOCK_TOLERANCE = 5.0
-_SET_ID = re.compile(r"\d{8}T\d{6}Z")
+_SET_ID = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +72,7 @@ def prepare(cluster: Cluster, *, full: bool = False) -> Preparation:
       FileUnreadable: a storage's files, or a note of ours, cannot be read.
       BackupDirectoryLost: the backup directory is another one than before.
       NotPermitted, Unprotected: others could change or read what is written.
-      EngineFailed: the clock says that it is before the newest set.
+      ClockWentBack: the clock says that it is before the newest set.
       OSError: the backup directory cannot be read or written.
     """
     refuse_the_impossible(cluster)
@@ -202,25 +199,19 @@ def _refuse_silence(zeo: Zeo) -> None:
 def _choose_id(cluster: Cluster, directory: BackupDirectory) -> str:
     """An id later than every set and every file of repozo; waits until it is.
 
-    Two files of one second would have one name, or be restored in the wrong order.
-
-    Raises: EngineFailed: where it would have to wait for long: the clock went back.
+    Raises: ClockWentBack: where it would have to wait for long.
     """
-    names = (folder.name for folder in directory.sets_folder.iterdir())
-    taken = {*filter(_SET_ID.fullmatch, names)}
-    for storage in cluster.storages:
-        newest = repozo.find_newest_second(directory.repository(storage.id))
-        if newest:
-            date = newest.split("-")
-            taken.add(f"{''.join(date[:3])}T{''.join(date[3:])}Z")
-    latest = max(taken, default="")
-    deadline = time.monotonic() + _CLOCK_TOLERANCE
-    while (set_id := f"{clock.now():%Y%m%dT%H%M%SZ}") <= latest:
-        if time.monotonic() > deadline:
-            raise ClockWentBack(
-                f"the clock says {set_id}, but there is a backup of {latest}",
-                "Correct the clock of this machine. If it was wrong then, let backups"
-                " begin anew: name another directory under [backup].",
-            )
-        time.sleep(0.05)
-    return set_id
+    taken = [
+        repozo.find_newest_second(directory.repository(storage.id))
+        for storage in cluster.storages
+    ]
+    for folder in directory.sets_folder.iterdir():
+        if match := _SET_ID.fullmatch(folder.name):
+            taken.append("-".join(match.groups()))
+    second = repozo.await_second_after(
+        max(taken),
+        "Correct the clock of this machine. If it was wrong then, let backups begin"
+        " anew: name another directory under [backup].",
+    )
+    year, month, day, hour, minute, seconds = second.split("-")
+    return f"{year}{month}{day}T{hour}{minute}{seconds}Z"

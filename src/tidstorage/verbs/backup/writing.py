@@ -10,7 +10,6 @@ for more than it is.
 import contextlib
 import hashlib
 import os
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,8 +93,7 @@ def add_file(
     """
     start, end = source.start, source.end
     suffix = (".deltafs" if source.chain else ".fs") + ("z" if compress else "")
-    second = time.strftime("%Y-%m-%d-%H-%M-%S", time.gmtime())
-    path = source.repository / (second + suffix)
+    path = source.repository / (repozo.current_second() + suffix)
     if path.exists():
         raise TargetExists(f"{path} exists already", "Run the backup again.")
     complete_index = index.complete(source.data_file, end, former_index, check)

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import subprocess
-import time
 import types
 
 import pytest
@@ -70,8 +69,7 @@ class Repository:
 
     def wait_for_the_next_second(self):
         newest = repository.find_newest_second(self.folder)
-        while time.strftime("%Y-%m-%d-%H-%M-%S", time.gmtime()) <= newest:
-            time.sleep(0.02)
+        repository.await_second_after(newest, "")
 
     def repozo(self, *arguments):
         done = subprocess.run(
