@@ -76,7 +76,7 @@ def _keep_tid_log(site: Site, second: str) -> Mapping[str, int]:
     with site.status_file.open("rb") as log, beside.open("wb+") as copy:
         shutil.copyfileobj(log, copy)
         # The daemon may be writing the last line.
-        tid_log.heal(copy)
+        durable.cut_torn_line(copy)
         copy.flush()
         os.fsync(copy.fileno())
     beside.rename(target)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tidstorage.errors import FileUnreadable
-from tidstorage.points import tid_log
 from tidstorage.points.entries import Entry, entry_from_json, entry_to_json
+from tidstorage.system import durable
 
 #: How the line of a point begins.
 POINT = b'{"kind": "point"'
@@ -90,7 +90,7 @@ class Journal:
         stream = self.path.open("ab+", buffering=0)
         try:
             with _locked(stream):
-                tid_log.heal(stream)
+                durable.cut_torn_line(stream)
         except OSError:
             stream.close()
             raise

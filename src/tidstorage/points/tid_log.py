@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from tidstorage.coherence.tid import Vector
 from tidstorage.errors import FileUnreadable, Locked
+from tidstorage.system import durable
 
 _LINE = re.compile(r"(\d+(?:\.\d+)?) ([fd]) (\{.*\})")
 # Python 2 wrote large integers with an L behind; strings have to stay as they are.
@@ -210,7 +211,7 @@ class Writer:
         try:
             # Lines of two daemons in one log would be nobody's vectors.
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            heal(stream)
+            durable.cut_torn_line(stream)
         except BlockingIOError:
             stream.close()
             raise Locked(
@@ -292,25 +293,3 @@ class Writer:
 
     def close(self) -> None:
         self._stream.close()
-
-
-def heal(stream: BinaryIO) -> bool:
-    """Make an append-only file of lines end with a whole line; was it torn?
-
-    What follows the last line feed is cut off: after a crash nothing tells
-    whether it is whole.
-    """
-    end = stream.seek(0, os.SEEK_END)
-    position = end
-    while position:
-        start = max(position - 4096, 0)
-        stream.seek(start)
-        line_feed = stream.read(position - start).rfind(b"\n")
-        if line_feed >= 0:
-            position = start + line_feed + 1
-            break
-        position = start
-    if position == end:
-        return False
-    os.ftruncate(stream.fileno(), position)
-    return True

@@ -1,7 +1,8 @@
-"""Files that are either wholly there after a crash, or not at all."""
+"""Files and lines that are either wholly there after a crash, or not at all."""
 
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 _UNFINISHED = ".new"
 
@@ -49,3 +50,25 @@ def _sync(path: Path, flags: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def cut_torn_line(stream: BinaryIO) -> bool:
+    """Make an append-only file of lines end with a whole line; was it torn?
+
+    What follows the last line feed is cut off: after a crash nothing tells
+    whether it is whole.
+    """
+    end = stream.seek(0, os.SEEK_END)
+    position = end
+    while position:
+        start = max(position - 4096, 0)
+        stream.seek(start)
+        line_feed = stream.read(position - start).rfind(b"\n")
+        if line_feed >= 0:
+            position = start + line_feed + 1
+            break
+        position = start
+    if position == end:
+        return False
+    os.ftruncate(stream.fileno(), position)
+    return True
