@@ -93,16 +93,21 @@ def _older_files(folder: Path, first: str) -> list[Path]:
 
 
 def _older_tid_logs(site: Site, first: str) -> list[Path]:
-    """Copies of the TID log from before the oldest copy that is kept."""
+    """Copies of the TID log that no copy of a storage that is kept is cut by.
+
+    first: when the oldest of those was begun; empty: nobody can tell.
+    """
     if site.status_file is None or site.status_backups is None:
         return []
     if not site.status_backups.is_dir():
         return []
     prefix = f"{site.status_file.name}-"
-    return [
-        path
+    logs = {
+        path.name.removeprefix(prefix): path
         for path in sorted(site.status_backups.iterdir())
-        if path.name.startswith(prefix)
-        and len(path.name) == len(prefix) + _SECOND
-        and path.name[len(prefix) :] < first
-    ]
+        if path.name.startswith(prefix) and len(path.name) == len(prefix) + _SECOND
+    }
+    # A backup copies the log first: the log of the oldest copy is the last one from
+    # before that copy was begun.
+    own = max((second for second in logs if second <= first), default="")
+    return [path for second, path in logs.items() if second < own]
