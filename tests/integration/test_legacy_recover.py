@@ -165,7 +165,7 @@ class TestRecover:
         journal = backed_up.found.swap_journal
         paths = [*backed_up.files.paths.values()]
         point = Point({}, now(), "restore")
-        swap.write(Swap("2026-11-22-14-05-00", [], point, paths), journal)
+        swap.write(Swap(1, "2026-11-22-14-05-00", [], point, paths), journal)
         before = backed_up.everything()
         said = run("-R", "-t", backed_up.status, "--dry-run")
         assert "2026-11-22-14-05-00 UTC would be brought to its end" in said

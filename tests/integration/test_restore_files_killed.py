@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import functools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -111,6 +112,20 @@ class TestInterrupted:
         assert restore_files.main(files.arguments()) == 130
         monkeypatch.undo()
         return files
+
+    def test_in_a_folder_whose_name_is_no_utf_8(self, tmp_path, run):
+        """The plan of the first run has to be read by the second."""
+        folder = tmp_path / os.fsdecode(b"caf\xe9")
+        folder.mkdir()
+        files = TornFiles(folder, "a b")
+        files.commit("a b")
+        files.tear()
+        status = in_child(functools.partial(self.run_and_die, files.arguments(), 20))
+        assert status == DIED
+        assert [*folder.glob("*.cut-plan")]
+        assert run(*files.arguments(), "--dry-run")["resumed"]
+        assert run(*files.arguments())["resumed"]
+        assert not files.litter()
 
     def test_whatever_is_asked_for(self, interrupted, run):
         assert run(*interrupted.arguments(), "--dry-run")["resumed"]

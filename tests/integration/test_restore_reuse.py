@@ -274,6 +274,6 @@ def test_a_cut_in_a_journal_needs_its_tid(lost):
     data_file = cluster.storages[0].data_file
     for last in ("", "0x", "5"):
         action = swap.Action("cut", str(data_file), f"{data_file}.dropped", last)
-        swap.write(swap.Swap("set", [action], new, [data_file]), path)
+        swap.write(swap.Swap(1, "set", [action], new, [data_file]), path)
         with pytest.raises(FileUnreadable, match="is no TID"):
             restore_in_place(cluster, REUSE)

@@ -171,4 +171,4 @@ def _plan_swap(site: Site, planned: Recovery, targets: Mapping[str, Target]) -> 
     actions = [action for files in targets.values() for action in files.actions(moment)]
     # A cut of the present files that was interrupted is of no meaning any more.
     actions += [swap.Action("remove", str(plan_beside(path))) for path in paths]
-    return Swap(planned.second, actions, point, paths)
+    return Swap(1, planned.second, actions, point, paths)

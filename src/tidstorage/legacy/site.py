@@ -168,8 +168,7 @@ def await_next_second(site: Site) -> str:
 
     A copy of this run would otherwise belong to the former backup, by its name.
 
-    Raises: EngineFailed: where the clock of the machine has gone back by more than
-    is worth waiting for.
+    Raises: ClockWentBack: where it would have to wait for long.
     """
     taken = [repozo.find_newest_second(storage.repository) for storage in site.storages]
     latest = max([*taken, *read_timestamps(site)[-1:]])

@@ -9,7 +9,6 @@ must not pile runs up, and an operator wants to know at once.
 
 import contextlib
 import contextvars
-import datetime
 import fcntl
 import os
 import socket
@@ -17,6 +16,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import AwareDatetime
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import FileUnreadable, Locked
@@ -31,12 +32,12 @@ _patience = contextvars.ContextVar("patience", default=0.0)
 
 @dataclass(frozen=True, slots=True)
 class _Owner:
-    """Who holds the lock, as its file says it; since: aware, to the second."""
+    """Who holds the lock, as its file says it; since: to the second."""
 
     verb: str
     pid: int
     host: str
-    since: datetime.datetime
+    since: AwareDatetime
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ writing; killed between its two renames, it leaves no Data.fs at all.
 """
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +29,7 @@ class Note:
 
     __pydantic_config__ = json_file.EXACT
 
-    version: Literal[1] = field(default=1, kw_only=True)
+    version: Literal[1]
     begun: StoredTime
     below: StoredVector
 
@@ -58,7 +58,7 @@ def write_note(cluster: Cluster, below: tid.Vector) -> None:
     """
     path = note_path(cluster)
     path.parent.mkdir(parents=True, exist_ok=True)
-    json_file.write(path, Note(clock.now(), below))
+    json_file.write(path, Note(1, clock.now(), below))
 
 
 def remove_note(cluster: Cluster) -> None:

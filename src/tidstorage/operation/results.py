@@ -148,11 +148,16 @@ def _end(begun: Result, run: Run, error: BaseException | None) -> Result:
             "status": status,
             "set": run.set,
             "point": run.point,
-            "error": None if error is None else str(error) or type(error).__name__,
-            "hint": hint,
-            "warnings": tuple(run.warnings[:_MOST_WARNINGS]),
+            "error": error and _as_text(str(error) or type(error).__name__),
+            "hint": hint and _as_text(hint),
+            "warnings": tuple(map(_as_text, run.warnings[:_MOST_WARNINGS])),
         }
     )
+
+
+def _as_text(words: str) -> str:
+    """The words; a file name in them that is no UTF-8 with escapes, to be shown."""
+    return words.encode(errors="backslashreplace").decode()
 
 
 def _read_good(cluster: Cluster, verb: str) -> Result | None:

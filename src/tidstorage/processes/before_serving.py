@@ -20,8 +20,7 @@ def mend_files(cluster: Cluster, zeo_name: str, warn: Callable[[str], None]) -> 
 
     Raises:
       InterruptedRestore: where a restore has to be brought to its end first.
-      ClusterRunning: where a file is in use.
-      FileUnreadable: where a file is broken before its end.
+      as `cut_unfinished_ends`.
     """
     refuse_unfinished(cluster)
     for storage in cluster.storages_of(zeo_name):
@@ -45,6 +44,8 @@ def cut_unfinished_ends(cluster: Cluster, zeo_name: str) -> list[Path]:
     Raises:
       ClusterRunning: where a file is in use.
       FileUnreadable: where a file is broken before its end.
+      NoSpace: where what is cut off finds no room.
+      EngineFailed: where the system fails.
     """
     kept = []
     moment = f"{clock.now():%Y%m%dT%H%M%SZ}"

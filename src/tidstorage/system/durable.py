@@ -52,8 +52,8 @@ def _sync(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
-def cut_torn_line(stream: BinaryIO) -> bool:
-    """Make an append-only file of lines end with a whole line; was it torn?
+def cut_torn_line(stream: BinaryIO) -> None:
+    """Make an append-only file of lines end with a whole line.
 
     What follows the last line feed is cut off: after a crash nothing tells
     whether it is whole.
@@ -68,7 +68,5 @@ def cut_torn_line(stream: BinaryIO) -> bool:
             position = start + line_feed + 1
             break
         position = start
-    if position == end:
-        return False
-    os.ftruncate(stream.fileno(), position)
-    return True
+    if position < end:
+        os.ftruncate(stream.fileno(), position)

@@ -5,10 +5,19 @@ What does not have its shape is never believed.
 """
 
 import json
+import os
+import urllib.parse
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+)
 
 from tidstorage.errors import FileUnreadable
 from tidstorage.system import durable
@@ -25,6 +34,39 @@ class Shape(BaseModel):
 
 
 Content = TypeVar("Content")
+
+_URI = "file://"
+
+
+def _name_from_json(data: Any) -> str:
+    if not isinstance(data, str):
+        raise ValueError("not a path")
+    if data.startswith(_URI):
+        return os.fsdecode(urllib.parse.unquote_to_bytes(data.removeprefix(_URI)))
+    return data
+
+
+def _path_from_json(data: Any) -> Path:
+    return Path(_name_from_json(data))
+
+
+def _name_to_json(path: Path | str) -> str:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        # A name from another encoding, which JSON cannot hold.
+        return Path(path).absolute().as_uri()
+    return str(path)
+
+
+#: The path of a file; where it is no UTF-8, as a file URI.
+StoredPath = Annotated[
+    Path, PlainValidator(_path_from_json), PlainSerializer(_name_to_json)
+]
+#: The same as a text, which may be empty.
+StoredPathText = Annotated[
+    str, PlainValidator(_name_from_json), PlainSerializer(_name_to_json)
+]
 
 
 def read(
@@ -57,7 +99,6 @@ def write(path: Path, content: Any) -> None:
 
 def to_text(content: Any, indent: int | None = 1) -> str:
     """What a file holds that has the content; on one line where indent is None."""
-    # Not pydantic's own text, which refuses file names that are no UTF-8.
     return json.dumps(to_json(content), indent=indent) + "\n"
 
 
@@ -71,4 +112,7 @@ def first_mistake(error: ValidationError) -> str:
     """The first thing that is wrong, and where, in one line."""
     first = error.errors(include_url=False, include_input=False)[0]
     place = "".join(f"{key}: " for key in first["loc"])
-    return f"{place}{first['msg']}"
+    if first["type"] == "unexpected_keyword_argument":
+        # Of a dataclass; of a model pydantic says it like this.
+        return f"{place}Extra inputs are not permitted"
+    return place + first["msg"].removeprefix("Value error, ")

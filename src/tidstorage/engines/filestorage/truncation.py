@@ -20,6 +20,7 @@ from tidstorage.engines.filestorage.data_file import DataFile
 from tidstorage.engines.filestorage.format import FINISHED, HEADER
 from tidstorage.errors import FileUnreadable, TargetExists
 from tidstorage.system import json_file
+from tidstorage.system.json_file import StoredPathText
 
 _CHUNK = 1024 * 1024
 
@@ -29,13 +30,14 @@ class Description:
     """What stands beside dropped bytes: of which file, and from where.
 
     last: TID of the last transaction that was kept.  position, size: the bytes are
-    those from the one up to the other.  restore: what to do with them, in words.
+    those from the one up to the other.  sha256: of them, in hex.  restore: what to do
+    with them, in words.
     """
 
     __pydantic_config__ = json_file.EXACT
 
     version: Literal[1]
-    file: str
+    file: StoredPathText
     last: str
     position: int
     size: int

@@ -11,7 +11,9 @@ from tidstorage.verbs.backup import prepare
 
 @dataclass(frozen=True, slots=True)
 class PlannedBackup:
-    """directory: where the set would go.  previous: id of the newest set there; None
+    """What would be copied.
+
+    directory: where the set would go.  previous: id of the newest set there; None
     without one.  sizes: {storage id: bytes of its Data.fs}.
     """
 
@@ -23,7 +25,7 @@ class PlannedBackup:
 def plan(cluster: Cluster) -> PlannedBackup:
     """What would be copied now, and where to; nothing is changed.
 
-    Raises: TidstorageError: what would keep a backup from being made.
+    Raises: as `prepare.refuse_the_impossible` and `BackupDirectory.open`.
     """
     prepare.refuse_the_impossible(cluster)
     directory = BackupDirectory.open(cluster)

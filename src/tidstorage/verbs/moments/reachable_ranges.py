@@ -25,7 +25,10 @@ from tidstorage.verbs.moments.goal import UNVERIFIED
 from tidstorage.verbs.moments.restore_sources import RestoreSource, TimeSpan
 
 GONE = "neither the live files nor a whole set hold it"
-UNKNOWN = "unknown: the journal of that time is lost (restore --to reads the records)"
+UNKNOWN = (
+    "no journal tells of that time, and no set examined it (restore --to reads the"
+    " records)"
+)
 LOST = "of a timeline that was left by a restore, and in no set"
 
 
@@ -177,7 +180,7 @@ def _from_sets(
 
 
 def _reason_of_set(made: Manifest, begin: datetime.datetime) -> str:
-    """Why a time that begins then, before a set's point, is a gap; empty: it is none.
+    """Why the time from ``begin`` to a set's point is a gap; empty where it is none.
 
     A set knows of records without stamps above its floor, and of none below.
     """
@@ -209,12 +212,12 @@ def _with_sources(
 
     timeline: the present one.
     """
-    if piece.reason:
+    if piece.reason == UNVERIFIED:
         return piece
     names = tuple(source.name for source in sources if source.covers(piece))
-    if names:
-        return replace(piece, sources=names)
-    return replace(piece, reason=LOST if piece.timeline < timeline else GONE)
+    if not names:
+        return replace(piece, reason=LOST if piece.timeline < timeline else GONE)
+    return piece if piece.reason else replace(piece, sources=names)
 
 
 def _join_alike(pieces: Sequence[TimeRange]) -> Iterator[TimeRange]:

@@ -150,5 +150,5 @@ def _refuse_lack_of_space(cluster: Cluster, previous: Manifest | None) -> None:
         needed,
         "a pack, which writes a second file beside each Data.fs and is followed by a"
         " full set,",
-        "Make room (bin/cluster prune --dry-run). Nothing has been packed.",
+        "Make room there (for the set: bin/cluster prune). Nothing has been packed.",
     )

@@ -231,7 +231,7 @@ def _plan(
         damage=damage,
     )
     caches = [] if request.cluster is None else cached_files(request.cluster)
-    return Plan(steps, floor.vector, accepted, new, caches)
+    return Plan(1, steps, floor.vector, accepted, new, caches)
 
 
 def _highest_timeline(request: Request) -> int:

@@ -8,8 +8,8 @@ as it was nor as it was to become: then someone has written since.
 
 import contextlib
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,6 +30,7 @@ from tidstorage.sets.stored import (
     StoredVector,
 )
 from tidstorage.system import durable, json_file, users
+from tidstorage.system.json_file import StoredPath
 
 _WITHOUT = (
     "Remove it and run this again. What was cut off already is kept beside the"
@@ -48,12 +49,12 @@ class Step:
     __pydantic_config__ = json_file.EXACT
 
     storage: str
-    path: Path
+    path: StoredPath
     last: StoredTid
     position: int
     size: int
-    dropped: Path
-    blob_directory: Path | None = None
+    dropped: StoredPath
+    blob_directory: StoredPath | None
 
     @property
     def dropped_blobs(self) -> Path:
@@ -75,12 +76,12 @@ class Plan:
 
     __pydantic_config__ = json_file.EXACT
 
-    version: Literal[1] = field(default=1, kw_only=True)
-    steps: Annotated[Sequence[Step], Field(min_length=1)]
+    version: Literal[1]
+    steps: Annotated[list[Step], Field(min_length=1)]
     floor: StoredVector
     accepted: Annotated[frozenset[StoredCommitId], PlainSerializer(_sorted_hex)]
     point: StoredPoint
-    remove: Sequence[Path]
+    remove: list[StoredPath]
 
 
 @contextlib.contextmanager

@@ -132,7 +132,7 @@ def _perform(planned: RestorePlan, operation: Operation) -> Restored:
     keeps = any(action.kind == "keep" for action in actions)
     actions += _removals(cluster)
     data_files = [storage.data_file for storage in cluster.storages]
-    new_files = Swap(chosen.manifest.id, actions, point, data_files)
+    new_files = Swap(1, chosen.manifest.id, actions, point, data_files)
     journal = swap_journal(cluster)
     with staging.nothing_left_of_a_failure(targets):
         for where in targets.values():
@@ -176,7 +176,7 @@ def restore_elsewhere(
                 action for where in targets.values() for action in where.actions("")
             ]
             data_files = [where.data_file for where in targets.values()]
-            swap.execute(Swap(chosen.manifest.id, actions, point, data_files))
+            swap.execute(Swap(1, chosen.manifest.id, actions, point, data_files))
         except BaseException:
             # It was empty or missing, and is to be empty for the next attempt.
             for where in targets.values():

@@ -7,8 +7,7 @@ then the cluster must not be started.
 
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +20,7 @@ from tidstorage.errors import FileUnreadable, InterruptedRestore, NotCoherent
 from tidstorage.points.beside import point_path, write_beside
 from tidstorage.sets.stored import StoredPoint
 from tidstorage.system import durable, json_file, users
+from tidstorage.system.json_file import StoredPath, StoredPathText
 
 _BEGIN_ANEW = (
     "Remove it and run the restore again, which then begins anew. The files that the"
@@ -43,8 +43,8 @@ class Action:
     """
 
     kind: Literal["keep", "place", "remove", "cut"]
-    path: str
-    other: str = ""
+    path: StoredPathText
+    other: StoredPathText = ""
     last: str = ""
 
 
@@ -54,11 +54,11 @@ class Swap:
 
     __pydantic_config__ = json_file.EXACT
 
-    version: Literal[1] = field(default=1, kw_only=True)
+    version: Literal[1]
     set_id: Annotated[str, Field(alias="set")]
-    actions: Sequence[Action]
+    actions: list[Action]
     point: StoredPoint
-    data_files: Sequence[Path]
+    data_files: list[StoredPath]
 
 
 def write(swap: Swap, path: Path) -> None:

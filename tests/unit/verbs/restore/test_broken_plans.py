@@ -37,7 +37,7 @@ class TestSwap:
     def path(self, tmp_path):
         path = tmp_path / "restore-swap.json"
         actions = [Action("keep", "/a", "/b"), Action("remove", "/c")]
-        swap.write(Swap("20261124T220000Z", actions, NEW, [tmp_path / "a"]), path)
+        swap.write(Swap(1, "20261124T220000Z", actions, NEW, [tmp_path / "a"]), path)
         return path
 
     def test_as_written(self, path, tmp_path):
@@ -91,7 +91,7 @@ class TestPlan:
         path.write_bytes(bytes(10))
         dropped = tmp_path / "Data.fs.dropped"
         step = Step("a", path, 3, 4, 10, dropped, tmp_path / "blobs")
-        self.plan = Plan([step], {"a": 1}, frozenset([bytes(16)]), NEW, [tmp_path])
+        self.plan = Plan(1, [step], {"a": 1}, frozenset([bytes(16)]), NEW, [tmp_path])
         cut_plan.write(self.plan)
         return path
 
