@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -301,6 +302,22 @@ def test_server_that_does_not_end_is_killed_and_named(deployed: Deployed) -> Non
         deployed.told
     )
     assert deployed.processes() == []
+
+
+def test_what_is_being_stopped_is_started_once_it_has_ended(deployed: Deployed) -> None:
+    """supervisord says that it has started it, and has not."""
+    deployed.start("beta")
+    supervised = supervisor.running(deployed.cluster)
+    assert supervised is not None
+    pid = supervised.programs()["zeo-beta"].pid
+    os.kill(pid, signal.SIGSTOP)
+    supervised.stop("zeo-beta")
+    assert supervised.programs()["zeo-beta"].state == "STOPPING"
+    going_on = threading.Timer(0.5, os.kill, (pid, signal.SIGCONT))
+    going_on.start()
+    assert deployed.start("beta") == ["ZEO server beta"]
+    going_on.join()
+    assert supervised.programs()["zeo-beta"].pid != pid
 
 
 def test_server_that_cannot_start_is_named_with_its_last_words(

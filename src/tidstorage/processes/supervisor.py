@@ -130,10 +130,19 @@ class Supervisor:
             time.sleep(_POLL_SECONDS)
 
     def start(self, name: str) -> None:
-        """Begin to start a program; nobody waits for it.
+        """Begin to start a program, once it has ended where it is being stopped.
 
-        Raises: NotReady: where its script cannot be run.
+        Raises: NotReady: where its script cannot be run, or it does not end.
         """
+        # Else supervisord takes the call, and starts nothing.
+        deadline = time.monotonic() + _END_SECONDS
+        while self._is_being_stopped(name):
+            if time.monotonic() > deadline:
+                raise NotReady(
+                    f"{name} is still being stopped, after {_END_SECONDS:g} s",
+                    "bin/cluster stop ends what does not end by itself.",
+                )
+            time.sleep(_POLL_SECONDS)
         try:
             self._calls.startProcess(name, False)
         except xmlrpc.client.Fault as fault:
@@ -142,6 +151,10 @@ class Supervisor:
                     f"{name} cannot be started: {fault.faultString}",
                     "Does its script exist below bin/? bin/buildout makes it.",
                 ) from fault
+
+    def _is_being_stopped(self, name: str) -> bool:
+        program = self.programs().get(name)
+        return program is not None and program.state == "STOPPING"
 
     def stop(self, name: str) -> None:
         """Begin to stop a program."""
