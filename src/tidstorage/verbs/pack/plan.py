@@ -142,13 +142,14 @@ def _refuse_lack_of_space(cluster: Cluster, previous: Manifest | None) -> None:
         before = packing.old_file_of(storage.data_file)
         freed = before.stat().st_size if before.exists() else 0
         needed[path] = max(0, storage.data_file.stat().st_size - freed)
+    what = "a pack, which writes a second file beside each Data.fs"
     if previous is not None:
+        what += " and is followed by a full set"
         needed[cluster.backup.directory] = sum(
             file.size for storage in previous.storages for file in storage.files
         )
     disks.refuse_lack(
         needed,
-        "a pack, which writes a second file beside each Data.fs and is followed by a"
-        " full set,",
+        f"{what},",
         "Make room there (for the set: bin/cluster prune). Nothing has been packed.",
     )
