@@ -273,3 +273,21 @@ class ProgramFailed(EngineFailed):
     """A program that was run ended with an error."""
 
     exit_status = 39
+
+
+class OtherHistory(TidstorageError):
+    """Data files or backups are those of another cluster, or of a copy of this one."""
+
+    exit_status = 40
+
+
+class DataFileLost(TidstorageError):
+    """A Data.fs is gone, empty, or not the file that was there before."""
+
+    exit_status = 41
+
+
+class NotDecided(TidstorageError):
+    """A new site finds backups of a former one: restore them, or begin anew?"""
+
+    exit_status = 42

@@ -65,6 +65,11 @@ def add_request(parser: argparse.ArgumentParser) -> None:
         help="put all files together anew, also where cutting the present ones does",
     )
     parser.add_argument(
+        "--adopt",
+        action="store_true",
+        help="though the backups are another cluster's, whose place this one takes",
+    )
+    parser.add_argument(
         "--storage",
         metavar="ID",
         action="append",
@@ -132,6 +137,7 @@ def request(options: argparse.Namespace) -> Request:
         policy=policy,
         storages=frozenset(options.storages) if options.storages else None,
         reuse=not options.copy,
+        adopt=options.adopt,
     )
 
 

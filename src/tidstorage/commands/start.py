@@ -6,6 +6,7 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
 from tidstorage.commands.front import add_dry_run, add_json, parse_seconds
 from tidstorage.processes import control
+from tidstorage.processes.accept_files import accept_files
 from tidstorage.processes.process import list_processes
 from tidstorage.processes.starting import START_SECONDS, Plan
 
@@ -17,6 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_names(parser)
     add_timeout(parser)
     add_output(parser)
+    parser.add_argument(
+        "--accept-new",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="serve the Data.fs of this storage though it is not the one that was"
+        " there before, from where a new timeline begins; may be given again",
+    )
 
 
 def add_names(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +62,12 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     if options.dry_run:
         _print_plan(control.make_plan(cluster, names), options.json)
         return 0
+    if options.accept_new:
+        number = accept_files(cluster, options.accept_new)
+        console.print_progress(
+            f"accepted: the files of {', '.join(options.accept_new)}; timeline {number}"
+            " begins"
+        )
     started = control.start(
         cluster, names, tell=console.print_progress, seconds=options.timeout
     )

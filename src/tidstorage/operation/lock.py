@@ -65,6 +65,22 @@ def hold(cluster: Cluster, verb: str) -> Iterator[int]:
 
 
 @contextlib.contextmanager
+def hold_directory(directory: Path, verb: str) -> Iterator[None]:
+    """Hold the lock that lies in a backup directory, where that is there.
+
+    Several sites, or hosts, may write to one.  A directory that may only be read has
+    no lock to hold, and nobody changes it.
+
+    Raises: Locked: where another process holds it, also after waiting.
+    """
+    if not directory.is_dir() or not os.access(directory, os.W_OK):
+        yield
+        return
+    with hold_file(directory / FILE_NAME, verb):
+        yield
+
+
+@contextlib.contextmanager
 def hold_file(path: Path, verb: str) -> Iterator[int]:
     """Hold a lock on any file, as `hold` does; the file stays when the lock ends."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW

@@ -7,6 +7,8 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.engines import filestorage
 from tidstorage.operation import pack_note
 from tidstorage.operation.unfinished import refuse_unfinished
+from tidstorage.points import known_files
+from tidstorage.sets import history
 from tidstorage.system import clock
 
 UNFINISHED = ".unfinished-"
@@ -20,6 +22,7 @@ def mend_files(cluster: Cluster, zeo_name: str, warn: Callable[[str], None]) -> 
 
     Raises:
       InterruptedRestore: where a restore has to be brought to its end first.
+      DataFileLost, OtherHistory: where a file is not what was there before.
       as `cut_unfinished_ends`.
     """
     refuse_unfinished(cluster)
@@ -29,11 +32,25 @@ def mend_files(cluster: Cluster, zeo_name: str, warn: Callable[[str], None]) -> 
                 f"a pack of storage {storage.id} was killed while it renamed files:"
                 f" {storage.data_file} is again the file from before the pack"
             )
+    _refuse_lost_files(cluster, zeo_name, warn)
     for path in cut_unfinished_ends(cluster, zeo_name):
         warn(
             "a transaction that was never finished was cut off a Data.fs; it is kept"
             f" as {path}"
         )
+
+
+def _refuse_lost_files(
+    cluster: Cluster, zeo_name: str, warn: Callable[[str], None]
+) -> None:
+    """Refuse files that a server would take for new, or that are another storage's."""
+    storages = cluster.storages_of(zeo_name)
+    history.refuse_others_files(cluster)
+    findings = known_files.examine(known_files.record_path(cluster), storages)
+    known_files.refuse_lost(findings)
+    for found in findings:
+        if found.state == "went back":
+            warn(f"{found.words}; that begins a new timeline")
 
 
 def cut_unfinished_ends(cluster: Cluster, zeo_name: str) -> list[Path]:

@@ -40,33 +40,58 @@ class BackupDirectory:
         self._manifests = ManifestFolder(self.sets_folder)
 
     @classmethod
-    def open(cls, cluster: Cluster) -> "BackupDirectory":
+    def open(cls, cluster: Cluster, *, adopt: bool = False) -> "BackupDirectory":
         """The backup directory, to read from; it need not be there yet.
+
+        adopt: whatever history it is of.
 
         Raises:
           BackupDirectoryLost: it was used before, and is not there now or is another.
+          OtherHistory: it holds the backups of another cluster.
           FileUnreadable: what says whether it is cannot be read.
         """
-        marker.refuse_another(cluster)
+        if not adopt:
+            marker.refuse_another(cluster)
         return cls(cluster.backup.directory)
 
     @classmethod
-    def begin(cls, cluster: Cluster) -> "BackupDirectory":
-        """The backup directory, to write to: made, marked and noted where it is new.
+    def open_to_change(cls, cluster: Cluster) -> "BackupDirectory":
+        """The backup directory, to change what is there already.
 
         Raises:
-          BackupDirectoryLost: as `open`, or it is another cluster's.
-          FileUnreadable: as `open`.
+          OtherHistory: it is another cluster's, or that of another copy of this one.
+          and as `open`.
+        """
+        marker.refuse_to_change(cluster)
+        return cls(cluster.backup.directory)
+
+    @classmethod
+    def begin(cls, cluster: Cluster, *, adopt: bool = False) -> "BackupDirectory":
+        """The backup directory, to write to: made, marked and noted where it is new.
+
+        adopt: go on with what lies there, whose ever it was.
+
+        Raises:
+          BackupDirectoryLost, OtherHistory, FileUnreadable: as `open_to_change`.
           NotPermitted, Unprotected: others could change or read what is written.
         """
-        directory = cls.open(cluster)
-        if marker.is_noted(cluster):
-            directory._refuse_unprotected(cluster.storages)
-            return directory
-        private_files.make_folder(directory.path)
+        directory = cls(cluster.backup.directory)
+        if not adopt:
+            directory = cls.open_to_change(cluster)
+        if not marker.is_noted(cluster):
+            private_files.make_folder(directory.path)
         directory._refuse_unprotected(cluster.storages)
-        marker.mark(cluster)
+        marker.mark(cluster, adopt=adopt)
         return directory
+
+    @property
+    def history(self) -> str | None:
+        """The id of the history that lies here; None where nothing tells.
+
+        Raises: FileUnreadable: where the marker cannot be read.
+        """
+        content = marker.read_in(self.path)
+        return None if content is None else content.history
 
     def _refuse_unprotected(self, storages: Iterable[Storage]) -> None:
         permissions.refuse_other_owner(self.path)

@@ -106,6 +106,8 @@ class Manifest:
     versions: {distribution: its version}, of what wrote the set.
     acknowledged: ids of the half commits above the floor that somebody had accepted;
       they are no damage.
+    history: the id of the history that it is of (`sets.history`); None in sets of
+      before there were such ids.
     """
 
     id: Text
@@ -121,6 +123,7 @@ class Manifest:
     seconds: dict[str, float]
     versions: dict[str, str]
     acknowledged: tuple[StoredCommitId, ...] = ()
+    history: Text | None = None
 
     def storage(self, storage_id: str) -> StoredStorage:
         """What the set has of the storage of that id.

@@ -62,6 +62,7 @@ def write_manifest(
         seconds=dict(seconds),
         versions=_find_versions(),
         acknowledged=chosen.acknowledged,
+        history=preparation.directory.history,
     )
     manifest.write(made, preparation.set_folder)
     return made

@@ -12,8 +12,9 @@ from tidstorage.cluster.cluster import Cluster, Zeo
 from tidstorage.coherence.point import Point
 from tidstorage.errors import FileUnreadable, NotConnected
 from tidstorage.operation import pack_note
+from tidstorage.points import known_files
 from tidstorage.points.beside import newest_point
-from tidstorage.sets import begun, repozo
+from tidstorage.sets import begun, history, repozo
 from tidstorage.sets.begun import FilesBefore
 from tidstorage.sets.blob_pool import MARKER
 from tidstorage.sets.directory import BackupDirectory
@@ -70,7 +71,9 @@ def prepare(cluster: Cluster, *, full: bool = False) -> Preparation:
     Raises:
       NotConnected: a ZEO server does not answer.
       FileUnreadable: a storage's files, or a note of ours, cannot be read.
+      DataFileLost: a storage's file is not the one that was there before.
       BackupDirectoryLost: the backup directory is another one than before.
+      OtherHistory: the backup directory is another cluster's, or another copy's.
       NotPermitted, Unprotected: others could change or read what is written.
       ClockWentBack: the clock says that it is before the newest set.
       OSError: the backup directory cannot be read or written.
@@ -161,8 +164,12 @@ def refuse_the_impossible(cluster: Cluster) -> None:
 
     Raises:
       FileUnreadable: a storage has no Data.fs, or no blob directory where it should.
+      DataFileLost, OtherHistory: a storage's file is not the one that was there before.
       NotConnected: a ZEO server accepts no connection.
     """
+    history.refuse_others_files(cluster)
+    findings = known_files.examine(known_files.record_path(cluster), cluster.storages)
+    known_files.refuse_lost(findings)
     for storage in cluster.storages:
         if not storage.data_file.is_file():
             raise FileUnreadable(

@@ -8,10 +8,12 @@ from tidstorage.coherence.point import Point
 from tidstorage.errors import InterruptedRestore
 from tidstorage.operation import lock
 from tidstorage.operation.unfinished import interrupted_swap
-from tidstorage.points import floors, journal
+from tidstorage.points import floors, journal, known_files, timelines
 from tidstorage.points.beside import write_beside
-from tidstorage.points.entries import Floor
+from tidstorage.points.entries import Floor, Timeline
 from tidstorage.points.timelines import known_timeline
+from tidstorage.sets import history
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.system import clock
 from tidstorage.verbs.damage import findings
 from tidstorage.verbs.damage.accept import acceptances
@@ -42,8 +44,28 @@ def plan_rebase(cluster: Cluster) -> RebasePlan:
     vector = barrier.take(barrier.storages_of(cluster))
     moment = clock.now()
     damage = findings.find(cluster, vector)
-    floor = Point(vector, moment, "barrier", known_timeline(cluster))
+    timeline = known_timeline(cluster)
+    if _find_changed(cluster):
+        timeline = (
+            timelines.highest(
+                [storage.data_file for storage in cluster.storages],
+                cluster.daemon.journal,
+                BackupDirectory(cluster.backup.directory).timelines(),
+            )
+            + 1
+        )
+    floor = Point(vector, moment, "barrier", timeline)
     return RebasePlan(floor, damage.unacknowledged, damage.unexamined)
+
+
+def _find_changed(cluster: Cluster) -> list[known_files.Finding]:
+    """The storages whose files are not what was there before: they are accepted."""
+    record = known_files.record_path(cluster)
+    return [
+        found
+        for found in known_files.examine(record, cluster.storages)
+        if found.state in ("lost", "went back")
+    ]
 
 
 def rebase(cluster: Cluster) -> RebasePlan:
@@ -61,6 +83,14 @@ def rebase(cluster: Cluster) -> RebasePlan:
         if interrupted := interrupted_swap(cluster):
             raise InterruptedRestore(f"a restore was interrupted: {interrupted}")
         planned = plan_rebase(cluster)
+        changed = _find_changed(cluster)
+        if changed:
+            reason = f"accepted: {'; '.join(found.words for found in changed)}"
+            floor = planned.floor
+            journal.append(
+                cluster.daemon.journal,
+                Timeline(floor.time, floor.timeline, floor.vector, reason),
+            )
         journal.append(
             cluster.daemon.journal,
             *acceptances(cluster, planned.accepted),
@@ -68,4 +98,6 @@ def rebase(cluster: Cluster) -> RebasePlan:
         )
         files = {storage.id: storage.data_file for storage in cluster.storages}
         write_beside(floors.fit_to_files(planned.floor, files), files.values())
+        history.establish(cluster)
+        known_files.note(cluster, accept=files)
         return planned

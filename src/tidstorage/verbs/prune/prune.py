@@ -56,8 +56,9 @@ def plan(cluster: Cluster, retention: Retention | None = None) -> PrunePlan:
     Raises:
       NotCoherent: a broken manifest may need anything.
       BackupDirectoryLost: the backup directory is another one than before.
+      OtherHistory: it is another cluster's, or that of another copy of this one.
     """
-    return _plan(cluster, BackupDirectory.open(cluster), retention)
+    return _plan(cluster, BackupDirectory.open_to_change(cluster), retention)
 
 
 def prune(cluster: Cluster, retention: Retention | None = None) -> PrunePlan:
@@ -69,10 +70,14 @@ def prune(cluster: Cluster, retention: Retention | None = None) -> PrunePlan:
       Locked: a backup, restore, pack or another prune is under way.
       InterruptedRestore: a restore has to be ended first, and may need any set.
       EngineFailed: something could not be removed.
-      NotCoherent, BackupDirectoryLost: as `plan`.
+      NotCoherent, BackupDirectoryLost, OtherHistory: as `plan`.
     """
-    directory = BackupDirectory.open(cluster)
-    with lock.hold(cluster, "prune"), results.record(cluster, "prune"):
+    directory = BackupDirectory.open_to_change(cluster)
+    with (
+        lock.hold(cluster, "prune"),
+        lock.hold_directory(directory.path, "prune"),
+        results.record(cluster, "prune"),
+    ):
         # Its end may need files of a set that nobody else wants.
         refuse_unfinished(cluster)
         try:

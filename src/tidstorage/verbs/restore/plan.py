@@ -48,7 +48,7 @@ class Request:
     half commits and all that follows them, "tolerant" keeps them, "clean" refuses
     where there are any.  storages: ids of those to restore; None: all.  reuse: cut
     the present files where they begin with what the set holds, instead of putting
-    them together anew.
+    them together anew.  adopt: whatever history the backups are of.
     """
 
     set_id: str | None = None
@@ -58,6 +58,7 @@ class Request:
     timeline: int | None = None
     storages: frozenset[str] | None = None
     reuse: bool = False
+    adopt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,9 @@ def choose(cluster: Cluster, request: Request) -> Choice:
       NotReachable: no set holds the moment or point that is asked for.
       Damaged: the set holds half commits, and the operator has to choose.
       BackupDirectoryLost: the backup directory is another one than before.
+      OtherHistory: it is another cluster's.
     """
-    directory = BackupDirectory.open(cluster)
+    directory = BackupDirectory.open(cluster, adopt=request.adopt)
     accepted = acceptance.commit_ids(cluster)
     if request.set_id is None:
         candidates = [

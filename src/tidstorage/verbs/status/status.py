@@ -9,10 +9,12 @@ from tidstorage.errors import FileUnreadable, NotConnected, TidstorageError
 from tidstorage.operation import progress, results
 from tidstorage.operation.progress import Snapshot
 from tidstorage.operation.results import Results
+from tidstorage.points import known_files
 from tidstorage.processes import supervisor
 from tidstorage.processes.process import Process, list_processes
 from tidstorage.processes.readiness import not_ready
 from tidstorage.processes.running import find_pids
+from tidstorage.sets import history
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import clock, proc
@@ -100,8 +102,20 @@ def _read_runs(
             runs[verb] = None
             alarms.append(str(error))
     begun = None if newest_set is None else newest_set.point.time
+    alarms += _find_changed_files(cluster)
     alarms += find_alarms(cluster, runs, begun, clock.now())
     return runs, tuple(alarms)
+
+
+def _find_changed_files(cluster: Cluster) -> list[str]:
+    """Data files that are not what was there before, in words."""
+    try:
+        history.refuse_others_files(cluster)
+        record = known_files.record_path(cluster)
+        findings = known_files.examine(record, cluster.storages)
+    except TidstorageError as error:
+        return [f"{error}. {error.hint}"]
+    return [found.words for found in findings if found.words]
 
 
 def _find_newest_set(cluster: Cluster) -> tuple[Manifest | None, str | None]:
