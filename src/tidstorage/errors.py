@@ -288,6 +288,6 @@ class DataFileLost(TidstorageError):
 
 
 class NotDecided(TidstorageError):
-    """A new site finds backups of a former one: restore them, or begin anew?"""
+    """A new site finds backups of a former one, and nobody said what to do."""
 
     exit_status = 42
