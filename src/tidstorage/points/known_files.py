@@ -290,8 +290,8 @@ def _compare(storage: File, known: KnownFile, opened: DataFile, held: str) -> Fi
         return Finding(
             storage, "lost", f"{held}, and {found}, and breaks off: it was cut short"
         )
-    if before == PACKED:
-        # A pack has removed what was empty, or had no object that is still there.
+    if before == PACKED or (is_packed and first.tid > known.last):
+        # A pack has removed that one: it was empty, or no object of it is current.
         return Finding(storage, "same")
     return Finding(
         storage,

@@ -7,7 +7,7 @@ from tidstorage.coherence.point import Point
 from tidstorage.engines.filestorage import last_tid
 from tidstorage.errors import UnknownStorage
 from tidstorage.points import journal, known_files, timelines
-from tidstorage.points.beside import write_beside
+from tidstorage.points.beside import point_path, write_beside
 from tidstorage.points.entries import Timeline
 from tidstorage.processes.running import refuse_running
 from tidstorage.sets import history
@@ -48,6 +48,9 @@ def accept_files(cluster: Cluster, ids: Collection[str]) -> int:
     for storage_id in ids:
         # It may say that the file is another storage's.
         history.path_beside(files[storage_id]).unlink(missing_ok=True)
+        if storage_id not in present:
+            # It says what the file held that is gone.
+            point_path(files[storage_id]).unlink(missing_ok=True)
     history.establish(cluster)
     known_files.note(cluster, accept=ids)
     return number
