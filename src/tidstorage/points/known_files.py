@@ -12,10 +12,13 @@ was noted before then says nothing about them.
 """
 
 import contextlib
+import datetime
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
+
+from pydantic import AwareDatetime
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
@@ -25,7 +28,7 @@ from tidstorage.errors import DataFileLost, FileUnreadable
 from tidstorage.points.beside import point_path, read_point
 from tidstorage.sets import history
 from tidstorage.sets.stored import StoredTid
-from tidstorage.system import json_file, private_files, users
+from tidstorage.system import clock, json_file, private_files, users
 from tidstorage.system.json_file import StoredPath
 from tidstorage.zeo.packing import old_file_of, pack_file_of
 
@@ -64,6 +67,7 @@ class KnownFile:
     first_tids: of the first transaction, each that it ever had: a pack may remove it.
     last: TID of a late transaction, 0 without one.  end: where that ends, in bytes.
     timeline: its number then.  has_blobs: whether there was a blob directory.
+    since: when it was first seen in that timeline; None in the first one.
     """
 
     __pydantic_config__ = json_file.EXACT
@@ -74,6 +78,7 @@ class KnownFile:
     end: int
     timeline: int
     has_blobs: bool
+    since: AwareDatetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +173,15 @@ def note(
         private_files.make_folder(path.parent)
         json_file.write(path, _KnownFiles(1, storages))
         users.give_like((path,), path.parent)
+
+
+def timeline_begun(cluster: Cluster) -> datetime.datetime | None:
+    """When the present timeline began, at the latest; None in the first one.
+
+    Raises: FileUnreadable: as `examine`.
+    """
+    begun = [known.since for known in _read(record_path(cluster)).values()]
+    return max((one for one in begun if one is not None), default=None)
 
 
 def holds(data_file: Path, last: int) -> bool:
@@ -335,13 +349,18 @@ def _see(storage: File, known: KnownFile | None, until: int | None) -> KnownFile
     before = () if known is None else known.first_tids
     firsts = before if first.tid in before else (*before, first.tid)
     directory = storage.blob_directory
+    timeline = _read_beside(storage)[0]
+    since = None if known is None else known.since
+    if timeline > (1 if known is None else known.timeline):
+        since = clock.now()
     return KnownFile(
         path=path,
         first_tids=firsts,
         last=late.tid,
         end=late.end,
-        timeline=_read_beside(storage)[0],
+        timeline=timeline,
         has_blobs=directory is not None and (directory / BLOB_MARKER).is_file(),
+        since=since,
     )
 
 

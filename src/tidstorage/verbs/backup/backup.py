@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import EngineFailed, InterruptedRestore, NoSpace
@@ -27,6 +27,7 @@ from tidstorage.verbs.backup import (
     set_point,
 )
 from tidstorage.verbs.backup.copy_anew import CopyAnew
+from tidstorage.verbs.backup.doubt import EndInDoubt, seal_ends
 from tidstorage.verbs.backup.packs_by_others import describe_packs
 from tidstorage.verbs.backup.ping import ping
 from tidstorage.verbs.backup.prepare import Preparation
@@ -168,10 +169,26 @@ def _explaining_os_errors(cluster: Cluster) -> Iterator[None]:
 
 def _make_set(preparation: Preparation, operation: Operation) -> Manifest:
     reason = ""
-    for _ in range(ATTEMPTS):
+    attempts = ATTEMPTS
+    doubted: Set[str] = set()
+    while attempts:
         try:
-            return _try_to_make_set(preparation, operation)
+            return _try_to_make_set(preparation, operation, doubted)
+        except EndInDoubt as error:
+            # Each is sealed once; what is left then is no abandoned vote.
+            unsealed = {
+                storage: seen
+                for storage, seen in error.bounds.items()
+                if storage not in doubted
+            }
+            doubted = doubted | error.bounds.keys()
+            seal_ends(preparation.cluster, unsealed)
+            preparation.discard_copies()
+            repozo.await_second_after(
+                repozo.current_second(), "Correct the clock of this machine."
+            )
         except CopyAnew as error:
+            attempts -= 1
             reason = str(error)
             logger.warning("all storages are copied again, in full: %s", error)
             preparation.discard_copies()
@@ -186,10 +203,14 @@ def _make_set(preparation: Preparation, operation: Operation) -> Manifest:
     )
 
 
-def _try_to_make_set(preparation: Preparation, operation: Operation) -> Manifest:
+def _try_to_make_set(
+    preparation: Preparation, operation: Operation, doubted: Set[str]
+) -> Manifest:
     """The phases, in their order.
 
-    Raises: CopyAnew: where the copies do not fit what they were made of.
+    Raises:
+      CopyAnew: where the copies do not fit what they were made of.
+      EndInDoubt: where others saw of a storage, not in doubted, what it does not hold.
     """
     cluster = preparation.cluster
     seconds: dict[str, float] = {}
@@ -199,7 +220,7 @@ def _try_to_make_set(preparation: Preparation, operation: Operation) -> Manifest
     with _timed(seconds, "copy"):
         copies = copying.copy_all(preparation, operation)
     with _timed(seconds, "examine"):
-        chosen = set_point.choose_set_point(preparation, barrier, copies)
+        chosen = set_point.choose_set_point(preparation, barrier, copies, doubted)
     with _timed(seconds, "blobs"):
         vector = chosen.point.vector
         stored_blobs = blobs.copy_blobs(preparation, copies, vector, operation)

@@ -18,11 +18,17 @@ from tidstorage.engines import filestorage
 from tidstorage.engines.filestorage.records import records_up_to
 from tidstorage.errors import FloorNeeded, UnknownStorage
 from tidstorage.verbs.backup.copying import StorageCopy
+from tidstorage.verbs.backup.doubt import EndInDoubt, find_doubts
 
 logger = logging.getLogger(__name__)
 
 _PACKED = (
     "packed above the last known point: %s; half commits there cannot be seen any more"
+)
+_DOUBT = (
+    "storage %s: transactions saw its %s, which it does not hold; they are left out of"
+    " the set. No barrier could be had that proves it was an abandoned vote: back up"
+    " once more when the cluster is less busy"
 )
 
 
@@ -46,13 +52,15 @@ class CopiedFiles:
     """The live Data.fs of every storage, as far as it was copied.
 
     floor: {storage id: the TID below which nothing is examined}.  accepted: commit
-    ids of half commits that somebody has accepted.
+    ids of half commits that somebody has accepted.  doubted: ids of storages whose
+    end stays in doubt, whatever was done.
     """
 
     cluster: Cluster
     copies: Mapping[str, StorageCopy]
     floor: Mapping[str, int]
     accepted: Set[bytes]
+    doubted: Set[str] = frozenset()
 
     def cut_by_stamps(self) -> Cut:
         """The tolerant cut of what the copies hold.
@@ -71,6 +79,9 @@ class CopiedFiles:
         }
         records = accept_half_commits(copied, self.accepted)
         result = coherent_cut(records, self.floor, retired=self.cluster.retired)
+        doubts = find_doubts(records, self.floor)
+        for storage, seen in doubts.items():
+            logger.warning(_DOUBT, storage, tid.to_text(seen))
         return Cut(
             records=records,
             vector=result.tolerant,
@@ -78,7 +89,7 @@ class CopiedFiles:
             half_commits=result.half_commits,
             unstamped=result.unstamped,
             # What carries no stamp may belong to anything.
-            verified=not any(result.unstamped.values()),
+            verified=not any(result.unstamped.values()) and not doubts,
         )
 
     def cut_by_barrier(self, vector: Mapping[str, int]) -> Cut:
@@ -86,6 +97,8 @@ class CopiedFiles:
 
         While a barrier is held no transaction is between two finishes: what a
         transaction misses then will never come.
+
+        Raises: EndInDoubt: somebody saw of a storage what it does not hold.
         """
         packed = self._packed_above_floor()
         records: Mapping[str, Sequence[Record]] = {
@@ -102,6 +115,9 @@ class CopiedFiles:
             logger.warning(_PACKED, ", ".join(packed))
             records = dict.fromkeys(records, ())
         records = accept_half_commits(records, self.accepted)
+        doubts = find_doubts(records, self.floor)
+        if not doubts.keys() <= self.doubted:
+            raise EndInDoubt(doubts)
         cut = functools.partial(_cut_aloud, records, self.floor, self.cluster.retired)
         # First without any proof.  What it cannot decide yet misses a record that
         # will never come: with that for a proof it is decided.
@@ -112,6 +128,7 @@ class CopiedFiles:
         held = dict(vector)
         if not packed:
             _hold_back(held, result.tolerant, self.floor)
+            _cover_votes(held, vector, records)
         return Cut(
             records=records,
             vector=held,
@@ -123,7 +140,7 @@ class CopiedFiles:
             unstamped=result.unstamped,
             # Where it was held back, or a file ends before the floor, something is
             # wrong that nobody should build on.
-            verified=held == vector
+            verified=all(held[storage] >= last for storage, last in vector.items())
             and all(last >= self.floor[storage] for storage, last in held.items()),
         )
 
@@ -137,14 +154,28 @@ class CopiedFiles:
 
     def _copied_records(self, storage: Storage) -> list[Record]:
         """What the copy of a storage holds above the floor."""
-        records = []
-        for record in filestorage.read_records(
-            storage.data_file, self.floor[storage.id], aliases=self.cluster.aliases
-        ):
-            if record.end > self.copies[storage.id].end:
-                break
-            records.append(Record(record.tid, record.stamp))
-        return records
+        return records_up_to(
+            storage.data_file,
+            self.floor[storage.id],
+            None,
+            self.cluster.aliases,
+            self.copies[storage.id].end,
+        )
+
+
+def _cover_votes(
+    held: dict[str, int],
+    vector: Mapping[str, int],
+    records: Mapping[str, Sequence[Record]],
+) -> None:
+    """Let the vector cover a vote that was abandoned behind a storage's last record.
+
+    Others may have seen its TID, and nothing lies between that and the record.
+    """
+    for storage, last in vector.items():
+        behind = records[storage][-1].tid if records[storage] else 0
+        if held[storage] == last < behind:
+            held[storage] = behind
 
 
 def _hold_back(
