@@ -6,7 +6,6 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
 from tidstorage.commands.front import add_dry_run, add_json, parse_seconds
 from tidstorage.processes import control
-from tidstorage.processes.accept_files import accept_files
 from tidstorage.processes.process import list_processes
 from tidstorage.processes.starting import START_SECONDS, Plan
 
@@ -63,6 +62,9 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
         _print_plan(control.make_plan(cluster, names), options.json)
         return 0
     if options.accept_new:
+        # Imported late: nearly no start has any use for what knows of sets.
+        from tidstorage.processes.accept_files import accept_files
+
         number = accept_files(cluster, options.accept_new)
         console.print_progress(
             f"accepted: the files of {', '.join(options.accept_new)}; timeline {number}"

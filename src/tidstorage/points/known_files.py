@@ -21,6 +21,7 @@ from typing import Literal, Protocol
 from pydantic import AwareDatetime
 
 from tidstorage.cluster.cluster import Cluster
+from tidstorage.cluster.pack_files import old_file_of, pack_file_of
 from tidstorage.coherence import tid
 from tidstorage.engines.filestorage import DataFile
 from tidstorage.engines.filestorage.format import PACKED, START, Transaction
@@ -30,7 +31,6 @@ from tidstorage.sets import history
 from tidstorage.sets.stored import StoredTid
 from tidstorage.system import clock, json_file, private_files, users
 from tidstorage.system.json_file import StoredPath
-from tidstorage.zeo.packing import old_file_of, pack_file_of
 
 #: In a blob directory, by ZODB: how its files are laid out.
 BLOB_MARKER = ".layout"

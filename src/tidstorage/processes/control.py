@@ -18,7 +18,6 @@ from tidstorage.processes.process import choose
 from tidstorage.processes.running import find_pids
 from tidstorage.processes.starting import START_SECONDS, Plan
 from tidstorage.processes.stopping import STOP_SECONDS, Tell
-from tidstorage.processes.undecided import refuse_undecided
 from tidstorage.sets import history
 
 __all__ = ["list_running", "make_plan", "restart", "start", "stop"]
@@ -63,12 +62,24 @@ def make_plan(cluster: Cluster, names: Collection[str] | None = None) -> Plan:
     """
     refuse_unfinished(cluster)
     _refuse_left_behind(cluster)
-    refuse_undecided(cluster)
+    _refuse_undecided(cluster)
     _refuse_changed_files(cluster)
     plan = starting.make_plan(cluster, names)
     if any(process.kind == "zope" for process in plan.begin):
         _refuse_uninitialised(cluster)
     return plan
+
+
+def _refuse_undecided(cluster: Cluster) -> None:
+    """Refuse to begin anew beside backups of a former site, unless somebody said so.
+
+    Raises: NotDecided: there are such backups, and no data.
+    """
+    if history.read(cluster) is None and cluster.backup.directory.is_dir():
+        # Imported late: nearly no start has any use for what knows of sets.
+        from tidstorage.processes.undecided import refuse_undecided
+
+        refuse_undecided(cluster)
 
 
 def _refuse_changed_files(cluster: Cluster) -> None:

@@ -27,7 +27,7 @@ class Marker(Shape):
     """What is in a backup directory.
 
     cluster: the name of whose it is.  history: the id of what lies there; site: who
-    writes to it; both are missing in version 1.
+    writes to it; inode: of the directory.  The last three are missing in version 1.
     """
 
     version: Literal[1, 2]
@@ -35,6 +35,7 @@ class Marker(Shape):
     id: str
     history: str | None = None
     site: Site | None = None
+    inode: int | None = None
 
 
 class _Note(Shape):
@@ -55,6 +56,11 @@ def is_noted(cluster: Cluster) -> bool:
     Raises: FileUnreadable: where the note cannot be read.
     """
     return str(cluster.backup.directory) in _read_note(cluster)
+
+
+def _is_known(cluster: Cluster, marker: Marker) -> bool:
+    """Whether this cluster has used it before, maybe under another path."""
+    return marker.id in _read_note(cluster).values()
 
 
 def refuse_another(cluster: Cluster) -> None:
@@ -89,16 +95,30 @@ def refuse_to_change(cluster: Cluster) -> None:
     if marker is None:
         return
     if marker.history is None:
-        if not is_noted(cluster):
+        if not _is_known(cluster, marker):
             raise _never_used(cluster, marker)
-    elif history.read(cluster) is None and not is_noted(cluster):
+    elif history.read(cluster) is None and not _is_known(cluster, marker):
         raise _never_used(cluster, marker)
+    elif _was_copied_along(cluster, marker):
+        return
     elif marker.site is not None and not marker.site.is_same(history.here(cluster)):
         raise OtherHistory(
             f"{cluster.backup.directory} holds the backups of {marker.site}, and this"
             f" is a copy of that site: {history.here(cluster)}",
             _how_to_go_on(cluster),
         )
+
+
+def _was_copied_along(cluster: Cluster, marker: Marker) -> bool:
+    """Whether the directory is within the site's folder, and was copied with it.
+
+    Then nobody else has it, and the original goes on with its own.
+    """
+    directory = cluster.backup.directory.resolve()
+    return (
+        directory.is_relative_to(cluster.directory.resolve())
+        and marker.inode != directory.stat().st_ino
+    )
 
 
 def mark(cluster: Cluster, *, adopt: bool = False) -> str:
@@ -120,6 +140,7 @@ def mark(cluster: Cluster, *, adopt: bool = False) -> str:
         id=former.id if former else uuid.uuid4().hex,
         history=own,
         site=history.here(cluster),
+        inode=directory.stat().st_ino,
     )
     if marker != former:
         json_file.write(directory / FILE_NAME, marker)

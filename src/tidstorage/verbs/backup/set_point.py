@@ -36,12 +36,14 @@ class Barrier:
 
     vector: the last TID of every storage while all stood still; None where the
     barrier was given up.  time: when that was; it is the time of the set's point.
-    inodes: {storage id: of the Data.fs that its server writes}.
+    inodes: {storage id: of the Data.fs}.  compared: whether that is known to be the
+    file that its server writes.
     """
 
     vector: dict[str, int] | None
     time: datetime.datetime
     inodes: Mapping[str, int]
+    compared: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,6 @@ def take_barrier(cluster: Cluster) -> Barrier:
 
     Raises:
       DataFileLost: a server writes another file than the one of that name.
-      NotConnected: a server does not answer.
       FileUnreadable: a Data.fs cannot be read.
     """
     reason = ""
@@ -79,7 +80,8 @@ def take_barrier(cluster: Cluster) -> Barrier:
             ends = dict(_read_ends(cluster))
         time = clock.now()
         try:
-            return Barrier(vector, time, server_ends.compare_files(cluster, ends))
+            inodes = server_ends.compare_files(cluster, ends)
+            return Barrier(vector, time, inodes, bool(ends))
         except OtherFile as error:
             # Unless a pack came in between it says the same again.
             reason = str(error)
@@ -94,8 +96,9 @@ def take_barrier(cluster: Cluster) -> Barrier:
 def _read_ends(cluster: Cluster) -> Mapping[str, StorageEnd]:
     try:
         return read_ends(cluster)
-    except ClientDisconnected as error:
-        raise NotConnected(f"a ZEO server went away: {error}") from error
+    except (NotConnected, ClientDisconnected) as error:
+        logger.warning("nobody can say which files the servers write: %s", error)
+        return {}
 
 
 def choose_set_point(
@@ -141,7 +144,7 @@ def choose_set_point(
             time=taken.time,
             source="stamps" if taken.vector is None else "barrier",
             timeline=preparation.timeline,
-            verified=cut.verified,
+            verified=cut.verified and taken.compared,
             damage=cut.half_commits,
         ),
         strict=strict,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tidstorage.cluster import pack_files
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence.point import Point
 from tidstorage.errors import FloorNeeded, Locked
@@ -138,8 +139,8 @@ def _refuse_lack_of_space(cluster: Cluster, previous: Manifest | None) -> None:
     """
     needed: dict[Path, int] = {}
     for storage in cluster.storages:
-        path = packing.pack_file_of(storage.data_file)
-        before = packing.old_file_of(storage.data_file)
+        path = pack_files.pack_file_of(storage.data_file)
+        before = pack_files.old_file_of(storage.data_file)
         freed = before.stat().st_size if before.exists() else 0
         needed[path] = max(0, storage.data_file.stat().st_size - freed)
     what = "a pack, which writes a second file beside each Data.fs"
