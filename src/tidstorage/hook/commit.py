@@ -16,7 +16,6 @@ from tidstorage.hook.open_storages import (
     OpenStorage,
     OpenStorages,
     bound_after,
-    bound_of_connection,
 )
 
 #: What FileStorage keeps of ``transaction.extension``, pickled.
@@ -90,6 +89,8 @@ def put_stamp(transaction: Any, commit: Commit, databases: ClusterDatabases) -> 
         storage = opened.by_database.get(id(database))
         if storage is not None:
             commit.participants[id(database)] = storage
+            if storage.inherited is not None:
+                storage.take_over()
     if not commit.participants or not opened.stampable:
         return False
     commit_id = os.urandom(stamp.COMMIT_ID_LENGTH)
@@ -143,7 +144,7 @@ def _bounds_of_connections(
         # Nearly all have it; a call for each of 60 storages would be felt.
         bound = getattr(connection._normal_storage, "_start", None)
         if bound is None:
-            bound = bound_of_connection(connection)
+            bound = storage.find_bound(connection)
             if bound is None:
                 continue
         known = bounds.get(storage)

@@ -28,7 +28,7 @@ from tidstorage.hook.open_storages import (
     NOTHING_SEEN,
     OpenStorage,
     OpenStorages,
-    bound_of_connection,
+    know_nothing_new,
 )
 
 logger = logging.getLogger(__name__)
@@ -120,13 +120,25 @@ class ClusterDatabases:
         storage.raise_to_last_transaction()
         # ZEO announces a transaction to connections before its last TID moves.
         database._connectionMap(
-            lambda connection: storage.raise_bound(bound_of_connection(connection))
+            lambda connection: storage.raise_bound(storage.find_bound(connection))
         )
 
     def remove(self, database: DB) -> None:
         """Forget a database that is closed, but not what was seen of it."""
         self._let_go(weakref.ref(database))
         self._changed()
+
+    def before_fork(self) -> None:
+        """Note what is known now, since the child cannot ask clients of the parent."""
+        for storage in self.list_open().storages:
+            with contextlib.suppress(Exception):
+                storage.raise_to_last_transaction()
+
+    def after_fork_in_child(self) -> None:
+        """Leave the clients to the parent, as far as the child does not write too."""
+        for known in self._known.copy().values():
+            if known.storage is not None:
+                known.storage.leave_to_parent()
 
     def _changed(self, reference: object = None) -> None:
         # Called by the collector too, anywhere.
@@ -202,7 +214,7 @@ class ClusterDatabases:
 
     def _keep(self, storage: OpenStorage) -> None:
         if storage.bound > NOTHING_SEEN:
-            closed = OpenStorage(storage.storage_id, _know_nothing_new)
+            closed = OpenStorage(storage.storage_id, know_nothing_new)
             kept = self._closed.setdefault(storage.storage_id, closed)
             kept.raise_bound(storage.bound)
 
@@ -236,10 +248,6 @@ class ClusterDatabases:
         if text not in self._warned:
             self._warned.add(text)
             logger.log(level, text)
-
-
-def _know_nothing_new() -> None:
-    """The ``last_transaction`` of a storage that is closed."""
 
 
 def is_open(database: DB) -> bool:

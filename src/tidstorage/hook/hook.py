@@ -7,6 +7,7 @@ goes through without a stamp.  What is promised to users stands in ``tidstorage`
 """
 
 import atexit
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
@@ -220,4 +221,15 @@ def _checked_address(address: tuple[str, int]) -> tuple[str, int]:
     return host, port
 
 
+def _before_fork() -> None:
+    if _active is not None:
+        _active.databases.before_fork()
+
+
+def _after_fork_in_child() -> None:
+    if _active is not None:
+        _active.databases.after_fork_in_child()
+
+
 atexit.register(_stop_sender)
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)

@@ -15,7 +15,9 @@ class OpenStorage:
     """A storage of the cluster that is open in this process, or was.
 
     last_transaction: the TID that its client calls the last one, 8 bytes; None where
-        it knows none, or is closed.
+        it knows none, or cannot be asked.
+    inherited: the ``last_transaction`` of a parent process, where this one was forked
+        since; else None.
     bound: exclusive, 8 bytes: one above the greatest TID that was ever known of it
         in this process.  It stays, also while a ZEO client that reconnects has
         forgotten its last TID, and after it is closed.
@@ -26,6 +28,7 @@ class OpenStorage:
         "as_participant",
         "as_reader",
         "bound",
+        "inherited",
         "last_transaction",
         "storage_id",
     )
@@ -35,6 +38,7 @@ class OpenStorage:
     ) -> None:
         self.storage_id = storage_id
         self.last_transaction = last_transaction
+        self.inherited: Callable[[], bytes | None] | None = None
         self.bound = NOTHING_SEEN
         self.as_reader = stamp.head(storage_id, False)
         self.as_participant = stamp.head(storage_id, True)
@@ -50,6 +54,36 @@ class OpenStorage:
         if last is not None:
             self.raise_bound(bound_after(last))
 
+    def find_bound(self, connection: Connection) -> bytes | None:
+        """The exclusive bound of what its connection may see; None: that is nothing."""
+        # None in explicit mode before begin; absent on historical connections,
+        # and on storages with an MVCC of their own, which know their last poll.
+        instance = connection._normal_storage
+        bound: bytes | None = getattr(instance, "_start", None)
+        if bound is not None or instance is None or self.inherited is not None:
+            return bound
+        last = instance.lastTransaction()
+        return None if last is None else bound_after(last)
+
+    def leave_to_parent(self) -> None:
+        """Ask the client nothing more, in a forked child.
+
+        A thread that did not come along may hold its locks, and where it is a ZEO
+        client its connection is the parent's.  What it knew stays in ``bound``.
+        """
+        if self.inherited is None:
+            self.inherited = self.last_transaction
+            self.last_transaction = know_nothing_new
+
+    def take_over(self) -> None:
+        """Ask the client again, in a child that has begun to write through it."""
+        if self.inherited is not None:
+            self.last_transaction, self.inherited = self.inherited, None
+
+
+def know_nothing_new() -> None:
+    """The ``last_transaction`` of a storage that cannot be asked."""
+
 
 def bound_after(last: bytes) -> bytes:
     """The exclusive bound that a last TID gives, both 8 bytes."""
@@ -58,18 +92,6 @@ def bound_after(last: bytes) -> bytes:
 
 #: The bound of a storage that has no transaction, or that nobody looked at.
 NOTHING_SEEN = bound_after(bytes(8))
-
-
-def bound_of_connection(connection: Connection) -> bytes | None:
-    """The exclusive bound of what a connection may see; None where that is nothing."""
-    # None in explicit mode before begin; absent on historical connections,
-    # and on storages with an MVCC of their own, which know their last poll.
-    instance = connection._normal_storage
-    bound: bytes | None = getattr(instance, "_start", None)
-    if bound is not None or instance is None:
-        return bound
-    last = instance.lastTransaction()
-    return None if last is None else bound_after(last)
 
 
 class OpenStorages:
