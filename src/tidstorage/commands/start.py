@@ -59,7 +59,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Start, and say what was started."""
     names = options.names or None
     if options.dry_run:
-        _print_plan(control.make_plan(cluster, names), options.json)
+        _print_plan(cluster, control.make_plan(cluster, names), options.json)
         return 0
     if options.accept_new:
         # Imported late: nearly no start has any use for what knows of sets.
@@ -94,13 +94,15 @@ def print_outcome(as_json: bool, what: str, labels: list[str], nothing: str) -> 
         console.print_line(nothing)
 
 
-def _print_plan(plan: Plan, as_json: bool) -> None:
+def _print_plan(cluster: Cluster, plan: Plan, as_json: bool) -> None:
+    labels = {part.program: part.label for part in list_processes(cluster)}
     data = {
         "start": [part.label for part in plan.begin],
         "restart": [part.label for part in plan.restart],
         "stop": list(plan.remove),
         "end_unsupervised": [
-            f"{label} (pid {pid})" for pid, label in plan.orphans.items()
+            f"{labels.get(program, program)} (pid {pid})"
+            for pid, program in plan.orphans.items()
         ],
     }
     if as_json:
@@ -108,6 +110,6 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
         return
     if plan.is_idle:
         console.print_line("Nothing to do: everything runs.")
-    for verb, labels in data.items():
-        if labels:
-            console.print_line(f"would {verb.replace('_', ' ')}: {', '.join(labels)}")
+    for verb, parts in data.items():
+        if parts:
+            console.print_line(f"would {verb.replace('_', ' ')}: {', '.join(parts)}")
