@@ -273,3 +273,13 @@ class ProgramFailed(EngineFailed):
     """A program that was run ended with an error."""
 
     exit_status = 39
+
+
+class SetUnreadable(EngineFailed):
+    """A file of a backup set could not be read: what the set is worth is unknown."""
+
+    exit_status = 40
+    hint = (
+        "That says nothing against the set, and nothing for it. See to the disk, then"
+        " look again (bin/cluster verify)."
+    )

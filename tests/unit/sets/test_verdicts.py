@@ -61,13 +61,16 @@ def test_a_file_that_is_good_again_is_no_fault_of_any_set(directory):
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"version": 2}', '{"faults": 7}'])
-def test_one_that_cannot_be_read_is_none(directory, caplog, text):
+def test_one_that_is_broken_says_neither_good_nor_bad(directory, text):
     path = directory.sets_folder / "1" / verdicts.FILE_NAME
     path.write_text(text)
-    assert directory.verdict("1") is None
-    assert "counts as never verified" in caplog.text
+    verdict = directory.verdict("1")
+    assert [unread.path for unread in verdict.unread] == ["sets/1/verified.json"]
+    assert (verdict.faults, verdict.depth) == ((), None)
     directory.note_verification("1", Verification("sizes", LATE))
-    assert directory.verdict("1").depth == "sizes"
+    assert directory.verdict("1").unread, "it may have told of a rotten byte"
+    directory.note_verification("1", Verification("digests", LATE))
+    assert directory.verdict("1").unread == ()
 
 
 def test_nothing_is_kept_of_a_set_that_is_gone(directory):

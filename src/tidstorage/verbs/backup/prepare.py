@@ -1,9 +1,7 @@
 """First phase of a backup: can it succeed, what is there before, and the set's id."""
 
 import datetime
-import itertools
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +21,6 @@ from tidstorage.system.address import address_text, connect
 from tidstorage.verbs.backup import leftovers
 
 logger = logging.getLogger(__name__)
-
-_SET_ID = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +69,7 @@ def prepare(cluster: Cluster, *, full: bool = False) -> Preparation:
       BackupDirectoryLost: the backup directory is another one than before.
       NotPermitted, Unprotected: others could change or read what is written.
       ClockWentBack: the clock says that it is before the newest set.
+      SetUnreadable: nobody can tell which sets there are.
       OSError: the backup directory cannot be read or written.
     """
     refuse_the_impossible(cluster)
@@ -81,12 +78,24 @@ def prepare(cluster: Cluster, *, full: bool = False) -> Preparation:
     for storage in cluster.storages:
         private_files.make_folder(directory.repository(storage.id))
     newest = next(iter(directory.manifests()), None)
-    # First of all, so that nothing below takes leftovers for files of a set.
-    reasons = leftovers.remove_unfinished_sets(directory, _named_files(directory))
+    for what in directory.strangers():
+        logger.warning("%s", what)
+    unknown = _find_unknown(directory, newest)
+    reasons = []
+    if not directory.unread_manifests():
+        # First of all, so that nothing below takes leftovers for files of a set.
+        # Where nobody can tell what sets name, they wait for the next backup.
+        reasons += leftovers.remove_unfinished_sets(directory, _named_files(directory))
     reasons += _find_damage(directory, newest)
     for reason in reasons:
         logger.warning(
             "full copies are made; something is wrong with an earlier set: %s",
+            reason,
+        )
+    for reason in unknown:
+        logger.warning(
+            "full copies are made, since nobody knows whether an earlier set is whole,"
+            " which is not touched: %s",
             reason,
         )
     files_before = {
@@ -101,7 +110,7 @@ def prepare(cluster: Cluster, *, full: bool = False) -> Preparation:
         files_before=files_before,
         previous=newest,
         floor=newest_point(cluster),
-        start_over=full or bool(reasons),
+        start_over=full or bool(reasons or unknown),
     )
     preparation.set_folder.mkdir(mode=private_files.FOLDER_MODE)
     begun.write(preparation.set_folder, files_before)
@@ -129,8 +138,30 @@ def _find_damage(directory: BackupDirectory, newest: Manifest | None) -> list[st
         reasons += map(str, directory.broken_manifests())
     if newest is not None:
         # One is enough.
-        reasons += itertools.islice(directory.faults(newest), 1)
+        reasons += directory.judge([newest])[0].faults[:1]
     return reasons
+
+
+def _find_unknown(directory: BackupDirectory, newest: Manifest | None) -> list[str]:
+    """Why nobody knows whether the copies that are there may be continued, in words.
+
+    Full copies are safe then: they are new files, under names of a later second than
+    any that is there, and touch none of what could not be read.
+    """
+    unknown: list[str] = []
+    unread = directory.unread_manifests()
+    if unread and (newest is None or newest.id != directory.set_ids()[0]):
+        # It may be what the newest copies belong to.
+        unknown += map(str, unread)
+    elif unread:
+        # Nothing was built on it since the newest set was made.
+        for error in unread:
+            logger.warning("%s", error)
+        unknown += leftovers.find_unfinished(directory)
+    if newest is not None:
+        (known,) = directory.judge([newest])
+        unknown += (*known.unread, *known.doubts)[:1]
+    return unknown
 
 
 def _is_full_due(cluster: Cluster, files_before: Mapping[str, Sequence[str]]) -> bool:
@@ -206,7 +237,7 @@ def _choose_id(cluster: Cluster, directory: BackupDirectory) -> str:
         for storage in cluster.storages
     ]
     for folder in directory.sets_folder.iterdir():
-        if match := _SET_ID.fullmatch(folder.name):
+        if match := begun.SET_ID.fullmatch(folder.name):
             taken.append("-".join(match.groups()))
     second = repozo.await_second_after(
         max(taken),

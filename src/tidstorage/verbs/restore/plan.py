@@ -18,7 +18,9 @@ from tidstorage.errors import (
     EngineFailed,
     NoSuchSet,
     NotCoherent,
+    NotReachable,
     SetDamaged,
+    SetUnreadable,
     WrongTime,
 )
 from tidstorage.points import accepted as acceptance
@@ -85,12 +87,23 @@ def choose(cluster: Cluster, request: Request) -> Choice:
 
     Raises:
       NoSuchSet: there is no such set, or none that is whole.
+      SetUnreadable: nobody can tell whether there is, or whether it is whole.
       NotCoherent: the set that is asked for is not whole.
       NotReachable: no set holds the moment or point that is asked for.
       Damaged: the set holds half commits, and the operator has to choose.
       BackupDirectoryLost: the backup directory is another one than before.
     """
     directory = BackupDirectory.open(cluster)
+    try:
+        return _choose(cluster, directory, request)
+    except (NoSuchSet, NotReachable) as error:
+        # What could not be read may be just what is asked for.
+        if request.set_id is None and (unread := directory.unread_manifests()):
+            raise SetUnreadable(f"{error}; but {unread[0]}", _OTHERS) from error
+        raise
+
+
+def _choose(cluster: Cluster, directory: BackupDirectory, request: Request) -> Choice:
     accepted = acceptance.commit_ids(cluster)
     if request.set_id is None:
         candidates = [
@@ -108,7 +121,9 @@ def choose(cluster: Cluster, request: Request) -> Choice:
     goal = None
     if request.moment is None and (is_of_set or exact):
         chosen = exact[0] if exact else _newest(candidates, request, directory.path)
-        then = _sound(chosen).manifest
+        if request.set_id is None:
+            _refuse_newer_unknown(directory, chosen.manifest.id)
+        then = _sound(chosen, is_named=request.set_id is not None).manifest
         manifest = renaming.rename_storages(then, cluster.aliases)
         if manifest.point.damage and request.policy == "clean":
             others = [
@@ -141,13 +156,34 @@ def _passed_over(directory: BackupDirectory, set_id: str) -> tuple[str, ...]:
     """Newer sets that are not taken, and why, in words; none where nobody can look."""
     try:
         newer = [
-            f"set {known.manifest.id} is newer, but not whole: {known.faults[0]}"
+            _describe_newer(known)
             for known in directory.sets()
-            if known.manifest.id > set_id and known.faults
+            if known.manifest.id > set_id and not known.is_whole
         ]
         return (*newer, *map(str, directory.broken_manifests()))
     except (EngineFailed, OSError) as error:
         return (f"whether there are newer sets cannot be told: {error}",)
+
+
+def _describe_newer(known: BackupSet) -> str:
+    newer = f"set {known.manifest.id} is newer, but"
+    if known.is_unknown:
+        return f"{newer} nobody knows whether it is whole: {known.reason}"
+    return f"{newer} not whole: {known.reason}"
+
+
+def _refuse_newer_unknown(directory: BackupDirectory, set_id: str) -> None:
+    """Refuse to take a set for the newest where nobody knows that it is.
+
+    Raises: SetUnreadable: the manifest of another one, maybe newer, cannot be read.
+    """
+    if directory.set_ids()[0] == set_id:
+        return
+    for error in directory.unread_manifests():
+        raise SetUnreadable(
+            f"{error}: that set may be newer than {set_id}",
+            f"See to the disk and try again, or take what there is: --set {set_id}.",
+        )
 
 
 def _aim(
@@ -174,16 +210,39 @@ def _of_now(
             logger.warning("%s", error)
 
 
-def _sound(backup_set: BackupSet) -> BackupSet:
-    if not backup_set.is_whole:
+def _sound(backup_set: BackupSet, *, is_named: bool) -> BackupSet:
+    """The set, if it is whole.
+
+    One that the last verification could not read is tried, where it is asked for by
+    its id: to put it together is the second look.
+
+    Raises:
+      NotCoherent: it is not whole.
+      SetUnreadable: nobody knows whether it is.
+    """
+    set_id = backup_set.manifest.id
+    if backup_set.unread or (backup_set.is_unknown and not is_named):
+        raise SetUnreadable(
+            f"nobody knows whether set {set_id} is whole: {backup_set.reason}",
+            f"Look again (bin/cluster verify {set_id}), try just this one (--set"
+            f" {set_id}), or choose another one (bin/cluster backups).",
+        )
+    if backup_set.is_unknown:
+        logger.warning(
+            "set %s could not be read the last time, and is tried: %s",
+            set_id,
+            backup_set.reason,
+        )
+    elif not backup_set.is_whole:
         faults = "; ".join(backup_set.faults)
         raise SetDamaged(
-            f"set {backup_set.manifest.id} is not whole: {faults}",
+            f"set {set_id} is not whole: {faults}",
             "Choose another one (bin/cluster backups).",
         )
     return backup_set
 
 
+_OTHERS = "See to the disk and try again, or choose another set (bin/cluster backups)."
 _CHOICE = (
     "Give --strict, --tolerant, or the id of another set with --set; or accept the"
     " half commits (bin/cluster damage)."
@@ -211,13 +270,17 @@ def _accepting(backup_set: BackupSet, accepted: Collection[bytes]) -> BackupSet:
 
 
 def _newest(sets: Sequence[BackupSet], request: Request, directory: Path) -> BackupSet:
-    """The set that is asked for by its id, else the newest one that is whole."""
+    """The set that is asked for by its id, else the newest that is not broken.
+
+    Also one of which nobody knows whether it is whole: to pass it over would drop
+    what it may hold.
+    """
     if request.set_id is not None:
         return sets[0]
     of_timeline = [
         backup_set
         for backup_set in sets
-        if backup_set.is_whole
+        if not backup_set.faults
         and request.timeline in (None, backup_set.manifest.point.timeline)
     ]
     if not of_timeline:
