@@ -1,5 +1,6 @@
 """Refuses files that somebody else could read, replace or redirect."""
 
+import logging
 import os
 import pwd
 import stat
@@ -7,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tidstorage.errors import NotPermitted, Unprotected
+
+logger = logging.getLogger(__name__)
 
 #: (class of users, its right to read a file, its right to pass through a folder)
 _CLASSES = (
@@ -67,7 +70,7 @@ def refuse_more_readable(top: Path, copies: Path, data_file: Path) -> None:
         if not all(_may(folder, may_pass) for folder in folders):
             continue
         for path in _files(copies):
-            if _may(path, may_read):
+            if _may_for_certain(path, may_read):
                 raise Unprotected(
                     f"{path} can be read by {users}, and {data_file} cannot",
                     f"chmod -R go-rwx {top}",
@@ -80,6 +83,18 @@ def _within(folder: Path, top: Path) -> bool:
 
 def _may(path: Path, right: int) -> bool:
     return bool(path.stat().st_mode & right)
+
+
+def _may_for_certain(path: Path, right: int) -> bool:
+    """Whether users have that right; not where nobody can tell, which is logged.
+
+    A copy that cannot be looked at is no reason to go without the next one.
+    """
+    try:
+        return _may(path, right)
+    except OSError as error:
+        logger.warning("who may read %s is not known: %s", path, error.strerror)
+        return False
 
 
 def _files(folder: Path) -> Iterator[Path]:

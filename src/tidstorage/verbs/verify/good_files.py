@@ -1,7 +1,8 @@
 """Which files a round of verification has found good, so that the next run goes on.
 
 They are kept in a database in the backup directory.  It saves time and proves
-nothing: where it is lost or broken, everything is read again.
+nothing: where it is lost or broken, everything is read again; where the disk has no
+room for it, or fails, the next run does not go on from here.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ from pathlib import Path
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import StoredFile
 from tidstorage.sets.verdicts import Depth
-from tidstorage.system import clock, private_files
+from tidstorage.system import clock, presence, private_files
 
 logger = logging.getLogger(__name__)
 
@@ -123,17 +124,26 @@ class GoodFiles:
 
 def _open(path: Path) -> sqlite3.Connection:
     try:
-        return _connect(path)
-    except sqlite3.DatabaseError as error:
-        logger.warning("%s is begun anew: %s", path, error)
-        path.unlink()
-        return _connect(path)
+        try:
+            return _connect(path)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            logger.warning("%s is begun anew: %s", path, error)
+            path.unlink()
+            return _connect(path)
+    except (OSError, sqlite3.OperationalError) as error:
+        logger.warning("%s; the next run will not go on from here: %s", path, error)
+        return _initialise(sqlite3.connect(":memory:"))
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    if not path.exists():
+    if not presence.is_there(path):
         os.close(private_files.create(path))
-    database = sqlite3.connect(path)
+    return _initialise(sqlite3.connect(path))
+
+
+def _initialise(database: sqlite3.Connection) -> sqlite3.Connection:
     try:
         database.executescript(_TABLES)
     except BaseException:
