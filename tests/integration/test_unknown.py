@@ -347,3 +347,22 @@ def test_a_copy_of_a_set_that_is_half_removed_is_left_alone(cluster, made):
     assert str(copy) in done.stderr
     assert (copy / "pruned.json").exists()
     assert states(cluster) == ["whole"] * 3
+
+
+def test_what_a_set_needs_whose_folder_lies_behind_a_link_stays(
+    cluster, made, tmp_path
+):
+    """Somebody has moved it to another disk; once it is back, it is a set again."""
+    directory = backup_directory(cluster)
+    folder, moved = directory.set_folder(made[2].id), tmp_path / "moved"
+    folder.rename(moved)
+    folder.symlink_to(moved)
+    done = run_verb(with_one(cluster), "prune")
+    assert done.returncode == 0, done.stderr
+    assert str(folder) in done.stderr
+    assert folder.is_symlink() and (moved / manifest.FILE_NAME).exists()
+    folder.unlink()
+    moved.rename(folder)
+    arguments = ("verify", made[2].id, "--depth", "objects")
+    done = run_verb(cluster, *arguments)
+    assert done.returncode == 0, done.stderr

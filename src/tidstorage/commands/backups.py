@@ -36,7 +36,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
         console.print_warning(str(error))
     for what in directory.strangers():
         console.print_warning(what)
-    unread = [str(error) for error in directory.unread_manifests()]
+    unread = [str(error) for error in directory.unread_manifests().values()]
     unread += [
         f"set {backup_set.manifest.id}: {what}"
         for backup_set in sets

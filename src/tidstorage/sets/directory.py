@@ -17,10 +17,11 @@ from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster, Storage
 from tidstorage.errors import EngineFailed, NoSuchSet, NotCoherent, SetUnreadable
-from tidstorage.sets import listing, manifest, marker, verdicts
+from tidstorage.sets import listing, manifest, marker
 from tidstorage.sets.listing import BackupSet
 from tidstorage.sets.manifest import Manifest
 from tidstorage.sets.manifest_folder import ManifestFolder
+from tidstorage.sets.verdict_files import VerdictFiles
 from tidstorage.sets.verdicts import Depth, Fault, Unread, Verdict, Verification
 from tidstorage.system import disks, permissions, presence, private_files
 
@@ -41,6 +42,7 @@ class BackupDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._manifests = ManifestFolder(self.sets_folder)
+        self._verdicts = VerdictFiles(self.sets_folder)
 
     @classmethod
     def open(cls, cluster: Cluster) -> "BackupDirectory":
@@ -77,7 +79,7 @@ class BackupDirectory:
         for storage in storages:
             folder = self.repository(storage.id)
             if folder.is_dir():
-                permissions.refuse_links(folder.iterdir())
+                permissions.refuse_links_in(folder)
                 permissions.refuse_more_readable(self.path, folder, storage.data_file)
 
     def _written_to(self, storage_ids: Iterable[str]) -> Iterator[Path]:
@@ -153,13 +155,17 @@ class BackupDirectory:
         read = self._manifests.read_all()
         return [content for content in read if isinstance(content, NotCoherent)]
 
-    def unread_manifests(self) -> list[SetUnreadable]:
-        """Why nobody could read manifests that are there, or may be; newest first.
+    def unread_manifests(self) -> dict[str, SetUnreadable]:
+        """{set id: why nobody could read its manifest}, newest first.
 
         Raises: as `manifests`.
         """
-        read = self._manifests.read_all()
-        return [content for content in read if isinstance(content, SetUnreadable)]
+        read = {path.parent.name: content for path, content in self._manifests.items()}
+        return {
+            set_id: content
+            for set_id, content in read.items()
+            if isinstance(content, SetUnreadable)
+        }
 
     def strangers(self) -> list[str]:
         """Links and copies of set folders, which are no sets of their own, in words.
@@ -177,6 +183,17 @@ class BackupDirectory:
             return [made.point.timeline for made in self.manifests()]
         except EngineFailed:
             return []
+
+    def strange_manifests(self) -> list[Manifest]:
+        """The manifests in links and copies whose set itself is not here.
+
+        Somebody may have moved it: what it names is not free for others.
+
+        Raises: SetUnreadable: as `manifests`, and where one could not be read.
+        """
+        here = set(self.set_ids())
+        strangers = self._manifests.read_strangers()
+        return [made for made in strangers if made.id not in here]
 
     def set_ids(self) -> list[str]:
         """Ids of all sets, be they sound or broken, newest first.
@@ -240,7 +257,7 @@ class BackupDirectory:
         except SetUnreadable as error:
             # Of the others, which share files with these, nobody can tell.
             logger.warning("%s", error)
-        verdict_of, unread = self._read_verdicts(set_ids)
+        verdict_of, unread = self._verdicts.read_all(set_ids)
         return listing.judge_sets(self.path, manifests, verdict_of, unread)
 
     def tid_log_path(self, set_id: str) -> Path:
@@ -254,7 +271,7 @@ class BackupDirectory:
 
         Raises: SetUnreadable: where that could not be read.
         """
-        return verdicts.read(self._verdict_path(set_id))
+        return self._verdicts.read(set_id)
 
     def verdicts(self) -> Mapping[str, Verdict]:
         """{set id: what verifications found}, of all sets that were verified.
@@ -263,59 +280,22 @@ class BackupDirectory:
 
         Raises: as `manifests`.
         """
-        return self._read_verdicts(self.set_ids())[0]
-
-    def _read_verdicts(
-        self, set_ids: Iterable[str]
-    ) -> tuple[dict[str, Verdict], dict[str, str]]:
-        """{set id: what verifications found}, and {set id: why nobody can tell}."""
-        found: dict[str, Verdict] = {}
-        unread: dict[str, str] = {}
-        for set_id in set_ids:
-            try:
-                verdict = self.verdict(set_id)
-            except SetUnreadable as error:
-                unread[set_id] = str(error)
-                continue
-            if verdict is not None:
-                found[set_id] = verdict
-        return found, unread
+        return self._verdicts.read_all(self.set_ids())[0]
 
     def note_verification(self, set_id: str, verification: Verification) -> None:
         """Keep what a verification found, unless the set is gone meanwhile.
 
         Raises: SetUnreadable: what was known before could not be read; it stays.
         """
-        verdict = verdicts.update(self.verdict(set_id), verification)
-        self._write_verdict(set_id, verdict)
+        self._verdicts.note_verification(set_id, verification)
 
     def note_fault(self, set_ids: Iterable[str], fault: Fault) -> None:
         """Keep for each of these sets that a file which it needs has a fault."""
-        for set_id, verdict in self._verdicts_to_change(set_ids):
-            if fault not in verdict.faults:
-                self._write_verdict(set_id, verdicts.add_fault(verdict, fault))
+        self._verdicts.note_fault(set_ids, fault)
 
     def note_unread(self, set_ids: Iterable[str], unread: Unread) -> None:
         """Keep for each of these sets that a file which it needs could not be read."""
-        for set_id, verdict in self._verdicts_to_change(set_ids):
-            if unread not in verdict.unread:
-                self._write_verdict(set_id, verdicts.add_unread(verdict, unread))
-
-    def _verdicts_to_change(
-        self, set_ids: Iterable[str]
-    ) -> Iterator[tuple[str, Verdict]]:
-        """(set id, what is known of it), of those of which that can be read."""
-        for set_id in set_ids:
-            try:
-                yield set_id, self.verdict(set_id) or Verdict()
-            except SetUnreadable as error:
-                # To write it anew would forget what is in it.
-                logger.warning("what was found is not kept beside the set: %s", error)
-
-    def _write_verdict(self, set_id: str, verdict: Verdict) -> None:
-        # A prune may have taken the set meanwhile.
-        if presence.is_there(self.manifest_path(set_id)):
-            verdicts.write(self._verdict_path(set_id), verdict)
+        self._verdicts.note_unread(set_ids, unread)
 
     def forget_fault(self, path: str, depth: Depth) -> None:
         """A file that was bad, or not to be read, is good: no set suffers any more.
@@ -323,10 +303,4 @@ class BackupDirectory:
         path: of the file, relative to the directory.  depth: how deeply it was
         looked at; what a deeper look found stays.
         """
-        for set_id, verdict in self.verdicts().items():
-            without = verdicts.remove_file(verdict, path, depth)
-            if without != verdict:
-                verdicts.write(self._verdict_path(set_id), without)
-
-    def _verdict_path(self, set_id: str) -> Path:
-        return self.set_folder(set_id) / verdicts.FILE_NAME
+        self._verdicts.forget_fault(self.set_ids(), path, depth)

@@ -64,6 +64,26 @@ class ManifestFolder:
                 strangers.append(f"{folder} holds the manifest of set {set_id}")
         return [f"{what}: it is no set, and is left alone" for what in strangers]
 
+    def read_strangers(self) -> list[Manifest]:
+        """The manifests that are there in links and copies of set folders.
+
+        Whose set is gone may have been moved: what it names is not free for others.
+
+        Raises: SetUnreadable: as `find`, and where such a manifest could not be read.
+        """
+        folders, links = self._list_entries()
+        strangers: list[ManifestOrWhyNot] = []
+        for folder in links:
+            content = self.read(folder / manifest.FILE_NAME)
+            if isinstance(content, SetUnreadable):
+                raise content
+            strangers.append(content)
+        for folder in folders:
+            path = folder / manifest.FILE_NAME
+            if self._id_of_another(path) is not None:
+                strangers.append(self.read(path))
+        return [content for content in strangers if isinstance(content, Manifest)]
+
     def _list_entries(self) -> tuple[list[Path], list[Path]]:
         """Whatever is in the folder and is no link; and what is one."""
         try:
@@ -110,12 +130,19 @@ class ManifestFolder:
                 self._read[path] = error
         return self._read[path]
 
+    def items(self) -> list[tuple[Path, ManifestOrWhyNot]]:
+        """(path, manifest or why it is not to be believed) of all, newest first.
+
+        Raises: as `find`.
+        """
+        return [(path, self.read(path)) for path in self.find()]
+
     def read_all(self) -> list[ManifestOrWhyNot]:
         """All manifests, newest first; for another one why it is not to be believed.
 
         Raises: as `find`.
         """
-        return [self.read(path) for path in self.find()]
+        return [content for _, content in self.items()]
 
 
 def _may_be_there(path: Path) -> bool:

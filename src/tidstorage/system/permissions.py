@@ -49,10 +49,26 @@ def refuse_links(paths: Iterable[Path]) -> None:
     """
     for path in paths:
         if path.is_symlink():
-            raise Unprotected(
-                f"{path} is a symbolic link, to {path.readlink()}",
-                "No program of ours made it: find out who did, then remove it.",
-            )
+            raise _is_link(path)
+
+
+def refuse_links_in(folder: Path) -> None:
+    """Refuse symbolic links in a folder, as `refuse_links` does.
+
+    The folder tells which of its entries are links: one that cannot be looked at
+    itself, on a disk that fails, is none.
+    """
+    with os.scandir(folder) as entries:
+        links = [Path(entry.path) for entry in entries if entry.is_symlink()]
+    for path in links:
+        raise _is_link(path)
+
+
+def _is_link(path: Path) -> Unprotected:
+    return Unprotected(
+        f"{path} is a symbolic link, to {path.readlink()}",
+        "No program of ours made it: find out who did, then remove it.",
+    )
 
 
 def refuse_more_readable(top: Path, copies: Path, data_file: Path) -> None:

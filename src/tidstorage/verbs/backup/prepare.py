@@ -122,7 +122,8 @@ def _named_files(directory: BackupDirectory) -> set[str] | None:
     if directory.broken_manifests():
         # It may have named any file.
         return None
-    return {file.path for made in directory.manifests() for file in made.files()}
+    known = [*directory.manifests(), *directory.strange_manifests()]
+    return {file.path for made in known for file in made.files()}
 
 
 def _find_damage(directory: BackupDirectory, newest: Manifest | None) -> list[str]:
@@ -150,13 +151,14 @@ def _find_unknown(directory: BackupDirectory, newest: Manifest | None) -> list[s
     """
     unknown: list[str] = []
     unread = directory.unread_manifests()
-    if unread and (newest is None or newest.id != directory.set_ids()[0]):
-        # It may be what the newest copies belong to.
-        unknown += map(str, unread)
-    elif unread:
-        # Nothing was built on it since the newest set was made.
-        for error in unread:
+    for set_id, error in unread.items():
+        if newest is None or set_id > newest.id:
+            # It may be what the newest copies belong to.
+            unknown.append(str(error))
+        else:
+            # Nothing was built on it since the newest set was made.
             logger.warning("%s", error)
+    if unread:
         unknown += leftovers.find_unfinished(directory)
     if newest is not None:
         (known,) = directory.judge([newest])

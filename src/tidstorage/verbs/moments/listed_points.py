@@ -56,7 +56,7 @@ def list_points_and_ranges(cluster: Cluster, limit: int | None = 20) -> PointsAn
     directory = BackupDirectory(cluster.backup.directory)
     sets = directory.sets()
     made = [known.manifest for known in reversed(sets) if known.is_whole]
-    unread = [str(error) for error in directory.unread_manifests()]
+    unread = [str(error) for error in directory.unread_manifests().values()]
     unread += [
         f"set {known.manifest.id}: {known.reason}" for known in sets if known.is_unknown
     ]

@@ -125,6 +125,8 @@ def _plan_by_what_is_known(
     begun = _find_begun(directory)
     going = [*begun.values(), *(known.manifest for known in removed)]
     staying = [known.manifest for known in sets if known.manifest.id in kept]
+    ended = {made.id for made in begun.values()}
+    staying += [made for made in directory.strange_manifests() if made.id not in ended]
     frees = find_freed(directory, going, staying)
     unknown = {known.manifest.id: known.reason for known in sets if known.is_unknown}
     return PrunePlan(removed, begun, kept, frees, unknown)
@@ -160,9 +162,8 @@ def _refuse_broken(directory: BackupDirectory) -> None:
       NotCoherent: a manifest is broken.
       SetUnreadable: a manifest could not be read.
     """
-    unread = directory.unread_manifests()
-    if unread:
-        raise _nothing_is_removed(str(unread[0]))
+    for error in directory.unread_manifests().values():
+        raise _nothing_is_removed(str(error)) from error
     broken = directory.broken_manifests()
     if broken:
         raise NotCoherent(

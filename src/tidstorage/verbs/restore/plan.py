@@ -15,11 +15,9 @@ from typing import Literal
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import (
     Damaged,
-    EngineFailed,
     NoSuchSet,
     NotCoherent,
     NotReachable,
-    SetDamaged,
     SetUnreadable,
     WrongTime,
 )
@@ -32,6 +30,11 @@ from tidstorage.system import clock
 from tidstorage.system.clock import in_both, local, span
 from tidstorage.verbs.moments.goal import Goal, find_set_for_moment, find_set_for_point
 from tidstorage.verbs.moments.known import KnownPoints, read_known_points
+from tidstorage.verbs.restore.certainty import (
+    describe_passed_over,
+    refuse_newer_unknown,
+    refuse_unsound,
+)
 from tidstorage.verbs.restore.explain import explain_choices, say_strict_loss
 
 logger = logging.getLogger(__name__)
@@ -98,8 +101,9 @@ def choose(cluster: Cluster, request: Request) -> Choice:
         return _choose(cluster, directory, request)
     except (NoSuchSet, NotReachable) as error:
         # What could not be read may be just what is asked for.
-        if request.set_id is None and (unread := directory.unread_manifests()):
-            raise SetUnreadable(f"{error}; but {unread[0]}", _OTHERS) from error
+        if request.set_id is None:
+            for unread in directory.unread_manifests().values():
+                raise SetUnreadable(f"{error}; but {unread}", _OTHERS) from error
         raise
 
 
@@ -121,9 +125,9 @@ def _choose(cluster: Cluster, directory: BackupDirectory, request: Request) -> C
     goal = None
     if request.moment is None and (is_of_set or exact):
         chosen = exact[0] if exact else _newest(candidates, request, directory.path)
-        if request.set_id is None:
-            _refuse_newer_unknown(directory, chosen.manifest.id)
-        then = _sound(chosen, is_named=request.set_id is not None).manifest
+        if request.set_id is None and not exact:
+            refuse_newer_unknown(directory, chosen.manifest.id)
+        then = refuse_unsound(chosen, is_named=request.set_id is not None).manifest
         manifest = renaming.rename_storages(then, cluster.aliases)
         if manifest.point.damage and request.policy == "clean":
             others = [
@@ -147,43 +151,9 @@ def _choose(cluster: Cluster, directory: BackupDirectory, request: Request) -> C
         request.policy,
         accepted,
         renaming.find_renamed(then, cluster.aliases),
-        () if goal else _passed_over(directory, manifest.id),
+        () if goal else describe_passed_over(directory, manifest.id),
         request.storages,
     )
-
-
-def _passed_over(directory: BackupDirectory, set_id: str) -> tuple[str, ...]:
-    """Newer sets that are not taken, and why, in words; none where nobody can look."""
-    try:
-        newer = [
-            _describe_newer(known)
-            for known in directory.sets()
-            if known.manifest.id > set_id and not known.is_whole
-        ]
-        return (*newer, *map(str, directory.broken_manifests()))
-    except (EngineFailed, OSError) as error:
-        return (f"whether there are newer sets cannot be told: {error}",)
-
-
-def _describe_newer(known: BackupSet) -> str:
-    newer = f"set {known.manifest.id} is newer, but"
-    if known.is_unknown:
-        return f"{newer} nobody knows whether it is whole: {known.reason}"
-    return f"{newer} not whole: {known.reason}"
-
-
-def _refuse_newer_unknown(directory: BackupDirectory, set_id: str) -> None:
-    """Refuse to take a set for the newest where nobody knows that it is.
-
-    Raises: SetUnreadable: the manifest of another one, maybe newer, cannot be read.
-    """
-    if directory.set_ids()[0] == set_id:
-        return
-    for error in directory.unread_manifests():
-        raise SetUnreadable(
-            f"{error}: that set may be newer than {set_id}",
-            f"See to the disk and try again, or take what there is: --set {set_id}.",
-        )
 
 
 def _aim(
@@ -208,38 +178,6 @@ def _of_now(
             )
         except NotCoherent as error:
             logger.warning("%s", error)
-
-
-def _sound(backup_set: BackupSet, *, is_named: bool) -> BackupSet:
-    """The set, if it is whole.
-
-    One that the last verification could not read is tried, where it is asked for by
-    its id: to put it together is the second look.
-
-    Raises:
-      NotCoherent: it is not whole.
-      SetUnreadable: nobody knows whether it is.
-    """
-    set_id = backup_set.manifest.id
-    if backup_set.unread or (backup_set.is_unknown and not is_named):
-        raise SetUnreadable(
-            f"nobody knows whether set {set_id} is whole: {backup_set.reason}",
-            f"Look again (bin/cluster verify {set_id}), try just this one (--set"
-            f" {set_id}), or choose another one (bin/cluster backups).",
-        )
-    if backup_set.is_unknown:
-        logger.warning(
-            "set %s could not be read the last time, and is tried: %s",
-            set_id,
-            backup_set.reason,
-        )
-    elif not backup_set.is_whole:
-        faults = "; ".join(backup_set.faults)
-        raise SetDamaged(
-            f"set {set_id} is not whole: {faults}",
-            "Choose another one (bin/cluster backups).",
-        )
-    return backup_set
 
 
 _OTHERS = "See to the disk and try again, or choose another set (bin/cluster backups)."

@@ -109,7 +109,7 @@ def _find_newest_set(cluster: Cluster) -> tuple[Manifest | None, str | None]:
     try:
         directory = BackupDirectory.open(cluster)
         manifests = directory.manifests()
-        for unread in directory.unread_manifests():
+        for unread in directory.unread_manifests().values():
             raise unread
     except TidstorageError as error:
         # No reason to say nothing of the rest.

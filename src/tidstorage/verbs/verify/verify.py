@@ -7,16 +7,10 @@ looked at anew.
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.errors import (
-    NoSuchSet,
-    NotCoherent,
-    SetUnreadable,
-    VerificationFailed,
-)
+from tidstorage.errors import SetUnreadable, VerificationFailed
 from tidstorage.operation import lock, progress, results
 from tidstorage.operation.progress import Operation, Show
 from tidstorage.sets import verdicts
@@ -27,6 +21,7 @@ from tidstorage.system import private_files
 from tidstorage.verbs.verify import checker, costs, restoring, trial
 from tidstorage.verbs.verify.budget import OutOfTime, TimeBudget
 from tidstorage.verbs.verify.checker import CheckedFiles, FileChecker
+from tidstorage.verbs.verify.chosen_sets import choose_sets
 from tidstorage.verbs.verify.costs import Cost
 from tidstorage.verbs.verify.good_files import GoodFiles
 from tidstorage.verbs.verify.restoring import TriedRestore
@@ -130,7 +125,7 @@ def verify(
         results.record(cluster, "verify") as recorded,
         progress.operation(cluster, "verify", show) as operation,
     ):
-        chosen, broken, unread = _choose(directory, request.which)
+        chosen, broken, unread = choose_sets(directory, request.which)
         if request.depth == "objects":
             trial.remove_others(cluster, {made.id for made in chosen})
         verification = Verification(request.depth)
@@ -266,43 +261,3 @@ class _SetVerifier:
         return SetVerdict(
             made.id, "good", at, tried.objects, len(tried.lost), tried.lost
         )
-
-
-def _choose(
-    directory: BackupDirectory, which: Literal["latest", "all"] | tuple[str, ...]
-) -> tuple[list[Manifest], dict[Path, str], dict[Path, str]]:
-    """The sets asked for, newest first, and of the others why there is no manifest.
-
-    The latter as {path of the manifest: why it is broken} and {path: why it could not
-    be read}.
-
-    Raises:
-      NoSuchSet: there is none of those.
-      SetUnreadable: nobody can tell.
-    """
-    sound = directory.manifests()
-    wanted = which if isinstance(which, tuple) else _list_ids(directory, which)
-    chosen = [made for made in sound if made.id in wanted]
-    broken: dict[Path, str] = {}
-    unread: dict[Path, str] = {}
-    for set_id in set(wanted) - {made.id for made in chosen}:
-        path = directory.manifest_path(set_id)
-        try:
-            # It may be that it can be read by now.
-            chosen.append(directory.manifest(set_id))
-        except NotCoherent as error:
-            broken[path] = str(error).removeprefix(f"{path} ")
-        except SetUnreadable as error:
-            unread[path] = str(error).removeprefix(f"{path} ")
-    if which == "latest" and not chosen:
-        # The newest is broken: of the others, the newest that is not.
-        chosen = sound[:1]
-    if not chosen and not broken and not unread:
-        raise NoSuchSet(f"there is no backup set in {directory.path}")
-    chosen.sort(key=lambda made: made.id, reverse=True)
-    return chosen, broken, unread
-
-
-def _list_ids(directory: BackupDirectory, which: Literal["latest", "all"]) -> list[str]:
-    set_ids = directory.set_ids()
-    return set_ids if which == "all" else set_ids[:1]
