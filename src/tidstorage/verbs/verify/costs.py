@@ -162,7 +162,7 @@ def _count_live(
             return None
         records = filestorage.read_records(path, after, last)
         tids = [record.tid for record in records]
-    except FileUnreadable:
+    except (FileUnreadable, OSError):
         return None
     # A file that does not end there is another history, of after a restore.
     return len(tids) if tids and tids[-1] == last else None
