@@ -124,7 +124,8 @@ class BackupDirectory:
         """
         folder = self.path / "blobs"
         # Not by a glob, which finds nothing in a folder that it cannot read.
-        return [*folder.iterdir()] if presence.is_there(folder) else []
+        found = folder.iterdir() if presence.is_there(folder) else ()
+        return [path for path in found if path.is_dir() and not path.is_symlink()]
 
     def relative(self, path: Path) -> str:
         """A path as manifests name it."""
