@@ -1,6 +1,7 @@
 /* A disk that fails, for one process: preloaded (LD_PRELOAD), it lets calls on paths
    that contain $FAILING_PATH end with the error number $FAILING_ERRNO, the first
-   $FAILING_TIMES times.  $FAILING_CALLS says which: any of open, stat, read, list. */
+   $FAILING_TIMES times after $FAILING_AFTER that go well.  $FAILING_CALLS says which:
+   any of open, stat, read, list. */
 
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -16,13 +17,14 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-static atomic_int failed;
+static atomic_int met;
 
 static int fails(const char *call, const char *path) {
     const char *wanted = getenv("FAILING_PATH"), *calls = getenv("FAILING_CALLS");
     if (!wanted || !calls || !path || !strstr(calls, call) || !strstr(path, wanted))
         return 0;
-    if (atomic_fetch_add(&failed, 1) >= atoi(getenv("FAILING_TIMES")))
+    int number = atomic_fetch_add(&met, 1) - atoi(getenv("FAILING_AFTER"));
+    if (number < 0 || number >= atoi(getenv("FAILING_TIMES")))
         return 0;
     errno = atoi(getenv("FAILING_ERRNO"));
     return 1;

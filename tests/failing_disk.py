@@ -53,11 +53,16 @@ def library() -> Path:
 
 
 def failing(
-    path: object, number: int = errno.EIO, calls: str = "read", times: int = ALWAYS
+    path: object,
+    number: int = errno.EIO,
+    calls: str = "read",
+    times: int = ALWAYS,
+    after: int = 0,
 ) -> dict[str, str]:
     """The environment in which ``calls`` on paths that contain ``path`` fail.
 
-    number: of the error.  calls: any of open, stat, read, list.  times: how often.
+    number: of the error.  calls: any of open, stat, read, list.  times: how often,
+    after: so many that go well.
     """
     return {
         "LD_PRELOAD": str(library()),
@@ -65,6 +70,7 @@ def failing(
         "FAILING_ERRNO": str(int(number)),
         "FAILING_CALLS": calls,
         "FAILING_TIMES": str(times),
+        "FAILING_AFTER": str(after),
     }
 
 

@@ -158,15 +158,29 @@ def test_what_another_run_had_read_well_before_does_not_clear_it(cluster, made):
 
 def test_a_trial_restore_that_cannot_read_is_no_fault(cluster, made):
     arguments = ("verify", made[5].id, "--depth", "objects")
-    for path in (data_of(made), "/scratch/verify-"):
-        # The digests are read first, and well.
-        times = 1 if path == data_of(made) else 10**6
-        disk = failing(path, calls="read", times=times)
+    scratch = f"/scratch/verify-{made[5].id}"
+    for disk in (
+        # Its digest is taken first, and well.
+        failing(data_of(made), calls="open", after=1),
+        failing(scratch, calls="read"),
+    ):
         done = run_verb(cluster, *arguments, disk=disk)
         assert done.returncode == UNKNOWN, done.stderr
+        assert "Input/output error" in done.stderr
         assert "broken" not in states(cluster)
-        assert run_verb(cluster, *arguments).returncode == 0
+        done = run_verb(cluster, *arguments)
+        assert done.returncode == 0, done.stderr
         assert states(cluster) == ["whole"] * 6
+
+
+def test_a_blob_is_noted_with_all_sets_that_need_it(cluster, made):
+    """Blobs stand in no manifest: of the other sets nobody would know."""
+    path = path_of_blob(cluster, made)
+    disk = failing(path)
+    done = run_verb(cluster, "verify", made[5].id, "--depth", "digests", disk=disk)
+    assert done.returncode == UNKNOWN, done.stderr
+    # Older sets may need it too, where it was written before.
+    assert states(cluster)[3:] == ["unknown"] * 3
 
 
 def test_prune_removes_nothing_where_it_cannot_look(cluster, made):
