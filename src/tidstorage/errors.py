@@ -291,3 +291,13 @@ class NotDecided(TidstorageError):
     """A new site finds backups of a former one, and nobody said what to do."""
 
     exit_status = 42
+
+
+class SetUnreadable(EngineFailed):
+    """A file of a backup set could not be read: what the set is worth is unknown."""
+
+    exit_status = 43
+    hint = (
+        "That says nothing against the set, and nothing for it. See to the disk, then"
+        " look again (bin/cluster verify)."
+    )

@@ -9,6 +9,7 @@ from typing import Any
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
 from tidstorage.commands.front import add_json
+from tidstorage.errors import SetUnreadable
 from tidstorage.sets import repozo
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.listing import BackupSet
@@ -25,18 +26,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
-    """Print the list; broken manifests are named on standard error."""
+    """Print the list; what is no sound set is named on standard error.
+
+    The status is SetUnreadable's where something could not be looked at.
+    """
     directory = BackupDirectory.open(cluster)
     sets = directory.sets()
     for error in directory.broken_manifests():
         console.print_warning(str(error))
+    for what in directory.strangers():
+        console.print_warning(what)
+    unread = [str(error) for error in directory.unread_manifests().values()]
+    unread += [
+        f"set {backup_set.manifest.id}: {what}"
+        for backup_set in sets
+        for what in backup_set.unread[:1]
+    ]
     if options.json:
         console.print_json([_as_json(backup_set) for backup_set in sets])
     elif sets:
         _describe(sets)
-    else:
+    elif not unread:
         console.print_line(f"There is no backup set in {directory.path}.")
-    return 0
+    for what in unread:
+        console.print_error(what, SetUnreadable.hint)
+    return SetUnreadable.exit_status if unread else 0
 
 
 def _describe(sets: Sequence[BackupSet]) -> None:
@@ -53,13 +67,20 @@ def _describe(sets: Sequence[BackupSet]) -> None:
                 span(now - backup_set.manifest.point.time),
                 f"{_count_bytes(backup_set):,}",
                 _describe_needs(backup_set),
-                "yes" if backup_set.is_whole else f"NO: {backup_set.faults[0]}",
+                _describe_whole(backup_set),
                 str(len(backup_set.manifest.point.damage)),
                 _describe_verified(backup_set, now),
             )
             for backup_set in sets
         ],
     )
+
+
+def _describe_whole(backup_set: BackupSet) -> str:
+    if backup_set.is_whole:
+        return "yes"
+    verdict = "unknown" if backup_set.is_unknown else "NO"
+    return f"{verdict}: {backup_set.reason}"
 
 
 def _count_bytes(backup_set: BackupSet) -> int:
@@ -116,6 +137,7 @@ def _as_json(backup_set: BackupSet) -> dict[str, Any]:
         "bytes": _count_bytes(backup_set),
         "whole": backup_set.is_whole,
         "faults": list(backup_set.faults),
+        "unknown": [*backup_set.unread, *backup_set.doubts],
         "needs": {
             "files": [file.path for file in manifest.files()],
             "stored_bytes": sum(file.size for file in manifest.files()),

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage.engines.filestorage.blob_files import tid_of
-from tidstorage.errors import SetDamaged
+from tidstorage.errors import SetDamaged, SetUnreadable
 from tidstorage.sets.manifest import StoredFile
-from tidstorage.system import durable, private_files
+from tidstorage.system import durable, presence, private_files
 
 FORMAT_VERSION = 1
 
@@ -97,7 +97,9 @@ def read_lists(directory: Path, lists: Sequence[StoredFile]) -> BlobList:
     directory: the backup directory.  Of a path that stands in several lists the last
     one holds.
 
-    Raises: NotCoherent: where a list is not what was written, or cannot be read.
+    Raises:
+      NotCoherent: a list is not there, or is not what was written.
+      SetUnreadable: a list could not be read.
     """
     blobs: dict[str, StoredBlob] = {}
     # Where there is no list there is no blob to be put anywhere.
@@ -105,8 +107,12 @@ def read_lists(directory: Path, lists: Sequence[StoredFile]) -> BlobList:
     for stored in lists:
         try:
             content = (directory / stored.path).read_bytes()
-        except OSError as error:
+        except presence.ABSENT as error:
             raise SetDamaged(f"{stored.path}: {error.strerror}") from error
+        except OSError as error:
+            raise SetUnreadable(
+                f"{directory / stored.path} cannot be read: {presence.describe(error)}"
+            ) from error
         if hashlib.sha256(content).hexdigest() != stored.sha256:
             raise SetDamaged(f"{directory / stored.path} is not what was written")
         first, *lines = content.decode().splitlines()

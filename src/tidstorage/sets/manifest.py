@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from tidstorage.errors import SetDamaged
+from tidstorage.errors import SetDamaged, SetUnreadable
 from tidstorage.sets.stored import (
     StoredCommitId,
     StoredLoss,
@@ -22,7 +22,7 @@ from tidstorage.sets.stored import (
     StoredVector,
     Text,
 )
-from tidstorage.system import durable, json_file
+from tidstorage.system import durable, json_file, presence
 
 FORMAT_VERSION = 1
 FILE_NAME = "manifest.json"
@@ -189,15 +189,21 @@ def write(manifest: Manifest, folder: Path) -> Path:
 def read(path: Path) -> Manifest:
     """The manifest in a file.
 
-    Raises: NotCoherent: where it is not what was written, or cannot be read.
+    Raises:
+      NotCoherent: it is not there, or is not what was written.
+      SetUnreadable: it could not be read.
     """
     try:
         envelope = json.loads(path.read_text())
         if envelope["sha256"] != _digest(envelope["manifest"]):
             raise ValueError("its checksum does not match")
         return from_json(envelope["manifest"])
+    except presence.ABSENT as error:
+        raise SetDamaged(f"{path} is missing: {error.strerror}") from error
     except OSError as error:
-        raise SetDamaged(f"{path} cannot be read: {error.strerror}") from error
+        raise SetUnreadable(
+            f"{path} cannot be read: {presence.describe(error)}"
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SetDamaged(
             f"{path} is not a sound manifest: {error}",

@@ -21,7 +21,7 @@ from tidstorage.cluster.cluster import Storage
 from tidstorage.coherence import tid
 from tidstorage.engines.filestorage.blob_files import blob_files
 from tidstorage.engines.filestorage.copying import SparseWriter, read_range
-from tidstorage.errors import NotCoherent
+from tidstorage.errors import NotCoherent, SetUnreadable
 from tidstorage.operation import parallel
 from tidstorage.operation.parallel import Check
 from tidstorage.operation.progress import Advance, Operation
@@ -111,7 +111,8 @@ def _find_stored(
     They end with the chain of repozo files they belong to: after a pack, blobs are
     gone; after a restore, a path may come to mean another blob.
 
-    Raises: CopyAnew: where a list is damaged; full copies begin new lists.
+    Raises: CopyAnew: where a list is damaged, or could not be read; full copies begin
+    new lists.
     """
     previous = preparation.previous
     if (
@@ -124,7 +125,7 @@ def _find_stored(
     lists = previous.storage(storage.id).blob_lists or ()
     try:
         listed = read_lists(preparation.directory.path, lists)
-    except NotCoherent as error:
+    except (NotCoherent, SetUnreadable) as error:
         raise CopyAnew(str(error)) from error
     return StoredBlobs(lists, listed.blobs)
 

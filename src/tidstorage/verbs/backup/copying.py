@@ -19,7 +19,7 @@ from pathlib import Path
 from tidstorage.cluster.cluster import Cluster, Storage
 from tidstorage.engines.filestorage import DataFile
 from tidstorage.engines.filestorage.copying import read_range, room_spared
-from tidstorage.errors import EngineFailed
+from tidstorage.errors import EngineFailed, SetUnreadable
 from tidstorage.operation import parallel
 from tidstorage.operation.parallel import Check
 from tidstorage.operation.progress import Advance, Operation
@@ -96,6 +96,9 @@ def _open_source(
     if not preparation.start_over:
         try:
             chain = repozo.read_newest_chain(repository)
+        except SetUnreadable as error:
+            # It may be as good as ever: full copies leave it alone.
+            logger.warning("not built upon, a full copy is made: %s", error)
         except EngineFailed as error:
             logger.warning("a full copy is made, since %s", error)
     if chain and chain[-1].end > end:

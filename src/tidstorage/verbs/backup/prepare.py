@@ -1,9 +1,7 @@
 """First phase of a backup: can it succeed, what is there before, and the set's id."""
 
 import datetime
-import itertools
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +22,6 @@ from tidstorage.system.address import address_text, connect
 from tidstorage.verbs.backup import leftovers
 
 logger = logging.getLogger(__name__)
-
-_SET_ID = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +72,7 @@ def prepare(cluster: Cluster, *, full: bool = False) -> Preparation:
       OtherHistory: the backup directory is another cluster's, or another copy's.
       NotPermitted, Unprotected: others could change or read what is written.
       ClockWentBack: the clock says that it is before the newest set.
+      SetUnreadable: nobody can tell which sets there are.
       OSError: the backup directory cannot be read or written.
     """
     refuse_the_impossible(cluster)
@@ -84,12 +81,24 @@ def prepare(cluster: Cluster, *, full: bool = False) -> Preparation:
     for storage in cluster.storages:
         private_files.make_folder(directory.repository(storage.id))
     newest = next(iter(directory.manifests()), None)
-    # First of all, so that nothing below takes leftovers for files of a set.
-    reasons = leftovers.remove_unfinished_sets(directory, _named_files(directory))
+    for what in directory.strangers():
+        logger.warning("%s", what)
+    unknown = _find_unknown(directory, newest)
+    reasons = []
+    if not directory.unread_manifests():
+        # First of all, so that nothing below takes leftovers for files of a set.
+        # Where nobody can tell what sets name, they wait for the next backup.
+        reasons += leftovers.remove_unfinished_sets(directory, _named_files(directory))
     reasons += _find_damage(directory, newest)
     for reason in reasons:
         logger.warning(
             "full copies are made; something is wrong with an earlier set: %s",
+            reason,
+        )
+    for reason in unknown:
+        logger.warning(
+            "full copies are made, since nobody knows whether an earlier set is whole,"
+            " which is not touched: %s",
             reason,
         )
     files_before = {
@@ -104,7 +113,7 @@ def prepare(cluster: Cluster, *, full: bool = False) -> Preparation:
         files_before=files_before,
         previous=newest,
         floor=newest_point(cluster),
-        start_over=full or bool(reasons),
+        start_over=full or bool(reasons or unknown),
     )
     preparation.set_folder.mkdir(mode=private_files.FOLDER_MODE)
     begun.write(preparation.set_folder, files_before)
@@ -116,7 +125,8 @@ def _named_files(directory: BackupDirectory) -> set[str] | None:
     if directory.broken_manifests():
         # It may have named any file.
         return None
-    return {file.path for made in directory.manifests() for file in made.files()}
+    known = [*directory.manifests(), *directory.strange_manifests()]
+    return {file.path for made in known for file in made.files()}
 
 
 def _find_damage(directory: BackupDirectory, newest: Manifest | None) -> list[str]:
@@ -132,8 +142,31 @@ def _find_damage(directory: BackupDirectory, newest: Manifest | None) -> list[st
         reasons += map(str, directory.broken_manifests())
     if newest is not None:
         # One is enough.
-        reasons += itertools.islice(directory.faults(newest), 1)
+        reasons += directory.judge([newest])[0].faults[:1]
     return reasons
+
+
+def _find_unknown(directory: BackupDirectory, newest: Manifest | None) -> list[str]:
+    """Why nobody knows whether the copies that are there may be continued, in words.
+
+    Full copies are safe then: they are new files, under names of a later second than
+    any that is there, and touch none of what could not be read.
+    """
+    unknown: list[str] = []
+    unread = directory.unread_manifests()
+    for set_id, error in unread.items():
+        if newest is None or set_id > newest.id:
+            # It may be what the newest copies belong to.
+            unknown.append(str(error))
+        else:
+            # Nothing was built on it since the newest set was made.
+            logger.warning("%s", error)
+    if unread:
+        unknown += leftovers.find_unfinished(directory)
+    if newest is not None:
+        (known,) = directory.judge([newest])
+        unknown += (*known.unread, *known.doubts)[:1]
+    return unknown
 
 
 def _is_full_due(cluster: Cluster, files_before: Mapping[str, Sequence[str]]) -> bool:
@@ -213,7 +246,7 @@ def _choose_id(cluster: Cluster, directory: BackupDirectory) -> str:
         for storage in cluster.storages
     ]
     for folder in directory.sets_folder.iterdir():
-        if match := _SET_ID.fullmatch(folder.name):
+        if match := begun.SET_ID.fullmatch(folder.name):
             taken.append("-".join(match.groups()))
     second = repozo.await_second_after(
         max(taken),

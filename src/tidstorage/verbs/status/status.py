@@ -121,7 +121,10 @@ def _find_changed_files(cluster: Cluster) -> list[str]:
 def _find_newest_set(cluster: Cluster) -> tuple[Manifest | None, str | None]:
     """The newest set, and why nobody can tell which there are."""
     try:
-        manifests = BackupDirectory.open(cluster).manifests()
+        directory = BackupDirectory.open(cluster)
+        manifests = directory.manifests()
+        for unread in directory.unread_manifests().values():
+            raise unread
     except TidstorageError as error:
         # No reason to say nothing of the rest.
         return None, f"{error}. {error.hint}"
