@@ -12,6 +12,7 @@ from tidstorage.operation import lock, pack_note, progress, results
 from tidstorage.operation.progress import Operation, Show, show_nothing
 from tidstorage.operation.unfinished import interrupted_swap
 from tidstorage.sets import begun, manifest, repozo
+from tidstorage.sets.blob_losses import describe_losses
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import disks
 from tidstorage.verbs.backup import (
@@ -82,6 +83,8 @@ def _prepare_and_make(cluster: Cluster, operation: Operation, full: bool) -> Man
         _discard(preparation)
         raise
     _finish(preparation, made)
+    for words in describe_losses(made):
+        logger.warning("%s", words)
     if not pack_note.note_path(cluster).exists():
         # Else the pack was ours.
         for words in describe_packs(

@@ -6,6 +6,7 @@ it tells the next run what to remove, wherever this one was killed.
 """
 
 import contextlib
+import logging
 import zoneinfo
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,10 @@ from tidstorage.sets.listing import BackupSet
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import durable
 from tidstorage.verbs.prune.freeing import Freed, find_freed
+from tidstorage.verbs.prune.last_copies import find_last_copies
 from tidstorage.verbs.prune.retention import Candidate, choose_kept
+
+logger = logging.getLogger(__name__)
 
 #: What a manifest is renamed to when its set goes.
 ASIDE = "pruned.json"
@@ -95,11 +99,32 @@ def _plan(
     sets = directory.sets()
     candidates = [_candidate(known) for known in sets]
     kept = choose_kept(candidates, retention or cluster.retention, zone)
+    kept |= _find_last_copies(cluster, directory, sets, kept)
+    kept = dict(sorted(kept.items()))
     removed = [known for known in reversed(sets) if known.manifest.id not in kept]
     begun = _find_begun(directory)
     going = [*begun.values(), *(known.manifest for known in removed)]
     staying = [known.manifest for known in sets if known.manifest.id in kept]
     return PrunePlan(removed, begun, kept, find_freed(directory, going, staying))
+
+
+def _find_last_copies(
+    cluster: Cluster,
+    directory: BackupDirectory,
+    sets: Sequence[BackupSet],
+    kept: Mapping[str, tuple[str, ...]],
+) -> dict[str, tuple[str, ...]]:
+    """{id of a set that retention does not keep, and that must not go: why}."""
+    manifests = [known.manifest for known in sets]
+    reasons = find_last_copies(
+        cluster,
+        directory,
+        [made for made in manifests if made.id not in kept],
+        [made for made in manifests if made.id in kept],
+    )
+    for set_id, why in reasons.items():
+        logger.warning("set %s stays: %s", set_id, why)
+    return {set_id: (why,) for set_id, why in reasons.items()}
 
 
 def _remove(directory: BackupDirectory, planned: PrunePlan) -> None:

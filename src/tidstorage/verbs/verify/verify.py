@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from tidstorage.cluster.cluster import Cluster
+from tidstorage.engines.filestorage.blob_files import key_of_path
 from tidstorage.errors import NoSuchSet, NotCoherent, VerificationFailed
 from tidstorage.operation import lock, progress, results
 from tidstorage.operation.progress import Operation, Show
@@ -221,17 +222,30 @@ class _SetVerifier:
             return SetVerdict(made.id, "gone")
         told = bad[: checker.MOST_TOLD]
         faults = [Fault(path=path, what=what, depth=depth) for path, what in told]
-        lost = None if tried is None or bad else len(tried.lost)
+        losses = _list_losses(made, tried.lost if tried else ())
+        lost = None if tried is None or bad else len(losses)
         self._directory.note_verification(
             made.id, verdicts.Verification(depth, at, faults, lost)
         )
         if faults:
             return SetVerdict(made.id, "bad")
-        if tried is None:
-            return SetVerdict(made.id, "good", at)
-        return SetVerdict(
-            made.id, "good", at, tried.objects, len(tried.lost), tried.lost
-        )
+        objects = tried.objects if tried else 0
+        return SetVerdict(made.id, "good", at, objects, len(losses), losses)
+
+
+def _list_losses(made: Manifest, found: Sequence[ObjectFault]) -> list[ObjectFault]:
+    """What the data lack: what was found, and blobs that were lost before the backup.
+
+    The latter may be of former states of objects, which nobody else looks at.
+    """
+    known = []
+    for storage in made.storages:
+        for path in storage.missing_blobs:
+            key = key_of_path("bushy", path) or key_of_path("lawn", path)
+            oid = key[0].hex() if key else ""
+            what = f"is a blob, and the set has no {path}"
+            known.append(ObjectFault(storage=storage.id, oid=oid, what=what))
+    return [*found, *(loss for loss in known if loss not in found)]
 
 
 def _choose(
