@@ -101,7 +101,7 @@ def _describe_needs(backup_set: BackupSet) -> str:
 
 def _describe_lost_blobs(made: Manifest) -> str:
     """How many blobs the source had lost by then, and of how many there is no copy."""
-    missing = sum(len(storage.missing_blobs) for storage in made.storages)
+    missing = sum(len(storage.missing_blobs or ()) for storage in made.storages)
     lost = missing + sum(len(storage.lost_blobs) for storage in made.storages)
     return f"{lost:,}, {missing:,} WITHOUT A COPY" if missing else f"{lost:,}"
 
@@ -126,12 +126,12 @@ def _as_json(backup_set: BackupSet) -> dict[str, Any]:
         "whole": backup_set.is_whole,
         "faults": list(backup_set.faults),
         "lost_blobs": {
-            storage.id: list(storage.lost_blobs)
+            storage.id: [*storage.lost_blobs]
             for storage in manifest.storages
             if storage.lost_blobs
         },
         "missing_blobs": {
-            storage.id: list(storage.missing_blobs)
+            storage.id: [*storage.missing_blobs]
             for storage in manifest.storages
             if storage.missing_blobs
         },

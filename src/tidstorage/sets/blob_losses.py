@@ -99,7 +99,7 @@ def list_missing(storage: StoredStorage, last: int | None) -> list[str]:
     """
     return [
         path
-        for path in storage.missing_blobs
+        for path in storage.missing_blobs or ()
         if last is None or (tid_of(Path(path)) or 0) <= last
     ]
 

@@ -93,7 +93,7 @@ def _describe_storage(
         holes=copy.holes,
         index=known.describe_index(index_path),
         lost_blobs=blobs.lost if blobs else (),
-        missing_blobs=blobs.missing if blobs else (),
+        missing_blobs=blobs.missing if blobs else None,
         undescribed_blobs=_count_undescribed_blobs(preparation, storage, copy),
     )
 

@@ -5,7 +5,9 @@ look at what passes by anyway:
 
 - Records of blobs are found in the bytes that a backup copies: all of them by a full
   copy, the new ones by an increment.  So each record has been seen once, and its blob
-  was then either in the blob directory, hence in the list of that set, or not.
+  was then either in the blob directory, hence in the list of that set, or not.  Where
+  lists begin anew without a full copy, after a restore, or nobody has looked yet, the
+  file is searched from its start, once.
 - What the previous set lists, or names as missing, and the blob directory has no more,
   is either not needed any more, since a pack took the record as well, or lost.  Only of
   these few the file itself is asked whether it still has the record: that holds whoever
@@ -15,6 +17,7 @@ An undo writes a record without bytes of its own, which a search cannot find: it
 is known from the set on that had it.  ``verify --depth objects`` asks every object.
 """
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +31,11 @@ from tidstorage.engines.filestorage.blob_files import (
     key_of_path,
     tid_of,
 )
-from tidstorage.engines.filestorage.blob_records import find_recorded
+from tidstorage.engines.filestorage.blob_records import (
+    BlobRecordFinder,
+    find_recorded,
+)
+from tidstorage.engines.filestorage.copying import read_range
 from tidstorage.errors import NotCoherent
 from tidstorage.sets.blob_losses import BlobCopy, find_copies
 from tidstorage.sets.blob_pool import StoredBlob, read_lists
@@ -77,21 +84,49 @@ class NeededBlobs:
         self._last = last
         self._layout = layout
         self._listed = listed
-        #: Of records that were seen in what was copied.
+        #: Of records that were seen in what was copied, or in all of the file.
         self._recorded = {
-            blob_path(layout, oid, tid) for oid, tid in copy.blob_records if tid <= last
+            blob_path(layout, oid, tid)
+            for oid, tid in (*copy.blob_records, *self._search_the_rest())
+            if tid <= last
         }
         #: Of records, and of the previous set; those of the blob directory go.
         self._unseen = {blob.path for blob in listed}
         self._unseen |= self._recorded
         self._unseen.update(self._list_former())
 
+    def _search_the_rest(self) -> Iterator[tuple[bytes, int]]:
+        """(oid, TID) of the records of blobs before what was copied, if need be."""
+        previous = find_previous(self._preparation, self._storage)
+        if self._copy.kind == "full" or (
+            self._listed and previous and previous.missing_blobs is not None
+        ):
+            return
+        last = self._copy.files[-1]
+        end = last.start if self._copy.written else last.end
+        finder = BlobRecordFinder(0)
+        with self._open_copied() as data_file:
+            for block in read_range(data_file.descriptor, 0, end):
+                finder.look_at(block)
+            yield from finder.find(data_file)
+
+    @contextlib.contextmanager
+    def _open_copied(self) -> Iterator[DataFile]:
+        """The Data.fs that was copied.
+
+        Raises: CopyAnew: where it was replaced.
+        """
+        with DataFile(self._storage.data_file) as data_file:
+            if os.fstat(data_file.descriptor).st_ino != self._copy.inode:
+                raise CopyAnew(f"{data_file.path} was replaced during the backup")
+            yield data_file
+
     def _list_former(self) -> Iterator[str]:
         """Paths of the blobs that the previous set missed, or had in ended lists."""
         previous = find_previous(self._preparation, self._storage)
         if previous is None:
             return
-        yield from previous.missing_blobs
+        yield from previous.missing_blobs or ()
         if self._listed or not previous.blob_lists:
             return
         try:
@@ -137,8 +172,7 @@ class NeededBlobs:
             if (key := key_of_path(self._layout, path)) and key[1] <= self._last
         }
         if keys:
-            with DataFile(self._storage.data_file) as data_file:
-                _refuse_another(data_file, self._copy)
+            with self._open_copied() as data_file:
                 repository = self._preparation.directory.repository(self._storage.id)
                 last_file = repository / self._copy.files[-1].name
                 needed |= find_recorded(
@@ -208,12 +242,3 @@ def _name_as_now(preparation: Preparation) -> Iterator[Manifest]:
 
 def _tid(path: str) -> int | None:
     return tid_of(Path(path))
-
-
-def _refuse_another(data_file: DataFile, copy: StorageCopy) -> None:
-    """Refuse to ask another file than the one that was copied.
-
-    Raises: CopyAnew: where it was replaced.
-    """
-    if os.fstat(data_file.descriptor).st_ino != copy.inode:
-        raise CopyAnew(f"{data_file.path} was replaced during the backup")

@@ -67,7 +67,7 @@ def _find_for_storage(
         for made in staying
         for stored in made.storages
         if stored.id == storage.id
-        for path in stored.missing_blobs
+        for path in stored.missing_blobs or ()
     }
     needed, unknown = only_going & missing, ""
     try:

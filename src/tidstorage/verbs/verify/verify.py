@@ -240,7 +240,7 @@ def _list_losses(made: Manifest, found: Sequence[ObjectFault]) -> list[ObjectFau
     """
     known = []
     for storage in made.storages:
-        for path in storage.missing_blobs:
+        for path in storage.missing_blobs or ():
             key = key_of_path("bushy", path) or key_of_path("lawn", path)
             oid = key[0].hex() if key else ""
             what = f"is a blob, and the set has no {path}"
