@@ -291,6 +291,12 @@ class Blobs(Protocol):
             read, is a link to nothing, or leads back to a folder that it is in.
         """
 
+    def find_links(self, directory: Path) -> list[Path]:
+        """Links to folders, in which ZODB would look for blobs.
+
+        Raises: FileUnreadable: as `blob_files`.
+        """
+
     def is_blob_there(self, directory: Path, path: str) -> bool:
         """Whether ZODB would find the blob of that path in the blob directory.
 

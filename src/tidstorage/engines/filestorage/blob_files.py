@@ -46,16 +46,40 @@ def blob_files(directory: Path) -> Iterator[tuple[Path, int]]:
     Raises: FileUnreadable: where ZODB would look into a folder that cannot be read, is
         a link to nothing, or leads back to a folder that it is in.
     """
+    for _, entries in _walk(directory):
+        for entry in entries:
+            match = _NAME.fullmatch(entry.name)
+            if match and _is_file(entry):
+                yield Path(entry.path), int(match[1], 16)
+
+
+def find_links(directory: Path) -> list[Path]:
+    """Links to folders, in which ZODB would look for blobs.
+
+    Raises: FileUnreadable: as `blob_files`.
+    """
+    return [
+        Path(folder)
+        for folder, _ in _walk(directory)
+        if folder != os.fspath(directory) and Path(folder).is_symlink()
+    ]
+
+
+def _walk(directory: Path) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+    """(path, all else that is in it), of every folder that ZODB may look into.
+
+    Raises: FileUnreadable: as `blob_files`.
+    """
     pending = [(os.fspath(directory), 0)]
     while pending:
         folder, depth = pending.pop()
-        folders = []
+        folders, others = [], []
         for entry in _list(folder):
-            if _FOLDER.fullmatch(entry.name):
-                if depth < _DEPTH and _is_folder(entry, directory):
-                    folders.append((entry.path, depth + 1))
-            elif (match := _NAME.fullmatch(entry.name)) and _is_file(entry):
-                yield Path(entry.path), int(match[1], 16)
+            if not _FOLDER.fullmatch(entry.name):
+                others.append(entry)
+            elif depth < _DEPTH and _is_folder(entry, directory):
+                folders.append((entry.path, depth + 1))
+        yield folder, others
         pending += reversed(folders)
 
 

@@ -22,8 +22,9 @@ from tidstorage.engines.filestorage.format import (
 )
 
 _NAME = b"ZODB.blob"
-#: Bytes of the data before the name, by the version of pickle: 1, 2 and 3, 4.
-_BEFORE = (1, 3, 13)
+#: Bytes of the data before the name: by pickle protocol 1, and by 2 and 3, which are
+#: all that ZODB writes.
+_BEFORE = (1, 3)
 #: The data of a blob are two tiny pickles: a class, and no state.
 _MOST_DATA = 1000
 #: How the data begin that Python 3 and Python 2 write: what needs no second look.

@@ -128,7 +128,12 @@ def _examine(
     layout = read_layout(directory)
     stored = _find_stored(preparation, storage, copy, layout)
     needed = NeededBlobs(
-        preparation, storage, copy, layout=layout, last=last, listed=stored.blobs
+        preparation,
+        storage,
+        copy,
+        layout=layout,
+        last=last,
+        listed=stored.blobs if stored.lists else None,
     )
     new = _find_new(directory, last, stored.blobs, needed)
     losses = needed.find_losses()

@@ -65,7 +65,8 @@ class NeededBlobs:
     """The blobs of a storage that its data need, as far as this backup can know.
 
     copy: of its Data.fs.  layout: of its blob directory.  last: the last TID whose
-    blobs belong to the set.  listed: what the lists name that are continued.
+    blobs belong to the set.  listed: what the lists name that are continued; None where
+    they begin anew.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class NeededBlobs:
         *,
         layout: str,
         last: int,
-        listed: Sequence[StoredBlob],
+        listed: Sequence[StoredBlob] | None,
     ) -> None:
         self._preparation = preparation
         self._storage = storage
@@ -91,7 +92,7 @@ class NeededBlobs:
             if tid <= last
         }
         #: Of records, and of the previous set; those of the blob directory go.
-        self._unseen = {blob.path for blob in listed}
+        self._unseen = {blob.path for blob in listed or ()}
         self._unseen |= self._recorded
         self._unseen.update(self._list_former())
 
@@ -99,7 +100,9 @@ class NeededBlobs:
         """(oid, TID) of the records of blobs before what was copied, if need be."""
         previous = find_previous(self._preparation, self._storage)
         if self._copy.kind == "full" or (
-            self._listed and previous and previous.missing_blobs is not None
+            self._listed is not None
+            and previous is not None
+            and previous.missing_blobs is not None
         ):
             return
         last = self._copy.files[-1]
@@ -127,7 +130,7 @@ class NeededBlobs:
         if previous is None:
             return
         yield from previous.missing_blobs or ()
-        if self._listed or not previous.blob_lists:
+        if self._listed is not None or not previous.blob_lists:
             return
         try:
             former = read_lists(self._preparation.directory.path, previous.blob_lists)
@@ -181,7 +184,7 @@ class NeededBlobs:
         return sorted(needed)
 
     def _find_copies(self, lost: Sequence[str], losses: Losses) -> None:
-        listed = {blob.path for blob in self._listed}
+        listed = {blob.path for blob in self._listed or ()}
         copies: dict[str, BlobCopy] = {}
         for manifests, paths in self._of_this_history(lost):
             wanted = [path for path in paths if path not in copies]
