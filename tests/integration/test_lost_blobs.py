@@ -361,3 +361,24 @@ def test_a_blob_above_the_point_is_not_missed(site, monkeypatch):
     site.lose(-1)
     monkeypatch.setattr("tidstorage.zeo.barrier.take", lambda _storages: last)
     assert site.back_up().missing_blobs == ()
+
+
+def test_blobs_behind_links_are_backed_up_and_restored_as_files(site, tmp_path):
+    """A disk was full: a folder was moved to another one, and a single blob, too."""
+    whole = site.blobs()
+    first, *_, last = whole
+    (site.folder / last).rename(tmp_path / "single")
+    (site.folder / last).symlink_to(tmp_path / "single")
+    folder = site.folder / first.split("/")[0]
+    folder.rename(tmp_path / "another disk")
+    folder.symlink_to(tmp_path / "another disk")
+    stored = site.back_up()
+    assert (stored.blob_count, stored.missing_blobs) == (len(whole), ())
+    site.commit("a")
+    assert site.back_up().blob_count == len(whole) + 1
+    # To the first set, so that there is something to cut.
+    first_set = backup_directory(site.cluster).set_ids()[-1]
+    restore_in_place(site.cluster, Request(set_id=first_set, reuse=True))
+    assert site.blobs() == whole
+    assert not blob_files.find_links(site.folder)
+    assert not any(path.is_symlink() for path in site.folder.rglob("*"))

@@ -245,6 +245,9 @@ def _move(path: Path, target: Path) -> None:
         path.unlink()
         return
     try:
+        if path.is_symlink():
+            # Elsewhere the link might lead to nothing.
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
         path.rename(target)
     except OSError as error:
         if error.errno != errno.EXDEV:

@@ -49,7 +49,8 @@ class BlobRecordFinder:
         seam = self._tail + block[: len(_NAME) - 1]
         self._search(seam, self._end - len(self._tail))
         self._search(block, self._end)
-        self._tail = (self._tail + block)[-(len(_NAME) - 1) :]
+        end = block[1 - len(_NAME) :]
+        self._tail = (self._tail + end)[1 - len(_NAME) :]
         self._end += len(block)
 
     def _search(self, data: bytes, start: int) -> None:
