@@ -173,3 +173,14 @@ def test_another_layout_is_refused_by_name(tmp_path, monkeypatch, text):
     (tmp_path / ".layout").write_text(text, encoding="latin-1")
     with pytest.raises(FileUnreadable, match="no blob directory of a storage"):
         blob_files.read_layout(tmp_path)
+
+
+def test_a_blob_behind_a_link_is_moved_as_a_file(tmp_path):
+    path = make(tmp_path / "blobs")
+    path.rename(tmp_path / "moved")
+    # As seen from there, and from nowhere else.
+    path.symlink_to("../" * 9 + "moved")
+    blob_files.move_above(tmp_path / "blobs", TID - 1, tmp_path / "a/b/dropped")
+    kept = tmp_path / "a/b/dropped" / path.relative_to(tmp_path / "blobs")
+    assert (kept.is_symlink(), kept.read_bytes()) == (False, b"a blob")
+    assert not path.is_symlink()
