@@ -35,8 +35,8 @@ def test_every_file_storage_refuses_garbage_collection(description):
 
 def test_servers_keep_what_a_pack_removes_unless_told_otherwise(description):
     assert "pack-keep-old" not in texts(description)["zeo-alpha.conf"]
-    with description.open("a") as stream:
-        stream.write("\n[pack]\nkeep-old = false\n")
+    text = description.read_text()
+    description.write_text(text.replace("[pack]\n", "[pack]\nkeep-old = false\n"))
     found = texts(description)
     servers = found["zeo-alpha.conf"] + found["zeo-beta.conf"]
     assert servers.count("pack-keep-old false") == 4
