@@ -187,7 +187,7 @@ class NeededBlobs:
         listed = {blob.path for blob in self._listed or ()}
         copies: dict[str, BlobCopy] = {}
         for manifests, paths in self._of_this_history(lost):
-            wanted = [path for path in paths if path not in copies]
+            wanted = {*paths} - {*copies}
             copies |= find_copies(
                 self._preparation.directory.path, manifests, self._storage.id, wanted
             )
