@@ -212,7 +212,7 @@ class NotReachable(TidstorageError):
 
 
 class PackUnsafe(TidstorageError):
-    """A pack could destroy objects, or nobody can tell whether it would."""
+    """A pack could destroy objects, or fail half way, or nobody can tell."""
 
     exit_status = 30
 

@@ -38,7 +38,7 @@ from tidstorage.points.beside import point_path
 from tidstorage.system import disks
 from tidstorage.verbs.backup import complete, packs_by_others
 from tidstorage.verbs.backup.backup import back_up
-from tidstorage.verbs.pack import garbage, times
+from tidstorage.verbs.pack import garbage, server_options, times
 from tidstorage.verbs.pack import pack as perform
 from tidstorage.verbs.pack.pack import pack
 from tidstorage.verbs.pack.plan import plan, refuse_the_impossible
@@ -439,7 +439,7 @@ class TestGarbageCollection:
         lone.server.start()
         garbage.refuse_collection(lone.cluster, lone.storage, False)
         # Written again since, by whomever: the same text is no harm.
-        monkeypatch.setattr(garbage, "_SLACK", -1e9)
+        monkeypatch.setattr(server_options, "_SLACK", -1e9)
         garbage.refuse_collection(lone.cluster, lone.storage, False)
         with lone.server.configuration.open("a") as stream:
             stream.write("# changed\n")

@@ -13,6 +13,7 @@ from tidstorage.errors import SetUnreadable
 from tidstorage.sets import repozo
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.listing import BackupSet
+from tidstorage.sets.manifest import Manifest
 from tidstorage.sets.verdicts import Verdict
 from tidstorage.system import clock
 from tidstorage.system.clock import local, span
@@ -56,7 +57,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
 def _describe(sets: Sequence[BackupSet]) -> None:
     now = clock.now()
     columns = ["set", "kind", "point", "age", "bytes"]
-    columns += ["needs", "whole", "half commits", "verified"]
+    columns += ["needs", "whole", "half commits", "lost blobs", "verified"]
     console.print_table(
         columns,
         [
@@ -69,6 +70,7 @@ def _describe(sets: Sequence[BackupSet]) -> None:
                 _describe_needs(backup_set),
                 _describe_whole(backup_set),
                 str(len(backup_set.manifest.point.damage)),
+                _describe_lost_blobs(backup_set.manifest),
                 _describe_verified(backup_set, now),
             )
             for backup_set in sets
@@ -118,6 +120,13 @@ def _describe_needs(backup_set: BackupSet) -> str:
     return f"{full}, {number} increment{'s' if number > 1 else ''}"
 
 
+def _describe_lost_blobs(made: Manifest) -> str:
+    """How many blobs the source had lost by then, and of how many there is no copy."""
+    missing = sum(len(storage.missing_blobs or ()) for storage in made.storages)
+    lost = missing + sum(len(storage.lost_blobs) for storage in made.storages)
+    return f"{lost:,}, {missing:,} WITHOUT A COPY" if missing else f"{lost:,}"
+
+
 def _describe_verified(backup_set: BackupSet, now: datetime.datetime) -> str:
     """How deeply it was verified without a fault, how long ago, and what is lost."""
     verified = backup_set.verified
@@ -138,6 +147,16 @@ def _as_json(backup_set: BackupSet) -> dict[str, Any]:
         "whole": backup_set.is_whole,
         "faults": list(backup_set.faults),
         "unknown": [*backup_set.unread, *backup_set.doubts],
+        "lost_blobs": {
+            storage.id: [*storage.lost_blobs]
+            for storage in manifest.storages
+            if storage.lost_blobs
+        },
+        "missing_blobs": {
+            storage.id: [*storage.missing_blobs]
+            for storage in manifest.storages
+            if storage.missing_blobs
+        },
         "needs": {
             "files": [file.path for file in manifest.files()],
             "stored_bytes": sum(file.size for file in manifest.files()),

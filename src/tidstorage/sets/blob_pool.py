@@ -11,16 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidstorage.engines.filestorage.blob_files import tid_of
+from tidstorage.engines.filestorage.blob_files import read_layout, tid_of
 from tidstorage.errors import SetDamaged, SetUnreadable
 from tidstorage.sets.manifest import StoredFile
 from tidstorage.system import durable, presence, private_files
 
 FORMAT_VERSION = 1
-
-
-#: Name of the file that ZODB writes into every blob directory that it opens.
-MARKER = ".layout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +74,12 @@ def write_list(
     """Write the list of the blobs that one set adds, and return its path.
 
     blob_directory: where they are from.
+
+    Raises: FileUnreadable: that is no blob directory of a storage.
     """
     header = {
         "version": FORMAT_VERSION,
-        "layout": (blob_directory / MARKER).read_text().strip(),
+        "layout": read_layout(blob_directory),
     }
     lines = [json.dumps(header)]
     lines += [f"{blob.sha256} {blob.size} {blob.path}" for blob in new]

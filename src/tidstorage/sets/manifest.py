@@ -72,6 +72,12 @@ class StoredStorage:
     holes: of the bytes, how many took no room in the Data.fs and will take none.
     index: the Data.fs.index, which only stock repozo restores; a set is whole without
       it.
+    lost_blobs: paths of the blobs that its data need, and that were not in the blob
+      directory any more; the set has them all the same, from an earlier one.
+    missing_blobs: paths of those of which no earlier set had a copy either: a restore
+      lacks them.  None where nobody looked, as in sets of former versions.
+    undescribed_blobs: how many records of blobs were seen in a storage that is
+      described without a blob directory; the set has none of these blobs.
     """
 
     id: Text
@@ -85,6 +91,9 @@ class StoredStorage:
     packed: StoredTid | None = None
     holes: int = 0
     index: StoredFile | None = None
+    lost_blobs: tuple[Text, ...] = ()
+    missing_blobs: tuple[Text, ...] | None = None
+    undescribed_blobs: int = 0
 
 
 @dataclass(frozen=True, slots=True)

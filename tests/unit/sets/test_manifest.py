@@ -35,6 +35,16 @@ def test_read_as_written_before_files_had_ranges():
     ] * 2
 
 
+def test_read_as_written_before_lost_blobs_were_looked_for():
+    data = sample().to_json()
+    for each in data["storages"]:
+        del each["lost_blobs"], each["missing_blobs"], each["undescribed_blobs"]
+    for stored in manifest.from_json(data).storages:
+        assert (stored.lost_blobs, stored.undescribed_blobs) == ((), 0)
+        # Nobody looked: that is not the same as that none is missing.
+        assert stored.missing_blobs is None
+
+
 def test_names_every_file():
     assert [each.path for each in sample().files()] == [
         "storages/a/x.fs",

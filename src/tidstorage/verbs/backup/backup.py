@@ -13,6 +13,7 @@ from tidstorage.operation.progress import Operation, Show, show_nothing
 from tidstorage.operation.unfinished import interrupted_swap
 from tidstorage.points import known_files
 from tidstorage.sets import begun, manifest, repozo
+from tidstorage.sets.blob_losses import describe_losses
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import disks
@@ -102,6 +103,8 @@ def _prepare_and_make(
             _discard(preparation)
             raise
         _finish(preparation, made)
+        for words in describe_losses(made):
+            logger.warning("%s", words)
     if not pack_note.note_path(cluster).exists():
         # Else the pack was ours.
         for words in describe_packs(

@@ -19,6 +19,7 @@ from tidstorage.verbs.backup import ranges
 from tidstorage.verbs.backup.blobs import StoredBlobs
 from tidstorage.verbs.backup.copying import StorageCopy
 from tidstorage.verbs.backup.digests import KnownFiles, describe_new_file
+from tidstorage.verbs.backup.lost_blobs import find_previous
 from tidstorage.verbs.backup.prepare import Preparation
 from tidstorage.verbs.backup.set_point import SetPoint
 
@@ -92,7 +93,20 @@ def _describe_storage(
         packed=ranges.find_last_packed(storage.data_file, copy),
         holes=copy.holes,
         index=known.describe_index(index_path),
+        lost_blobs=blobs.lost if blobs else (),
+        missing_blobs=blobs.missing if blobs else None,
+        undescribed_blobs=_count_undescribed_blobs(preparation, storage, copy),
     )
+
+
+def _count_undescribed_blobs(
+    preparation: Preparation, storage: Storage, copy: StorageCopy
+) -> int:
+    """How many records of blobs there are in a storage without a blob directory."""
+    if storage.blob_directory is not None:
+        return 0
+    former = find_previous(preparation, storage) if copy.kind != "full" else None
+    return len(copy.blob_records) + (former.undescribed_blobs if former else 0)
 
 
 def _copy_tid_log(preparation: Preparation) -> StoredFile | None:

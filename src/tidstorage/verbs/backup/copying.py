@@ -41,7 +41,8 @@ class StorageCopy:
 
     inode: of the Data.fs that was copied.  files: those of the repozo repository
     that make the copy, oldest first.  written: the last of them, where it is new.
-    holes: how many of the bytes take no room on disk.
+    holes: how many of the bytes take no room on disk.  blob_records: (oid, TID) of the
+    records of blobs in what is written.
     """
 
     kind: CopyKind
@@ -49,6 +50,7 @@ class StorageCopy:
     files: Sequence[RepozoFile]
     written: StoredFile | None
     holes: int
+    blob_records: Sequence[tuple[bytes, int]] = ()
 
     @property
     def end(self) -> int:
@@ -187,7 +189,8 @@ def _copy_one(
     relative = preparation.directory.relative(written.path)
     stored = StoredFile(relative, written.size, written.sha256)
     kind: CopyKind = "incremental" if source.chain else "full"
-    return StorageCopy(kind, inode, (*source.chain, written.file), stored, holes)
+    files = (*source.chain, written.file)
+    return StorageCopy(kind, inode, files, stored, holes, written.blob_records)
 
 
 @contextlib.contextmanager

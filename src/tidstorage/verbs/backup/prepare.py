@@ -8,13 +8,13 @@ from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster, Zeo
 from tidstorage.coherence.point import Point
+from tidstorage.engines.filestorage.blob_files import MARKER, read_layout
 from tidstorage.errors import FileUnreadable, NotConnected
 from tidstorage.operation import pack_note
 from tidstorage.points import known_files
 from tidstorage.points.beside import newest_point
 from tidstorage.sets import begun, history, repozo
 from tidstorage.sets.begun import FilesBefore
-from tidstorage.sets.blob_pool import MARKER
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import clock, private_files
@@ -209,19 +209,24 @@ def refuse_the_impossible(cluster: Cluster) -> None:
                 f"storage {storage.id}: there is no {storage.data_file}",
                 "Is the path right, and has its ZEO server run once?",
             )
-        if storage.blob_directory and not _holds_blobs(storage.blob_directory):
-            raise FileUnreadable(
-                f"storage {storage.id}: {storage.blob_directory} is no blob directory:"
-                f" there is no {MARKER}",
-                "Is its disk mounted, and has its ZEO server run with it once?",
-            )
+        if storage.blob_directory:
+            _refuse_no_blobs(storage.id, storage.blob_directory)
     for zeo in cluster.zeos:
         _refuse_silence(zeo)
 
 
-def _holds_blobs(directory: Path) -> bool:
-    """Whether it is a blob directory; else it would be backed up as an empty one."""
-    return (directory / MARKER).is_file()
+def _refuse_no_blobs(storage_id: str, directory: Path) -> None:
+    """Refuse what is no blob directory: it would be backed up as an empty one.
+
+    Raises: FileUnreadable: it is none, or one that nobody knows how to read.
+    """
+    if not (directory / MARKER).is_file():
+        raise FileUnreadable(
+            f"storage {storage_id}: {directory} is no blob directory: there is no"
+            f" {MARKER}",
+            "Is its disk mounted, and has its ZEO server run with it once?",
+        )
+    read_layout(directory)
 
 
 def _refuse_silence(zeo: Zeo) -> None:

@@ -20,7 +20,7 @@ from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import clock, disks
 from tidstorage.verbs.backup import prepare
-from tidstorage.verbs.pack import garbage, times
+from tidstorage.verbs.pack import garbage, old_blobs, times
 from tidstorage.zeo import packing
 
 
@@ -97,7 +97,8 @@ def refuse_the_impossible(cluster: Cluster, gc_is_off: bool) -> None:
     """Refuse what cannot come to a good end, before anything is done.
 
     Raises:
-      PackUnsafe: a server would collect garbage, or nobody can tell.
+      PackUnsafe: a server would collect garbage, or nobody can tell; or it could not
+        put the blobs that it removes where it keeps them.
       Locked: a server is packing already.
       InterruptedRestore: a restore has to be ended first.
       as `prepare.refuse_the_impossible`.
@@ -106,6 +107,7 @@ def refuse_the_impossible(cluster: Cluster, gc_is_off: bool) -> None:
     prepare.refuse_the_impossible(cluster)
     for storage in cluster.storages:
         garbage.refuse_collection(cluster, storage, gc_is_off)
+        old_blobs.refuse_other_mount(cluster, storage)
         if packing.is_packing(cluster, storage):
             raise Locked(
                 f"ZEO server {storage.zeo} is packing {storage.id} already",

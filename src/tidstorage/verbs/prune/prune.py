@@ -22,6 +22,7 @@ from tidstorage.sets.listing import BackupSet
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import durable, presence
 from tidstorage.verbs.prune.freeing import Freed, find_freed
+from tidstorage.verbs.prune.last_copies import find_last_copies
 from tidstorage.verbs.prune.retention import Candidate, choose_kept
 
 logger = logging.getLogger(__name__)
@@ -126,6 +127,8 @@ def _plan_by_what_is_known(
             raise _nothing_is_removed(f"set {known.manifest.id}: {known.unread[0]}")
     candidates = [_candidate(known) for known in sets]
     kept = choose_kept(candidates, retention or cluster.retention, zone)
+    kept |= _find_last_copies(cluster, directory, sets, kept)
+    kept = dict(sorted(kept.items()))
     removed = [known for known in reversed(sets) if known.manifest.id not in kept]
     begun = _find_begun(directory)
     going = [*begun.values(), *(known.manifest for known in removed)]
@@ -135,6 +138,25 @@ def _plan_by_what_is_known(
     frees = find_freed(directory, going, staying)
     unknown = {known.manifest.id: known.reason for known in sets if known.is_unknown}
     return PrunePlan(removed, begun, kept, frees, unknown)
+
+
+def _find_last_copies(
+    cluster: Cluster,
+    directory: BackupDirectory,
+    sets: Sequence[BackupSet],
+    kept: Mapping[str, tuple[str, ...]],
+) -> dict[str, tuple[str, ...]]:
+    """{id of a set that retention does not keep, and that must not go: why}."""
+    manifests = [known.manifest for known in sets]
+    reasons = find_last_copies(
+        cluster,
+        directory,
+        [made for made in manifests if made.id not in kept],
+        [made for made in manifests if made.id in kept],
+    )
+    for set_id, why in reasons.items():
+        logger.warning("set %s stays: %s", set_id, why)
+    return {set_id: (why,) for set_id, why in reasons.items()}
 
 
 def _remove(directory: BackupDirectory, planned: PrunePlan) -> None:

@@ -225,6 +225,9 @@ def _pool(directory: Path, stored: StoredStorage) -> Path:
 
 def _link(present: Path, blob: StoredBlob, staged: Path, advance: Advance) -> bool:
     """Give a present blob its second name; false where it is not what was written."""
+    if present.is_symlink():
+        # A second name of the link would lead to what the restore does not keep.
+        return False
     try:
         with present.open("rb") as stream:
             if os.fstat(stream.fileno()).st_size != blob.size:

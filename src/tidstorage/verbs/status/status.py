@@ -15,6 +15,7 @@ from tidstorage.processes.process import Process, list_processes
 from tidstorage.processes.readiness import not_ready
 from tidstorage.processes.running import find_pids
 from tidstorage.sets import history
+from tidstorage.sets.blob_losses import describe_losses
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import clock, proc
@@ -51,7 +52,8 @@ class Status:
     does not say.  no_sets: why nobody can tell which sets there are, and what to do;
     None where that is known.  operations: the backups, restores and so on that are
     under way, and how far they are.  runs: {verb: its last runs}; None of one that
-    never ran.  alarms: what is wrong with the runs, in words.
+    never ran.  alarms: what is wrong with the runs, and what blobs
+    the newest set says are lost, in words.
     """
 
     parts: tuple[PartStatus, ...]
@@ -104,6 +106,11 @@ def _read_runs(
     begun = None if newest_set is None else newest_set.point.time
     alarms += _find_changed_files(cluster)
     alarms += find_alarms(cluster, runs, begun, clock.now())
+    if newest_set is not None:
+        alarms += [
+            f"{words} (as of set {newest_set.id})"
+            for words in describe_losses(newest_set)
+        ]
     return runs, tuple(alarms)
 
 

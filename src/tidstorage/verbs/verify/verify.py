@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tidstorage.cluster.cluster import Cluster
+from tidstorage.engines.filestorage.blob_files import key_of_path
 from tidstorage.errors import SetUnreadable, VerificationFailed
 from tidstorage.operation import lock, progress, results
 from tidstorage.operation.progress import Operation, Show
@@ -248,7 +249,8 @@ class _SetVerifier:
             Unread(path=path, what=what, depth=depth)
             for path, what in checked.unread[:most]
         ]
-        lost = None if tried is None or faults else len(tried.lost)
+        losses = _list_losses(made, tried.lost if tried else ())
+        lost = None if tried is None or faults else len(losses)
         self._directory.note_verification(
             made.id, verdicts.Verification(depth, at, faults, lost, unread)
         )
@@ -256,8 +258,20 @@ class _SetVerifier:
             return SetVerdict(made.id, "bad")
         if unread:
             return SetVerdict(made.id, "unknown")
-        if tried is None:
-            return SetVerdict(made.id, "good", at)
-        return SetVerdict(
-            made.id, "good", at, tried.objects, len(tried.lost), tried.lost
-        )
+        objects = tried.objects if tried else 0
+        return SetVerdict(made.id, "good", at, objects, len(losses), losses)
+
+
+def _list_losses(made: Manifest, found: Sequence[ObjectFault]) -> list[ObjectFault]:
+    """What the data lack: what was found, and blobs that were lost before the backup.
+
+    The latter may be of former states of objects, which nobody else looks at.
+    """
+    known = []
+    for storage in made.storages:
+        for path in storage.missing_blobs or ():
+            key = key_of_path("bushy", path) or key_of_path("lawn", path)
+            oid = key[0].hex() if key else ""
+            what = f"is a blob, and the set has no {path}"
+            known.append(ObjectFault(storage=storage.id, oid=oid, what=what))
+    return [*found, *(loss for loss in known if loss not in found)]
