@@ -10,14 +10,16 @@ import binascii
 import contextlib
 import functools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tidstorage.coherence import stamp, tid
 from tidstorage.coherence.record import Record
+from tidstorage.engines import RecordPosition
 from tidstorage.engines.filestorage import read_records
+from tidstorage.engines.filestorage.records import find_packed
 from tidstorage.errors import FileUnreadable
 from tidstorage.zeo import server_errors
 from tidstorage.zeo.client import ZeoClient
@@ -35,10 +37,17 @@ class HistoryChanged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What was got; ``complete``: there was no other when the server was asked."""
+    """What was got.
+
+    complete: there was no other when the server was asked.  exhausted: nor did an
+    iteration show one, which by itself may end early.  packed: up to this TID,
+    inclusive, a pack may have taken away records that nobody has got; 0: none.
+    """
 
     records: list[Record]
     complete: bool
+    exhausted: bool = False
+    packed: int = 0
 
 
 def fetch(
@@ -99,11 +108,12 @@ def fetch(
         with contextlib.suppress(FileUnreadable):
             # Moved, or of another machine: the server knows.
             held = read_records(data_file, max(reached - 1, 0), None, aliases)
-            with_status = ((record.status, record.record) for record in held)
-            return Fetched(_after(with_status, after, seen, limit), False)
+            fetched = _after(map(_of_file, held), reached, after, seen, limit)
+            if fetched.records:
+                return replace(fetched, exhausted=False)
     with client.transactions(reached) as transactions:
-        iterated = _with_status(transactions, aliases)
-        return Fetched(_after(iterated, after, seen, limit), False)
+        iterated = _of_server(transactions, aliases)
+        return _after(iterated, reached, after, seen, limit)
 
 
 def _begins_after(client: ZeoClient, anchor: int) -> bool:
@@ -117,37 +127,51 @@ def _begins_after(client: ZeoClient, anchor: int) -> bool:
     )
 
 
-def _with_status(
+class _Marked(NamedTuple):
+    """A record, and whether a pack has gone over it."""
+
+    status: str
+    tid: int
+    record: Record
+
+
+def _of_file(held: RecordPosition) -> _Marked:
+    return _Marked(held.status, held.tid, held.record)
+
+
+def _of_server(
     transactions: Iterable[Any], aliases: Mapping[str, str]
-) -> Iterator[tuple[str, Record]]:
+) -> Iterator[_Marked]:
     for transaction in transactions:
         number = tid.from_bytes(transaction.tid)
         record = Record(number, _stamp(transaction.extension, aliases))
-        yield transaction.status, record
+        yield _Marked(transaction.status, number, record)
 
 
 def _after(
-    with_status: Iterator[tuple[str, Record]],
-    after: int,
-    anchor: int | None,
-    limit: int,
-) -> list[Record]:
+    marked: Iterator[_Marked], reached: int, after: int, anchor: int | None, limit: int
+) -> Fetched:
     """The records after a TID, of those that should begin with the anchor.
 
-    with_status: (status, record), from the anchor on.  A pack takes away what nobody
-    needs any more, and marks what it leaves; where the next record has no such mark,
-    an anchor that is not there was never there.
+    marked: from ``reached`` on.  A pack takes away what nobody needs any more, and
+    marks what it leaves; where the next record has no such mark, an anchor that is not
+    there was never there.
 
     Raises: HistoryChanged: where the anchor was never there.
     """
-    first = next(with_status, None)
+    first = next(marked, None)
     if first is None:
-        return []
-    status, record = first
-    if anchor is not None and record.tid != anchor and status != _PACKED:
+        return Fetched([], False, True, find_packed(reached, None, ()))
+    if anchor is not None and first.tid != anchor and first.status != _PACKED:
         raise HistoryChanged(tid.to_text(anchor))
-    all_records = (record for _, record in chain([first], with_status))
-    return list(islice((record for record in all_records if record.tid > after), limit))
+    # One more, to see whether there is one.
+    before = [first] if first.tid <= reached else []
+    rest = marked if before else chain([first], marked)
+    new = [*islice((each for each in rest if each.tid > after), limit + 1)]
+    packed = find_packed(reached, before[0].status if before else None, new)
+    return Fetched(
+        [each.record for each in new[:limit]], False, len(new) <= limit, packed
+    )
 
 
 def _newer(

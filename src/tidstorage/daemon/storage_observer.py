@@ -36,6 +36,10 @@ LOOK_PERIOD = 5.0
 #: Seconds between attempts to reach a server.
 RETRY_PERIOD = 0.5
 _CONNECT_TIMEOUT = 2.0
+#: Seconds for which a server may name a last TID that it does not show, unsaid.
+_UNSHOWN_PERIOD = 10.0
+#: Iterations left before their end, of which the server keeps a little each.
+_MOST_ITERATIONS_LEFT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ class Callbacks:
     confirmed(storage): it still holds the record that it is observed after; called
         once.
     records(storage, records): what it got since, in order.
+    packed(storage, TID): up to this TID, inclusive, a pack may have taken away records
+        that were not got before; called before the records that follow.
     ended(storage, TID): it has no further record up to this TID, and never will.
     probe(answer): what its server says of the commits it was asked for.
     history_changed(storage, why): it was restored, or is another; the last call.
@@ -53,6 +59,7 @@ class Callbacks:
 
     confirmed: Callable[[str], None]
     records: Callable[[str, Sequence[Record]], None]
+    packed: Callable[[str, int], None]
     ended: Callable[[str, int], None]
     probe: Callable[[Probe], None]
     history_changed: Callable[[str, str], None]
@@ -129,6 +136,10 @@ class StorageObserver:
         self.last = after
         self._anchor = after if is_record and after else None
         self._ended = after
+        #: The last TID that the server named when an iteration showed nothing new.
+        self._exhausted_at: int | None = None
+        self._unshown_since: float | None = None
+        self._said_unshown = False
         self._confirmed = False
         self._busy = False
         self.connected = False
@@ -162,6 +173,11 @@ class StorageObserver:
     # In the observer's thread
 
     def _run(self) -> None:
+        while not self._closing.is_set():
+            self._run_with_one_client()
+
+    def _run_with_one_client(self) -> None:
+        """Observe until closed, or until the server keeps too much for this client."""
         client = ZeoClient(
             self.storage.address,
             self.storage.name,
@@ -173,7 +189,12 @@ class StorageObserver:
         throttle = self._listener.throttle = Throttle(client)
         try:
             client.registerDB(self._listener)
-            while not self._closing.is_set():
+            # Nobody announces what came before, or while there was no client.
+            self._listener.invalidateCache()
+            while (
+                not self._closing.is_set()
+                and client.iterations_left < _MOST_ITERATIONS_LEFT
+            ):
                 self._look(client, throttle)
         finally:
             self.connected = False
@@ -255,12 +276,13 @@ class StorageObserver:
                 # The storage keeps the rest until what waits here is covered.
                 self._again(asked)
                 return
-            fetched = self._fetch(client, room)
+            fetched = self._fetch(client, room, last)
+            complete = fetched.complete or self._is_exhausted(fetched, last)
             # Without any record an iteration has not come to the anchor yet.
-            confirmed = bool(fetched.records) or fetched.complete
-            if last > self._ended and fetched.complete:
+            confirmed = bool(fetched.records) or complete
+            if last > self._ended and complete:
                 # A server that was killed amid a vote takes the TID of that vote
-                # for its last one.
+                # for its last one; of others a pack has left nothing.
                 self._ended = last
                 self._callbacks.ended(self.storage.id, last)
         if confirmed and not self._confirmed:
@@ -268,11 +290,42 @@ class StorageObserver:
             self._callbacks.confirmed(self.storage.id)
         if last > self._ended:
             # Not yet: an iteration may end early.
+            self._say_unshown(last)
             self._again(asked)
-        elif asked:
+            return
+        self._unshown_since = None
+        if asked:
             self._callbacks.probe(Probe(self.storage.id, asked, lock_time, last))
 
-    def _fetch(self, client: ZeoClient, room: int) -> Fetched:
+    def _is_exhausted(self, fetched: Fetched, last: int) -> bool:
+        """Whether nothing is there up to the last TID that the server named.
+
+        It was named before the iteration began, so what it stood for would show.  One
+        that ends amid a vote, or at a file that is being replaced, ends early: two in
+        a row have to say the same.
+        """
+        if not fetched.exhausted or last <= self.last:
+            self._exhausted_at = None
+            return False
+        twice = self._exhausted_at == last
+        self._exhausted_at = last
+        return twice
+
+    def _say_unshown(self, last: int) -> None:
+        now = time.monotonic()
+        if self._unshown_since is None:
+            self._unshown_since, self._said_unshown = now, False
+        if now - self._unshown_since >= _UNSHOWN_PERIOD and not self._said_unshown:
+            self._said_unshown = True
+            logger.warning(
+                "storage %s: its server names %s as its last transaction, but shows"
+                " none above %s: no point goes beyond that",
+                self.storage.id,
+                tid.to_text(last),
+                tid.to_text(self.last),
+            )
+
+    def _fetch(self, client: ZeoClient, room: int, last: int) -> Fetched:
         fetched = fetch(
             client,
             self.last,
@@ -282,6 +335,9 @@ class StorageObserver:
             aliases=self._aliases,
             data_file=self.storage.data_file,
         )
+        if fetched.packed:
+            end = fetched.records[-1].tid if fetched.records else last
+            self._callbacks.packed(self.storage.id, min(fetched.packed, end))
         if fetched.records:
             self._busy = True
             self._callbacks.records(self.storage.id, fetched.records)
