@@ -69,7 +69,14 @@ from tidstorage.coherence.record import Record
 from tidstorage.coherence.tid import Vector
 from tidstorage.errors import UnknownStorage
 
-__all__ = ["CutResult", "DeadRecord", "Record", "coherent_cut"]
+__all__ = [
+    "CutResult",
+    "DeadRecord",
+    "Record",
+    "SettledRecord",
+    "coherent_cut",
+    "find_unseen",
+]
 
 #: (commit id, id of the storage that will never get its record).
 DeadRecord = tuple[bytes, str]
@@ -217,7 +224,7 @@ def decide(
     decision = Decision([], [], [])
     for record in torn:
         if any((record.commit_id, storage) not in ended for storage in record.missing):
-            # It may be whole yet: nothing is said of it before all it misses is settled.
+            # It may be whole yet: nothing is said of it before all of it is settled.
             decision.undecided.append(record)
             continue
         # What does not come any more is not there, but where a pack may have taken it.
@@ -231,6 +238,22 @@ def decide(
         else:
             decision.unknown.append(record)
     return decision
+
+
+def find_unseen(
+    records: Mapping[str, Sequence[Record]], floor: Vector, packed: Vector
+) -> set[SettledRecord]:
+    """What seems to be missing, and may have been packed away.
+
+    The arguments are those of `coherent_cut`.  Whoever knows that no transaction was
+    between two finishes at the end of these records may take it for settled.
+    """
+    history = History(records, floor, partial=True, packed=packed)
+    return {
+        (torn.commit_id, storage)
+        for torn in history.find_torn((), partial=True)
+        for storage in torn.unseen
+    }
 
 
 def limits_before(history: History, torn: Iterable[TornRecord]) -> Limits:

@@ -227,11 +227,7 @@ class Coherence:
         }
         # Of a writer without a stamp, and of a storage that nobody observes, nobody
         # knows what it depends on: from here on points hold, but are not verified.
-        if (
-            not self._stamped_between(self.vector, tolerant)
-            or self.unknown
-            or unknown
-        ):
+        if not self._stamped_between(self.vector, tolerant) or self.unknown or unknown:
             self.verified = False
         # A point that covers the whole barrier is as good as that was: what came before
         # it counts no more, whoever wrote it, and only what followed has to be stamped.
@@ -410,9 +406,7 @@ class Coherence:
         """
         for half in result.undecided:
             if all(tid <= barrier[storage] for storage, tid in half.present.items()):
-                self._settled |= {
-                    (half.commit_id, storage) for storage in half.missing
-                }
+                self._settled |= {(half.commit_id, storage) for storage in half.missing}
 
     def _stamped_between(self, after: Vector, vector: Vector) -> bool:
         """Whether all that waits above one vector, up to another, has a stamp."""

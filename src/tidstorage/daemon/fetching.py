@@ -6,23 +6,22 @@ its own, and an old start keeps the server from everything else while it looks f
 it.  Where the file is on this machine, it tells all.
 """
 
-import binascii
 import contextlib
-import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tidstorage.coherence import stamp, tid
+from tidstorage.coherence import tid
 from tidstorage.coherence.record import Record
 from tidstorage.engines import RecordPosition
 from tidstorage.engines.filestorage import read_records
 from tidstorage.engines.filestorage.records import find_packed
 from tidstorage.errors import FileUnreadable
-from tidstorage.zeo import server_errors
+from tidstorage.zeo import server_errors, undo_log
 from tidstorage.zeo.client import ZeoClient
+from tidstorage.zeo.undo_log import NoTid
 
 #: Records asked for at once, at most.
 _LARGEST_BATCH = 2000
@@ -80,7 +79,7 @@ def fetch(
         try:
             newest_first = client.newest(size)
             newer, number = _newer(newest_first, reached)
-        except _NoTid:
+        except NoTid:
             break
         except Exception as error:
             if server_errors.is_undo_error(error):
@@ -90,7 +89,7 @@ def fetch(
             if anchor is not None and number != anchor:
                 raise HistoryChanged(tid.to_text(anchor))
             records = [
-                Record(number, _stamp(entry, aliases))
+                Record(number, undo_log.read_stamp(entry, aliases))
                 for number, entry in reversed(newer)
                 if number > after
             ]
@@ -144,7 +143,7 @@ def _of_server(
 ) -> Iterator[_Marked]:
     for transaction in transactions:
         number = tid.from_bytes(transaction.tid)
-        record = Record(number, _stamp(transaction.extension, aliases))
+        record = Record(number, undo_log.read_stamp(transaction.extension, aliases))
         yield _Marked(transaction.status, number, record)
 
 
@@ -181,41 +180,12 @@ def _newer(
 
     The latter is None where all are.
 
-    Raises: _NoTid: where an entry does not tell its TID.
+    Raises: NoTid: where an entry does not tell its TID.
     """
     newer: list[tuple[int, Mapping[str, Any]]] = []
     for entry in newest_first:
-        number = _tid(entry)
+        number = undo_log.read_tid(entry)
         if number <= reached:
             return newer, number
         newer.append((number, entry))
     return newer, None
-
-
-class _NoTid(Exception):
-    """An extension has a key of its own where the TID should be."""
-
-
-def _tid(entry: Mapping[str, Any]) -> int:
-    identifier = entry["id"]
-    try:
-        number = binascii.a2b_base64(identifier)
-    except (binascii.Error, TypeError, ValueError):
-        raise _NoTid from None
-    if len(number) != 8:
-        raise _NoTid
-    return tid.from_bytes(number)
-
-
-def _stamp(extension: Any, aliases: Mapping[str, str]) -> stamp.Stamp | None:
-    data = extension.get(stamp.KEY) if isinstance(extension, Mapping) else None
-    if not isinstance(data, bytes):
-        return None
-    try:
-        return stamp.rename(_decoded(data), aliases)
-    except stamp.MalformedStamp:
-        return None
-
-
-# All records of a transaction have the same stamp, and are fetched close together.
-_decoded = functools.lru_cache(maxsize=1024)(stamp.decode)

@@ -226,9 +226,7 @@ class PointPublisher:
             logger.info("half commit %s was accepted by %s", commit_id.hex(), by)
             self._publish(coherence.standing(), "stamps")
 
-    def _strike_out(
-        self, coherence: Coherence, commit_id: bytes, reason: str
-    ) -> None:
+    def _strike_out(self, coherence: Coherence, commit_id: bytes, reason: str) -> None:
         self._acknowledged.add(commit_id)
         if coherence.strike_out(commit_id):
             logger.info("commit %s is no half commit: %s", commit_id.hex(), reason)

@@ -106,6 +106,8 @@ class Manifest:
     versions: {distribution: its version}, of what wrote the set.
     acknowledged: ids of the half commits above the floor that somebody had accepted;
       they are no damage.
+    unknown: ids of the transactions above the floor of which nobody can tell whether
+      they are whole: a pack by others may have taken what they miss.
     """
 
     id: Text
@@ -121,6 +123,7 @@ class Manifest:
     seconds: dict[str, float]
     versions: dict[str, str]
     acknowledged: tuple[StoredCommitId, ...] = ()
+    unknown: tuple[StoredCommitId, ...] = ()
 
     def storage(self, storage_id: str) -> StoredStorage:
         """What the set has of the storage of that id.

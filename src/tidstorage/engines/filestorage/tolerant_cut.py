@@ -145,7 +145,7 @@ class _BackwardReader:
         packed[self._storage] = self._find_packed(None)
 
     def _find_packed(self, before: str | None) -> int:
-        """As `find_packed`, once all above the floor was read: nothing there is marked."""
+        """As `find_packed`, once all above the floor was read: none of it is marked."""
         return find_packed(self._floor, before, self._read[-1:])
 
     def _votes_behind(self, before: CutPosition) -> Iterator[Record]:
