@@ -36,8 +36,6 @@ LOOK_PERIOD = 5.0
 #: Seconds between attempts to reach a server.
 RETRY_PERIOD = 0.5
 _CONNECT_TIMEOUT = 2.0
-#: Seconds for which a server may name a last TID that it does not show, unsaid.
-_UNSHOWN_PERIOD = 10.0
 #: Iterations left before their end, of which the server keeps a little each.
 _MOST_ITERATIONS_LEFT = 200
 
@@ -138,8 +136,6 @@ class StorageObserver:
         self._ended = after
         #: The last TID that the server named when an iteration showed nothing new.
         self._exhausted_at: int | None = None
-        self._unshown_since: float | None = None
-        self._said_unshown = False
         self._confirmed = False
         self._busy = False
         self.connected = False
@@ -225,6 +221,7 @@ class StorageObserver:
                 client.wait_connected(_CONNECT_TIMEOUT)
             self._say_connected(True)
             self._see(client, announced or busy, gap or not due, asked)
+            self._refused = ""
         except HistoryChanged as error:
             self._callbacks.history_changed(
                 self.storage.id, f"its record {error} is not there any more"
@@ -238,13 +235,7 @@ class StorageObserver:
             # A server passes on whatever its storage raises: a record of status
             # "u", a vote in progress that looks like damage.  The next look is
             # as good as the first.
-            logger.warning(
-                "storage %s: its server cannot tell what is new, and is asked again:"
-                " %s: %s",
-                self.storage.id,
-                server_errors.class_name(error),
-                error,
-            )
+            self._say_refused(error)
             self._again(asked)
 
     def _again(self, asked: frozenset[bytes]) -> None:
@@ -290,11 +281,8 @@ class StorageObserver:
             self._callbacks.confirmed(self.storage.id)
         if last > self._ended:
             # Not yet: an iteration may end early.
-            self._say_unshown(last)
             self._again(asked)
-            return
-        self._unshown_since = None
-        if asked:
+        elif asked:
             self._callbacks.probe(Probe(self.storage.id, asked, lock_time, last))
 
     def _is_exhausted(self, fetched: Fetched, last: int) -> bool:
@@ -310,20 +298,6 @@ class StorageObserver:
         twice = self._exhausted_at == last
         self._exhausted_at = last
         return twice
-
-    def _say_unshown(self, last: int) -> None:
-        now = time.monotonic()
-        if self._unshown_since is None:
-            self._unshown_since, self._said_unshown = now, False
-        if now - self._unshown_since >= _UNSHOWN_PERIOD and not self._said_unshown:
-            self._said_unshown = True
-            logger.warning(
-                "storage %s: its server names %s as its last transaction, but shows"
-                " none above %s: no point goes beyond that",
-                self.storage.id,
-                tid.to_text(last),
-                tid.to_text(self.last),
-            )
 
     def _fetch(self, client: ZeoClient, room: int, last: int) -> Fetched:
         fetched = fetch(
@@ -348,6 +322,19 @@ class StorageObserver:
         self._expected = 1 + len(fetched.records) * 5 // 4
         return fetched
 
+    def _say_refused(self, error: Exception) -> None:
+        """Log what a server raised, once until it answers again or raises another."""
+        what = server_errors.class_name(error)
+        if what != self._refused:
+            self._refused = what
+            logger.warning(
+                "storage %s: its server cannot tell what is new, and is asked again:"
+                " %s: %s",
+                self.storage.id,
+                what,
+                error,
+            )
+
     def _say_connected(self, connected: bool, error: Exception | None = None) -> None:
         if connected != self.connected or (error and not self._said):
             self.connected = connected
@@ -358,3 +345,4 @@ class StorageObserver:
                 logger.warning("storage %s: not observed: %s", self.storage.id, error)
 
     _said = False
+    _refused = ""
