@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from tidstorage.coherence import tid
 from tidstorage.coherence.record import Record
 from tidstorage.engines import RecordPosition
-from tidstorage.engines.filestorage import read_records
+from tidstorage.engines.filestorage import last_tid, read_records
 from tidstorage.engines.filestorage.records import find_packed
 from tidstorage.errors import FileUnreadable
 from tidstorage.zeo import server_errors, undo_log
@@ -103,9 +103,8 @@ def fetch(
         size *= _GROWTH
     else:
         seen = anchor
-    if data_file is not None:
+    if data_file is not None and _holds_all(data_file, client.last_tid()):
         with contextlib.suppress(FileUnreadable):
-            # Moved, or of another machine: the server knows.
             held = read_records(data_file, max(reached - 1, 0), None, aliases)
             fetched = _after(map(_of_file, held), reached, after, seen, limit)
             if fetched.records:
@@ -113,6 +112,18 @@ def fetch(
     with client.transactions(reached) as transactions:
         iterated = _of_server(transactions, aliases)
         return _after(iterated, reached, after, seen, limit)
+
+
+def _holds_all(data_file: Path, last: int) -> bool:
+    """Whether a file holds what the server has.
+
+    One that is on another machine, or was replaced while the server goes on with the
+    file that it has open, is not the one that it writes.  last: the server's last TID.
+    """
+    try:
+        return last_tid(data_file) >= last
+    except FileUnreadable:
+        return False
 
 
 def _begins_after(client: ZeoClient, anchor: int) -> bool:

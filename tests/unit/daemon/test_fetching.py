@@ -23,6 +23,9 @@ class Server:
         self.tids = tids
         self.packed = packed
 
+    def last_tid(self):
+        return self.tids[-1]
+
     def newest(self, count):
         newest_first = self.tids[: self.packed - 1 if self.packed else None : -1]
         return [{"id": b64encode(tid.to_bytes(each))} for each in newest_first[:count]]
@@ -209,3 +212,12 @@ def test_an_iteration_to_the_end_shows_that_nothing_is_there():
             data_file=data_file,
         )
         assert fetched.exhausted and not fetched.records
+
+
+def test_a_file_that_the_server_does_not_write_is_not_read(data_file):
+    """Replaced by name by an older copy: the server has gone on elsewhere."""
+    tids = tids_in(data_file)
+    server = Packing([*tids, tids[-1] + 5])
+    options = {"expected": 1, "limit": 99, "aliases": {}, "data_file": data_file}
+    fetched = fetch(server, tids[3], anchor=tids[3], **options)
+    assert [each.tid for each in fetched.records] == [*tids[4:], tids[-1] + 5]

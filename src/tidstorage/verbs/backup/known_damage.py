@@ -13,7 +13,7 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence.point import HalfCommit
 from tidstorage.engines import filestorage
 from tidstorage.errors import FileUnreadable
-from tidstorage.points.contradictions import find_all_records
+from tidstorage.points.contradictions import find_whole
 from tidstorage.points.summary import JournalSummary, summarise
 from tidstorage.sets.manifest import Manifest
 
@@ -43,19 +43,18 @@ def find_known_damage(
     named = dict(_named_on(cluster, previous, timeline))
     noted = {**_noted(cluster), **named}
     paths = {storage.id: storage.data_file for storage in cluster.storages}
-    standing: list[HalfCommit] = []
-    whole: dict[bytes, Mapping[str, int]] = {}
-    for commit_id, half in noted.items():
-        if commit_id in accepted:
-            continue
-        records = find_all_records(half, paths, cluster.aliases, cluster.retired)
-        if records is not None:
-            whole[commit_id] = records
-        elif _is_there(half, paths) or (
+    unaccepted = [half for half in noted.values() if half.commit_id not in accepted]
+    whole = find_whole(unaccepted, paths, cluster.aliases, cluster.retired)
+    standing = [
+        half
+        for half in unaccepted
+        if half.commit_id not in whole
+        and (
+            _is_there(half, paths)
             # What a restore left out is of another timeline, and is gone for good.
-            commit_id in named and _may_be_packed(half, paths)
-        ):
-            standing.append(half)
+            or (half.commit_id in named and _may_be_packed(half, paths))
+        )
+    ]
     return KnownDamage(tuple(standing), whole)
 
 

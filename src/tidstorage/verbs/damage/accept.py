@@ -13,7 +13,7 @@ from tidstorage.coherence.point import Point
 from tidstorage.errors import NotConnected, TidstorageError
 from tidstorage.points import journal
 from tidstorage.points.beside import write_beside
-from tidstorage.points.contradictions import find_all_records
+from tidstorage.points.contradictions import find_whole
 from tidstorage.points.entries import Acknowledgement, Damage, Entry, Floor
 from tidstorage.points.summary import summarise
 from tidstorage.points.timelines import known_timeline
@@ -104,12 +104,13 @@ def _find(cluster: Cluster, prefix: str) -> tuple[Finding, SecondLook | None]:
             return finding, look_again(cluster, clients, finding.half_commit)
     except (NotConnected, ClientDisconnected):
         # Then the files have the last word.
-        records = find_all_records(
-            finding.half_commit,
+        whole = find_whole(
+            [finding.half_commit],
             {storage.id: storage.data_file for storage in cluster.storages},
             cluster.aliases,
             cluster.retired,
         )
+        records = whole.get(finding.half_commit.commit_id)
         return finding, SecondLook(records, (), {}) if records else None
 
 

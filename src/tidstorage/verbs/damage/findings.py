@@ -17,7 +17,7 @@ from tidstorage.engines import Description
 from tidstorage.engines.filestorage import FilesCut, cut_files, describe
 from tidstorage.errors import FileUnreadable, TidstorageError, UnknownCommit
 from tidstorage.points import floors
-from tidstorage.points.contradictions import find_all_records
+from tidstorage.points.contradictions import find_whole
 from tidstorage.points.entries import Acknowledgement, Damage, WireDamage
 from tidstorage.points.summary import JournalSummary, summarise
 from tidstorage.points.timelines import known_timeline
@@ -91,13 +91,14 @@ def find(cluster: Cluster, barrier: tid.Vector | None = None) -> Findings:
         )
         for half in _collect_half_commits(cluster, journal, files, held)
     ]
-    contradicted = [
-        finding
-        for finding in findings
-        if finding.acknowledgement is None
-        and _is_whole_in_files(cluster, finding.half_commit)
-    ]
-    findings = [finding for finding in findings if finding not in contradicted]
+    whole = find_whole(
+        [each.half_commit for each in findings if each.acknowledgement is None],
+        {storage.id: storage.data_file for storage in cluster.storages},
+        cluster.aliases,
+        cluster.retired,
+    )
+    contradicted = [each for each in findings if each.half_commit.commit_id in whole]
+    findings = [each for each in findings if each.half_commit.commit_id not in whole]
     findings.sort(key=lambda found: (found.acknowledgement is not None, found.since))
     loss = None
     if files is not None and any(
@@ -114,11 +115,6 @@ def find(cluster: Cluster, barrier: tid.Vector | None = None) -> Findings:
         files.unknown if files else (),
         contradicted,
     )
-
-
-def _is_whole_in_files(cluster: Cluster, half: HalfCommit) -> bool:
-    paths = {storage.id: storage.data_file for storage in cluster.storages}
-    return bool(find_all_records(half, paths, cluster.aliases, cluster.retired))
 
 
 def _collect_half_commits(

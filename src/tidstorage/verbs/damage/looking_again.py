@@ -18,8 +18,8 @@ from tidstorage.points import journal
 from tidstorage.points.entries import Struck
 from tidstorage.system import clock
 from tidstorage.verbs.damage.findings import Finding
+from tidstorage.verbs.damage.looking import CannotTell, look_for
 from tidstorage.zeo.client import ZeoClient, connect
-from tidstorage.zeo.looking import CannotTell, look_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,13 @@ def look_again(
 
     def look(storage: str, bound: int) -> None:
         try:
-            record = look_for(clients[storage], half.commit_id, bound, cluster.aliases)
+            record = look_for(
+                clients[storage],
+                cluster.storage(storage).data_file,
+                half.commit_id,
+                bound,
+                cluster.aliases,
+            )
         except CannotTell as why:
             unknown[storage] = str(why)
             return
