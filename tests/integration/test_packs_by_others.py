@@ -75,8 +75,11 @@ def test_an_unaccepted_half_commit_outlives_the_pack_of_another_storage(small):
     assert made.point.damage == (half,)
     assert floor_of(cluster) == floor
     assert [each.half_commit for each in findings.find(cluster).found] == [half]
-    with pytest.raises(Damaged, match=half.commit_id.hex()):
+    with pytest.raises(Damaged, match=half.commit_id.hex()) as asked:
         restore_elsewhere(cluster, Request(), small.folder / "asked")
+    assert "--strict cannot be had of this set: documents was packed" in str(
+        asked.value
+    )
     # What was packed away cannot be left out: an earlier set can.
     with pytest.raises(NotCoherent, match="documents was packed above"):
         restore_elsewhere(cluster, Request(policy="strict"), small.folder / "strict")
