@@ -5,9 +5,11 @@ a defect (test_mutations.py).
 """
 
 import itertools
+import random
 
 from cut_oracle import Oracle
 
+from tidstorage.coherence.tid import LAST
 from tidstorage.errors import UnknownStorage
 
 
@@ -77,6 +79,86 @@ def greatest_below_a_bound(core, history):
         assert result.tolerant == oracle.greatest(oracle.dead(), until)
         named = oracle.half_commits(result.tolerant, oracle.dead())
         assert _half_commits(result.half_commits) == named
+
+
+def _packed(history):
+    """(records, {storage: TID}) as packs of some storages leave them.
+
+    A pack may take any record away that it has reached, marked or not.
+    """
+    rng = random.Random(history.seed)
+    records, packed = dict(history.records), {}
+    for storage, held in history.records.items():
+        above = [each.tid for each in held if each.tid > history.floor.get(storage, 0)]
+        if above and rng.random() < 0.6:
+            packed[storage] = rng.choice([*above, LAST])
+            records[storage] = [
+                each
+                for each in held
+                if each.tid > packed[storage] or rng.random() < 0.5
+            ]
+    return records, packed
+
+
+def greatest_with_packs(core, history):
+    """What a pack may have taken proves nothing, and is named as unknown."""
+    records, packed = _packed(history)
+    oracle = Oracle(records, history.floor, history.retired, packed=packed)
+    ended = {
+        (each.commit_id, storage)
+        for each in history.transactions.values()
+        for storage in each.participants
+        if each.ended and random.Random(each.commit_id).random() < 0.5
+    }
+    # What somebody saw before the pack is proven, whatever the pack took.
+    proven = {
+        (each.commit_id, storage)
+        for each in history.transactions.values()
+        for storage in each.participants
+        if each.ended and storage not in each.tids and each.commit_id[0] < 128
+    }
+    result = core.coherent_cut(
+        records,
+        history.floor,
+        retired=history.retired,
+        dead=proven,
+        settled=ended,
+        packed=packed,
+    )
+    settled = oracle.dead() | ended | proven
+    unknown = oracle.unknown(proven, settled)
+    excused = {(each, storage) for each, lost in unknown.items() for storage in lost}
+    assert result.strict == oracle.greatest(excused)
+    assert result.tolerant == oracle.greatest(settled)
+    named = oracle.half_commits(result.tolerant, proven, settled)
+    assert _half_commits(result.half_commits) == named
+    for each in result.unknown:
+        assert set(each.unseen) == unknown[each.commit_id]
+
+
+def packs_make_no_half_commits(core, history):
+    """By what happened: no whole transaction is torn, and no torn one is whole."""
+    records, packed = _packed(history)
+    result = core.coherent_cut(
+        records, history.floor, retired=history.retired, packed=packed
+    )
+    happened = {each.commit_id: each for each in history.transactions.values()}
+    for each in result.half_commits:
+        transaction = happened[each.commit_id]
+        assert all(transaction.never_gets(storage) for storage in each.missing)
+        assert not set(each.missing) & transaction.tids.keys()
+    said = {each.commit_id for each in (*result.half_commits, *result.unknown)}
+    for storage, held in records.items():
+        for record in held:
+            if (
+                record.stamp is not None
+                and history.floor.get(storage, 0) < record.tid
+                and record.tid <= result.tolerant[storage]
+            ):
+                transaction = history.transactions[storage, record.tid]
+                wanted = records.keys() & set(transaction.participants)
+                if wanted - transaction.tids.keys():
+                    assert transaction.commit_id in said
 
 
 def greatest_of_a_part(core, history):
@@ -264,6 +346,7 @@ BY_ENUMERATION = (
     greatest_with_proofs,
     greatest_below_a_bound,
     greatest_of_a_part,
+    greatest_with_packs,
 )
 BY_TRUTH = (
     true_to_what_happened,
@@ -275,5 +358,6 @@ BY_TRUTH = (
     unstamped_are_counted,
     tail_equals_tolerant,
     tail_reads_no_further_than_needed,
+    packs_make_no_half_commits,
 )
 ALL = tuple(itertools.chain(BY_ENUMERATION, BY_TRUTH))

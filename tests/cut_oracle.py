@@ -19,11 +19,19 @@ def combinations(records, floor):
 
 
 class Oracle:
-    """One set of records; ``retired`` counts only where it is not given."""
+    """One set of records; ``retired`` counts only where it is not given.
 
-    def __init__(self, records, floor, retired=(), partial=False):
+    packed: {storage: TID}; above the floor and up to it a pack may have taken records.
+    """
+
+    def __init__(self, records, floor, retired=(), partial=False, packed=None):
         self.records = records
         self.floor = {storage: floor.get(storage, 0) for storage in records}
+        self.packed = {
+            storage: tid
+            for storage, tid in (packed or {}).items()
+            if tid > self.floor[storage]
+        }
         self.retired = set(retired) - set(records)
         self.partial = partial
         # The shortest prefix a cut may have: all that is trusted.
@@ -179,6 +187,26 @@ class Oracle:
                         proven.add((stamp.commit_id, storage))
         return proven
 
+    def unseen(self, stamp):
+        """The storages where its record may have been, and been packed away."""
+        return {
+            storage
+            for storage in self.missing(stamp)
+            if storage in self.packed
+            and stamp.vector.get(storage, 0) <= self.packed[storage]
+        }
+
+    def unknown(self, proven, settled):
+        """{commit id: storages}: what ended, and may be whole for all anybody knows."""
+        return {
+            commit_id: self.missing(stamp)
+            for commit_id, stamp in self.examined().items()
+            if (missing := self.missing(stamp))
+            and {(commit_id, each) for each in missing} <= settled
+            and missing == self.unseen(stamp)
+            and not {(commit_id, each) for each in missing} & proven
+        }
+
     def examined(self):
         """{commit id: stamp} of the records above the floor."""
         return {
@@ -188,8 +216,11 @@ class Oracle:
             if each.stamp
         }
 
-    def half_commits(self, vector, proven):
-        """{commit id: (TIDs, missing)} of half commits above the floor, inside."""
+    def half_commits(self, vector, proven, settled=frozenset()):
+        """{commit id: (TIDs, missing)} of half commits above the floor, inside.
+
+        settled: what ended, of which absence proves something where all was read.
+        """
         found = {}
         for commit_id, stamp in self.examined().items():
             missing = self.missing(stamp)
@@ -200,8 +231,14 @@ class Oracle:
                 if each.stamp and each.stamp.commit_id == commit_id
             }
             inside = all(tid <= vector[storage] for storage, tid in present.items())
-            if missing and inside and {(commit_id, each) for each in missing} <= proven:
-                found[commit_id] = (present, missing)
+            pairs = {(commit_id, each) for each in missing}
+            dead = {
+                each
+                for each in missing
+                if each not in self.unseen(stamp) or (commit_id, each) in proven
+            }
+            if dead and inside and pairs <= proven | settled:
+                found[commit_id] = (present, dead)
         return found
 
 

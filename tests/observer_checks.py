@@ -43,6 +43,7 @@ class Observed:
                 lambda storage: None,
                 lambda storage, records: self.tids.extend(r.tid for r in records),
                 lambda storage, last: None,
+                lambda storage, last: None,
                 lambda probe: None,
                 lambda storage, why: None,
                 lambda storage: self.wanted - len(self.tids),

@@ -211,7 +211,7 @@ class TestNotedVotes:
 def test_only_what_others_saw_above_an_end_is_in_doubt() -> None:
     saw = Stamp(bytes(16), frozenset({"a"}), {"a": 4, "b": 8})
     records = {"a": [Record(4, saw)], "b": [Record(7)]}
-    assert find_doubts(records, {"a": 0, "b": 0}) == {}
+    assert find_doubts(records, {"a": 0, "b": 0}, {}) == {}
     records = {"a": [Record(4, saw)], "b": [Record(6)]}
-    assert find_doubts(records, {"a": 0, "b": 0}) == {"b": 7}
-    assert find_doubts({"a": [Record(4, saw)], "b": []}, {"a": 0, "b": 7}) == {}
+    assert find_doubts(records, {"a": 0, "b": 0}, {}) == {"b": 7}
+    assert find_doubts({"a": [Record(4, saw)], "b": []}, {"a": 0, "b": 7}, {}) == {}

@@ -31,6 +31,13 @@ T's record on the same storage, of what could see T's record, and so on.
     never gets.
 
 This rests on the vote locks of FileStorage behind ZEO; RelStorage has none.
+
+A pack takes records away, so that one is not there proves something only where C was
+read whole.  A transaction's record on C can only be at or above its vector's entry
+for C.  Where a pack may have reached that, nobody can tell whether the record was
+ever there: the outcome is **unknown**, neither whole nor torn, and it is said so.
+Such a transaction is dropped by no cut, once nothing of it can come any more.
+
 The *strict* cut excludes all torn transactions, the *tolerant* cut keeps those
 that are half commits on every storage they are missing from, and names them.
 
@@ -46,24 +53,35 @@ Decisions on odd input:
 - A storage that is not in the floor (added later): its floor is 0.
 - A storage that ends below its floor (its last records were packed away): the
   floor counts as its end.  The caller makes sure that it is no short copy.
+- A storage whose last records a pack took away, above the floor: whoever saw more of
+  it saw what is lost, unless the caller gives a record for the end that was seen.
 - A retired id counts for nothing, unless its records are given.
 - Aliases are resolved before, by `tidstorage.coherence.stamp.rename`.
 """
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidstorage.coherence.history import History, Limits, TornRecord
-from tidstorage.coherence.point import HalfCommit
+from tidstorage.coherence.point import HalfCommit, UnknownOutcome
 from tidstorage.coherence.record import Record
 from tidstorage.coherence.tid import Vector
 from tidstorage.errors import UnknownStorage
 
-__all__ = ["CutResult", "DeadRecord", "Record", "coherent_cut"]
+__all__ = [
+    "CutResult",
+    "DeadRecord",
+    "Record",
+    "SettledRecord",
+    "coherent_cut",
+    "find_unseen",
+]
 
 #: (commit id, id of the storage that will never get its record).
 DeadRecord = tuple[bytes, str]
+#: (commit id, id of a storage without its record that gets none from now on).
+SettledRecord = tuple[bytes, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +93,8 @@ class CutResult:
     half_commits: those that the tolerant cut keeps, above the floor.
     undecided: transactions above the floor that miss a record which they may
         still get, or which was just not given; the tolerant cut drops them.
+    unknown: transactions that the tolerant cut keeps, above the floor, and of which
+        nobody can tell whether they are whole.
     unstamped: {storage id: number of records without a stamp above the floor,
         up to the tolerant cut}, for every storage.
     """
@@ -84,6 +104,21 @@ class CutResult:
     half_commits: tuple[HalfCommit, ...]
     undecided: tuple[HalfCommit, ...]
     unstamped: dict[str, int]
+    unknown: tuple[UnknownOutcome, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Torn records, parted by what is proven of their transactions.
+
+    dead: of half commits; ``missing`` names what is proven only.  undecided: what they
+    miss may still come.  unknown: nothing of them comes any more, and whether anything
+    is missing cannot be told.
+    """
+
+    dead: list[TornRecord]
+    undecided: list[TornRecord]
+    unknown: list[TornRecord]
 
 
 def coherent_cut(
@@ -94,6 +129,8 @@ def coherent_cut(
     partial: bool = False,
     dead: Collection[DeadRecord] = (),
     until: Vector | None = None,
+    settled: Collection[SettledRecord] = (),
+    packed: Vector | None = None,
 ) -> CutResult:
     """The greatest coherent cuts of the records, and the half commits in them.
 
@@ -103,7 +140,11 @@ def coherent_cut(
         or below are never cut, and may be left out.
     retired: ids of storages that are gone for good.
     partial: pass over storages that are neither given nor retired.
-    dead: what is proven by other means (a held barrier, a lock that was free).
+    dead: what is proven by other means, by somebody who could see all of the storage.
+    settled: what gets no record any more, whether it had one or not (a held barrier, a
+        lock that was free).
+    packed: {storage id: TID}: up to it, inclusive, a pack may have taken records away;
+        no entry, or one at or below the floor: all above the floor was read.
     until: {storage id: last TID that may be kept, inclusive}; no entry: all.  What
         follows is dropped, but proves what is dead like any other record.
 
@@ -115,12 +156,13 @@ def coherent_cut(
     floor = floor or {}
     if not partial:
         refuse_unknown_floor(floor, {*records, *retired})
-    history = History(records, floor, retired=retired, partial=partial)
-    torn = [*history.find_torn(retired, partial=partial)]
-    dead_torn, undecided = decide(history, torn, dead)
-    before_torn = _lower_to(history, limits_before(history, torn), until or {})
+    history = History(records, floor, retired=retired, partial=partial, packed=packed)
+    torn = history.find_torn(retired, partial=partial)
+    decision = decide(history, torn, dead, settled)
+    known_torn = [*decision.dead, *decision.undecided]
+    before_torn = _lower_to(history, limits_before(history, known_torn), until or {})
     before_undecided = _lower_to(
-        history, limits_before(history, undecided), until or {}
+        history, limits_before(history, decision.undecided), until or {}
     )
     strict = history.coherent_limits(before_torn)
     tolerant = history.coherent_limits(before_undecided)
@@ -128,13 +170,20 @@ def coherent_cut(
         strict=history.vector(strict),
         tolerant=history.vector(tolerant),
         half_commits=describe_half_commits(
-            history, (record for record in dead_torn if is_kept(record, tolerant))
+            history, (record for record in decision.dead if is_kept(record, tolerant))
         ),
-        undecided=describe_half_commits(history, undecided),
+        undecided=describe_half_commits(history, decision.undecided),
         unstamped={
             storage: sum(record.stamp is None for record in held[: tolerant[storage]])
             for storage, held in history.records.items()
         },
+        unknown=tuple(
+            UnknownOutcome(half.commit_id, half.present, half.missing)
+            for half in describe_half_commits(
+                history,
+                (record for record in decision.unknown if is_kept(record, tolerant)),
+            )
+        ),
     )
 
 
@@ -152,16 +201,18 @@ def refuse_unknown_floor(floor: Vector, known: set[str]) -> None:
 
 
 def decide(
-    history: History, torn: Iterable[TornRecord], dead: Collection[DeadRecord] = ()
-) -> tuple[list[TornRecord], list[TornRecord]]:
-    """Part the torn records into those of half commits, and all others.
+    history: History,
+    torn: Iterable[TornRecord],
+    dead: Collection[DeadRecord] = (),
+    settled: Collection[SettledRecord] = (),
+) -> Decision:
+    """Part the torn records by what is proven of their transactions.
 
-    dead: what is proven by other means.
+    dead, settled: what is proven by other means, see `coherent_cut`.
     """
     proven = set(dead)
+    ended = {*dead, *settled}
     pasts: dict[str, Limits] = {}
-    dead_torn: list[TornRecord] = []
-    undecided: list[TornRecord] = []
     torn = list(torn)
     # One record of a transaction in the past of C's end proves it for all.
     for record in torn:
@@ -169,14 +220,40 @@ def decide(
             if storage not in pasts:
                 pasts[storage] = history.past_of(storage)
             if record.position < pasts[storage][record.storage]:
-                proven.add((record.commit_id, storage))
-    # It is a half commit only where nothing that it misses can come any more.
+                ended.add((record.commit_id, storage))
+    decision = Decision([], [], [])
     for record in torn:
-        if all((record.commit_id, storage) in proven for storage in record.missing):
-            dead_torn.append(record)
+        if any((record.commit_id, storage) not in ended for storage in record.missing):
+            # It may be whole yet: nothing is said of it before all of it is settled.
+            decision.undecided.append(record)
+            continue
+        # What does not come any more is not there, but where a pack may have taken it.
+        missing = frozenset(
+            storage
+            for storage in record.missing
+            if storage not in record.unseen or (record.commit_id, storage) in proven
+        )
+        if missing:
+            decision.dead.append(replace(record, missing=missing))
         else:
-            undecided.append(record)
-    return dead_torn, undecided
+            decision.unknown.append(record)
+    return decision
+
+
+def find_unseen(
+    records: Mapping[str, Sequence[Record]], floor: Vector, packed: Vector
+) -> set[SettledRecord]:
+    """What seems to be missing, and may have been packed away.
+
+    The arguments are those of `coherent_cut`.  Whoever knows that no transaction was
+    between two finishes at the end of these records may take it for settled.
+    """
+    history = History(records, floor, partial=True, packed=packed)
+    return {
+        (torn.commit_id, storage)
+        for torn in history.find_torn((), partial=True)
+        for storage in torn.unseen
+    }
 
 
 def limits_before(history: History, torn: Iterable[TornRecord]) -> Limits:

@@ -8,15 +8,18 @@ Proof of a half commit comes from later records (`tidstorage.coherence.cut`), or
 the server of the storage that lacks the record: a transaction that was seen on A had
 voted on C before, and holds the lock of C until it finishes or aborts there.  So
 when the lock of C is free, or has changed hands, after the record on A was seen,
-and C still has no record of it, it never gets one.
+and C still has no record of it, it never gets one.  Where a pack may have taken that
+record before it was seen, nobody can tell whether the transaction is whole: it is kept,
+and the points that follow are unverified until a barrier.
 """
 
+import functools
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from tidstorage.coherence.cut import CutResult, DeadRecord, coherent_cut
-from tidstorage.coherence.point import HalfCommit
+from tidstorage.coherence.cut import CutResult, SettledRecord, coherent_cut
+from tidstorage.coherence.point import HalfCommit, UnknownOutcome
 from tidstorage.coherence.record import Record
 from tidstorage.coherence.tid import Vector
 from tidstorage.errors import UnknownStorage
@@ -65,14 +68,16 @@ class Advance:
 
     vector: {storage id: last TID in it}.  damage: all half commits in it that nobody
     accepted.  new_damage: those of them that no former point named.
+    unknown: transactions that no former point held, and that may be whole or not.
     verified: since the last barrier nothing in it comes from a writer without our
-    hook, nor takes part in a storage that nobody observes.
+    hook, nor takes part in a storage that nobody observes, nor is unknown.
     """
 
     vector: Vector
     damage: tuple[HalfCommit, ...]
     new_damage: tuple[HalfCommit, ...]
     verified: bool
+    unknown: tuple[UnknownOutcome, ...] = ()
 
 
 @dataclass(slots=True)
@@ -82,12 +87,14 @@ class _Seen:
     records: in the order of their TIDs.  end: up to this TID no other record will
     ever come.  arrivals: (TID of the last record, time in seconds) of each lot that
     came at once.  last: TID of the last record, also where the point covers it.
+    packed: up to this TID a pack may have taken records before they were seen.
     """
 
     records: list[Record] = field(default_factory=list)
     end: int = 0
     arrivals: deque[tuple[int, float]] = field(default_factory=deque)
     last: int = 0
+    packed: int = 0
 
 
 class Coherence:
@@ -122,10 +129,10 @@ class Coherence:
         self._seen = {storage: _Seen(last=tid) for storage, tid in self.vector.items()}
         #: Transactions that lack a record, and may still get it, as of the last cut.
         self._undecided: dict[bytes, HalfCommit] = {}
-        #: What was proven by other means than later records.
-        self._dead: set[DeadRecord] = set()
+        #: What comes no more, by other proof than later records.
+        self._settled: set[SettledRecord] = set()
         #: Since when a server's storage was locked when it was first asked for that.
-        self._locks: dict[DeadRecord, float] = {}
+        self._locks: dict[SettledRecord, float] = {}
         #: The vector of a barrier whose records have not all been seen yet.
         self._barrier: dict[str, int] | None = None
         #: Whether anything was added since the last cut was computed.
@@ -151,6 +158,18 @@ class Coherence:
         seen = self._seen[storage]
         seen.end = max(seen.end, tid)
         self._changed = True
+
+    def add_packed(self, storage: str, tid: int) -> bool:
+        """Note that a pack may have taken unseen records, up to this TID; is it news?
+
+        Records that were added before, and what the point covers, stay what they are.
+        """
+        seen = self._seen[storage]
+        if tid <= max(seen.packed, self.vector[storage]):
+            return False
+        seen.packed = tid
+        self._changed = True
+        return True
 
     def room(self, storage: str) -> int:
         """How many more records of the storage are wanted; they can wait there.
@@ -197,13 +216,18 @@ class Coherence:
             and half.commit_id not in self._acknowledged
         )
         self._damage.update((half.commit_id, half) for half in new_damage)
+        unknown = tuple(
+            outcome
+            for outcome in result.unknown
+            if outcome.commit_id not in self._acknowledged
+        )
         # A lock proves something of one transaction; that it waits no more ends it.
         self._locks = {
             key: lock for key, lock in self._locks.items() if key[0] in self._undecided
         }
         # Of a writer without a stamp, and of a storage that nobody observes, nobody
         # knows what it depends on: from here on points hold, but are not verified.
-        if not self._stamped_between(self.vector, tolerant) or self.unknown:
+        if not self._stamped_between(self.vector, tolerant) or self.unknown or unknown:
             self.verified = False
         # A point that covers the whole barrier is as good as that was: what came before
         # it counts no more, whoever wrote it, and only what followed has to be stamped.
@@ -216,7 +240,11 @@ class Coherence:
             return None
         self._keep_above(tolerant)
         return Advance(
-            dict(self.vector), tuple(self._damage.values()), new_damage, self.verified
+            dict(self.vector),
+            tuple(self._damage.values()),
+            new_damage,
+            self.verified,
+            unknown,
         )
 
     def _cut(self) -> CutResult:
@@ -229,21 +257,21 @@ class Coherence:
             else seen.records
             for storage, seen in self._seen.items()
         }
+        cut = functools.partial(
+            coherent_cut,
+            records,
+            self.vector,
+            retired=self._retired,
+            settled=self._settled,
+            packed={storage: seen.packed for storage, seen in self._seen.items()},
+        )
         try:
-            result = coherent_cut(
-                records, self.vector, retired=self._retired, dead=self._dead
-            )
+            result = cut()
         except UnknownStorage as error:
             # No reason to stand still: what is observed fits together all the same,
             # and the points say that they are not verified.
             self.unknown = str(error)
-            return coherent_cut(
-                records,
-                self.vector,
-                retired=self._retired,
-                dead=self._dead,
-                partial=True,
-            )
+            return cut(partial=True)
         self.unknown = ""
         return result
 
@@ -262,7 +290,9 @@ class Coherence:
             while seen.arrivals and seen.arrivals[0][0] <= tid:
                 seen.arrivals.popleft()
         # What the point covers is not looked at again, and needs no proof any more.
-        self._dead = {dead for dead in self._dead if dead[0] in self._undecided}
+        self._settled = {
+            settled for settled in self._settled if settled[0] in self._undecided
+        }
 
     # Half commits, and writers of a lost timeline
 
@@ -306,13 +336,13 @@ class Coherence:
                 self._suspect(storage, record, probe)
         return decided
 
-    def _decide(self, key: DeadRecord, lock_time: float | None) -> bool:
+    def _decide(self, key: SettledRecord, lock_time: float | None) -> bool:
         # The transaction had voted there before it was seen elsewhere, and a vote keeps
         # the lock until it finishes or aborts.  A lock that is free now, or was taken
         # at another time than at the first asking, is not that vote's any more; and all
         # that the server had then was added before, without its record.
         if lock_time is None or self._locks.setdefault(key, lock_time) != lock_time:
-            self._dead.add(key)
+            self._settled.add(key)
             self._changed = True
             return True
         return False
@@ -338,6 +368,10 @@ class Coherence:
         """Count a half commit as accepted; does the present point name it?"""
         self._acknowledged.add(commit_id)
         return self._damage.pop(commit_id, None) is not None
+
+    def strike_out(self, commit_id: bytes) -> bool:
+        """Count as whole what proved to be so; does the present point name it?"""
+        return self.acknowledge(commit_id)
 
     def standing(self) -> Advance:
         """The present point once more, as it is after an acknowledgement."""
@@ -366,13 +400,13 @@ class Coherence:
         return None
 
     def _prove_by(self, barrier: Vector, result: CutResult) -> None:
-        """Prove dead what some storages had while a barrier was held, and others not.
+        """Settle what some storages had while a barrier was held, and others not.
 
         No transaction is between two finishes then: what it lacked, it never gets.
         """
         for half in result.undecided:
             if all(tid <= barrier[storage] for storage, tid in half.present.items()):
-                self._dead |= {(half.commit_id, storage) for storage in half.missing}
+                self._settled |= {(half.commit_id, storage) for storage in half.missing}
 
     def _stamped_between(self, after: Vector, vector: Vector) -> bool:
         """Whether all that waits above one vector, up to another, has a stamp."""

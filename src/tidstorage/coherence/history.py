@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from tidstorage.coherence.record import Record
+from tidstorage.coherence.stamp import Stamp
 from tidstorage.coherence.tid import Vector, to_text
 from tidstorage.errors import NotCoherent, UnknownStorage
 
@@ -40,12 +41,15 @@ class TornRecord:
 
     position: index of the record among those of its storage above the base.
     commit_id: of the transaction.  missing: ids of the participants without a record.
+    unseen: those of them where a pack may have taken the record away: that it is not
+        there says nothing.
     """
 
     storage: str
     position: int
     commit_id: bytes
     missing: frozenset[str]
+    unseen: frozenset[str] = frozenset()
 
 
 class History:
@@ -56,6 +60,8 @@ class History:
         dropped: they only count as present.  No entry: 0.
     retired: ids of storages that count for nothing (unless their records are given).
     partial: pass over storages that are neither given nor retired.
+    packed: {storage id: TID}: above the base and up to it, inclusive, a pack may have
+        taken records away.  No entry: nothing above the base.
 
     Raises:
       NotCoherent: where the TIDs of a storage do not rise
@@ -70,10 +76,16 @@ class History:
         *,
         retired: Collection[str] = (),
         partial: bool = False,
+        packed: Vector | None = None,
     ) -> None:
         for storage, held in records.items():
             _refuse_disorder(storage, held)
         self.base = {storage: base.get(storage, 0) for storage in records}
+        self.packed = {
+            storage: last
+            for storage, last in (packed or {}).items()
+            if last > self.base.get(storage, last)
+        }
         self.records = {
             storage: [record for record in held if record.tid > self.base[storage]]
             for storage, held in records.items()
@@ -154,7 +166,26 @@ class History:
                 if partial:
                     missing &= self.tids.keys()
                 if missing:
-                    yield TornRecord(storage, position, record.stamp.commit_id, missing)
+                    yield TornRecord(
+                        storage,
+                        position,
+                        record.stamp.commit_id,
+                        missing,
+                        frozenset(
+                            other
+                            for other in missing
+                            if self._may_be_packed(record.stamp, other)
+                        ),
+                    )
+
+    def _may_be_packed(self, stamp: Stamp, storage: str) -> bool:
+        """Whether a pack may have taken the transaction's record of that storage.
+
+        All below its vector's entry was finished before it was stamped, so its own
+        record came at or above that.  Where the whole of that was read, it would show.
+        """
+        packed = self.packed.get(storage)
+        return packed is not None and stamp.vector.get(storage, 0) <= packed
 
     def coherent_limits(self, limits: Limits) -> Limits:
         """The greatest coherent limits that are at or below the ones given.

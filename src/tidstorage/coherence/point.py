@@ -44,6 +44,19 @@ class HalfCommit:
 
 
 @dataclass(frozen=True, slots=True)
+class UnknownOutcome:
+    """A transaction of which nobody can tell whether it is whole.
+
+    commit_id: 16 bytes.  present: {storage id: TID as int} of its records.
+    unseen: ids of the storages that lack its record, where a pack may have taken it.
+    """
+
+    commit_id: bytes
+    present: tid.Vector
+    unseen: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Point:
     """K: vector is {storage id: last TID kept}; time is aware, in UTC.
 

@@ -79,11 +79,13 @@ def tail_cut(
     retired: Collection[str] = (),
     partial: bool = False,
     dead: Collection[DeadRecord] = (),
+    packed: Vector | None = None,
 ) -> TailCut:
     """The tolerant cut of `coherent_cut`, reading back only as far as needed.
 
     newest_first: {storage id: its records, the last one first}; taken one by
         one, and no further than needed (by one record).
+    packed: as `coherent_cut` takes it; looked at once all that is needed was read.
     The other arguments, and the errors, are those of `coherent_cut`; what is wrong
     is noticed only in what is read.
     """
@@ -106,20 +108,20 @@ def tail_cut(
         if record.stamp is not None and record.tid >= stops[storage]
     ]
     _read_back(tails, partners_from(examined))
-    history = _history(tails, retired, partial)
+    history = _history(tails, retired, partial, packed)
     torn = [*history.find_torn(retired, partial=partial, since=stops)]
     torn_ids = {record.commit_id for record in torn}
     if torn_ids:
         suspects = [stamp for stamp in examined if stamp.commit_id in torn_ids]
         _read_back(tails, followers_from(suspects, tails.keys()))
-        history = _history(tails, retired, partial)
+        history = _history(tails, retired, partial, packed)
         torn = [*history.find_torn(retired, partial=partial, since=stops)]
-    dead_torn, undecided = decide(history, torn, dead)
-    limits = history.coherent_limits(limits_before(history, undecided))
+    decision = decide(history, torn, dead)
+    limits = history.coherent_limits(limits_before(history, decision.undecided))
     return TailCut(
         tolerant=history.vector(limits),
         half_commits=describe_half_commits(
-            history, (record for record in dead_torn if is_kept(record, limits))
+            history, (record for record in decision.dead if is_kept(record, limits))
         ),
     )
 
@@ -223,11 +225,15 @@ def _read_back(tails: Mapping[str, _Tail], bounds: Vector) -> None:
 
 
 def _history(
-    tails: Mapping[str, _Tail], retired: Collection[str], partial: bool
+    tails: Mapping[str, _Tail],
+    retired: Collection[str],
+    partial: bool,
+    packed: Vector | None,
 ) -> History:
     return History(
         {storage: tail.read[::-1] for storage, tail in tails.items()},
         {storage: tail.base for storage, tail in tails.items()},
         retired=retired,
         partial=partial,
+        packed=packed,
     )

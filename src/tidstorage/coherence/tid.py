@@ -14,6 +14,9 @@ from persistent.timestamp import TimeStamp
 #: {storage id: TID as int}; as a cut: the last TID kept, inclusive.
 Vector = Mapping[str, int]
 
+#: The last one that 8 bytes can hold: whoever goes up to it goes to the end.
+LAST = (1 << 64) - 1
+
 _TID = re.compile(r"0x[0-9a-fA-F]{16}")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
+from tidstorage.coherence.point import UnknownOutcome
 from tidstorage.commands import console, half_commits
 from tidstorage.commands.front import add_dry_run, add_json
 from tidstorage.points.entries import WireDamage
@@ -104,6 +105,13 @@ def _describe(cluster: Cluster, damage: Findings) -> None:
     for finding in damage.found:
         console.print_line()
         half_commits.describe(cluster, finding)
+    for finding in damage.contradicted:
+        console.print_line(
+            f"{finding.half_commit.commit_id.hex()} was noted as a half commit and is"
+            " none: the files hold all its records. The next backup strikes it out."
+        )
+    if damage.unknown:
+        _describe_unknown(damage.unknown)
     if damage.wire:
         console.print_line()
         _describe_wire(damage.wire)
@@ -115,6 +123,14 @@ def _describe(cluster: Cluster, damage: Findings) -> None:
             "only the daemon's journal was examined, not the files:"
             f" {damage.unexamined}"
         )
+
+
+def _describe_unknown(outcomes: Sequence[UnknownOutcome]) -> None:
+    unseen = sorted({storage for each in outcomes for storage in each.unseen})
+    console.print_warning(
+        f"{len(outcomes)} transaction(s) may be whole or not: what {', '.join(unseen)}"
+        " held of them may have been packed away since the last point"
+    )
 
 
 def _describe_wire(wire: Sequence[WireDamage]) -> None:
@@ -172,6 +188,17 @@ def _as_json(damage: Findings) -> dict[str, Any]:
         "half_commits": [half_commits.as_json(finding) for finding in damage.found],
         "strict_loss": damage.strict_loss and damage.strict_loss.to_json(),
         "unexamined": damage.unexamined,
+        "unknown": [
+            {
+                "commit": outcome.commit_id.hex(),
+                "present": tid.vector_to_text(outcome.present),
+                "unseen": list(outcome.unseen),
+            }
+            for outcome in damage.unknown
+        ],
+        "contradicted": [
+            half_commits.as_json(finding) for finding in damage.contradicted
+        ],
         "wire": [
             {
                 "transaction": torn.transaction_id,

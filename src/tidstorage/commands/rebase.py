@@ -46,6 +46,10 @@ def _describe(cluster: Cluster, done: RebasePlan, is_done: bool) -> None:
             "half commits are known only from the daemon's journal, not from the"
             f" files: {done.unexamined}"
         )
+    for struck in done.struck:
+        console.print_line(
+            f"{struck.commit_id.hex()} is no half commit: {struck.reason}"
+        )
     if not done.accepted:
         console.print_line("There is no half commit to accept.")
         return
@@ -64,4 +68,8 @@ def _as_json(done: RebasePlan, is_done: bool) -> dict[str, Any]:
         "floor": done.floor.to_json(),
         "accepted": [half_commits.as_json(finding) for finding in done.accepted],
         "unexamined": done.unexamined,
+        "struck": [
+            {"commit": struck.commit_id.hex(), "reason": struck.reason}
+            for struck in done.struck
+        ],
     }

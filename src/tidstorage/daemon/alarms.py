@@ -12,7 +12,7 @@ from typing import Any
 
 from tidstorage.coherence import tid
 from tidstorage.coherence.following import LostTimeline
-from tidstorage.coherence.point import HalfCommit
+from tidstorage.coherence.point import HalfCommit, UnknownOutcome
 from tidstorage.daemon.writers import Writers
 
 logger = logging.getLogger(__name__)
@@ -49,6 +49,20 @@ class Alarms:
         if unknown and unknown != self._last_unknown:
             logger.error("points are unverified: %s", unknown)
         self._last_unknown = unknown
+
+    def tell_unknown_outcomes(self, outcomes: Sequence[UnknownOutcome]) -> None:
+        """To be called once for each, with those that a point is the first to hold."""
+        if not outcomes:
+            return
+        unseen = sorted({storage for each in outcomes for storage in each.unseen})
+        logger.warning(
+            "%d transaction(s) may be whole or not, the first is %s: what %s held of"
+            " them may have been packed away; points are unverified until the next"
+            " barrier",
+            len(outcomes),
+            outcomes[0].commit_id.hex(),
+            ", ".join(unseen),
+        )
 
     def tell_lost_timeline(self, all_lost: Sequence[LostTimeline]) -> None:
         """``all_lost``: all of this timeline, in the order in which they were seen."""

@@ -6,21 +6,22 @@ its own, and an old start keeps the server from everything else while it looks f
 it.  Where the file is on this machine, it tells all.
 """
 
-import binascii
 import contextlib
-import functools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from tidstorage.coherence import stamp, tid
+from tidstorage.coherence import tid
 from tidstorage.coherence.record import Record
-from tidstorage.engines.filestorage import read_records
+from tidstorage.engines import RecordPosition
+from tidstorage.engines.filestorage import last_tid, read_records
+from tidstorage.engines.filestorage.records import find_packed
 from tidstorage.errors import FileUnreadable
-from tidstorage.zeo import server_errors
+from tidstorage.zeo import server_errors, undo_log
 from tidstorage.zeo.client import ZeoClient
+from tidstorage.zeo.undo_log import NoTid
 
 #: Records asked for at once, at most.
 _LARGEST_BATCH = 2000
@@ -35,10 +36,17 @@ class HistoryChanged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What was got; ``complete``: there was no other when the server was asked."""
+    """What was got.
+
+    complete: there was no other when the server was asked.  exhausted: nor did an
+    iteration show one, which by itself may end early.  packed: up to this TID,
+    inclusive, a pack may have taken away records that nobody has got; 0: none.
+    """
 
     records: list[Record]
     complete: bool
+    exhausted: bool = False
+    packed: int = 0
 
 
 def fetch(
@@ -71,7 +79,7 @@ def fetch(
         try:
             newest_first = client.newest(size)
             newer, number = _newer(newest_first, reached)
-        except _NoTid:
+        except NoTid:
             break
         except Exception as error:
             if server_errors.is_undo_error(error):
@@ -81,7 +89,7 @@ def fetch(
             if anchor is not None and number != anchor:
                 raise HistoryChanged(tid.to_text(anchor))
             records = [
-                Record(number, _stamp(entry, aliases))
+                Record(number, undo_log.read_stamp(entry, aliases))
                 for number, entry in reversed(newer)
                 if number > after
             ]
@@ -95,15 +103,27 @@ def fetch(
         size *= _GROWTH
     else:
         seen = anchor
-    if data_file is not None:
+    if data_file is not None and _holds_all(data_file, client.last_tid()):
         with contextlib.suppress(FileUnreadable):
-            # Moved, or of another machine: the server knows.
             held = read_records(data_file, max(reached - 1, 0), None, aliases)
-            with_status = ((record.status, record.record) for record in held)
-            return Fetched(_after(with_status, after, seen, limit), False)
+            fetched = _after(map(_of_file, held), reached, after, seen, limit)
+            if fetched.records:
+                return replace(fetched, exhausted=False)
     with client.transactions(reached) as transactions:
-        iterated = _with_status(transactions, aliases)
-        return Fetched(_after(iterated, after, seen, limit), False)
+        iterated = _of_server(transactions, aliases)
+        return _after(iterated, reached, after, seen, limit)
+
+
+def _holds_all(data_file: Path, last: int) -> bool:
+    """Whether a file holds what the server has.
+
+    One that is on another machine, or was replaced while the server goes on with the
+    file that it has open, is not the one that it writes.  last: the server's last TID.
+    """
+    try:
+        return last_tid(data_file) >= last
+    except FileUnreadable:
+        return False
 
 
 def _begins_after(client: ZeoClient, anchor: int) -> bool:
@@ -117,37 +137,51 @@ def _begins_after(client: ZeoClient, anchor: int) -> bool:
     )
 
 
-def _with_status(
+class _Marked(NamedTuple):
+    """A record, and whether a pack has gone over it."""
+
+    status: str
+    tid: int
+    record: Record
+
+
+def _of_file(held: RecordPosition) -> _Marked:
+    return _Marked(held.status, held.tid, held.record)
+
+
+def _of_server(
     transactions: Iterable[Any], aliases: Mapping[str, str]
-) -> Iterator[tuple[str, Record]]:
+) -> Iterator[_Marked]:
     for transaction in transactions:
         number = tid.from_bytes(transaction.tid)
-        record = Record(number, _stamp(transaction.extension, aliases))
-        yield transaction.status, record
+        record = Record(number, undo_log.read_stamp(transaction.extension, aliases))
+        yield _Marked(transaction.status, number, record)
 
 
 def _after(
-    with_status: Iterator[tuple[str, Record]],
-    after: int,
-    anchor: int | None,
-    limit: int,
-) -> list[Record]:
+    marked: Iterator[_Marked], reached: int, after: int, anchor: int | None, limit: int
+) -> Fetched:
     """The records after a TID, of those that should begin with the anchor.
 
-    with_status: (status, record), from the anchor on.  A pack takes away what nobody
-    needs any more, and marks what it leaves; where the next record has no such mark,
-    an anchor that is not there was never there.
+    marked: from ``reached`` on.  A pack takes away what nobody needs any more, and
+    marks what it leaves; where the next record has no such mark, an anchor that is not
+    there was never there.
 
     Raises: HistoryChanged: where the anchor was never there.
     """
-    first = next(with_status, None)
+    first = next(marked, None)
     if first is None:
-        return []
-    status, record = first
-    if anchor is not None and record.tid != anchor and status != _PACKED:
+        return Fetched([], False, True, find_packed(reached, None, ()))
+    if anchor is not None and first.tid != anchor and first.status != _PACKED:
         raise HistoryChanged(tid.to_text(anchor))
-    all_records = (record for _, record in chain([first], with_status))
-    return list(islice((record for record in all_records if record.tid > after), limit))
+    # One more, to see whether there is one.
+    before = [first] if first.tid <= reached else []
+    rest = marked if before else chain([first], marked)
+    new = [*islice((each for each in rest if each.tid > after), limit + 1)]
+    packed = find_packed(reached, before[0].status if before else None, new)
+    return Fetched(
+        [each.record for each in new[:limit]], False, len(new) <= limit, packed
+    )
 
 
 def _newer(
@@ -157,41 +191,12 @@ def _newer(
 
     The latter is None where all are.
 
-    Raises: _NoTid: where an entry does not tell its TID.
+    Raises: NoTid: where an entry does not tell its TID.
     """
     newer: list[tuple[int, Mapping[str, Any]]] = []
     for entry in newest_first:
-        number = _tid(entry)
+        number = undo_log.read_tid(entry)
         if number <= reached:
             return newer, number
         newer.append((number, entry))
     return newer, None
-
-
-class _NoTid(Exception):
-    """An extension has a key of its own where the TID should be."""
-
-
-def _tid(entry: Mapping[str, Any]) -> int:
-    identifier = entry["id"]
-    try:
-        number = binascii.a2b_base64(identifier)
-    except (binascii.Error, TypeError, ValueError):
-        raise _NoTid from None
-    if len(number) != 8:
-        raise _NoTid
-    return tid.from_bytes(number)
-
-
-def _stamp(extension: Any, aliases: Mapping[str, str]) -> stamp.Stamp | None:
-    data = extension.get(stamp.KEY) if isinstance(extension, Mapping) else None
-    if not isinstance(data, bytes):
-        return None
-    try:
-        return stamp.rename(_decoded(data), aliases)
-    except stamp.MalformedStamp:
-        return None
-
-
-# All records of a transaction have the same stamp, and are fetched close together.
-_decoded = functools.lru_cache(maxsize=1024)(stamp.decode)

@@ -25,6 +25,11 @@ from tidstorage.daemon.writers import Writers
 logger = logging.getLogger(__name__)
 
 
+def _names_same(one: Point | None, other: Point, storage: str) -> bool:
+    """Whether two points have the same TID of a storage."""
+    return one is not None and one.vector.get(storage) == other.vector[storage]
+
+
 class Observers:
     """Feeds a coherence with what the storages get after its first point.
 
@@ -33,6 +38,7 @@ class Observers:
     coherence: gets all records; it is of these observers alone.
     writers: is told of records without a stamp.
     wake: is set whenever something has changed.
+    followed: a point of this timeline whose TIDs are all of records.
     unconfirmed: ids of storages that have not shown yet that they hold the point.
     changed: why the timeline has ended, once a storage has shown that; else None.
     """
@@ -44,6 +50,7 @@ class Observers:
         coherence: Coherence,
         writers: Writers,
         wake: asyncio.Event,
+        followed: Point | None = None,
     ) -> None:
         self.coherence = coherence
         self.changed: str | None = None
@@ -53,6 +60,7 @@ class Observers:
         callbacks = Callbacks(
             confirmed=self._in_loop(self._on_confirmed),
             records=self._in_loop(self._on_records),
+            packed=self._in_loop(self._on_packed),
             ended=self._in_loop(self._on_end),
             probe=self._in_loop(self._on_probe),
             history_changed=self._in_loop(self._on_history_changed),
@@ -66,7 +74,8 @@ class Observers:
                 first.vector[storage.id],
                 # A barrier tells the TID that a server calls its last one; after a
                 # kill that may be the TID of no record.
-                is_record=first.source == "stamps",
+                is_record=first.source == "stamps"
+                or _names_same(followed, first, storage.id),
             )
             for storage in settings.storages
         }
@@ -143,6 +152,16 @@ class Observers:
         unstamped = [record.tid for record in records if record.stamp is None]
         if unstamped:
             self._writers.unstamped.add(storage, unstamped)
+        self._wake.set()
+
+    def _on_packed(self, storage: str, last: int) -> None:
+        if self.coherence.add_packed(storage, last):
+            logger.warning(
+                "storage %s was packed up to %s before all of it was seen: of"
+                " transactions there nobody can tell whether they are whole",
+                storage,
+                tid.to_text(last),
+            )
         self._wake.set()
 
     def _on_end(self, storage: str, last: int) -> None:

@@ -24,7 +24,14 @@ from tidstorage.daemon.resuming import LastRun
 from tidstorage.daemon.settings import Settings
 from tidstorage.daemon.writers import Writers
 from tidstorage.errors import BarrierFailed
-from tidstorage.points.entries import Acknowledgement, Damage, Entry, Floor, Timeline
+from tidstorage.points.entries import (
+    Acknowledgement,
+    Damage,
+    Entry,
+    Floor,
+    Struck,
+    Timeline,
+)
 from tidstorage.system import clock
 
 logger = logging.getLogger(__name__)
@@ -65,6 +72,7 @@ class PointPublisher:
         self._timeline = last_run.timeline
         #: Where to go on, instead of beginning with a barrier.
         self._resume_at: Point | None = last_run.point
+        self._followed = last_run.followed
         self._acknowledged = set(last_run.acknowledged)
         self._others = resuming.EntriesOfOthers(settings.journal, last_run.journal_read)
         self._observers: Observers | None = None
@@ -133,7 +141,14 @@ class PointPublisher:
             acknowledged=self._acknowledged,
             retired=self._settings.retired,
         )
-        return Observers(self._settings, first, coherence, self._writers, self._wake)
+        return Observers(
+            self._settings,
+            first,
+            coherence,
+            self._writers,
+            self._wake,
+            followed=self._followed,
+        )
 
     # From point to point
 
@@ -178,6 +193,7 @@ class PointPublisher:
             self._alarms.tell_half_commit(half)
             proof = "its place on what it lacks was given up, or taken by another"
             self._note(Damage(clock.now(), half, proof))
+        self._alarms.tell_unknown_outcomes(advance.unknown)
         self._on_point(
             Point(
                 advance.vector,
@@ -199,6 +215,8 @@ class PointPublisher:
             match entry:
                 case Acknowledgement(commit_id=commit_id, by=by):
                     self._accept(coherence, commit_id, by)
+                case Struck(commit_id=commit_id, reason=reason):
+                    self._strike_out(coherence, commit_id, reason)
                 case Floor(point=floor, reason=reason):
                     self._rebase(coherence, floor, reason)
 
@@ -206,6 +224,12 @@ class PointPublisher:
         self._acknowledged.add(commit_id)
         if coherence.acknowledge(commit_id):
             logger.info("half commit %s was accepted by %s", commit_id.hex(), by)
+            self._publish(coherence.standing(), "stamps")
+
+    def _strike_out(self, coherence: Coherence, commit_id: bytes, reason: str) -> None:
+        self._acknowledged.add(commit_id)
+        if coherence.strike_out(commit_id):
+            logger.info("commit %s is no half commit: %s", commit_id.hex(), reason)
             self._publish(coherence.standing(), "stamps")
 
     def _rebase(self, coherence: Coherence, floor: Point, reason: str) -> None:
@@ -247,6 +271,7 @@ class PointPublisher:
     def _begin_timeline(self, why: str, coherence: Coherence) -> None:
         beside = resuming.timeline_beside(self._settings.storages)
         self._timeline = max(self._timeline + 1, beside)
+        self._followed = None
         logger.critical("a new timeline, number %d: %s", self._timeline, why)
         self._on_point(None)
         self._note(Timeline(clock.now(), self._timeline, dict(coherence.vector), why))

@@ -16,6 +16,7 @@ from tidstorage.points.entries import (
     Acknowledgement,
     Floor,
     Published,
+    Struck,
     Timeline,
     WritersSeen,
 )
@@ -24,7 +25,7 @@ from tidstorage.system import clock
 logger = logging.getLogger(__name__)
 
 _LONGEST_LINE = 1 << 20
-_OTHERS = (b'{"kind": "acknowledgement"', b'{"kind": "floor"')
+_OTHERS = (b'{"kind": "acknowledgement"', b'{"kind": "floor"', b'{"kind": "struck"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,10 @@ class LastRun:
     recorded_timeline: that of the newest point on disk, 0 where there is none.
     point: the last one published, for just the storages that are observed now; None
         where there is none to go on from.
-    acknowledged: commit ids of half commits that somebody has accepted.
+    followed: the last one that was published from the records themselves: each TID in
+        it is one of a record.  Another point may have what a server named.
+    acknowledged: commit ids of half commits that somebody has accepted, or that proved
+        to be none.
     writers: the newest entry about writers.
     journal_read: bytes of the journal that all this was read from, at least.
     """
@@ -43,6 +47,7 @@ class LastRun:
     timeline: int = 1
     recorded_timeline: int = 0
     point: Point | None = None
+    followed: Point | None = None
     acknowledged: frozenset[bytes] = field(default=frozenset())
     writers: WritersSeen | None = None
     journal_read: int = 0
@@ -69,7 +74,7 @@ def read_last_run(settings: Settings) -> LastRun:
                 case Timeline(number=number):
                     last = None
                     timeline = max(timeline, number)
-                case Acknowledgement(commit_id=commit_id):
+                case Acknowledgement(commit_id=commit_id) | Struck(commit_id=commit_id):
                     acknowledged.add(commit_id)
                 case WritersSeen():
                     writers = entry
@@ -92,7 +97,10 @@ def read_last_run(settings: Settings) -> LastRun:
     return LastRun(
         timeline,
         0 if published is None else published.timeline,
-        of_storages(last, settings.storages) or point_beside(settings, timeline),
+        _highest(
+            of_storages(last, settings.storages), point_beside(settings, timeline)
+        ),
+        last if last is not None and last.source == "stamps" else None,
         frozenset(acknowledged),
         writers,
         position,
@@ -162,6 +170,37 @@ def point_beside(settings: Settings, timeline: int) -> Point | None:
     return of_storages(replace(beside, vector=vector), settings.storages)
 
 
+def _highest(last: Point | None, beside: Point | None) -> Point | None:
+    """What both cover together; None without either.
+
+    A pack leaves a point beside the files that may be above the last one published: it
+    stays below that one, and what it took above the other would seem to be missing.
+    Where each covers something that the other does not, the greater of the two in each
+    storage is a coherent cut as well (`tidstorage.coherence.cut`).
+    """
+    if last is None or beside is None or _is_above(last, beside):
+        return last or beside
+    if _is_above(beside, last):
+        # The damage of the last one stays named until somebody accepts it.
+        vector, verified = beside.vector, beside.verified
+    else:
+        vector = {
+            storage: max(tid, beside.vector[storage])
+            for storage, tid in last.vector.items()
+        }
+        verified = last.verified and beside.verified
+    damage = {half.commit_id: half for half in (*beside.damage, *last.damage)}
+    # It is published now, and times never go back.
+    return Point(
+        vector,
+        max(last.time, beside.time),
+        beside.source,
+        last.timeline,
+        verified,
+        tuple(damage.values()),
+    )
+
+
 def _is_above(new: Point, old: Point) -> bool:
     """Whether one point covers all that another does: never go back."""
     return all(
@@ -192,7 +231,8 @@ def of_storages(
 class EntriesOfOthers:
     """What others write into the journal while the daemon runs.
 
-    These are acknowledgements and floors: the daemon itself writes neither.
+    These are acknowledgements, floors, and what they strike out: the daemon itself
+    writes none of them.
     read: how many bytes of the journal were read before.
     """
 
@@ -206,7 +246,7 @@ class EntriesOfOthers:
         except FileNotFoundError:
             return 0
 
-    def read_new(self) -> list[Acknowledgement | Floor]:
+    def read_new(self) -> list[Acknowledgement | Floor | Struck]:
         """Those written since the last call; a broken one is logged, and left out."""
         size = self._size()
         if size < self._position:
@@ -219,7 +259,7 @@ class EntriesOfOthers:
             data = stream.read(size - self._position)
         whole = data.rfind(b"\n") + 1
         self._position += whole
-        entries: list[Acknowledgement | Floor] = []
+        entries: list[Acknowledgement | Floor | Struck] = []
         for line in data[:whole].splitlines():
             if line.startswith(_OTHERS):
                 try:
@@ -227,6 +267,6 @@ class EntriesOfOthers:
                 except FileUnreadable as error:
                     logger.error("%s", error)
                     continue
-                if isinstance(entry, Acknowledgement | Floor):
+                if isinstance(entry, Acknowledgement | Floor | Struck):
                     entries.append(entry)
         return entries

@@ -36,6 +36,8 @@ LOOK_PERIOD = 5.0
 #: Seconds between attempts to reach a server.
 RETRY_PERIOD = 0.5
 _CONNECT_TIMEOUT = 2.0
+#: Iterations left before their end, of which the server keeps a little each.
+_MOST_ITERATIONS_LEFT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Callbacks:
     confirmed(storage): it still holds the record that it is observed after; called
         once.
     records(storage, records): what it got since, in order.
+    packed(storage, TID): up to this TID, inclusive, a pack may have taken away records
+        that were not got before; called before the records that follow.
     ended(storage, TID): it has no further record up to this TID, and never will.
     probe(answer): what its server says of the commits it was asked for.
     history_changed(storage, why): it was restored, or is another; the last call.
@@ -53,6 +57,7 @@ class Callbacks:
 
     confirmed: Callable[[str], None]
     records: Callable[[str, Sequence[Record]], None]
+    packed: Callable[[str, int], None]
     ended: Callable[[str, int], None]
     probe: Callable[[Probe], None]
     history_changed: Callable[[str, str], None]
@@ -129,6 +134,8 @@ class StorageObserver:
         self.last = after
         self._anchor = after if is_record and after else None
         self._ended = after
+        #: The last TID that the server named when an iteration showed nothing new.
+        self._exhausted_at: int | None = None
         self._confirmed = False
         self._busy = False
         self.connected = False
@@ -162,6 +169,11 @@ class StorageObserver:
     # In the observer's thread
 
     def _run(self) -> None:
+        while not self._closing.is_set():
+            self._run_with_one_client()
+
+    def _run_with_one_client(self) -> None:
+        """Observe until closed, or until the server keeps too much for this client."""
         client = ZeoClient(
             self.storage.address,
             self.storage.name,
@@ -173,7 +185,12 @@ class StorageObserver:
         throttle = self._listener.throttle = Throttle(client)
         try:
             client.registerDB(self._listener)
-            while not self._closing.is_set():
+            # Nobody announces what came before, or while there was no client.
+            self._listener.invalidateCache()
+            while (
+                not self._closing.is_set()
+                and client.iterations_left < _MOST_ITERATIONS_LEFT
+            ):
                 self._look(client, throttle)
         finally:
             self.connected = False
@@ -204,6 +221,7 @@ class StorageObserver:
                 client.wait_connected(_CONNECT_TIMEOUT)
             self._say_connected(True)
             self._see(client, announced or busy, gap or not due, asked)
+            self._refused = ""
         except HistoryChanged as error:
             self._callbacks.history_changed(
                 self.storage.id, f"its record {error} is not there any more"
@@ -217,13 +235,7 @@ class StorageObserver:
             # A server passes on whatever its storage raises: a record of status
             # "u", a vote in progress that looks like damage.  The next look is
             # as good as the first.
-            logger.warning(
-                "storage %s: its server cannot tell what is new, and is asked again:"
-                " %s: %s",
-                self.storage.id,
-                server_errors.class_name(error),
-                error,
-            )
+            self._say_refused(error)
             self._again(asked)
 
     def _again(self, asked: frozenset[bytes]) -> None:
@@ -255,12 +267,13 @@ class StorageObserver:
                 # The storage keeps the rest until what waits here is covered.
                 self._again(asked)
                 return
-            fetched = self._fetch(client, room)
+            fetched = self._fetch(client, room, last)
+            complete = fetched.complete or self._is_exhausted(fetched, last)
             # Without any record an iteration has not come to the anchor yet.
-            confirmed = bool(fetched.records) or fetched.complete
-            if last > self._ended and fetched.complete:
+            confirmed = bool(fetched.records) or complete
+            if last > self._ended and complete:
                 # A server that was killed amid a vote takes the TID of that vote
-                # for its last one.
+                # for its last one; of others a pack has left nothing.
                 self._ended = last
                 self._callbacks.ended(self.storage.id, last)
         if confirmed and not self._confirmed:
@@ -272,7 +285,21 @@ class StorageObserver:
         elif asked:
             self._callbacks.probe(Probe(self.storage.id, asked, lock_time, last))
 
-    def _fetch(self, client: ZeoClient, room: int) -> Fetched:
+    def _is_exhausted(self, fetched: Fetched, last: int) -> bool:
+        """Whether nothing is there up to the last TID that the server named.
+
+        It was named before the iteration began, so what it stood for would show.  One
+        that ends amid a vote, or at a file that is being replaced, ends early: two in
+        a row have to say the same.
+        """
+        if not fetched.exhausted or last <= self.last:
+            self._exhausted_at = None
+            return False
+        twice = self._exhausted_at == last
+        self._exhausted_at = last
+        return twice
+
+    def _fetch(self, client: ZeoClient, room: int, last: int) -> Fetched:
         fetched = fetch(
             client,
             self.last,
@@ -282,6 +309,9 @@ class StorageObserver:
             aliases=self._aliases,
             data_file=self.storage.data_file,
         )
+        if fetched.packed:
+            end = fetched.records[-1].tid if fetched.records else last
+            self._callbacks.packed(self.storage.id, min(fetched.packed, end))
         if fetched.records:
             self._busy = True
             self._callbacks.records(self.storage.id, fetched.records)
@@ -291,6 +321,19 @@ class StorageObserver:
         # At a steady rate the next call then gives all, and little else.
         self._expected = 1 + len(fetched.records) * 5 // 4
         return fetched
+
+    def _say_refused(self, error: Exception) -> None:
+        """Log what a server raised, once until it answers again or raises another."""
+        what = server_errors.class_name(error)
+        if what != self._refused:
+            self._refused = what
+            logger.warning(
+                "storage %s: its server cannot tell what is new, and is asked again:"
+                " %s: %s",
+                self.storage.id,
+                what,
+                error,
+            )
 
     def _say_connected(self, connected: bool, error: Exception | None = None) -> None:
         if connected != self.connected or (error and not self._said):
@@ -302,3 +345,4 @@ class StorageObserver:
                 logger.warning("storage %s: not observed: %s", self.storage.id, error)
 
     _said = False
+    _refused = ""

@@ -127,6 +127,13 @@ class Records(Protocol):
         While there is one, the file cannot be cut to ``tid``.
         """
 
+    def packed_up_to(self, path: Path, after: int) -> int:
+        """Up to which TID, inclusive, a pack may have taken away what was above one.
+
+        0: all above ``after`` is there.  `tidstorage.coherence.tid.LAST`: to the end.
+        A pack may have gone further than the last transaction that it marked.
+        """
+
     def last_packed(self, data_file: Any, end: int | None = None) -> int:
         """The TID of the last packed transaction of an open `File`, or 0.
 

@@ -1,4 +1,4 @@
-"""Half commits that somebody accepted: from then on they count as whole.
+"""Half commits that somebody accepted, or that proved to be none: they count as whole.
 
 `tidstorage.coherence.record.accept_half_commits` is what that means for the cut.
 """
@@ -23,13 +23,14 @@ def acknowledgements(cluster: Cluster) -> Mapping[bytes, Acknowledgement]:
 
 
 def commit_ids(cluster: Cluster) -> Set[bytes]:
-    """Of the half commits that somebody accepted; none where nobody can tell.
+    """Of half commits that were accepted or struck out; none where nobody can tell.
 
     A broken journal is no reason to go without a backup or a restore: there is more
     damage then than there need be, and floors stay where they were.
     """
     try:
-        return acknowledgements(cluster).keys()
+        journal = summarise(cluster.daemon.journal)
+        return journal.acknowledgements.keys() | journal.struck.keys()
     except FileUnreadable as error:
         logger.warning("half commits that were accepted count as damage: %s", error)
         return frozenset()

@@ -62,6 +62,18 @@ class Acknowledgement:
 
 
 @dataclass(frozen=True, slots=True)
+class Struck:
+    """A half commit proved to be none; ``reason`` says in words what showed it.
+
+    What the journal says of it before this counts no more: it is whole.
+    """
+
+    time: StoredTime
+    commit_id: Annotated[StoredCommitId, Field(alias="commit")]
+    reason: Text
+
+
+@dataclass(frozen=True, slots=True)
 class Floor:
     """Nothing at or below this point is examined from now on."""
 
@@ -117,7 +129,14 @@ class WritersSeen:
 
 
 Entry = (
-    Published | Damage | WireDamage | Acknowledgement | Floor | Timeline | WritersSeen
+    Published
+    | Damage
+    | WireDamage
+    | Acknowledgement
+    | Struck
+    | Floor
+    | Timeline
+    | WritersSeen
 )
 
 #: What ``kind`` is in the line of an entry.
@@ -126,6 +145,7 @@ _KINDS: Mapping[type[Any], str] = {
     Damage: "damage",
     WireDamage: "wire-damage",
     Acknowledgement: "acknowledgement",
+    Struck: "struck",
     Floor: "floor",
     Timeline: "timeline",
     WritersSeen: "coverage",

@@ -1,7 +1,7 @@
 """What a journal says on the whole, read once: who needs it, asks this."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tidstorage.coherence.point import Point
@@ -11,6 +11,7 @@ from tidstorage.points.entries import (
     Damage,
     Floor,
     Published,
+    Struck,
     Timeline,
     WireDamage,
 )
@@ -21,6 +22,8 @@ class JournalSummary:
     """All that a journal tells of a cluster's past, but for its older points.
 
     damages, acknowledgements: {commit id: the first entry about that half commit}.
+    struck: {commit id: the last entry} of what was called one and proved to be whole;
+        neither `damages` nor `last` names it.
     wire_damages, floors: oldest first.
     last: the last point or floor; None where there is none, or where a timeline
         began after it.
@@ -33,6 +36,7 @@ class JournalSummary:
     floors: Sequence[Floor]
     last: Point | None
     timeline: int
+    struck: Mapping[bytes, Struck] = field(default_factory=dict)
 
     def last_of(self, timeline: int) -> Point | None:
         """The last point, unless the files were replaced since it was published.
@@ -53,12 +57,18 @@ def summarise(path: Path) -> JournalSummary:
     acknowledgements: dict[bytes, Acknowledgement] = {}
     wire_damages: list[WireDamage] = []
     floors: list[Floor] = []
+    struck: dict[bytes, Struck] = {}
     last: Point | None = None
     timeline = 0
     for entry in journal.read_but_old_points(path):
         match entry:
             case Damage(half_commit=half):
                 damages.setdefault(half.commit_id, entry)
+                # Seen to be torn again, after that.
+                struck.pop(half.commit_id, None)
+            case Struck(commit_id=commit_id):
+                damages.pop(commit_id, None)
+                struck[commit_id] = entry
             case Acknowledgement(commit_id=commit_id):
                 acknowledgements.setdefault(commit_id, entry)
             case WireDamage():
@@ -71,6 +81,9 @@ def summarise(path: Path) -> JournalSummary:
                 timeline = max(timeline, point.timeline)
                 if isinstance(entry, Floor):
                     floors.append(entry)
+    if last is not None and struck:
+        left = tuple(half for half in last.damage if half.commit_id not in struck)
+        last = replace(last, damage=left)
     return JournalSummary(
-        damages, acknowledgements, wire_damages, floors, last, timeline
+        damages, acknowledgements, wire_damages, floors, last, timeline, struck
     )

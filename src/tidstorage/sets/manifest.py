@@ -117,6 +117,8 @@ class Manifest:
       they are no damage.
     history: the id of the history that it is of (`sets.history`); None in sets of
       before there were such ids.
+    unknown: ids of the transactions above the floor of which nobody can tell whether
+      they are whole: a pack by others may have taken what they miss.
     """
 
     id: Text
@@ -133,6 +135,7 @@ class Manifest:
     versions: dict[str, str]
     acknowledged: tuple[StoredCommitId, ...] = ()
     history: Text | None = None
+    unknown: tuple[StoredCommitId, ...] = ()
 
     def storage(self, storage_id: str) -> StoredStorage:
         """What the set has of the storage of that id.

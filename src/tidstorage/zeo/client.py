@@ -11,7 +11,9 @@ that touches what ZEO keeps private.  It promises:
   that it can leave behind (`daemon.observer`, `zeo.barrier_helper`).
 - What its own methods answer comes from the server, and over the connection that holds
   a vote if one does.  `ClientStorage.lastTransaction` tells what the cache knows.
-- What a server keeps open for an iteration is given back at the iteration's end.
+- What a server keeps open for an iteration is given back at the iteration's end.  Of
+  one that was left before its end it keeps a little even then, for as long as the
+  connection lives; `iterations_left` counts these.
 - A connection that is lost makes the present question raise ClientDisconnected; the
   next question may find a new connection.  Where that matters, compare
   `connection_number`.
@@ -69,6 +71,8 @@ class ZeoClient(ClientStorage):  # type: ignore[misc]
             wait=wait,
             wait_timeout=connect_seconds,
         )
+        #: How many iterations were left before their end, over all connections.
+        self.iterations_left = 0
 
     def wait_connected(self, seconds: float) -> None:
         """Return when there is a connection, and at once where there is one.
@@ -120,6 +124,8 @@ class ZeoClient(ClientStorage):  # type: ignore[misc]
             # The server keeps the iterator, and its Data.fs open, until it is told
             # which ones are gone.  By itself ZEO tells that only after a commit,
             # and a client that reads never commits.
+            if not iterator._ended:
+                self.iterations_left += 1
             self._iterators.pop(iterator._iid, None)
             self._iterator_gc()
 

@@ -4,9 +4,9 @@ import pytest
 
 from tidstorage.coherence.cut import Record, coherent_cut
 from tidstorage.coherence.loss import Loss, count_loss
-from tidstorage.coherence.point import HalfCommit
+from tidstorage.coherence.point import HalfCommit, UnknownOutcome
 from tidstorage.coherence.stamp import Stamp
-from tidstorage.coherence.tid import to_time
+from tidstorage.coherence.tid import LAST, to_time
 from tidstorage.errors import NotCoherent, UnknownStorage
 
 
@@ -250,3 +250,58 @@ class TestLoss:
         """Also where it is that of a storage that comes later."""
         loss = count_loss(self.RECORDS, {"A": 3, "B": 2})
         assert loss == Loss(3, to_time(4))
+
+
+def packed_files():
+    """t is on A and C; u, later on both C and A, follows it.  A pack took t from C."""
+    return {
+        "A": [record(1, "t", "AC", C=10), record(2, "u", "AC", A=2, C=12)],
+        "C": [record(14, "u", "AC", A=2, C=12)],
+    }
+
+
+def test_what_a_pack_may_have_taken_is_not_missing():
+    records = packed_files()
+    torn = HalfCommit(commit("t"), {"A": 1}, ("C",))
+    assert coherent_cut(records).half_commits == (torn,)
+    result = coherent_cut(records, packed={"C": 13})
+    assert result.half_commits == result.undecided == ()
+    assert result.unknown == (UnknownOutcome(commit("t"), {"A": 1}, ("C",)),)
+    assert result.strict == result.tolerant == {"A": 2, "C": 14}
+
+
+def test_what_came_after_the_pack_is_missing_all_the_same():
+    records = packed_files()
+    # Its record of C can only be at 10 or above.
+    result = coherent_cut(records, packed={"C": 9})
+    assert [half.commit_id for half in result.half_commits] == [commit("t")]
+    assert coherent_cut(records, packed={"C": 10}).half_commits == ()
+
+
+def test_what_was_seen_before_the_pack_stays_torn():
+    result = coherent_cut(packed_files(), packed={"C": 13}, dead=[(commit("t"), "C")])
+    assert [half.commit_id for half in result.half_commits] == [commit("t")]
+    assert result.unknown == ()
+
+
+def test_a_pack_hides_nothing_of_other_storages():
+    """It lacks its record on B as well, which nobody packed."""
+    records = packed_files()
+    records["A"][0] = record(1, "t", "ABC", B=20, C=10)
+    records["B"] = [record(21, "v", "B", A=2)]
+    result = coherent_cut(records, packed={"C": 13})
+    assert result.half_commits == (HalfCommit(commit("t"), {"A": 1}, ("B",)),)
+
+
+def test_what_may_still_come_is_left_out_whatever_was_packed():
+    records = {"A": [record(1, "t", "AC", C=10)], "C": [record(9, "s", "C")]}
+    result = coherent_cut(records, packed={"C": LAST})
+    assert result.tolerant == {"A": 0, "C": 9} and not result.unknown
+    settled = [(commit("t"), "C")]
+    result = coherent_cut(records, packed={"C": LAST}, settled=settled)
+    assert result.tolerant == {"A": 1, "C": 9} and result.unknown
+
+
+def test_below_the_floor_a_pack_is_nobodys_business():
+    result = coherent_cut(packed_files(), {"C": 10}, packed={"C": 10})
+    assert [half.commit_id for half in result.half_commits] == [commit("t")]

@@ -7,7 +7,7 @@ from cut_histories import simulate
 
 from tidstorage.coherence.cut import Record, coherent_cut
 from tidstorage.coherence.following import PATIENCE, Coherence, LostTimeline, Probe
-from tidstorage.coherence.point import HalfCommit
+from tidstorage.coherence.point import HalfCommit, UnknownOutcome
 from tidstorage.coherence.stamp import Stamp
 
 
@@ -291,3 +291,32 @@ def test_nothing_is_computed_where_nothing_is_new(monkeypatch):
     with pytest.raises(TypeError):
         coherence.add("A", [record(12, "u", "A")], 0)
         coherence.advance()
+
+
+def test_what_was_packed_before_it_was_seen_is_no_half_commit():
+    coherence = started()
+    assert coherence.add_packed("B", 25)
+    assert not coherence.add_packed("B", 24) and not coherence.add_packed("A", 10)
+    half(coherence)
+    assert coherence.answer(probe(None))
+    advance = coherence.advance()
+    assert vector_of(advance)["A"] == 11 and not advance.damage
+    assert advance.unknown == (UnknownOutcome(name("half"), {"A": 11}, ("B",)),)
+    # Whoever builds on it cannot tell, until all storages stood still.
+    assert not advance.verified
+    coherence.add("B", [record(26, "t", "B")], 0)
+    advance = coherence.advance()
+    assert not advance.unknown and not advance.verified
+    coherence.take_barrier({"A": 11, "B": 26, "C": 30})
+    assert coherence.advance().verified
+
+
+def test_what_comes_after_the_pack_is_seen_to_be_torn():
+    coherence = started()
+    coherence.add_packed("B", 25)
+    coherence.add("B", [record(26, "t", "B")], 0)
+    coherence.advance()
+    coherence.add("A", [record(11, "half", "AB", B=27)], 0)
+    coherence.advance()
+    assert coherence.answer(probe(None))
+    assert coherence.advance().new_damage == (HALF,)

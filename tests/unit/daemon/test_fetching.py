@@ -2,6 +2,7 @@
 
 import contextlib
 from base64 import b64encode
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from ZODB.FileStorage import FileStorage
 from tidstorage.coherence import tid
 from tidstorage.daemon import fetching
 from tidstorage.daemon.fetching import HistoryChanged, fetch
+from tidstorage.engines.filestorage import read_records
 
 
 class Server:
@@ -20,6 +22,9 @@ class Server:
     def __init__(self, tids, packed=0):
         self.tids = tids
         self.packed = packed
+
+    def last_tid(self):
+        return self.tids[-1]
 
     def newest(self, count):
         newest_first = self.tids[: self.packed - 1 if self.packed else None : -1]
@@ -158,3 +163,61 @@ def test_during_a_pack_nothing_is_known_of_it():
 def test_an_iteration_that_ends_early_tells_nothing():
     fetched = fetch(Packing([1]), 2, anchor=2, expected=1, limit=9, aliases={})
     assert not fetched.records and not fetched.complete
+
+
+def packed_after(server, after, **options):
+    fetched = fetch(
+        server, after, anchor=after, expected=1, limit=9999, aliases={}, **options
+    )
+    return fetched.packed
+
+
+def test_how_far_a_pack_has_gone_beyond_what_was_seen():
+    """It marks what it leaves, and leaves nothing of a record without objects."""
+    tids = [2, 5, 8, 11]
+    assert packed_after(Server(tids), 2) == 0
+    assert packed_after(Server(tids, 1), 2) == 4
+    assert packed_after(Server(tids, 3), 2) == 10
+    assert packed_after(Server(tids, 4), 2) == tid.LAST
+    # What was seen last is gone, or it is the last.
+    assert packed_after(Server(tids, 2), 3) == 7
+    assert packed_after(Server(tids, 4), 11) == tid.LAST
+    # It has not come so far.
+    assert packed_after(Server(tids, 1), 5) == 0
+
+
+def test_in_a_file_on_this_machine_too(data_file):
+    tids = tids_in(data_file)
+    positions = [each.position for each in read_records(data_file)]
+    with data_file.open("r+b") as stream:
+        for position in positions[:5]:
+            # Where the status is: as a pack marks it.
+            stream.seek(position + 16)
+            stream.write(b"p")
+    server = Server(tids, 5)
+    assert packed_after(server, tids[1], data_file=data_file) == tids[5] - 1
+    assert packed_after(server, tids[1] + 1, data_file=data_file) == tids[5] - 1
+    assert packed_after(server, tids[5], data_file=data_file) == 0
+
+
+def test_an_iteration_to_the_end_shows_that_nothing_is_there():
+    for data_file in (None, Path("nowhere")):
+        fetched = fetch(
+            Server([1, 2], 2),
+            2,
+            anchor=2,
+            expected=1,
+            limit=9,
+            aliases={},
+            data_file=data_file,
+        )
+        assert fetched.exhausted and not fetched.records
+
+
+def test_a_file_that_the_server_does_not_write_is_not_read(data_file):
+    """Replaced by name by an older copy: the server has gone on elsewhere."""
+    tids = tids_in(data_file)
+    server = Packing([*tids, tids[-1] + 5])
+    options = {"expected": 1, "limit": 99, "aliases": {}, "data_file": data_file}
+    fetched = fetch(server, tids[3], anchor=tids[3], **options)
+    assert [each.tid for each in fetched.records] == [*tids[4:], tids[-1] + 5]

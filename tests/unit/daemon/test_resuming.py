@@ -1,5 +1,6 @@
 """What a daemon that starts takes from the files of the former one."""
 
+import dataclasses
 import datetime
 
 import pytest
@@ -13,6 +14,7 @@ from tidstorage.points.entries import (
     Acknowledgement,
     Floor,
     Published,
+    Struck,
     Timeline,
     entry_to_json,
 )
@@ -146,8 +148,9 @@ def test_what_others_write_meanwhile(settings):
     others = EntriesOfOthers(settings.journal, former.journal_read)
     assert others.read_new() == [acknowledgement]
     assert others.read_new() == []
-    writer.append(Published(at(1, 1)), acknowledgement, Floor("x", at(1, 1)))
-    assert others.read_new() == [acknowledgement, Floor("x", at(1, 1))]
+    struck = Struck(TIME, HALF.commit_id, "whole")
+    writer.append(Published(at(1, 1)), acknowledgement, Floor("x", at(1, 1)), struck)
+    assert others.read_new() == [acknowledgement, Floor("x", at(1, 1)), struck]
     assert others.read_new() == []
     with settings.journal.open("ab") as stream:
         stream.write(b'{"kind": "acknowledgement"}\n{"kind": "acknow')
@@ -169,3 +172,47 @@ def test_kinds_of_entries_start_as_they_are_looked_for(settings):
     entries = [Published(at(1, 1)), Floor("x", at(1, 1))]
     for entry in entries:
         assert str(entry_to_json(entry)).startswith("{'kind': ")
+
+
+def of_files(settings, tmp_path, *entries, beside):
+    """The last run, with a point beside each of two files."""
+    paths = {storage: tmp_path / f"{storage}.fs" for storage in "ab"}
+    write_beside(beside, paths.values())
+    storages = tuple(
+        dataclasses.replace(storage, data_file=paths[storage.id])
+        for storage in settings.storages
+    )
+    return written(dataclasses.replace(settings, storages=storages), *entries)
+
+
+def test_a_pack_leaves_a_higher_point_beside_the_files(settings, tmp_path):
+    last = of_files(
+        settings, tmp_path, Published(at(5, 5)), beside=at(7, 8, source="barrier")
+    )
+    assert last.point.vector == {"a": 7, "b": 8} and last.point.verified
+    # Which of its TIDs are of records only the other one tells.
+    assert last.followed.vector == {"a": 5, "b": 5}
+
+
+def test_the_higher_one_of_each_storage(settings, tmp_path):
+    last = of_files(
+        settings,
+        tmp_path,
+        Published(at(9, 5, damage=(HALF,), verified=False)),
+        beside=at(7, 8, source="barrier"),
+    )
+    assert last.point.vector == {"a": 9, "b": 8}
+    assert last.point.damage == (HALF,) and not last.point.verified
+
+
+def test_a_lower_point_beside_the_files_changes_nothing(settings, tmp_path):
+    published = at(9, 9)
+    last = of_files(
+        settings, tmp_path, Published(published), beside=at(7, 8, source="barrier")
+    )
+    assert last.point == last.followed == published
+
+
+def test_what_was_struck_out_is_damage_no_more(settings):
+    last = written(settings, Published(at(1, 1)), Struck(TIME, HALF.commit_id, "whole"))
+    assert last.acknowledged == {HALF.commit_id}

@@ -19,6 +19,7 @@ from tidstorage.points.entries import (
     Floor,
     Published,
     Stamping,
+    Struck,
     Timeline,
     Unstamped,
     WireDamage,
@@ -235,3 +236,28 @@ class TestSummary:
         (tmp_path / "journal").write_text("{}\n")
         with pytest.raises(FileUnreadable):
             summarise(tmp_path / "journal")
+
+    def test_what_was_struck_out_is_no_damage(self, tmp_path):
+        path = tmp_path / "journal"
+        struck = Struck(TIME, HALF.commit_id, "every storage has it")
+        Journal(path).append(ENTRIES[1], Published(POINT), struck)
+        told = summarise(path)
+        assert told.damages == {} and told.struck == {HALF.commit_id: struck}
+        assert told.last == dataclasses.replace(POINT, damage=())
+        # Seen to be torn later on, as after a restore of a single storage.
+        journal.append(path, ENTRIES[1], Published(POINT))
+        told = summarise(path)
+        assert told.damages and not told.struck and told.last == POINT
+
+
+def test_a_strike_is_as_it_always_was(tmp_path):
+    path = tmp_path / "journal"
+    struck = Struck(TIME, HALF.commit_id, "every storage has it")
+    line = (
+        b'{"kind": "struck", "time": "2026-11-24T18:30:00.250000+00:00", '
+        b'"commit": "30313233343536373839616263646566", '
+        b'"reason": "every storage has it"}\n'
+    )
+    Journal(path).append(struck)
+    assert path.read_bytes() == line
+    assert journal_entries(path) == [struck]

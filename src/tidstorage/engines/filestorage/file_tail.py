@@ -11,7 +11,7 @@ from tidstorage.engines.filestorage.abandoned_votes import (
 )
 from tidstorage.engines.filestorage.data_file import DataFile
 from tidstorage.engines.filestorage.format import PACKED
-from tidstorage.engines.filestorage.records import with_stamp
+from tidstorage.engines.filestorage.records import find_packed, with_stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ class Tail:
     floor: where the floor is in the file.  reaches_floor: false where the file ends
     before the floor, and not because a pack took its last transactions.
     abandoned: TIDs of votes above the floor that a server's start cut off.  end:
-    of the file when it was read; a server may have gone on.
+    of the file when it was read; a server may have gone on.  packed: above the floor
+    and up to this TID, inclusive, a pack may have taken transactions away; 0: nowhere.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class Tail:
     records: Sequence[RecordPosition]
     abandoned: Sequence[int]
     end: End
+    packed: int = 0
 
     def cut_position(self, last: int) -> CutPosition:
         """Where to cut the file so that the TID ``last`` is the last one kept."""
@@ -109,7 +111,8 @@ def read_tail(path: Path, floor: int, aliases: Mapping[str, str]) -> Tail:
         or (before is not None and before.status == PACKED)
     )
     above = [vote for vote in abandoned if vote > floor]
-    return Tail(path, kept, reaches_floor, records, above, end)
+    packed = find_packed(floor, before.status if before else None, records)
+    return Tail(path, kept, reaches_floor, records, above, end, packed)
 
 
 def _believed(

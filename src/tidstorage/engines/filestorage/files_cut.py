@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from tidstorage.coherence import tid
 from tidstorage.coherence.cut import DeadRecord, coherent_cut
-from tidstorage.coherence.point import HalfCommit
+from tidstorage.coherence.point import HalfCommit, UnknownOutcome
 from tidstorage.coherence.record import Record, accept_half_commits
 from tidstorage.coherence.tid import Vector
 from tidstorage.engines import RecordPosition
@@ -18,7 +18,10 @@ from tidstorage.errors import FloorNeeded, NotCoherent
 
 @dataclass(frozen=True, slots=True)
 class FilesCut:
-    """The coherent cuts of a set of files; see `tidstorage.coherence.cut.CutResult`."""
+    """The coherent cuts of a set of files; see `tidstorage.coherence.cut.CutResult`.
+
+    unknown: transactions that the tolerant cut keeps, and that may be whole or not.
+    """
 
     tails: Mapping[str, Tail]
     strict: Mapping[str, CutPosition]
@@ -26,6 +29,7 @@ class FilesCut:
     half_commits: Sequence[HalfCommit]
     undecided: Sequence[HalfCommit]
     unstamped: Mapping[str, int]
+    unknown: Sequence[UnknownOutcome] = ()
 
 
 def cut_files(
@@ -38,6 +42,7 @@ def cut_files(
     known_damage: Collection[HalfCommit] = (),
     accepted: Collection[bytes] = (),
     ends: Vector | None = None,
+    over_packs: bool = False,
 ) -> FilesCut:
     """The coherent cuts of {storage id: its file}, live or at rest.
 
@@ -46,11 +51,12 @@ def cut_files(
     in the files.  accepted: commit ids of half commits that are taken as if
     they had been meant for no other storages than those that hold them.  ends:
     {storage id: TID}: up to it there never was another record, as where the ones
-    that followed were cut off.
+    that followed were cut off.  over_packs: only look, also at files that were packed
+    above the floor: what such a pack may have taken is unknown.
 
     Raises:
-      FloorNeeded: where a file holds packed transactions above the floor, or a
-        record that seems to be missing may be below one
+      FloorNeeded: where a file holds packed transactions above the floor, unless
+        ``over_packs``, or a record that seems to be missing may be below one
       NotCoherent: where a file ends before its floor
       UnknownStorage: where a stamp or the floor names a storage that is neither among
         the files nor retired, unless ``partial``
@@ -62,7 +68,8 @@ def cut_files(
         for storage, path in paths.items()
     }
     for storage, tail in tails.items():
-        _refuse_packed(storage, tail, storage in known)
+        if not over_packs:
+            _refuse_packed(storage, tail, storage in known)
         if not tail.reaches_floor:
             refuse_short(storage, tail.path, tail.floor.tid, known[storage])
     refuse_unseen_partners(tails, known)
@@ -82,6 +89,7 @@ def cut_files(
         retired=retired,
         partial=partial,
         dead=known_damage_as_dead(known_damage),
+        packed={storage: tail.packed for storage, tail in tails.items()},
     )
     return FilesCut(
         tails,
@@ -94,6 +102,7 @@ def cut_files(
             - sum(last <= result.tolerant[storage] for last in unwritten[storage])
             for storage in tails
         },
+        result.unknown,
     )
 
 

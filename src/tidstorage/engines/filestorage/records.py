@@ -1,11 +1,13 @@
 """Transactions with their stamps: what the cut is computed from."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Protocol
 
 from tidstorage.coherence.record import Record
+from tidstorage.coherence.tid import LAST
 from tidstorage.engines import Description, RecordPosition
 from tidstorage.engines.filestorage.abandoned_votes import read_abandoned_votes
 from tidstorage.engines.filestorage.data_file import DataFile
@@ -107,6 +109,51 @@ def packed_above(path: Path, tid: int) -> int:
                 break
             last = transaction.tid
     return last
+
+
+def packed_up_to(path: Path, after: int) -> int:
+    """Up to which TID a pack may have taken away what was above ``after``; 0: nowhere.
+
+    `tidstorage.coherence.tid.LAST` where that is up to the end of the file.
+    """
+    with DataFile(path) as data_file:
+        start = data_file.boundary_after(after)
+        before = next(data_file.backward(start), None)
+        return find_packed(
+            after, before.status if before else None, data_file.forward(start)
+        )
+
+
+class Marked(Protocol):
+    """A transaction, and by its status whether a pack has gone over it."""
+
+    @property
+    def tid(self) -> int: ...
+
+    @property
+    def status(self) -> str: ...
+
+
+def find_packed(after: int, before: str | None, following: Iterable[Marked]) -> int:
+    """Up to which TID, inclusive, a pack may have taken away what was above ``after``.
+
+    before: the status of the last transaction at or below ``after``; None without one.
+    following: what comes next, in order; no more of it is read than needed.  0: nothing
+    above ``after`` was taken.
+
+    A pack goes from the start of a file to some time and marks all that it leaves, but
+    an empty transaction it takes away as a whole: its end may be anywhere before the
+    first transaction without a mark.
+    """
+    if before not in (None, PACKED):
+        return 0
+    # Where nothing was there before, only a mark tells of a pack.
+    is_packed = before is not None or after > 0
+    for transaction in following:
+        if transaction.status != PACKED:
+            return transaction.tid - 1 if is_packed else 0
+        is_packed = True
+    return LAST if is_packed else 0
 
 
 def records_up_to(

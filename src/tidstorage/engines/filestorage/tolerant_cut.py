@@ -26,7 +26,7 @@ from tidstorage.engines.filestorage.files_cut import (
     refuse_unseen_partners,
 )
 from tidstorage.engines.filestorage.format import PACKED, START, Transaction
-from tidstorage.engines.filestorage.records import with_stamp
+from tidstorage.engines.filestorage.records import find_packed, with_stamp
 from tidstorage.errors import FileUnreadable, FloorNeeded
 
 _HINT = "Leave out --tolerant, or name a floor above the pack with --floor."
@@ -75,12 +75,14 @@ def cut_from_the_ends(
             )
             for storage, path in paths.items()
         }
+        packed: dict[str, int] = {}
         result = tail_cut(
-            {storage: reader.records() for storage, reader in readers.items()},
+            {storage: reader.records(packed) for storage, reader in readers.items()},
             known,
             retired=retired,
             partial=partial,
             dead=known_damage_as_dead(known_damage),
+            packed=packed,
         )
         tails = {storage: reader.tail() for storage, reader in readers.items()}
     refuse_unseen_partners(tails, known)
@@ -118,8 +120,11 @@ class _BackwardReader:
         self._oldest = CutPosition(0, START)
         self._end: int | None = None
 
-    def records(self) -> Iterator[Record]:
-        """What the cut is computed from, abandoned votes included."""
+    def records(self, packed: dict[str, int]) -> Iterator[Record]:
+        """What the cut is computed from, abandoned votes included.
+
+        packed: is told, at the end, up to which TID a pack may have taken records away.
+        """
         for transaction in self._file.backward():
             self._oldest = CutPosition(transaction.tid, transaction.end)
             if self._end is None:
@@ -128,6 +133,7 @@ class _BackwardReader:
             yield from self._votes_behind(self._oldest)
             if transaction.tid <= self._floor:
                 self._refuse_end_before_the_floor(transaction)
+                packed[self._storage] = self._find_packed(transaction.status)
                 return
             self._refuse(transaction)
             record = with_stamp(transaction, self._aliases)
@@ -136,6 +142,11 @@ class _BackwardReader:
         self._oldest = CutPosition(0, START)
         yield from self._votes_behind(self._oldest)
         self._refuse_end_before_the_floor(None)
+        packed[self._storage] = self._find_packed(None)
+
+    def _find_packed(self, before: str | None) -> int:
+        """As `find_packed`, once all above the floor was read: none of it is marked."""
+        return find_packed(self._floor, before, self._read[-1:])
 
     def _votes_behind(self, before: CutPosition) -> Iterator[Record]:
         """Those that stood between a transaction and the one read before it."""

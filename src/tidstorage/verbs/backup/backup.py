@@ -224,6 +224,7 @@ def _try_to_make_set(
         copies = copying.copy_all(preparation, operation)
     with _timed(seconds, "examine"):
         chosen = set_point.choose_set_point(preparation, barrier, copies, doubted)
+    complete.strike_out(cluster, chosen.whole)
     with _timed(seconds, "blobs"):
         vector = chosen.point.vector
         stored_blobs = blobs.copy_blobs(preparation, copies, vector, operation)

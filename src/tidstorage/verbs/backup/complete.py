@@ -8,10 +8,11 @@ import shutil
 from collections.abc import Mapping
 
 from tidstorage.cluster.cluster import Cluster, Storage
+from tidstorage.coherence.tid import to_text
 from tidstorage.errors import FileUnreadable
 from tidstorage.points import floors, journal
 from tidstorage.points.beside import write_beside
-from tidstorage.points.entries import Damage
+from tidstorage.points.entries import Damage, Struck
 from tidstorage.sets import manifest
 from tidstorage.sets.manifest import Manifest, StoredFile, StoredStorage
 from tidstorage.system import clock, durable, private_files
@@ -64,6 +65,7 @@ def write_manifest(
         versions=_find_versions(),
         acknowledged=chosen.acknowledged,
         history=preparation.directory.history,
+        unknown=tuple(outcome.commit_id for outcome in chosen.unknown),
     )
     manifest.write(made, preparation.set_folder)
     return made
@@ -140,6 +142,30 @@ def leave_floor(cluster: Cluster, made: Manifest) -> None:
     if not made.point.damage and made.point.verified:
         files = {storage.id: storage.data_file for storage in cluster.storages}
         write_beside(floors.fit_to_files(made.point, files), files.values())
+
+
+def strike_out(cluster: Cluster, whole: Mapping[bytes, Mapping[str, int]]) -> None:
+    """Strike out of the journal what it calls half commits, and the files show whole.
+
+    whole: {commit id: its records, {storage id: TID}}.  Where that cannot be written,
+    it is logged: the next backup will see the same.
+    """
+    for commit_id, records in whole.items():
+        found = ", ".join(
+            f"{name} ({to_text(records[name])})" for name in sorted(records)
+        )
+        reason = f"every storage that it was meant for holds its record: {found}"
+        logger.warning(
+            "%s is no half commit, and is struck out of the journal: %s",
+            commit_id.hex(),
+            reason,
+        )
+        try:
+            journal.append(
+                cluster.daemon.journal, Struck(clock.now(), commit_id, reason)
+            )
+        except OSError as error:
+            logger.warning("%s is not struck out yet: %s", commit_id.hex(), error)
 
 
 def note_damage(cluster: Cluster, made: Manifest) -> None:

@@ -26,12 +26,15 @@ class EndInDoubt(Exception):
 
 
 def find_doubts(
-    records: Mapping[str, Sequence[Record]], floor: Mapping[str, int]
+    records: Mapping[str, Sequence[Record]],
+    floor: Mapping[str, int],
+    packed: Mapping[str, int],
 ) -> dict[str, int]:
     """{storage id: the highest TID of it that others saw}, where it ends before that.
 
     records: {storage id: those above the floor, abandoned votes included}.  floor:
-    {storage id: the TID that nothing above is known of without records}.
+    {storage id: the TID that nothing above is known of without records}.  packed:
+    {storage id: TID up to which a pack may have taken records}.
     """
     seen: dict[str, int] = {}
     for of_storage in records.values():
@@ -46,7 +49,7 @@ def find_doubts(
     return {
         storage: seen[storage]
         for storage, end in ends.items()
-        if seen.get(storage, 0) > end
+        if seen.get(storage, 0) > max(end, packed.get(storage, 0))
     }
 
 

@@ -11,10 +11,17 @@ from dataclasses import dataclass
 
 from tidstorage.cluster.cluster import Cluster, Storage
 from tidstorage.coherence import tid
-from tidstorage.coherence.cut import CutResult, DeadRecord, Record, coherent_cut
-from tidstorage.coherence.point import HalfCommit
+from tidstorage.coherence.cut import (
+    CutResult,
+    DeadRecord,
+    Record,
+    SettledRecord,
+    coherent_cut,
+)
+from tidstorage.coherence.point import HalfCommit, UnknownOutcome
 from tidstorage.coherence.record import accept_half_commits
 from tidstorage.engines import filestorage
+from tidstorage.engines.filestorage.files_cut import known_damage_as_dead
 from tidstorage.engines.filestorage.records import records_up_to
 from tidstorage.errors import FloorNeeded, UnknownStorage
 from tidstorage.verbs.backup.copying import StorageCopy
@@ -22,9 +29,7 @@ from tidstorage.verbs.backup.doubt import EndInDoubt, find_doubts
 
 logger = logging.getLogger(__name__)
 
-_PACKED = (
-    "packed above the last known point: %s; half commits there cannot be seen any more"
-)
+_PACKED = "packed above the last known point: %s; what was torn there may show no more"
 _DOUBT = (
     "storage %s: transactions saw its %s, which it does not hold; they are left out of"
     " the set. No barrier could be had that proves it was an abandoned vote: back up"
@@ -36,7 +41,8 @@ _DOUBT = (
 class Cut:
     """A cut, and the records above the floor that it was found by.
 
-    verified: whether nothing speaks against building on it.
+    verified: whether nothing speaks against building on it.  unknown: transactions in
+    it of which nobody can tell whether they are whole.
     """
 
     records: Mapping[str, Sequence[Record]]
@@ -45,6 +51,7 @@ class Cut:
     half_commits: tuple[HalfCommit, ...]
     unstamped: dict[str, int]
     verified: bool
+    unknown: tuple[UnknownOutcome, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +59,16 @@ class CopiedFiles:
     """The live Data.fs of every storage, as far as it was copied.
 
     floor: {storage id: the TID below which nothing is examined}.  accepted: commit
-    ids of half commits that somebody has accepted.  doubted: ids of storages whose
-    end stays in doubt, whatever was done.
+    ids of half commits that somebody has accepted.  known_damage: those that somebody
+    has found before, and nobody has accepted.  doubted: ids of storages whose end stays
+    in doubt, whatever was done.
     """
 
     cluster: Cluster
     copies: Mapping[str, StorageCopy]
     floor: Mapping[str, int]
     accepted: Set[bytes]
+    known_damage: Sequence[HalfCommit] = ()
     doubted: Set[str] = frozenset()
 
     def cut_by_stamps(self) -> Cut:
@@ -78,8 +87,15 @@ class CopiedFiles:
             for storage in self.cluster.storages
         }
         records = accept_half_commits(copied, self.accepted)
-        result = coherent_cut(records, self.floor, retired=self.cluster.retired)
-        doubts = find_doubts(records, self.floor)
+        packed_up_to = self._packed()
+        result = coherent_cut(
+            records,
+            self.floor,
+            retired=self.cluster.retired,
+            dead=known_damage_as_dead(self.known_damage),
+            packed=packed_up_to,
+        )
+        doubts = find_doubts(records, self.floor, packed_up_to)
         for storage, seen in doubts.items():
             logger.warning(_DOUBT, storage, tid.to_text(seen))
         return Cut(
@@ -89,18 +105,21 @@ class CopiedFiles:
             half_commits=result.half_commits,
             unstamped=result.unstamped,
             # What carries no stamp may belong to anything.
-            verified=not any(result.unstamped.values()) and not doubts,
+            verified=not any(result.unstamped.values())
+            and not result.unknown
+            and not doubts,
+            unknown=result.unknown,
         )
 
     def cut_by_barrier(self, vector: Mapping[str, int]) -> Cut:
         """The barrier's vector; what is torn in it is dead.
 
         While a barrier is held no transaction is between two finishes: what a
-        transaction misses then will never come.
+        transaction misses then will never come.  Whether it is torn is unknown where a
+        pack may have taken what it misses; the barrier holds all the same.
 
         Raises: EndInDoubt: somebody saw of a storage what it does not hold.
         """
-        packed = self._packed_above_floor()
         records: Mapping[str, Sequence[Record]] = {
             storage.id: records_up_to(
                 storage.data_file,
@@ -110,25 +129,32 @@ class CopiedFiles:
             )
             for storage in self.cluster.storages
         }
-        if packed:
-            # Nothing can be said of what is gone; the barrier holds all the same.
+        if packed := self._packed_above_floor():
             logger.warning(_PACKED, ", ".join(packed))
-            records = dict.fromkeys(records, ())
         records = accept_half_commits(records, self.accepted)
-        doubts = find_doubts(records, self.floor)
+        packed_up_to = self._packed()
+        doubts = find_doubts(records, self.floor, packed_up_to)
         if not doubts.keys() <= self.doubted:
             raise EndInDoubt(doubts)
-        cut = functools.partial(_cut_aloud, records, self.floor, self.cluster.retired)
-        # First without any proof.  What it cannot decide yet misses a record that
-        # will never come: with that for a proof it is decided.
-        undecided = cut(()).undecided
+        cut = functools.partial(
+            _cut_aloud,
+            records,
+            self.floor,
+            self.cluster.retired,
+            dead=known_damage_as_dead(self.known_damage),
+            packed=packed_up_to,
+        )
+        # First without the barrier.  What cannot be decided yet misses a record that
+        # will never come: with that for settled it is decided.
+        undecided = cut(settled=()).undecided
         result = cut(
-            {(half.commit_id, other) for half in undecided for other in half.missing}
+            settled={
+                (half.commit_id, other) for half in undecided for other in half.missing
+            }
         )
         held = dict(vector)
-        if not packed:
-            _hold_back(held, result.tolerant, self.floor)
-            _cover_votes(held, vector, records)
+        _hold_back(held, result.tolerant, self.floor)
+        _cover_votes(held, vector, records)
         return Cut(
             records=records,
             vector=held,
@@ -142,7 +168,17 @@ class CopiedFiles:
             # wrong that nobody should build on.
             verified=all(held[storage] >= last for storage, last in vector.items())
             and all(last >= self.floor[storage] for storage, last in held.items()),
+            unknown=result.unknown,
         )
+
+    def _packed(self) -> dict[str, int]:
+        """{storage id: TID up to which records above the floor may be packed away}."""
+        return {
+            storage.id: filestorage.packed_up_to(
+                storage.data_file, self.floor[storage.id]
+            )
+            for storage in self.cluster.storages
+        }
 
     def _packed_above_floor(self) -> list[str]:
         """Ids of the storages of which a pack has taken records above the floor."""
@@ -207,15 +243,27 @@ def _cut_aloud(
     records: Mapping[str, Sequence[Record]],
     floor: Mapping[str, int],
     retired: frozenset[str],
+    *,
     dead: Collection[DeadRecord],
+    settled: Collection[SettledRecord],
+    packed: Mapping[str, int],
 ) -> CutResult:
     """The coherent cut; stamps that name unknown storages are passed over aloud.
 
     The barrier's vector does not rest on stamps: what is wrong with them is no
     reason to go without a backup.
     """
+    cut = functools.partial(
+        coherent_cut,
+        records,
+        floor,
+        retired=retired,
+        dead=dead,
+        settled=settled,
+        packed=packed,
+    )
     try:
-        return coherent_cut(records, floor, retired=retired, dead=dead)
+        return cut()
     except UnknownStorage as error:
         logger.warning("%s", error)
-        return coherent_cut(records, floor, retired=retired, dead=dead, partial=True)
+        return cut(partial=True)

@@ -2,14 +2,14 @@
 
 import datetime
 import logging
-from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
 
 from ZEO.Exceptions import ClientDisconnected
 
 from tidstorage.cluster.cluster import Cluster, Storage
 from tidstorage.coherence.loss import Loss, count_loss
-from tidstorage.coherence.point import Point
+from tidstorage.coherence.point import HalfCommit, Point, UnknownOutcome
 from tidstorage.coherence.record import commit_ids
 from tidstorage.engines import filestorage
 from tidstorage.errors import BarrierFailed, DataFileLost, NotConnected
@@ -18,6 +18,7 @@ from tidstorage.system import clock
 from tidstorage.verbs.backup import server_ends
 from tidstorage.verbs.backup.copy_anew import CopyAnew
 from tidstorage.verbs.backup.copying import StorageCopy
+from tidstorage.verbs.backup.known_damage import find_known_damage
 from tidstorage.verbs.backup.prepare import Preparation
 from tidstorage.verbs.backup.server_ends import OtherFile
 from tidstorage.verbs.backup.set_cut import CopiedFiles
@@ -53,6 +54,8 @@ class SetPoint:
     strict: the cut that leaves half commits out.  strict_loss: what it drops.
     unstamped: {storage id: records above the floor that carry no stamp}.
     acknowledged: half commits above the floor that somebody has accepted.
+    unknown: transactions of which nobody can tell whether they are whole.
+    whole: {commit id: its records} of what was called a half commit, and is none.
     """
 
     point: Point
@@ -60,6 +63,8 @@ class SetPoint:
     strict_loss: Loss | None
     unstamped: dict[str, int]
     acknowledged: tuple[bytes, ...]
+    unknown: tuple[UnknownOutcome, ...] = ()
+    whole: Mapping[bytes, Mapping[str, int]] = field(default_factory=dict)
 
 
 def take_barrier(cluster: Cluster) -> Barrier:
@@ -122,11 +127,16 @@ def choose_set_point(
       FileUnreadable: a Data.fs cannot be read.
     """
     cluster = preparation.cluster
+    accepted = acceptance.commit_ids(cluster)
+    known = find_known_damage(
+        cluster, preparation.previous, preparation.timeline, accepted
+    )
     files = CopiedFiles(
         cluster,
         copies,
         _known_floor(cluster, preparation.floor),
-        acceptance.commit_ids(cluster),
+        accepted | known.whole.keys(),
+        known.standing,
         doubted,
     )
     if taken.vector is None:
@@ -137,7 +147,16 @@ def choose_set_point(
         if copies[storage.id].inode != taken.inodes[storage.id]:
             raise CopyAnew(f"{storage.data_file} was replaced before it was copied")
         _refuse_uncuttable(storage, copies[storage.id], cut.vector[storage.id])
+    _say_unknown(cut.unknown)
+    seen = {half.commit_id for half in cut.half_commits}
+    carried = [
+        half
+        for half in known.standing
+        if half.commit_id not in seen and _is_within(half, cut.vector)
+    ]
     strict = cut.strict if cut.half_commits else cut.vector
+    if carried:
+        strict = _leave_out(preparation, files.floor, strict)
     return SetPoint(
         point=Point(
             vector=cut.vector,
@@ -145,13 +164,53 @@ def choose_set_point(
             source="stamps" if taken.vector is None else "barrier",
             timeline=preparation.timeline,
             verified=cut.verified and taken.compared,
-            damage=cut.half_commits,
+            damage=(*cut.half_commits, *carried),
         ),
         strict=strict,
         strict_loss=count_loss(cut.records, strict, cut.vector),
         unstamped=cut.unstamped,
         acknowledged=tuple(sorted(files.accepted & commit_ids(cut.records))),
+        unknown=cut.unknown,
+        whole=known.whole,
     )
+
+
+def _say_unknown(outcomes: Sequence[UnknownOutcome]) -> None:
+    if outcomes:
+        unseen = sorted({storage for each in outcomes for storage in each.unseen})
+        logger.warning(
+            "%d transaction(s) of the set may be whole or not: what %s held of them may"
+            " have been packed away; the first is %s",
+            len(outcomes),
+            ", ".join(unseen),
+            outcomes[0].commit_id.hex(),
+        )
+
+
+def _is_within(half: HalfCommit, vector: Mapping[str, int]) -> bool:
+    """Whether a cut keeps a record of it, or what became of that in a pack."""
+    return any(last <= vector.get(storage, 0) for storage, last in half.present.items())
+
+
+def _leave_out(
+    preparation: Preparation, floor: Mapping[str, int], strict: Mapping[str, int]
+) -> dict[str, int]:
+    """The strict cut, lowered to one without what the records do not show any more.
+
+    The former set knew how to leave it out; the floor does anyway.  What is in both of
+    two coherent cuts is one as well.
+    """
+    previous = preparation.previous
+    lower = floor
+    if (
+        previous is not None
+        and previous.point.damage
+        and previous.point.timeline == preparation.timeline
+    ):
+        lower = preparation.cluster.present_ids(previous.strict)
+    return {
+        storage: min(last, lower.get(storage, 0)) for storage, last in strict.items()
+    }
 
 
 def _known_floor(cluster: Cluster, floor: Point | None) -> dict[str, int]:

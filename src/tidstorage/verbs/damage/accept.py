@@ -4,23 +4,31 @@ import getpass
 import os
 import pwd
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from ZEO.Exceptions import ClientDisconnected
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence.point import Point
-from tidstorage.errors import TidstorageError
+from tidstorage.errors import NotConnected, TidstorageError
 from tidstorage.points import journal
 from tidstorage.points.beside import write_beside
+from tidstorage.points.contradictions import find_whole
 from tidstorage.points.entries import Acknowledgement, Damage, Entry, Floor
 from tidstorage.points.summary import summarise
 from tidstorage.points.timelines import known_timeline
 from tidstorage.system import clock
+from tidstorage.verbs.damage import looking_again
 from tidstorage.verbs.damage.findings import (
     Finding,
     by_prefix,
     examine_files,
     find,
 )
+from tidstorage.verbs.damage.looking_again import SecondLook, look_again
+
+#: Seconds in which each server has to answer; without them the files are looked at.
+_CONNECT_SECONDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +50,12 @@ def preview(cluster: Cluster, prefix: str) -> Accepted:
 
     prefix: the first hex digits of the commit id.
 
-    Raises: UnknownCommit: where no half commit, or several, begin so.
+    Raises: UnknownCommit: where no half commit, or several, begin so, or where it
+        proves to be none.
     """
-    finding = by_prefix(find(cluster).found, prefix)
+    finding, look = _find(cluster, prefix)
+    if look is not None and look.is_whole:
+        raise looking_again.refusal(finding, look)
     return Accepted(finding, finding.acknowledgement is None, None, None)
 
 
@@ -55,15 +66,52 @@ def acknowledge(cluster: Cluster, prefix: str) -> Accepted:
     journal.  A second time only the floor is raised, where it can be.
 
     Raises:
-      UnknownCommit: where no half commit, or several, begin so
+      UnknownCommit: where no half commit, or several, begin so, or where it proves to
+        be none, and is struck out
       OSError: where the journal or a point cannot be written
     """
-    accepted = preview(cluster, prefix)
-    if accepted.new:
-        entries = acceptances(cluster, [accepted.finding])
-        journal.append(cluster.daemon.journal, *entries)
+    finding, look = _find(cluster, prefix)
+    if look is not None and look.is_whole:
+        raise looking_again.strike_out(cluster, finding, look)
+    return accept(cluster, finding)
+
+
+def accept(cluster: Cluster, finding: Finding) -> Accepted:
+    """Accept a half commit that was looked at, and raise the floor.
+
+    Raises: OSError: where the journal or a point cannot be written.
+    """
+    is_new = finding.acknowledgement is None
+    if is_new:
+        journal.append(cluster.daemon.journal, *acceptances(cluster, [finding]))
     floor, why_not = _raise_floor(cluster)
-    return replace(accepted, floor=floor, no_floor=why_not)
+    return Accepted(finding, is_new, floor, why_not)
+
+
+def _find(cluster: Cluster, prefix: str) -> tuple[Finding, SecondLook | None]:
+    """The half commit, and what its servers say of it; None where they do not.
+
+    Raises: UnknownCommit: where no half commit, or several, begin so.
+    """
+    found = find(cluster)
+    finding = by_prefix([*found.found, *found.contradicted], prefix)
+    if finding.acknowledgement is not None:
+        return finding, None
+    try:
+        with looking_again.connected(
+            cluster, "tidstorage damage", _CONNECT_SECONDS
+        ) as clients:
+            return finding, look_again(cluster, clients, finding.half_commit)
+    except (NotConnected, ClientDisconnected):
+        # Then the files have the last word.
+        whole = find_whole(
+            [finding.half_commit],
+            {storage.id: storage.data_file for storage in cluster.storages},
+            cluster.aliases,
+            cluster.retired,
+        )
+        records = whole.get(finding.half_commit.commit_id)
+        return finding, SecondLook(records, (), {}) if records else None
 
 
 def acceptances(cluster: Cluster, findings: Sequence[Finding]) -> list[Entry]:
@@ -90,6 +138,8 @@ def _raise_floor(cluster: Cluster) -> tuple[Point | None, str | None]:
         files = examine_files(cluster, told.damages, told.acknowledgements.keys())
     except TidstorageError as error:
         return None, str(error)
+    if files.unknown:
+        return None, "above the last one a pack may have taken a part of transactions"
     if any(files.unstamped.values()):
         return None, "above the last one there are writers without stamps"
     vector = {storage: place.tid for storage, place in files.strict.items()}

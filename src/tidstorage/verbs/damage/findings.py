@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.coherence.loss import Loss, count_loss
-from tidstorage.coherence.point import HalfCommit
+from tidstorage.coherence.point import HalfCommit, UnknownOutcome
 from tidstorage.engines import Description
 from tidstorage.engines.filestorage import FilesCut, cut_files, describe
 from tidstorage.errors import FileUnreadable, TidstorageError, UnknownCommit
 from tidstorage.points import floors
+from tidstorage.points.contradictions import find_whole
 from tidstorage.points.entries import Acknowledgement, Damage, WireDamage
 from tidstorage.points.summary import JournalSummary, summarise
 from tidstorage.points.timelines import known_timeline
@@ -48,13 +49,17 @@ class Findings:
     found: those that nobody accepted first, then by time.  strict_loss: what a cut
     of the files as they are would drop that leaves them out; None where nothing,
     or where that cannot be told.  unexamined: why the files were not examined.
-    wire: of wire-only ids.
+    wire: of wire-only ids.  unknown: transactions of which a pack may have taken a
+    part, or not.  contradicted: what the journal calls half commits, and the files
+    show to be whole.
     """
 
     found: Sequence[Finding]
     strict_loss: Loss | None
     unexamined: str | None
     wire: Sequence[WireDamage]
+    unknown: Sequence[UnknownOutcome] = ()
+    contradicted: Sequence[Finding] = ()
 
     @property
     def unacknowledged(self) -> list[Finding]:
@@ -86,6 +91,14 @@ def find(cluster: Cluster, barrier: tid.Vector | None = None) -> Findings:
         )
         for half in _collect_half_commits(cluster, journal, files, held)
     ]
+    whole = find_whole(
+        [each.half_commit for each in findings if each.acknowledgement is None],
+        {storage.id: storage.data_file for storage in cluster.storages},
+        cluster.aliases,
+        cluster.retired,
+    )
+    contradicted = [each for each in findings if each.half_commit.commit_id in whole]
+    findings = [each for each in findings if each.half_commit.commit_id not in whole]
     findings.sort(key=lambda found: (found.acknowledgement is not None, found.since))
     loss = None
     if files is not None and any(
@@ -94,7 +107,14 @@ def find(cluster: Cluster, barrier: tid.Vector | None = None) -> Findings:
         loss = _strict_loss(
             examine_files(cluster, journal.damages, journal.acknowledgements.keys())
         )
-    return Findings(findings, loss, unexamined, journal.wire_damages)
+    return Findings(
+        findings,
+        loss,
+        unexamined,
+        journal.wire_damages,
+        files.unknown if files else (),
+        contradicted,
+    )
 
 
 def _collect_half_commits(
@@ -160,6 +180,7 @@ def examine_files(
             *(damage.half_commit for damage in damages.values()),
         ],
         accepted=accepted,
+        over_packs=True,
     )
 
 

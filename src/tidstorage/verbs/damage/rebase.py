@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ZEO.Exceptions import ClientDisconnected
+
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence.point import Point
-from tidstorage.errors import InterruptedRestore
+from tidstorage.errors import InterruptedRestore, NotConnected
 from tidstorage.operation import lock
 from tidstorage.operation.unfinished import interrupted_swap
 from tidstorage.points import floors, journal, known_files, timelines
 from tidstorage.points.beside import write_beside
-from tidstorage.points.entries import Floor, Timeline
+from tidstorage.points.entries import Floor, Struck, Timeline
 from tidstorage.points.timelines import known_timeline
 from tidstorage.sets import history
 from tidstorage.sets.directory import BackupDirectory
@@ -18,8 +20,15 @@ from tidstorage.system import clock
 from tidstorage.verbs.damage import findings
 from tidstorage.verbs.damage.accept import acceptances
 from tidstorage.verbs.damage.findings import Finding
+from tidstorage.verbs.damage.looking_again import (
+    SecondLook,
+    connected,
+    look_again,
+    strikes,
+)
 from tidstorage.zeo import barrier
 
+_CONNECT_SECONDS = 10
 REASON = "the state as it was then was accepted"
 
 
@@ -28,18 +37,20 @@ class RebasePlan:
     """floor: the state at an instant at which nothing was under way.
 
     accepted: half commits in it that nobody had accepted before.  unexamined: why
-    the files could not be searched for more of them.
+    the files could not be searched for more of them.  struck: what was called half
+    commits, and proves to be whole.
     """
 
     floor: Point
     accepted: Sequence[Finding]
     unexamined: str | None
+    struck: Sequence[Struck] = ()
 
 
 def plan_rebase(cluster: Cluster) -> RebasePlan:
     """What `rebase` would accept now.
 
-    Raises: BarrierFailed: unless every server is up.
+    Raises: BarrierFailed, NotConnected: unless every server is up.
     """
     vector = barrier.take(barrier.storages_of(cluster))
     moment = clock.now()
@@ -55,7 +66,34 @@ def plan_rebase(cluster: Cluster) -> RebasePlan:
             + 1
         )
     floor = Point(vector, moment, "barrier", timeline)
-    return RebasePlan(floor, damage.unacknowledged, damage.unexamined)
+    looks = _look_again(cluster, [*damage.unacknowledged, *damage.contradicted])
+    return RebasePlan(
+        floor,
+        [finding for finding, look in looks if not look.is_whole],
+        damage.unexamined,
+        strikes(looks),
+    )
+
+
+def _look_again(
+    cluster: Cluster, damage: Sequence[Finding]
+) -> list[tuple[Finding, SecondLook]]:
+    """What the servers say of each, before it is accepted for good.
+
+    Raises: NotConnected: where one does not answer.
+    """
+    if not damage:
+        return []
+    try:
+        with connected(cluster, "tidstorage rebase", _CONNECT_SECONDS) as clients:
+            return [
+                (finding, look_again(cluster, clients, finding.half_commit))
+                for finding in damage
+            ]
+    except ClientDisconnected as error:
+        raise NotConnected(
+            f"a server was lost: {error}", "Nothing was accepted."
+        ) from error
 
 
 def _find_changed(cluster: Cluster) -> list[known_files.Finding]:
@@ -93,6 +131,7 @@ def rebase(cluster: Cluster) -> RebasePlan:
             )
         journal.append(
             cluster.daemon.journal,
+            *planned.struck,
             *acceptances(cluster, planned.accepted),
             Floor(REASON, planned.floor),
         )

@@ -16,11 +16,11 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.errors import CannotUndo, NotConnected
 from tidstorage.hook.failed_commits import CommitOutcomeUnknown
-from tidstorage.verbs.damage import findings, referrers
-from tidstorage.verbs.damage.accept import Accepted, acknowledge, login_user
+from tidstorage.verbs.damage import findings, looking_again, referrers
+from tidstorage.verbs.damage.accept import Accepted, accept, login_user
 from tidstorage.verbs.damage.findings import Finding
 from tidstorage.zeo import server_errors
-from tidstorage.zeo.client import ZeoClient, connect
+from tidstorage.zeo.client import ZeoClient
 
 #: Seconds in which each server has to answer.
 _CONNECT_SECONDS = 10
@@ -44,10 +44,11 @@ def try_undo(cluster: Cluster, prefix: str) -> Undone:
       UnknownCommit: there is no such half commit.
       NotConnected: not every server is up.
     """
-    finding = findings.by_prefix(findings.find(cluster).found, prefix)
-    present = finding.half_commit.present
-    _refuse_references(cluster, finding)
+    finding = _find(cluster, prefix)
     with _connected(cluster) as clients, _refusals(finding):
+        finding = _look_again(cluster, clients, finding, is_tried=True)
+        _refuse_references(cluster, finding)
+        present = finding.half_commit.present
         metadata = TransactionMetaData()
         # In the order in which all clients lock.
         voting = sorted(
@@ -70,21 +71,50 @@ def try_undo(cluster: Cluster, prefix: str) -> Undone:
 def undo(cluster: Cluster, prefix: str) -> Undone:
     """Undo a half commit wherever it is, in one stamped transaction; then accept it.
 
+    Its servers are asked first whether it is one: nothing else counts.
+
     The half commit stays where it was, and so does what undoes it: accepted, since
     nothing of it is left to see.  Nothing is done where a server refuses.
 
     Raises: as `try_undo`.
     """
-    finding = findings.by_prefix(findings.find(cluster).found, prefix)
-    _refuse_references(cluster, finding)
-    with (
-        _connected(cluster) as clients,
-        _stamping(cluster, clients) as databases,
-        _refusals(finding),
-    ):
-        _commit(databases, finding)
-    commit = finding.half_commit.commit_id.hex()
-    return Undone(finding, acknowledge(cluster, commit))
+    finding = _find(cluster, prefix)
+    with _connected(cluster) as clients, _refusals(finding):
+        finding = _look_again(cluster, clients, finding)
+        _refuse_references(cluster, finding)
+        with _stamping(cluster, clients) as databases:
+            _commit(databases, finding)
+    return Undone(finding, accept(cluster, finding))
+
+
+def _find(cluster: Cluster, prefix: str) -> Finding:
+    found = findings.find(cluster)
+    return findings.by_prefix([*found.found, *found.contradicted], prefix)
+
+
+def _look_again(
+    cluster: Cluster, clients: _Clients, finding: Finding, *, is_tried: bool = False
+) -> Finding:
+    """The half commit as its servers have it.
+
+    Raises:
+      UnknownCommit: it is whole; it is struck out of the journal, unless only tried.
+      CannotUndo: nobody can tell whether it is.
+    """
+    look = looking_again.look_again(cluster, clients, finding.half_commit)
+    if look.is_whole:
+        if is_tried:
+            raise looking_again.refusal(finding, look)
+        raise looking_again.strike_out(cluster, finding, look)
+    if not look.is_torn:
+        raise CannotUndo(
+            f"half commit {finding.half_commit.commit_id.hex()} is not undone: nobody"
+            f" can tell whether it is one: {look.why_unknown()}",
+            "While a server packs: wait for its end. Else look at the objects in the"
+            " running site, mend them by hand, and accept it (bin/cluster damage"
+            " --acknowledge).",
+        )
+    return look.correct(finding)
 
 
 def _refuse_references(cluster: Cluster, finding: Finding) -> None:
@@ -145,24 +175,11 @@ def _refusals(finding: Finding) -> Iterator[None]:
         )
 
 
-@contextlib.contextmanager
-def _connected(cluster: Cluster) -> Iterator[_Clients]:
+def _connected(cluster: Cluster) -> contextlib.AbstractContextManager[_Clients]:
     """A client of every storage: the stamp tells what could be seen of each."""
-    with contextlib.ExitStack() as opened:
-        clients: dict[str, ZeoClient] = {}
-        for storage in cluster.storages:
-            server = cluster.zeo(storage.zeo)
-            clients[storage.id] = opened.enter_context(
-                connect(
-                    server.address,
-                    storage.id,
-                    server=server.name,
-                    label="tidstorage undo",
-                    connect_seconds=_CONNECT_SECONDS,
-                    read_only=False,
-                )
-            )
-        yield clients
+    return looking_again.connected(
+        cluster, "tidstorage undo", _CONNECT_SECONDS, read_only=False
+    )
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from ZODB.FileStorage import FileStorage
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
-from tidstorage.coherence.cut import coherent_cut
+from tidstorage.coherence.cut import coherent_cut, find_unseen
 from tidstorage.coherence.record import accept_half_commits
 from tidstorage.coherence.tid import Vector
 from tidstorage.engines import filestorage
@@ -36,12 +36,11 @@ def check(
 
     Raises: NotCoherent: where they do not.
     """
-    if not _is_blind(cut, files):
-        # What a process saw of an unfinished vote was between the two.
-        until = {
-            storage: max(cut.vector[storage], ends.get(storage, 0)) for storage in files
-        }
-        _refuse_incoherence(cluster, manifest, policy, files, cut, until)
+    # What a process saw of an unfinished vote was between the two.
+    until = {
+        storage: max(cut.vector[storage], ends.get(storage, 0)) for storage in files
+    }
+    _refuse_incoherence(cluster, manifest, policy, files, cut, until)
 
 
 def refuse_unsound(storage: str, target: Target) -> None:
@@ -80,14 +79,6 @@ def _open_with_zodb(storage: str, target: Target) -> None:
         opened.close()
 
 
-def _is_blind(cut: Cut, files: Mapping[str, Path]) -> bool:
-    """Whether a pack has removed what the judgement would need."""
-    return any(
-        filestorage.packed_above(path, cut.floor.get(storage, 0))
-        for storage, path in files.items()
-    )
-
-
 def _refuse_incoherence(
     cluster: Cluster,
     manifest: Manifest,
@@ -115,9 +106,20 @@ def _refuse_incoherence(
         for half in (*manifest.point.damage, *cut.damage)
         for missing in half.missing
     ]
+    packed = {
+        storage: filestorage.packed_up_to(path, floor.get(storage, 0))
+        for storage, path in files.items()
+    }
     # A storage that was unknown then was named then; now is no time to refuse.
     result = coherent_cut(
-        records, floor, retired=cluster.retired, partial=True, dead=dead
+        records,
+        floor,
+        retired=cluster.retired,
+        partial=True,
+        dead=dead,
+        # The set's point was an instant: what a pack may have taken came before it.
+        settled=find_unseen(records, floor, packed),
+        packed=packed,
     )
     kept = result.tolerant if policy == "tolerant" else result.strict
     for storage, held in records.items():

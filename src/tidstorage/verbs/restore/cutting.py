@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
-from tidstorage.coherence.cut import CutResult, Record, coherent_cut
+from tidstorage.coherence.cut import CutResult, Record, coherent_cut, find_unseen
 from tidstorage.coherence.loss import Loss, count_loss
 from tidstorage.coherence.point import HalfCommit
 from tidstorage.coherence.record import accept_half_commits
@@ -99,9 +99,15 @@ def find_for_goal(
         storage: min(goal.bound(storage), manifest.point.vector[storage])
         for storage in files
     }
+    floor = {storage: goal.floor_of(storage) for storage in files}
+    records = accept_half_commits(_up_to_the_point(held, manifest), accepted)
+    packed = {
+        storage: filestorage.packed_up_to(path, floor[storage])
+        for storage, path in files.items()
+    }
     result = coherent_cut(
-        accept_half_commits(_up_to_the_point(held, manifest), accepted),
-        {storage: goal.floor_of(storage) for storage in files},
+        records,
+        floor,
         retired=cluster.retired,
         # A storage that was unknown then was named then; now is no time to refuse.
         partial=True,
@@ -111,6 +117,9 @@ def find_for_goal(
             for missing in half.missing
         ],
         until=bounds,
+        # The set's point was an instant: what a pack may have taken came before it.
+        settled=find_unseen(records, floor, packed),
+        packed=packed,
     )
     if policy == "clean" and result.half_commits:
         raise Damaged(_explain(goal, result, held, bounds), _CHOICE)
@@ -119,7 +128,7 @@ def find_for_goal(
         _refuse_unstamped(goal, held, vector)
     return Cut(
         vector,
-        {storage: goal.floor_of(storage) for storage in files},
+        floor,
         result.half_commits if policy == "tolerant" else (),
         accepted,
         count_loss(held, vector, bounds),

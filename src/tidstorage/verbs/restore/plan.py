@@ -234,7 +234,7 @@ def _explain(damaged: Manifest, sets: Sequence[BackupSet]) -> str:
     made = damaged.point
     choices = [
         f"--tolerant keeps everything up to {local(made.time)}, half commits too",
-        say_strict_loss(damaged.strict_loss, made.time),
+        _say_strict(damaged),
     ]
     clean = next(
         (
@@ -250,6 +250,21 @@ def _explain(damaged: Manifest, sets: Sequence[BackupSet]) -> str:
             f" {span(made.time - clean.point.time)}"
         )
     return explain_choices(f"set {damaged.id} holds", made.damage, choices)
+
+
+def _say_strict(damaged: Manifest) -> str:
+    """What --strict loses, or that the set's copies cannot be cut so far back."""
+    packed = [
+        storage.id
+        for storage in damaged.storages
+        if (storage.packed or 0) > damaged.strict.get(storage.id, 0)
+    ]
+    if packed:
+        return (
+            f"--strict cannot be had of this set: {', '.join(packed)} was packed above"
+            " what is left then"
+        )
+    return say_strict_loss(damaged.strict_loss, damaged.point.time)
 
 
 def as_of(manifest: Manifest, policy: Policy) -> datetime.datetime:

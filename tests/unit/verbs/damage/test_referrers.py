@@ -1,5 +1,6 @@
 """What an undo of a half commit would leave without its target."""
 
+import contextlib
 import datetime
 from types import SimpleNamespace
 
@@ -11,8 +12,9 @@ from torn_files import TornFiles
 from tidstorage.coherence import stamp, tid
 from tidstorage.coherence.point import HalfCommit
 from tidstorage.errors import CannotUndo
-from tidstorage.verbs.damage import findings, referrers, undo
+from tidstorage.verbs.damage import findings, looking_again, referrers, undo
 from tidstorage.verbs.damage.findings import Finding, Findings
+from tidstorage.verbs.damage.looking_again import SecondLook
 
 COMMIT = bytes(15) + b"\x07"
 
@@ -96,12 +98,18 @@ def test_a_file_that_is_elsewhere(files):
 
 @pytest.mark.parametrize("verb", [undo.try_undo, undo.undo])
 def test_no_undo_is_begun(files, verb, monkeypatch):
-    """No server is asked: there is none."""
+    """Also where its servers say that it is a half commit."""
     since = tid.to_time(files.half.present["a"])
     assert since.tzinfo is datetime.UTC
     finding = Finding(files.half, since, "", None, {})
     found = Findings([finding], None, None, ())
     monkeypatch.setattr(findings, "find", lambda cluster: found)
+    monkeypatch.setattr(undo, "_connected", lambda cluster: contextlib.nullcontext({}))
+    monkeypatch.setattr(
+        looking_again,
+        "look_again",
+        lambda cluster, clients, half: SecondLook(half.present, half.missing, {}),
+    )
     holder = files.refer("b", files.made)
     with pytest.raises(CannotUndo, match=f"0x{holder[1].hex()} in b refers to"):
         verb(files.cluster(), COMMIT.hex())
