@@ -13,13 +13,12 @@ from tidstorage.coherence.point import Point
 from tidstorage.deployment import inside_zope
 from tidstorage.errors import FileUnreadable, NotReady, PartMissing
 from tidstorage.operation import lock
-from tidstorage.points import known_files
+from tidstorage.points import known_files, server_ends
 from tidstorage.points.beside import newest_point, write_beside
 from tidstorage.processes import control, running
 from tidstorage.processes.process import list_processes
 from tidstorage.sets import history
 from tidstorage.system import clock, durable, json_file
-from tidstorage.zeo import barrier
 
 USER = "admin"
 #: Before the JSON in the last line of the script that runs inside Zope.
@@ -138,9 +137,7 @@ def _initialise(cluster: Cluster, tell: Tell) -> Initialised:
         mounted, password = _run_in_zope(cluster, tell)
     first = None
     if newest_point(cluster) is None:
-        first = Point(
-            barrier.take(barrier.storages_of(cluster)), clock.now(), "barrier"
-        )
+        first = Point(server_ends.take_vector(cluster), clock.now(), "barrier")
         write_beside(first, [storage.data_file for storage in cluster.storages])
         tell(f"first coherency point: {first.id}")
         history.establish(cluster)

@@ -5,6 +5,10 @@ from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.engines import filestorage
+from tidstorage.engines.filestorage.abandoned_votes import (
+    AbandonedVote,
+    note_abandoned_vote,
+)
 from tidstorage.operation import pack_note
 from tidstorage.operation.unfinished import refuse_unfinished
 from tidstorage.points import known_files
@@ -71,8 +75,13 @@ def cut_unfinished_ends(cluster: Cluster, zeo_name: str) -> list[Path]:
         if not path.exists() or not path.stat().st_size:
             continue
         with filestorage.DataFile(path) as data_file:
-            if data_file.end().reason == "clean":
+            end = data_file.end()
+            if end.reason == "clean":
                 continue
+            if end.reason == "voted":
+                # A server that was started without this has told clients its TID.
+                vote = AbandonedVote(data_file.tid_at(end.position), end.position)
+                note_abandoned_vote(path, vote)
         keep = path.with_name(f"{path.name}{UNFINISHED}{moment}")
         filestorage.truncate(path, filestorage.last_tid(path), keep)
         kept.append(keep)

@@ -14,13 +14,13 @@ from tidstorage.coherence.record import commit_ids
 from tidstorage.engines import filestorage
 from tidstorage.errors import BarrierFailed, DataFileLost, NotConnected
 from tidstorage.points import accepted as acceptance
+from tidstorage.points import server_ends
+from tidstorage.points.server_ends import OtherFile
 from tidstorage.system import clock
-from tidstorage.verbs.backup import server_ends
 from tidstorage.verbs.backup.copy_anew import CopyAnew
 from tidstorage.verbs.backup.copying import StorageCopy
 from tidstorage.verbs.backup.known_damage import find_known_damage
 from tidstorage.verbs.backup.prepare import Preparation
-from tidstorage.verbs.backup.server_ends import OtherFile
 from tidstorage.verbs.backup.set_cut import CopiedFiles
 from tidstorage.zeo import barrier
 from tidstorage.zeo.barrier import StorageEnd

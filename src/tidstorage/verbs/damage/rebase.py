@@ -10,7 +10,7 @@ from tidstorage.coherence.point import Point
 from tidstorage.errors import InterruptedRestore, NotConnected
 from tidstorage.operation import lock
 from tidstorage.operation.unfinished import interrupted_swap
-from tidstorage.points import floors, journal, known_files, timelines
+from tidstorage.points import floors, journal, known_files, server_ends, timelines
 from tidstorage.points.beside import write_beside
 from tidstorage.points.entries import Floor, Struck, Timeline
 from tidstorage.points.timelines import known_timeline
@@ -26,7 +26,6 @@ from tidstorage.verbs.damage.looking_again import (
     look_again,
     strikes,
 )
-from tidstorage.zeo import barrier
 
 _CONNECT_SECONDS = 10
 REASON = "the state as it was then was accepted"
@@ -52,7 +51,7 @@ def plan_rebase(cluster: Cluster) -> RebasePlan:
 
     Raises: BarrierFailed, NotConnected: unless every server is up.
     """
-    vector = barrier.take(barrier.storages_of(cluster))
+    vector = server_ends.take_vector(cluster)
     moment = clock.now()
     damage = findings.find(cluster, vector)
     timeline = known_timeline(cluster)

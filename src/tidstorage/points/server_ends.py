@@ -9,6 +9,7 @@ Where that one has a lower TID, the server's is of a vote that was never finishe
 started once more.  That is noted, for what others stamp meanwhile.
 """
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from tidstorage.engines.filestorage.abandoned_votes import (
 )
 from tidstorage.engines.filestorage.format import START
 from tidstorage.errors import FileUnreadable
+from tidstorage.zeo import barrier
 from tidstorage.zeo.barrier import StorageEnd
 
 logger = logging.getLogger(__name__)
@@ -36,35 +38,51 @@ def compare_files(
 ) -> Mapping[str, int]:
     """Compare each Data.fs with what its server says: {storage id: its inode}.
 
-    Raises:
-      OtherFile: they do not fit.
-      FileUnreadable: a Data.fs cannot be read.
-      OSError: what was learned cannot be noted.
+    Raises: as `compare_file`.
     """
     inodes = {}
     for storage in cluster.storages:
-        path = storage.data_file
-        inodes[storage.id] = path.stat().st_ino
-        end = ends.get(storage.id)
-        if end is None:
-            continue
-        last = _last_before(path, end.size)
-        if last is None or last > end.tid:
-            raise OtherFile(
-                f"storage {storage.id}: its server ends with transaction"
-                f" {tid.to_text(end.tid)} at byte {end.size}, where in {path} there is"
-                " none: it writes another file, that has lost this name"
-            )
-        if last < end.tid:
-            vote = AbandonedVote(end.tid, end.size)
-            if note_abandoned_vote(path, vote):
-                logger.info(
-                    "storage %s: its server was killed amid a vote, and says its TID"
-                    " %s, which no transaction has",
-                    storage.id,
-                    tid.to_text(end.tid),
-                )
+        inodes[storage.id] = storage.data_file.stat().st_ino
+        if storage.id in ends:
+            compare_file(storage.id, storage.data_file, ends[storage.id])
     return inodes
+
+
+def compare_file(storage_id: str, path: Path, end: StorageEnd) -> None:
+    """Compare a Data.fs with what its server says; note a vote that was abandoned.
+
+    Raises:
+      OtherFile: they do not fit.
+      FileUnreadable: the Data.fs cannot be read.
+      OSError: what was learned cannot be noted.
+    """
+    last = _last_before(path, end.size)
+    if last is None or last > end.tid:
+        raise OtherFile(
+            f"storage {storage_id}: its server ends with transaction"
+            f" {tid.to_text(end.tid)} at byte {end.size}, where in {path} there is"
+            " none: it writes another file, that has lost this name"
+        )
+    vote = AbandonedVote(end.tid, end.size)
+    if last < end.tid and note_abandoned_vote(path, vote):
+        logger.info(
+            "storage %s: its server was killed amid a vote, and says its TID %s, which"
+            " no transaction has",
+            storage_id,
+            tid.to_text(end.tid),
+        )
+
+
+def take_vector(cluster: Cluster) -> dict[str, int]:
+    """A barrier's vector, {storage id: last TID}; votes that were abandoned are noted.
+
+    Raises: BarrierFailed: as `zeo.barrier.take`.
+    """
+    ends = barrier.take_ends(barrier.storages_of(cluster))
+    # What cannot be compared tells nothing of votes; the barrier holds all the same.
+    with contextlib.suppress(OtherFile, FileUnreadable, OSError):
+        compare_files(cluster, ends)
+    return {storage: end.tid for storage, end in ends.items()}
 
 
 def _last_before(path: Path, end: int) -> int | None:
