@@ -69,8 +69,8 @@ def _unread(path: Path, error: OSError) -> SetUnreadable:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[_Digesting]:
-    """A file of a set, opened to be read once.
+def _opened(path: Path, kind: str = "") -> Iterator[_Digesting]:
+    """A file of a set, opened to be read once; kind: what it is, for messages.
 
     Raises:
       NotCoherent: it is not there.
@@ -79,7 +79,7 @@ def _opened(path: Path) -> Iterator[_Digesting]:
     try:
         stream = path.open("rb")
     except presence.ABSENT as error:
-        raise SetDamaged(f"{path} is missing", _CHOOSE_ANOTHER) from error
+        raise SetDamaged(f"{kind}{path} is missing", _CHOOSE_ANOTHER) from error
     except OSError as error:
         raise _unread(path, error) from error
     with stream:
@@ -247,7 +247,7 @@ def _stage_blob(pool: Path, blob: StoredBlob, staged: Path, advance: Advance) ->
     target = staged / blob.path
     path = pool_path(pool, blob.sha256)
     with (
-        _opened(path) as source,
+        _opened(path, "blob ") as source,
         os.fdopen(private_files.create(target), "wb") as opened,
     ):
         output = SparseWriter(opened.fileno())
