@@ -141,7 +141,12 @@ class Records(Protocol):
         """
 
     def records_up_to(
-        self, data_file: Path, after: int, until: int, aliases: Mapping[str, str]
+        self,
+        data_file: Path,
+        after: int,
+        until: int | None,
+        aliases: Mapping[str, str],
+        end: int | None = None,
     ) -> list[Record]:
         """What a storage held above ``after`` when its server's last TID was ``until``.
 
