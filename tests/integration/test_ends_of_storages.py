@@ -24,8 +24,8 @@ from tidstorage.engines.filestorage.abandoned_votes import (
 )
 from tidstorage.engines.filestorage.records import records_up_to
 from tidstorage.errors import BarrierFailed, DataFileLost
-from tidstorage.points import known_files
 from tidstorage.sets.manifest import Manifest
+from tidstorage.system.address import Address
 from tidstorage.verbs.backup import set_point
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.backup.doubt import find_doubts
@@ -113,9 +113,9 @@ def test_a_storage_is_sealed_once_for_a_doubt(
     sealed: list[str] = []
     real = seal.seal
 
-    def counting(cluster: Cluster, storage: known_files.File) -> int:
-        sealed.append(storage.id)
-        return real(cluster, storage)
+    def counting(address: Address, name: str, storage_id: str, *, server: str) -> int:
+        sealed.append(storage_id)
+        return real(address, name, storage_id, server=server)
 
     monkeypatch.setattr("tidstorage.verbs.backup.doubt.seal", counting)
     cluster = small.cluster()

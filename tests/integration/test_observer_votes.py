@@ -128,3 +128,23 @@ def test_a_restore_is_noticed_all_the_same(local: Site) -> None:
         ],
         "a new timeline",
     )
+
+
+def test_a_vote_that_nobody_saw_is_sealed_and_no_alarm(local: Site) -> None:
+    """The daemon is away from the kill until the server has forgotten it."""
+    local.daemon.start()
+    local.wait_for_all()
+    local.daemon.kill()
+    kill_amid_vote(local, data=False)
+    late = Committer(local)
+    restart(local)
+    before = last_tid(local.files["d"])
+    vector = late.vector()
+    assert vector["d"] > before + 1
+    for _ in range(3):
+        late.commit("a", "b", vector={**late.vector(), "d": vector["d"]})
+    ends = local.ends()
+    local.daemon.start()
+    assert_covered(local, ends)
+    late.close()
+    assert last_tid(local.files["d"]) > before

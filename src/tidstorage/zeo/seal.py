@@ -10,31 +10,32 @@ import uuid
 
 from ZODB.Connection import TransactionMetaData
 
-from tidstorage.cluster.cluster import Cluster, Storage
 from tidstorage.coherence import stamp, tid
 from tidstorage.errors import NotConnected
+from tidstorage.system.address import Address
 from tidstorage.zeo.client import connect
 
 _CONNECT_SECONDS = 5.0
 DESCRIPTION = "tidstorage: nothing lies before this that no file holds"
 
 
-def seal(cluster: Cluster, storage: Storage) -> int:
+def seal(address: Address, name: str, storage_id: str, *, server: str) -> int:
     """Commit an empty transaction on one storage; its TID.
+
+    name: of the storage on its server.  server: that one's name, for the error.
 
     Raises: NotConnected: the server does not answer, or does not let us.
     """
-    zeo = cluster.zeo(storage.zeo)
     with connect(
-        zeo.address,
-        storage.id,
-        server=zeo.name,
+        address,
+        name,
+        server=server,
         label="tidstorage seal",
         connect_seconds=_CONNECT_SECONDS,
         read_only=False,
     ) as client:
-        bound = {storage.id: client.last_tid() + 1}
-        data = stamp.encode(uuid.uuid4().bytes, [storage.id], bound)
+        bound = {storage_id: client.last_tid() + 1}
+        data = stamp.encode(uuid.uuid4().bytes, [storage_id], bound)
         transaction = TransactionMetaData(
             description=DESCRIPTION, extension={stamp.KEY: data}
         )
@@ -45,6 +46,6 @@ def seal(cluster: Cluster, storage: Storage) -> int:
         except Exception as error:
             # Whatever a server raises, as where it is read-only, or goes away.
             raise NotConnected(
-                f"storage {storage.id} of ZEO server {zeo.name} takes no transaction:"
+                f"storage {storage_id} of ZEO server {server} takes no transaction:"
                 f" {type(error).__name__}: {error}"
             ) from error

@@ -64,7 +64,8 @@ def seal_ends(cluster: Cluster, bounds: Mapping[str, int]) -> Collection[str]:
         if since is not None and tid.to_time(seen) <= since:
             continue
         try:
-            last = seal(cluster, cluster.storage(storage_id))
+            zeo = cluster.zeo(cluster.storage(storage_id).zeo)
+            last = seal(zeo.address, storage_id, storage_id, server=zeo.name)
         except NotConnected as error:
             logger.warning("%s", error)
             continue
