@@ -227,7 +227,11 @@ def test_a_conflict_of_an_object_that_is_new_here(site, child, cleared):
 
 
 def conflict_elsewhere(pair):
-    conflict_on_the_second(pair)
+    def refuse():
+        raise ConflictError
+
+    # Before the first storage votes.
+    transaction.get().join(Step("tpc_vote", refuse, key="0"))
     with pytest.raises(ConflictError):
         transaction.commit()
     transaction.abort()
