@@ -285,8 +285,9 @@ seen = main.lastTransaction()
 database.close()
 thread = threading.Thread(target=hold)
 thread.start()
-note_before_fork = hook._active.databases.before_fork
-hook._active.databases.before_fork = lambda: (note_before_fork(), let_it_hold())
+kind = type(hook._active.databases)
+before_fork = kind.before_fork
+kind.before_fork = lambda self: (before_fork(self), let_it_hold())
 child = os.fork()
 if not child:
     signal.alarm(60)
