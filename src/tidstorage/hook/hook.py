@@ -222,13 +222,20 @@ def _checked_address(address: tuple[str, int]) -> tuple[str, int]:
 
 
 def _before_fork() -> None:
-    if _active is not None:
-        _active.databases.before_fork()
+    _tell_of_fork(ClusterDatabases.before_fork)
 
 
 def _after_fork_in_child() -> None:
-    if _active is not None:
-        _active.databases.after_fork_in_child()
+    _tell_of_fork(ClusterDatabases.after_fork_in_child)
+
+
+def _tell_of_fork(tell: Callable[[ClusterDatabases], None]) -> None:
+    hook = _active
+    if hook is not None:
+        try:
+            tell(hook.databases)
+        except Exception:
+            hook.swallow("taking note of a fork")
 
 
 atexit.register(_stop_sender)

@@ -285,8 +285,9 @@ seen = main.lastTransaction()
 database.close()
 thread = threading.Thread(target=hold)
 thread.start()
-note_before_fork = hook._active.databases.before_fork
-hook._active.databases.before_fork = lambda: (note_before_fork(), let_it_hold())
+kind = type(hook._active.databases)
+before_fork = kind.before_fork
+kind.before_fork = lambda self: (before_fork(self), let_it_hold())
 child = os.fork()
 if not child:
     signal.alarm(60)
@@ -408,5 +409,39 @@ def test_greenlets_that_switch_amid_their_commits(tmp_path, patched):
         wait_until(lambda: tids.keys() <= heard().keys(), "every commit is heard of")
         assert {commit: heard()[commit] for commit in tids} == tids
         assert len(tids) >= 10
+    finally:
+        listener.kill()
+
+
+GREENLETS_FORK = """
+import gevent
+tidstorage.install((sys.argv[2], int(sys.argv[3])))
+
+def wait_for_the_sender():
+    while tidstorage.statistics()["sent"] < 2:
+        gevent.sleep(0.01)
+
+main = open_file("main")
+count_up(main)
+wait_for_the_sender()
+child = os.fork()
+if not child:
+    signal.alarm(60)
+    own = open_file("own")
+    count_up(own)
+    own.close()
+    wait_for_the_sender()
+    os._exit(0)
+status = os.waitpid(child, 0)[1]
+count_up(main)
+tidstorage.uninstall()
+print(json.dumps(status))
+"""
+
+
+def test_a_fork_under_gevent_while_the_daemon_is_told(tmp_path):
+    listener = Listener(tmp_path).start()
+    try:
+        assert run(GREENLETS_FORK, tmp_path, *listener.address, "patched first") == 0
     finally:
         listener.kill()
