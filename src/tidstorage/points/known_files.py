@@ -98,12 +98,14 @@ class Finding:
     state: "same", maybe with more at its end, or packed; "new" where nothing was
     known of it; "restored" by us; "went back" to what it was before, by somebody
     else's restore; "lost" where it is gone, empty, damaged or another one.
-    words: what was expected and what was found, of the last two.
+    words: what was expected and what was found, of the last two.  last_kept: of one
+    that went back, the last TID that it still holds of what was known; else 0.
     """
 
     storage: File
     state: State
     words: str = ""
+    last_kept: int = 0
 
 
 def record_path(cluster: Cluster) -> Path:
@@ -192,7 +194,7 @@ def holds(data_file: Path, last: int) -> bool:
     if not last:
         return True
     with DataFile(data_file) as opened:
-        return _find(opened, last)[0]
+        return _find(opened, last)[0] == last
 
 
 def _read(path: Path) -> Mapping[str, KnownFile]:
@@ -281,8 +283,8 @@ def _compare(storage: File, known: KnownFile, opened: DataFile, held: str) -> Fi
     """Whether a file goes on from what is known of it."""
     if not known.last or _ends_at(opened, known.end, known.last):
         return Finding(storage, "same")
-    is_there, before = _find(opened, known.last)
-    if is_there:
+    last_kept, before = _find(opened, known.last)
+    if last_kept == known.last:
         # At another place, as a pack leaves it.
         return Finding(storage, "same")
     first = next(opened.forward(), None)
@@ -311,6 +313,7 @@ def _compare(storage: File, known: KnownFile, opened: DataFile, held: str) -> Fi
         storage,
         "went back",
         f"{held}, and {found}, without that one: it was put back to a former state",
+        last_kept,
     )
 
 
@@ -328,13 +331,12 @@ def _ends_at(opened: DataFile, end: int, last: int) -> bool:
     return False
 
 
-def _find(opened: DataFile, last: int) -> tuple[bool, str]:
-    """Whether a transaction has that TID; and the status of the one that is there, or
-    else of the last one below it."""
+def _find(opened: DataFile, last: int) -> tuple[int, str]:
+    """TID and status of the last transaction up to that TID; 0 and "" without one."""
     for one in opened.backward():
         if one.tid <= last:
-            return one.tid == last, one.status
-    return False, ""
+            return one.tid, one.status
+    return 0, ""
 
 
 def _see(storage: File, known: KnownFile | None, until: int | None) -> KnownFile | None:

@@ -11,8 +11,9 @@ from tidstorage.coherence.point import Point
 from tidstorage.engines.filestorage.blob_files import MARKER, read_layout
 from tidstorage.errors import FileUnreadable, NotConnected
 from tidstorage.operation import pack_note
-from tidstorage.points import known_files
+from tidstorage.points import known_files, restores_by_hand, timelines
 from tidstorage.points.beside import newest_point
+from tidstorage.points.summary import summarise
 from tidstorage.sets import begun, history, repozo
 from tidstorage.sets.begun import FilesBefore
 from tidstorage.sets.directory import BackupDirectory
@@ -30,8 +31,9 @@ class Preparation:
 
     directory: where the set goes.  set_id: of the new set.  files_before: {storage
     id: names of the repozo files that were there before}.  previous: the manifest of
-    the newest set; None without one.  floor: the newest clean point beside the data
-    files; None without one.  start_over: make full copies, since those that are there
+    the newest set; None without one.  floor: the newest clean point to examine the
+    files from; None without one.  timeline: number of the one that the cluster is on;
+    the first one is 1.  start_over: make full copies, since those that are there
     are too old, or cannot be trusted to be continued.
     """
 
@@ -41,17 +43,13 @@ class Preparation:
     files_before: FilesBefore
     previous: Manifest | None
     floor: Point | None
+    timeline: int
     start_over: bool
 
     @property
     def set_folder(self) -> Path:
         """The folder of the new set."""
         return self.directory.set_folder(self.set_id)
-
-    @property
-    def timeline(self) -> int:
-        """The number of the timeline that the cluster is on; the first one is 1."""
-        return self.floor.timeline if self.floor else 1
 
     def discard_copies(self) -> None:
         """Remove the repozo files that were not there before."""
@@ -77,6 +75,7 @@ def prepare(cluster: Cluster, *, full: bool = False) -> Preparation:
     """
     refuse_the_impossible(cluster)
     directory = BackupDirectory.begin(cluster)
+    restores_by_hand.notice(cluster)
     private_files.make_folder(directory.sets_folder)
     for storage in cluster.storages:
         private_files.make_folder(directory.repository(storage.id))
@@ -106,18 +105,34 @@ def prepare(cluster: Cluster, *, full: bool = False) -> Preparation:
         for storage in cluster.storages
     }
     full = full or _is_full_due(cluster, files_before) or _follows_a_pack(cluster)
+    timeline = timelines.known_timeline(cluster)
     preparation = Preparation(
         cluster=cluster,
         directory=directory,
         set_id=_choose_id(cluster, directory),
         files_before=files_before,
         previous=newest,
-        floor=newest_point(cluster),
+        floor=_find_floor(cluster, timeline),
+        timeline=timeline,
         start_over=full or bool(reasons or unknown),
     )
     preparation.set_folder.mkdir(mode=private_files.FOLDER_MODE)
     begun.write(preparation.set_folder, files_before)
     return preparation
+
+
+def _find_floor(cluster: Cluster, timeline: int) -> Point | None:
+    """The point to examine files from: beside them, or where the daemon has begun.
+
+    One of a former timeline says nothing of what came after a restore.
+    """
+    beside = newest_point(cluster)
+    if beside is None or beside.timeline == timeline:
+        return beside
+    of_journal = summarise(cluster.daemon.journal).last_of(timeline)
+    if of_journal is not None and of_journal.verified and not of_journal.damage:
+        return of_journal
+    return restores_by_hand.find_floor(cluster, ())
 
 
 def _named_files(directory: BackupDirectory) -> set[str] | None:
