@@ -382,3 +382,26 @@ def test_blobs_behind_links_are_backed_up_and_restored_as_files(site, tmp_path):
     assert site.blobs() == whole
     assert not blob_files.find_links(site.folder)
     assert not any(path.is_symlink() for path in site.folder.rglob("*"))
+
+
+def test_a_blob_that_was_cut_off_is_kept_as_it_was(site, tmp_path):
+    """A disk was full, or the power failed: the file is there, and empty."""
+    site.back_up()
+    whole = site.blobs()
+    path = next(iter(whole))
+    (site.folder / path).chmod(0o600)
+    (site.folder / path).write_bytes(b"")
+    assert site.back_up().lost_blobs == (path,)
+    site.pack()
+    stored = site.back_up()
+    assert (stored.kind, stored.lost_blobs) == ("full", (path,))
+    prune(site.cluster, ONE)
+    assert restored(site, tmp_path / "restored") == whole
+    # What was never whole in any set is backed up as it is.
+    site.commit("a")
+    last = [*site.blobs()][-1]
+    (site.folder / last).chmod(0o600)
+    (site.folder / last).write_bytes(b"")
+    stored = site.back_up()
+    assert (stored.lost_blobs, stored.missing_blobs) == ((path,), ())
+    assert stored.blob_count == len(site.blobs())

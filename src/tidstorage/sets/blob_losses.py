@@ -80,8 +80,8 @@ def describe_losses(made: Manifest) -> Iterator[str]:
     for storage in made.storages:
         if lost := storage.lost_blobs:
             yield (
-                f"storage {storage.id} has lost {_count(lost)} that its data need; the"
-                f" set has the copy of an earlier one: {_name(lost)}"
+                f"storage {storage.id} has lost {_count(lost)} that its data need, or a"
+                f" part of it; the set has the copy of an earlier one: {_name(lost)}"
             )
         if missing := storage.missing_blobs:
             yield (

@@ -73,7 +73,7 @@ class StoredStorage:
     index: the Data.fs.index, which only stock repozo restores; a set is whole without
       it.
     lost_blobs: paths of the blobs that its data need, and that were not in the blob
-      directory any more; the set has them all the same, from an earlier one.
+      directory any more, or shorter; the set has them as an earlier one had them.
     missing_blobs: paths of those of which no earlier set had a copy either: a restore
       lacks them.  None where nobody looked, as in sets of former versions.
     undescribed_blobs: how many records of blobs were seen in a storage that is

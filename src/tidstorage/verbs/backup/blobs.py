@@ -135,12 +135,13 @@ def _examine(
         last=last,
         listed=stored.blobs if stored.lists else None,
     )
-    new = _find_new(directory, last, stored.blobs, needed)
+    new = _find_new(directory, last, needed)
     losses = needed.find_losses()
     for path in losses.found:
         file = directory / path
         with _noticing_disappearance(file):
             new.append(_NewBlob(file, path, file.stat().st_size))
+    new = [blob for blob in new if blob.path not in losses.copies]
     new += [
         _NewBlob(copy.file, path, copy.blob.size, copy.blob.sha256)
         for path, copy in losses.copies.items()
@@ -177,24 +178,29 @@ def _find_stored(
     return StoredBlobs(lists, listed.blobs)
 
 
-def _find_new(
-    blob_directory: Path, last: int, stored: Sequence[StoredBlob], needed: NeededBlobs
-) -> list[_NewBlob]:
-    """The blobs up to the TID ``last`` that are not stored.
+def _find_new(blob_directory: Path, last: int, needed: NeededBlobs) -> list[_NewBlob]:
+    """The blobs up to the TID ``last`` that are not listed yet.
 
     needed: told of every blob that is there.
 
     Raises: CopyAnew: where one disappears meanwhile: then a pack is under way.
     """
-    stored_paths = {blob.path for blob in stored}
     prefix = len(str(blob_directory)) + 1
     new = []
     for file, number in blob_files(blob_directory):
         path = str(file)[prefix:]
-        needed.note_seen(path)
-        if number <= last and path not in stored_paths:
-            with _noticing_disappearance(file):
-                new.append(_NewBlob(file, path, file.stat().st_size))
+        if number > last:
+            # It may be of a transaction that is just being aborted.
+            continue
+        try:
+            size = file.stat().st_size
+        except FileNotFoundError as error:
+            if needed.is_listed(path):
+                continue
+            raise CopyAnew(f"{file} disappeared: {error}") from error
+        needed.note_seen(path, size)
+        if not needed.is_listed(path):
+            new.append(_NewBlob(file, path, size))
     return new
 
 

@@ -11,7 +11,7 @@ look at what passes by anyway:
 - What the previous set lists, or names as missing, and the blob directory has no more,
   is either not needed any more, since a pack took the record as well, or lost.  Only of
   these few the file itself is asked whether it still has the record: that holds whoever
-  has packed, undone or removed what.
+  has packed, undone or removed what.  So it is with a blob that has become shorter.
 
 An undo writes a record without bytes of its own, which a search cannot find: its blob
 is known from the set on that had it.  ``verify --depth objects`` asks every object.
@@ -48,7 +48,7 @@ from tidstorage.verbs.backup.prepare import Preparation
 
 @dataclass(slots=True)
 class Losses:
-    """What became of the blobs that were not seen in a blob directory.
+    """What became of the blobs that were not seen, or not whole, in a blob directory.
 
     listed: paths of those that the list which is continued has.  copies: {path: its
     copy}, of those that only a list of another set has.  missing: paths of those of
@@ -91,10 +91,16 @@ class NeededBlobs:
             for oid, tid in (*copy.blob_records, *self._search_the_rest())
             if tid <= last
         }
+        #: Bytes of those that lists name, the continued ones or else the former ones.
+        self._sizes = {blob.path: blob.size for blob in listed or ()}
+        if listed is None:
+            self._sizes.update(self._list_former())
         #: Of records, and of the previous set; those of the blob directory go.
-        self._unseen = {blob.path for blob in listed or ()}
-        self._unseen |= self._recorded
-        self._unseen.update(self._list_former())
+        self._unseen = {*self._sizes} | self._recorded
+        previous = find_previous(preparation, storage)
+        self._unseen.update((previous and previous.missing_blobs) or ())
+        #: Those whose file has fewer bytes than lists say.
+        self._cut_off: set[str] = set()
 
     def _search_the_rest(self) -> Iterator[tuple[bytes, int]]:
         """(oid, TID) of the records of blobs before what was copied, if need be."""
@@ -124,13 +130,10 @@ class NeededBlobs:
                 raise CopyAnew(f"{data_file.path} was replaced during the backup")
             yield data_file
 
-    def _list_former(self) -> Iterator[str]:
-        """Paths of the blobs that the previous set missed, or had in ended lists."""
+    def _list_former(self) -> Iterator[tuple[str, int]]:
+        """(path, bytes) of the blobs that the previous set had in lists that end."""
         previous = find_previous(self._preparation, self._storage)
-        if previous is None:
-            return
-        yield from previous.missing_blobs or ()
-        if self._listed is not None or not previous.blob_lists:
+        if previous is None or not previous.blob_lists:
             return
         try:
             former = read_lists(self._preparation.directory.path, previous.blob_lists)
@@ -139,13 +142,23 @@ class NeededBlobs:
             return
         for blob in former.blobs:
             if former.layout == self._layout:
-                yield blob.path
+                yield blob.path, blob.size
             elif key := key_of_path(former.layout, blob.path):
-                yield blob_path(self._layout, *key)
+                yield blob_path(self._layout, *key), blob.size
 
-    def note_seen(self, path: str) -> None:
-        """The blob of that path is in the blob directory."""
-        self._unseen.discard(path)
+    def is_listed(self, path: str) -> bool:
+        """Whether the lists that are continued name the blob."""
+        return self._listed is not None and path in self._sizes
+
+    def note_seen(self, path: str, size: int) -> None:
+        """The blob of that path is in the blob directory, with so many bytes.
+
+        A blob never changes: with fewer bytes than before a part of it is lost.
+        """
+        if size < self._sizes.get(path, 0):
+            self._cut_off.add(path)
+        else:
+            self._unseen.discard(path)
 
     def find_losses(self) -> Losses:
         """What became of those that were not seen.
@@ -158,10 +171,12 @@ class NeededBlobs:
         assert self._storage.blob_directory is not None
         for path in self._find_needed():
             # A second look, at the blob itself, as ZODB would look for it.
-            if is_blob_there(self._storage.blob_directory, path):
-                losses.found.append(path)
-            else:
+            if path in self._cut_off or not is_blob_there(
+                self._storage.blob_directory, path
+            ):
                 lost.append(path)
+            else:
+                losses.found.append(path)
         if lost:
             self._find_copies(lost, losses)
         return losses
@@ -184,7 +199,6 @@ class NeededBlobs:
         return sorted(needed)
 
     def _find_copies(self, lost: Sequence[str], losses: Losses) -> None:
-        listed = {blob.path for blob in self._listed or ()}
         copies: dict[str, BlobCopy] = {}
         for manifests, paths in self._of_this_history(lost):
             wanted = {*paths} - {*copies}
@@ -192,13 +206,14 @@ class NeededBlobs:
                 self._preparation.directory.path, manifests, self._storage.id, wanted
             )
         for path in lost:
-            if path in listed:
+            if self.is_listed(path):
                 if path not in copies:
                     raise CopyAnew(f"the copy of blob {path} is lost, too")
                 losses.listed.append(path)
             elif path in copies:
                 losses.copies[path] = copies[path]
-            else:
+            elif path not in self._cut_off:
+                # Else what is left of it is better than nothing.
                 losses.missing.append(path)
 
     def _of_this_history(
