@@ -80,6 +80,8 @@ class Observers:
             for storage in settings.storages
         }
         self.unconfirmed = set(self._observers)
+        #: Those that got a successor while they waited for an answer.
+        self._left: list[StorageObserver] = []
 
     def _in_loop(self, handle: Callable[..., None]) -> Callable[..., None]:
         """What an observer calls in its thread, so that the loop calls ``handle``."""
@@ -97,7 +99,49 @@ class Observers:
     def start(self) -> None:
         """Begin to observe."""
         for observer in self._observers.values():
+            self._start(observer)
+
+    def _start(self, observer: StorageObserver) -> None:
+        try:
             observer.start()
+        except RuntimeError as error:
+            # The system has no thread left: `watch` tries again.
+            observer.unobserved_why = str(error)
+
+    def watch(self, now: float, limit: float) -> list[StorageObserver]:
+        """All observers, once those that are dead or stuck have got successors.
+
+        now: seconds, monotonic.  limit: seconds for which one may wait for an answer.
+        A server that never answers keeps the thread that asked it, but only one.
+        """
+        if self._closed or self.changed is not None:
+            return []
+        for storage, observer in self._observers.items():
+            since = observer.working_since
+            is_stuck = since is not None and now - since >= limit
+            if observer.is_alive and (not is_stuck or storage in self._left_behind()):
+                continue
+            if is_stuck:
+                self._left.append(observer)
+                logger.warning(
+                    "storage %s: its server has not answered for %.0f s; it is asked"
+                    " over another connection",
+                    storage,
+                    limit,
+                )
+            observer.close()
+            successor = observer.successor()
+            if not is_stuck:
+                successor.unobserved_since = observer.unobserved_since
+                successor.unobserved_why = observer.unobserved_why
+            self._observers[storage] = successor
+            self._start(successor)
+        return [*self._observers.values()]
+
+    def _left_behind(self) -> set[str]:
+        """Ids of the storages whose former observer still waits for an answer."""
+        self._left = [observer for observer in self._left if observer.is_alive]
+        return {observer.storage_id for observer in self._left}
 
     async def confirm(self, seconds: float) -> None:
         """Wait until all storages hold what the first point says, or one does not.

@@ -22,6 +22,7 @@ from tidstorage.daemon.bootstrapping import take_barrier, take_first_barrier
 from tidstorage.daemon.observers import Observers
 from tidstorage.daemon.resuming import LastRun
 from tidstorage.daemon.settings import Settings
+from tidstorage.daemon.waiting import Waiting, find_alarms
 from tidstorage.daemon.writers import Writers
 from tidstorage.errors import BarrierFailed
 from tidstorage.points.entries import (
@@ -78,6 +79,7 @@ class PointPublisher:
         self._observers: Observers | None = None
         self._wake = asyncio.Event()
         self._last_barrier = time.monotonic()
+        self._waiting = Waiting()
 
     @property
     def lost_timeline(self) -> list[dict[str, Any]]:
@@ -90,7 +92,11 @@ class PointPublisher:
         observers = self._observers
         if observers is None or observers.unconfirmed:
             unconfirmed = set() if observers is None else observers.unconfirmed
-            return {"bootstrapped": False, "not confirmed": sorted(unconfirmed)}
+            return {
+                "bootstrapped": False,
+                "not confirmed": sorted(unconfirmed),
+                "alarms": self._waiting.in_words,
+            }
         coherence = observers.coherence
         return {
             "bootstrapped": True,
@@ -100,6 +106,7 @@ class PointPublisher:
             "age": round(coherence.age(time.monotonic()), 3),
             "waiting": coherence.waiting(),
             "lost timeline": self.lost_timeline,
+            "alarms": self._waiting.in_words,
             "storages": observers.state,
         }
 
@@ -170,6 +177,7 @@ class PointPublisher:
                 self._ask_about_what_waits(observers, started)
                 self._alarms.tell_lost_timeline([*coherence.lost_timeline.values()])
                 self._heed_others(coherence)
+                self._watch(observers, started)
                 if verifying is None or verifying.done():
                     verifying = self._start_verifying(coherence, started)
                 length = time.monotonic() - started
@@ -203,6 +211,13 @@ class PointPublisher:
                 advance.verified,
                 advance.damage,
             )
+        )
+
+    def _watch(self, observers: Observers, now: float) -> None:
+        """Say what waits too long, and give those that read another chance."""
+        limit = self._settings.alarm_after
+        self._waiting.update(
+            find_alarms(now, limit, observers.coherence, observers.watch(now, limit))
         )
 
     def _ask_about_what_waits(self, observers: Observers, now: float) -> None:
