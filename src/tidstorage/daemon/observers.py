@@ -41,6 +41,8 @@ class Observers:
     followed: a point of this timeline whose TIDs are all of records.
     unconfirmed: ids of storages that have not shown yet that they hold the point.
     changed: why the timeline has ended, once a storage has shown that; else None.
+    packed: {storage id: TID} up to which a pack may have taken what nobody saw, since
+        somebody looked last.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Observers:
     ) -> None:
         self.coherence = coherence
         self.changed: str | None = None
+        self.packed: dict[str, int] = {}
         self._writers = writers
         self._wake = wake
         self._closed = False
@@ -200,13 +203,8 @@ class Observers:
 
     def _on_packed(self, storage: str, last: int) -> None:
         if self.coherence.add_packed(storage, last):
-            logger.warning(
-                "storage %s was packed up to %s before all of it was seen: of"
-                " transactions there nobody can tell whether they are whole",
-                storage,
-                tid.to_text(last),
-            )
-        self._wake.set()
+            self.packed[storage] = last
+            self._wake.set()
 
     def _on_end(self, storage: str, last: int) -> None:
         self.coherence.add_end(storage, last)

@@ -173,6 +173,8 @@ class PointPublisher:
                     await asyncio.sleep(max(_SHORTEST_PAUSE, _PAUSE_FACTOR * length))
                 self._wake.clear()
                 started = time.monotonic()
+                if observers.packed and self._goes_on_above(observers):
+                    break
                 self._advance(coherence)
                 self._ask_about_what_waits(observers, started)
                 self._alarms.tell_lost_timeline([*coherence.lost_timeline.values()])
@@ -189,6 +191,33 @@ class PointPublisher:
         if observers.changed is not None:
             self._begin_timeline(observers.changed, coherence)
             self._resume_at = resuming.point_beside(self._settings, self._timeline)
+
+    def _goes_on_above(self, observers: Observers) -> bool:
+        """Whether a point is there that covers what a pack may have taken unseen.
+
+        A pack of ours leaves one beside the files.  After one by others there is none.
+        """
+        packed, observers.packed = observers.packed, {}
+        vector = observers.coherence.vector
+        beside = resuming.point_beside(self._settings, self._timeline)
+        if (
+            beside is not None
+            and all(beside.vector[storage] >= last for storage, last in vector.items())
+            and all(beside.vector[storage] >= last for storage, last in packed.items())
+        ):
+            damage = observers.coherence.standing().damage
+            self._resume_at = replace(
+                beside, time=clock.now(), damage=(*beside.damage, *damage)
+            )
+            return True
+        for storage, last in packed.items():
+            logger.warning(
+                "storage %s: what it held up to %s may have been packed away before it"
+                " was seen; whether transactions there are whole, nobody can tell",
+                storage,
+                tid.to_text(last),
+            )
+        return False
 
     def _advance(self, coherence: Coherence) -> None:
         advance = coherence.advance()
