@@ -22,6 +22,9 @@ class Server:
     def last_tid(self):
         return self.tids[-1]
 
+    def server_status(self):
+        return {"lock_time": None}
+
     def newest(self, count):
         return [
             {"id": binascii.b2a_base64(tid.to_bytes(each)).rstrip(b"\n")}

@@ -85,6 +85,25 @@ def test_what_is_whole_is_struck_out_and_left_alone(small, cluster, capsys, opti
     assert summarise(cluster.daemon.journal).damages == {}
 
 
+@pytest.mark.parametrize("lie", ["missing", "present"])
+def test_a_storage_that_it_was_never_meant_for_lacks_nothing(
+    small, cluster, capsys, lie
+):
+    """The journal is wrong about the storages; the record knows them."""
+    small.write(1, 4, group=ALL)
+    small.write(2, 3, group=["catalog"])
+    record = [*read_records(cluster.storage("catalog").data_file)][-1]
+    present = {"catalog": record.tid}
+    if lie == "present":
+        present["documents"] = ends(small)["documents"]
+    half = HalfCommit(record.stamp.commit_id, present, ("root",))
+    journal.append(cluster.daemon.journal, Damage(clock.now(), half, "a guess"))
+    before = ends(small)
+    status, said = verb(capsys, "damage", "--undo", half.commit_id.hex())
+    assert status == UnknownCommit.exit_status and "is no half commit" in said.err
+    assert ends(small) == before and kinds(cluster) == [Damage, Struck]
+
+
 def test_where_no_server_is_up_the_files_tell(small, cluster, capsys):
     small.write(1, 4, group=ALL)
     half = call_half(cluster)

@@ -38,6 +38,7 @@ from tidstorage.points.beside import point_path
 from tidstorage.system import disks
 from tidstorage.verbs.backup import complete, packs_by_others
 from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.damage.rebase import rebase
 from tidstorage.verbs.pack import garbage, server_options, times
 from tidstorage.verbs.pack import pack as perform
 from tidstorage.verbs.pack.pack import pack
@@ -62,11 +63,16 @@ def small(tmp_path_factory):
 @pytest.fixture
 def cluster(small, tmp_path):
     found = small.cluster()
-    daemon = dataclasses.replace(found.daemon, tid_log=tmp_path / "tidlog")
+    daemon = dataclasses.replace(
+        found.daemon, tid_log=tmp_path / "tidlog", journal=tmp_path / "journal"
+    )
     backup = dataclasses.replace(found.backup, directory=tmp_path / "backup")
-    for storage in found.storages:
+    made = dataclasses.replace(found, daemon=daemon, backup=backup)
+    # What writers that former tests killed have torn is no matter of this one.
+    rebase(made)
+    for storage in made.storages:
         point_path(storage.data_file).unlink(missing_ok=True)
-    return dataclasses.replace(found, daemon=daemon, backup=backup)
+    return made
 
 
 @pytest.fixture

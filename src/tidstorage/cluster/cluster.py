@@ -81,7 +81,7 @@ class Zope:
 class Daemon:
     """The coherency daemon.
 
-    burst_period, full_dump_period: in seconds.
+    burst_period, full_dump_period, alarm_after: in seconds.
     """
 
     host: str
@@ -93,6 +93,7 @@ class Daemon:
     pid_file: Path
     burst_period: int
     full_dump_period: int
+    alarm_after: int = 60
 
 
 @dataclass(frozen=True, slots=True)

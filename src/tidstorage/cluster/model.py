@@ -162,6 +162,12 @@ class DaemonSection(Section):
     full_dump_period: int = Field(
         300, ge=0, description="Seconds between two full lines in the TID log."
     )
+    alarm_after: int = Field(
+        60,
+        ge=1,
+        description="Seconds after which a point that is behind, a storage that nobody"
+        " observes or that stays locked is an alarm in log and status.",
+    )
     host: Reserved = None
     port: Reserved = None
     status_port: Reserved = None

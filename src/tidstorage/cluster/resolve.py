@@ -231,4 +231,5 @@ def _daemon(description: Description, directory: Path) -> Daemon:
         pid_file=directory / "var/run/tidstorage.pid",
         burst_period=description.tidstorage.burst_period,
         full_dump_period=description.tidstorage.full_dump_period,
+        alarm_after=description.tidstorage.alarm_after,
     )

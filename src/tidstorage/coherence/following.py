@@ -320,6 +320,18 @@ class Coherence:
             if storage in self._seen
         }
 
+    def waits_for(self) -> list[str]:
+        """Ids of the storages whose records, or answers, hold up what waits."""
+        storages = {
+            storage for half in self._undecided.values() for storage in half.missing
+        }
+        for record in self._first_waiting():
+            for storage, bound in record.stamp.vector.items() if record.stamp else ():
+                seen = self._seen.get(storage)
+                if seen is not None and bound > max(seen.last, seen.end) + 1:
+                    storages.add(storage)
+        return sorted(storages)
+
     def _first_waiting(self) -> list[Record]:
         return [seen.records[0] for seen in self._seen.values() if seen.records]
 

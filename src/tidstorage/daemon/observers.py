@@ -41,6 +41,8 @@ class Observers:
     followed: a point of this timeline whose TIDs are all of records.
     unconfirmed: ids of storages that have not shown yet that they hold the point.
     changed: why the timeline has ended, once a storage has shown that; else None.
+    packed: {storage id: TID} up to which a pack may have taken what nobody saw, since
+        somebody looked last.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Observers:
     ) -> None:
         self.coherence = coherence
         self.changed: str | None = None
+        self.packed: dict[str, int] = {}
         self._writers = writers
         self._wake = wake
         self._closed = False
@@ -80,6 +83,8 @@ class Observers:
             for storage in settings.storages
         }
         self.unconfirmed = set(self._observers)
+        #: Those that got a successor while they waited for an answer.
+        self._left: list[StorageObserver] = []
 
     def _in_loop(self, handle: Callable[..., None]) -> Callable[..., None]:
         """What an observer calls in its thread, so that the loop calls ``handle``."""
@@ -97,7 +102,49 @@ class Observers:
     def start(self) -> None:
         """Begin to observe."""
         for observer in self._observers.values():
+            self._start(observer)
+
+    def _start(self, observer: StorageObserver) -> None:
+        try:
             observer.start()
+        except RuntimeError as error:
+            # The system has no thread left: `watch` tries again.
+            observer.unobserved_why = str(error)
+
+    def watch(self, now: float, limit: float) -> list[StorageObserver]:
+        """All observers, once those that are dead or stuck have got successors.
+
+        now: seconds, monotonic.  limit: seconds for which one may wait for an answer.
+        A server that never answers keeps the thread that asked it, but only one.
+        """
+        if self._closed or self.changed is not None:
+            return []
+        for storage, observer in self._observers.items():
+            since = observer.working_since
+            is_stuck = since is not None and now - since >= limit
+            if observer.is_alive and (not is_stuck or storage in self._left_behind()):
+                continue
+            if is_stuck:
+                self._left.append(observer)
+                logger.warning(
+                    "storage %s: its server has not answered for %.0f s; it is asked"
+                    " over another connection",
+                    storage,
+                    limit,
+                )
+            observer.close()
+            successor = observer.successor()
+            if not is_stuck:
+                successor.unobserved_since = observer.unobserved_since
+                successor.unobserved_why = observer.unobserved_why
+            self._observers[storage] = successor
+            self._start(successor)
+        return [*self._observers.values()]
+
+    def _left_behind(self) -> set[str]:
+        """Ids of the storages whose former observer still waits for an answer."""
+        self._left = [observer for observer in self._left if observer.is_alive]
+        return {observer.storage_id for observer in self._left}
 
     async def confirm(self, seconds: float) -> None:
         """Wait until all storages hold what the first point says, or one does not.
@@ -156,13 +203,8 @@ class Observers:
 
     def _on_packed(self, storage: str, last: int) -> None:
         if self.coherence.add_packed(storage, last):
-            logger.warning(
-                "storage %s was packed up to %s before all of it was seen: of"
-                " transactions there nobody can tell whether they are whole",
-                storage,
-                tid.to_text(last),
-            )
-        self._wake.set()
+            self.packed[storage] = last
+            self._wake.set()
 
     def _on_end(self, storage: str, last: int) -> None:
         self.coherence.add_end(storage, last)

@@ -24,6 +24,7 @@ from tidstorage.daemon.observers import Observers
 from tidstorage.daemon.resuming import LastRun
 from tidstorage.daemon.sealing import Doubts
 from tidstorage.daemon.settings import Settings
+from tidstorage.daemon.waiting import Waiting, find_alarms
 from tidstorage.daemon.writers import Writers
 from tidstorage.errors import BarrierFailed
 from tidstorage.points.entries import (
@@ -81,6 +82,7 @@ class PointPublisher:
         self._observers: Observers | None = None
         self._wake = asyncio.Event()
         self._last_barrier = time.monotonic()
+        self._waiting = Waiting()
 
     @property
     def lost_timeline(self) -> list[dict[str, Any]]:
@@ -93,7 +95,11 @@ class PointPublisher:
         observers = self._observers
         if observers is None or observers.unconfirmed:
             unconfirmed = set() if observers is None else observers.unconfirmed
-            return {"bootstrapped": False, "not confirmed": sorted(unconfirmed)}
+            return {
+                "bootstrapped": False,
+                "not confirmed": sorted(unconfirmed),
+                "alarms": self._waiting.in_words,
+            }
         coherence = observers.coherence
         return {
             "bootstrapped": True,
@@ -103,6 +109,7 @@ class PointPublisher:
             "age": round(coherence.age(time.monotonic()), 3),
             "waiting": coherence.waiting(),
             "lost timeline": self.lost_timeline,
+            "alarms": self._waiting.in_words,
             "storages": observers.state,
         }
 
@@ -174,6 +181,8 @@ class PointPublisher:
                     await asyncio.sleep(max(_SHORTEST_PAUSE, _PAUSE_FACTOR * length))
                 self._wake.clear()
                 started = time.monotonic()
+                if observers.packed and self._goes_on_above(observers):
+                    break
                 self._advance(coherence)
                 self._ask_about_what_waits(observers, started)
                 if sealing is None or sealing.done():
@@ -181,6 +190,7 @@ class PointPublisher:
                 if sealing is None:
                     self._alarms.tell_lost_timeline([*coherence.lost_timeline.values()])
                 self._heed_others(coherence)
+                self._watch(observers, started)
                 if verifying is None or verifying.done():
                     verifying = self._start_verifying(coherence, started)
                 length = time.monotonic() - started
@@ -193,6 +203,33 @@ class PointPublisher:
         if observers.changed is not None:
             self._begin_timeline(observers.changed, coherence)
             self._resume_at = resuming.point_beside(self._settings, self._timeline)
+
+    def _goes_on_above(self, observers: Observers) -> bool:
+        """Whether a point is there that covers what a pack may have taken unseen.
+
+        A pack of ours leaves one beside the files.  After one by others there is none.
+        """
+        packed, observers.packed = observers.packed, {}
+        vector = observers.coherence.vector
+        beside = resuming.point_beside(self._settings, self._timeline)
+        if (
+            beside is not None
+            and all(beside.vector[storage] >= last for storage, last in vector.items())
+            and all(beside.vector[storage] >= last for storage, last in packed.items())
+        ):
+            damage = observers.coherence.standing().damage
+            self._resume_at = replace(
+                beside, time=clock.now(), damage=(*beside.damage, *damage)
+            )
+            return True
+        for storage, last in packed.items():
+            logger.warning(
+                "storage %s: what it held up to %s may have been packed away before it"
+                " was seen; whether transactions there are whole, nobody can tell",
+                storage,
+                tid.to_text(last),
+            )
+        return False
 
     def _advance(self, coherence: Coherence) -> None:
         advance = coherence.advance()
@@ -215,6 +252,13 @@ class PointPublisher:
                 advance.verified,
                 advance.damage,
             )
+        )
+
+    def _watch(self, observers: Observers, now: float) -> None:
+        """Say what waits too long, and give those that read another chance."""
+        limit = self._settings.alarm_after
+        self._waiting.update(
+            find_alarms(now, limit, observers.coherence, observers.watch(now, limit))
         )
 
     def _ask_about_what_waits(self, observers: Observers, now: float) -> None:

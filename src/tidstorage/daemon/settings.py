@@ -52,6 +52,7 @@ class Settings:
     full_dump_period: float = 300
     transaction_timeout: float = 600
     resume_timeout: float = 30
+    alarm_after: float = 60
     retired: frozenset[str] = frozenset()
     zopes: tuple[str, ...] = ()
     storages: tuple[ObservedStorage, ...] = ()
@@ -113,6 +114,7 @@ def _from_zconfig(path: Path) -> Settings:
         full_dump_period=data.full_dump_period,
         transaction_timeout=data.transaction_timeout,
         resume_timeout=data.resume_timeout,
+        alarm_after=data.alarm_after,
         retired=frozenset(data.retired),
         zopes=tuple(data.zopes),
         storages=storages,

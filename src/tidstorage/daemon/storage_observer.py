@@ -122,7 +122,8 @@ class StorageObserver:
     is_record: ``after`` is known to be the TID of a record, not just the last one
         that a server named.
 
-    ``connected`` and ``last`` (the last TID that was told) are for people to see.
+    ``connected`` and ``last`` (the last TID that was told) are for people to see, and
+    so is what `tidstorage.daemon.waiting.Watched` names, by the monotonic clock.
     """
 
     def __init__(
@@ -144,6 +145,11 @@ class StorageObserver:
         self._confirmed = False
         self._busy = False
         self.connected = False
+        self.working_since: float | None = None
+        self.unobserved_since: float | None = time.monotonic()
+        self.unobserved_why = "no server has answered yet"
+        self.locked_since: float | None = None
+        self._lock_time: float | None = None
         self._expected = 1
         self._aliases = aliases
         self._callbacks = callbacks
@@ -156,9 +162,32 @@ class StorageObserver:
             target=self._run, name=f"observer {storage.id}", daemon=True
         )
 
+    @property
+    def storage_id(self) -> str:
+        """Of the storage that it observes."""
+        return self.storage.id
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
-        """Begin, in a thread of its own."""
+        """Begin, in a thread of its own.
+
+        Raises: RuntimeError: where the system has no thread for it.
+        """
         self._thread.start()
+
+    def successor(self) -> "StorageObserver":
+        """Another one, not started yet, that goes on where this one is."""
+        return StorageObserver(
+            self.storage,
+            self._aliases,
+            self._callbacks,
+            self.last,
+            is_record=self._anchor is not None,
+        )
 
     def probe(self, commit_ids: frozenset[bytes]) -> None:
         """Ask the server, now, whether it may still get these."""
@@ -175,7 +204,12 @@ class StorageObserver:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            self._run_with_one_client()
+            try:
+                self._run_with_one_client()
+            except Exception as error:
+                # No descriptor, no thread, no memory: nothing that lasts for ever.
+                self._say_connected(False, error)
+                self._closing.wait(LOOK_PERIOD)
 
     def _run_with_one_client(self) -> None:
         """Observe until closed, or until the server keeps too much for this client."""
@@ -211,9 +245,11 @@ class StorageObserver:
         if self._closing.is_set():
             return
         throttle.allow()
+        self.working_since = time.monotonic()
         try:
             self._look_now(client, due)
         finally:
+            self.working_since = None
             throttle.disallow()
 
     def _look_now(self, client: ZeoClient, due: bool) -> None:
@@ -259,8 +295,9 @@ class StorageObserver:
         asked: frozenset[bytes],
     ) -> None:
         lock_time = None
-        if asked:
+        if asked or uncertain:
             lock_time = client.server_status()["lock_time"]
+            self._note_lock(lock_time)
         last = self.last
         if uncertain or asked:
             last = client.last_tid()
@@ -343,6 +380,14 @@ class StorageObserver:
             self._vote_told = behind
             self._callbacks.ended(self.storage.id, behind)
 
+    def _note_lock(self, lock_time: float | None) -> None:
+        """Note since when the storage is locked; its server's clock only compares."""
+        if lock_time is None:
+            self.locked_since = None
+        elif lock_time != self._lock_time:
+            self.locked_since = time.monotonic()
+        self._lock_time = lock_time
+
     def _is_exhausted(self, fetched: Fetched, last: int) -> bool:
         """Whether nothing is there up to the last TID that the server named.
 
@@ -394,6 +439,12 @@ class StorageObserver:
             )
 
     def _say_connected(self, connected: bool, error: Exception | None = None) -> None:
+        if connected:
+            self.unobserved_since = None
+        elif self.unobserved_since is None:
+            self.unobserved_since = time.monotonic()
+        if error is not None:
+            self.unobserved_why = f"{error}" or type(error).__name__
         if connected != self.connected or (error and not self._said):
             self.connected = connected
             self._said = True

@@ -45,6 +45,7 @@ def generate_daemon_conf(cluster: Cluster) -> GeneratedFile:
             "pid_file": str(daemon.pid_file),
             "burst_period": daemon.burst_period,
             "full_dump_period": daemon.full_dump_period,
+            "alarm_after": daemon.alarm_after,
             "storages": [
                 {
                     "id": storage.id,

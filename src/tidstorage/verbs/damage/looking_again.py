@@ -94,43 +94,36 @@ def look_again(
     Raises: what ZEO raises where a server cannot be asked.
     """
     records: dict[str, Record] = {}
-    unknown: dict[str, str] = {}
     missing: list[str] = []
+    unknown: dict[str, str] = {}
 
-    def look(storage: str, bound: int) -> None:
+    def look(storage: str, bound: int) -> Record | None:
+        if storage not in clients:
+            raise CannotTell("it is not in the description")
+        data_file = cluster.storage(storage).data_file
+        client, commit_id = clients[storage], half.commit_id
+        return look_for(client, data_file, commit_id, bound, cluster.aliases)
+
+    for storage, last in cluster.present_ids(half.present).items():
+        with contextlib.suppress(CannotTell):
+            if record := look(storage, last):
+                records[storage] = record
+    # Only the transaction itself tells for whom it was meant, and what it had seen.
+    stamp = next((record.stamp for record in records.values()), None)
+    participants = stamp.participants if stamp else frozenset[str]()
+    for storage in sorted(participants - records.keys() - cluster.retired):
         try:
-            record = look_for(
-                clients[storage],
-                cluster.storage(storage).data_file,
-                half.commit_id,
-                bound,
-                cluster.aliases,
-            )
+            record = look(storage, stamp.vector.get(storage, 0) if stamp else 0)
         except CannotTell as why:
             unknown[storage] = str(why)
-            return
+            continue
         if record is None:
             missing.append(storage)
         else:
             records[storage] = record
-
-    present = cluster.present_ids(half.present)
-    for storage, last in present.items():
-        if storage in clients:
-            look(storage, last)
-    # Only the transaction itself tells for whom it was meant, and what it had seen.
-    stamp = next((record.stamp for record in records.values()), None)
-    named = {cluster.aliases.get(storage, storage) for storage in half.missing}
-    for storage in sorted(named | (stamp.participants if stamp else frozenset())):
-        # One that is not in the description holds nothing that could be looked at.
-        if storage in clients and storage not in present:
-            look(storage, stamp.vector.get(storage, 0) if stamp else 0)
-    # One that was retired is passed over everywhere; of another, nobody has a record.
-    gone = (named | (stamp.participants if stamp else frozenset())) - clients.keys()
-    gone -= cluster.retired
     return SecondLook(
         {storage: record.tid for storage, record in records.items()},
-        tuple(sorted({*missing, *gone})),
+        tuple(missing),
         unknown,
     )
 

@@ -52,8 +52,8 @@ class Status:
     does not say.  no_sets: why nobody can tell which sets there are, and what to do;
     None where that is known.  operations: the backups, restores and so on that are
     under way, and how far they are.  runs: {verb: its last runs}; None of one that
-    never ran.  alarms: what is wrong with the runs, and what blobs
-    the newest set says are lost, in words.
+    never ran.  alarms: what waits too long, what is wrong with the data files and with
+    the runs, and what blobs the newest set says are lost, in words.
     """
 
     parts: tuple[PartStatus, ...]
@@ -77,7 +77,7 @@ def status(cluster: Cluster) -> Status:
         for part in all_parts
     )
     newest_set, no_sets = _find_newest_set(cluster)
-    dump, coverage = _ask_daemon(cluster.daemon)
+    dump, coverage, waiting = _ask_daemon(cluster.daemon)
     runs, alarms = _read_runs(cluster, newest_set)
     return Status(
         parts=parts,
@@ -87,7 +87,7 @@ def status(cluster: Cluster) -> Status:
         no_sets=no_sets,
         operations=tuple(progress.find_running(cluster)),
         runs=runs,
-        alarms=alarms,
+        alarms=(*waiting, *alarms),
     )
 
 
@@ -162,11 +162,15 @@ def _part_status(
 
 def _ask_daemon(
     daemon: Daemon,
-) -> tuple[dict[str, int] | None, dict[str, Any] | None]:
-    """The daemon's point, and what it knows of who stamps; None where it is silent."""
+) -> tuple[dict[str, int] | None, dict[str, Any] | None, tuple[str, ...]]:
+    """The daemon's point, what it knows of who stamps, and what waits, in words.
+
+    None where it is silent.
+    """
     try:
         dump = client.dump(daemon.host, daemon.port, ANSWER_SECONDS)
         state = client.state(daemon.host, daemon.port, ANSWER_SECONDS)
     except NotConnected:
-        return None, None
-    return dump, state.get("coverage")
+        return None, None, ()
+    waiting = (state.get("observed") or {}).get("alarms", ())
+    return dump, state.get("coverage"), tuple(waiting)
