@@ -9,6 +9,7 @@
     sets/<set id>/manifest.json one set; written last
     sets/<set id>/verified.json what verifications found of it
     sets/<set id>/tid.log       the daemon's TID log when the set was made
+    sets/<set id>/cluster.toml  the description of the cluster then
 """
 
 import logging
@@ -285,6 +286,10 @@ class BackupDirectory:
             logger.warning("%s", error)
         verdict_of, unread = self._verdicts.read_all(set_ids)
         return listing.judge_sets(self.path, manifests, verdict_of, unread)
+
+    def description_path(self, set_id: str) -> Path:
+        """Where a set keeps a copy of the cluster.toml of then."""
+        return self.set_folder(set_id) / "cluster.toml"
 
     def tid_log_path(self, set_id: str) -> Path:
         """Where a set keeps a copy of the daemon's TID log, if there was one."""

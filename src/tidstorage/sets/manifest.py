@@ -117,6 +117,8 @@ class Manifest:
       they are no damage.
     history: the id of the history that it is of (`sets.history`); None in sets of
       before there were such ids.
+    description: the copy of the cluster's cluster.toml; None in sets of before.  A set
+      is whole without it.
     unknown: ids of the transactions above the floor of which nobody can tell whether
       they are whole: a pack by others may have taken what they miss.
     """
@@ -135,6 +137,7 @@ class Manifest:
     versions: dict[str, str]
     acknowledged: tuple[StoredCommitId, ...] = ()
     history: Text | None = None
+    description: StoredFile | None = None
     unknown: tuple[StoredCommitId, ...] = ()
 
     def storage(self, storage_id: str) -> StoredStorage:

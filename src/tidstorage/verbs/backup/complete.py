@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster, Storage
 from tidstorage.coherence.tid import to_text
@@ -60,6 +61,7 @@ def write_manifest(
             for storage in preparation.cluster.storages
         ),
         tid_log=_copy_tid_log(preparation),
+        description=_copy_description(preparation),
         finished=clock.now(),
         seconds=dict(seconds),
         versions=_find_versions(),
@@ -114,8 +116,19 @@ def _count_undescribed_blobs(
 def _copy_tid_log(preparation: Preparation) -> StoredFile | None:
     """The daemon's TID log as it is now; its last line may be torn."""
     target = preparation.directory.tid_log_path(preparation.set_id)
+    return _copy(preparation, preparation.cluster.daemon.tid_log, target)
+
+
+def _copy_description(preparation: Preparation) -> StoredFile | None:
+    """The cluster.toml: a restore on a new machine needs it, and the sets."""
+    target = preparation.directory.description_path(preparation.set_id)
+    return _copy(preparation, preparation.cluster.file, target)
+
+
+def _copy(preparation: Preparation, path: Path, target: Path) -> StoredFile | None:
+    """A copy of a small file; None where that is not there."""
     try:
-        source = preparation.cluster.daemon.tid_log.open("rb")
+        source = path.open("rb")
     except FileNotFoundError:
         return None
     with source, os.fdopen(private_files.create(target), "wb") as copy:

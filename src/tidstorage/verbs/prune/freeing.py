@@ -63,6 +63,7 @@ def find_freed(
         *blobs,
         *list_paths,
         *(directory.path / made.tid_log.path for made in going if made.tid_log),
+        *(directory.path / made.description.path for made in going if made.description),
     ]
     return Freed(data_files, blobs, list_paths, sum(map(_size, paths)))
 
