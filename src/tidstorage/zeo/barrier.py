@@ -74,7 +74,7 @@ def take(
 
     Raises: BarrierFailed: where no attempt succeeds, or names are not unique.
     """
-    ends = take_ends(storages, deadline, attempts)
+    ends = take_ends(storages, deadline=deadline, attempts=attempts)
     return {storage: end.tid for storage, end in ends.items()}
 
 

@@ -105,7 +105,7 @@ def prepare(cluster: Cluster, *, full: bool = False) -> Preparation:
         for storage in cluster.storages
     }
     full = full or _is_full_due(cluster, files_before) or _follows_a_pack(cluster)
-    timeline = timelines.known_timeline(cluster)
+    timeline = _find_timeline(cluster)
     preparation = Preparation(
         cluster=cluster,
         directory=directory,
@@ -119,6 +119,15 @@ def prepare(cluster: Cluster, *, full: bool = False) -> Preparation:
     preparation.set_folder.mkdir(mode=private_files.FOLDER_MODE)
     begun.write(preparation.set_folder, files_before)
     return preparation
+
+
+def _find_timeline(cluster: Cluster) -> int:
+    try:
+        return timelines.known_timeline(cluster)
+    except FileUnreadable as error:
+        # A broken journal is no reason to go without a backup.
+        logger.warning("the points beside the files alone tell the timeline: %s", error)
+        return timelines.timeline_beside(cluster)
 
 
 def _find_floor(cluster: Cluster, timeline: int) -> Point | None:
