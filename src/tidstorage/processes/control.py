@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection, Iterator
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.errors import DescriptionError, Locked, NotReady
+from tidstorage.errors import DescriptionError, Locked, NotReady, TidstorageError
 from tidstorage.operation.unfinished import refuse_unfinished
 from tidstorage.points import known_files
 from tidstorage.points.beside import point_path
@@ -50,8 +50,7 @@ def start(
     with _alone(cluster):
         plan = make_plan(cluster, names)
         started = starting.start_processes(cluster, plan, tell, seconds)
-        history.establish(cluster)
-        known_files.note(cluster)
+        _note_files(cluster, tell)
         return started
 
 
@@ -68,6 +67,15 @@ def make_plan(cluster: Cluster, names: Collection[str] | None = None) -> Plan:
     if any(process.kind == "zope" for process in plan.begin):
         _refuse_uninitialised(cluster)
     return plan
+
+
+def _note_files(cluster: Cluster, tell: Tell) -> None:
+    """Note what the servers serve now; that this fails is no failure of the start."""
+    try:
+        history.establish(cluster)
+        known_files.note(cluster)
+    except (TidstorageError, OSError) as error:
+        tell(f"what the data files are now could not be noted: {error}")
 
 
 def _refuse_undecided(cluster: Cluster) -> None:
