@@ -17,6 +17,7 @@ from tidstorage.coherence.cut import (
     Record,
     SettledRecord,
     coherent_cut,
+    complete_packed_ends,
 )
 from tidstorage.coherence.point import HalfCommit, UnknownOutcome
 from tidstorage.coherence.record import accept_half_commits
@@ -116,13 +117,14 @@ class CopiedFiles:
         if packed := self._packed_above_floor():
             logger.warning(_PACKED, ", ".join(packed))
         records = accept_half_commits(records, self.accepted)
+        packed_up_to = self._packed()
         cut = functools.partial(
             _cut_aloud,
-            records,
+            complete_packed_ends(records, packed_up_to),
             self.floor,
             self.cluster.retired,
             dead=known_damage_as_dead(self.known_damage),
-            packed=self._packed(),
+            packed=packed_up_to,
         )
         # First without the barrier.  What cannot be decided yet misses a record that
         # will never come: with that for settled it is decided.
