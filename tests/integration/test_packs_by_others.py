@@ -146,3 +146,19 @@ def test_what_may_be_whole_is_said(small, caplog):
     assert "may be whole or not: what root held" in caplog.text
     restore_elsewhere(cluster, Request(), small.folder / "restored")
     assert all(each.is_whole for each in backup_directory(cluster).sets())
+
+
+def test_a_last_record_that_a_pack_took_is_no_lost_timeline(small, caplog):
+    """Others had seen it, and its server has forgotten it since."""
+    cluster = small.cluster()
+    small.write(1, 4, group=ALL)
+    back_up(cluster)
+    commit_without_objects(small, 1, "documents", "root", objects=["root"])
+    commit_without_objects(small, 2, "root", objects=["root"])
+    pack_from_outside(small, "documents")
+    small.beta.stop()
+    small.beta.start()
+    made = back_up(cluster)
+    assert made.point.verified and not made.point.damage
+    assert "saw what is not there" not in caplog.text
+    restore_elsewhere(cluster, Request(), small.folder / "restored")

@@ -66,7 +66,7 @@ from dataclasses import dataclass, replace
 from tidstorage.coherence.history import History, Limits, TornRecord
 from tidstorage.coherence.point import HalfCommit, UnknownOutcome
 from tidstorage.coherence.record import Record
-from tidstorage.coherence.tid import Vector
+from tidstorage.coherence.tid import LAST, Vector
 from tidstorage.errors import UnknownStorage
 
 __all__ = [
@@ -75,6 +75,7 @@ __all__ = [
     "Record",
     "SettledRecord",
     "coherent_cut",
+    "complete_packed_ends",
     "find_unseen",
 ]
 
@@ -254,6 +255,34 @@ def find_unseen(
         for torn in history.find_torn((), partial=True)
         for storage in torn.unseen
     }
+
+
+def complete_packed_ends(
+    records: Mapping[str, Sequence[Record]], packed: Vector
+) -> dict[str, Sequence[Record]]:
+    """The records, with one more at the end of storages that were packed to their end.
+
+    packed: as `coherent_cut` takes it, `tidstorage.coherence.tid.LAST` for these.
+
+    A pack takes a last record without objects away, and others had seen it.  A record
+    without a stamp stands for the last one that anybody had seen: it is not lost.
+    """
+    completed: dict[str, Sequence[Record]] = dict(records)
+    for storage, held in records.items():
+        if packed.get(storage) != LAST:
+            continue
+        seen = max(
+            (
+                record.stamp.vector.get(storage, 0) - 1
+                for others in records.values()
+                for record in others
+                if record.stamp is not None
+            ),
+            default=0,
+        )
+        if seen > (held[-1].tid if held else 0):
+            completed[storage] = [*held, Record(seen)]
+    return completed
 
 
 def limits_before(history: History, torn: Iterable[TornRecord]) -> Limits:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tidstorage.coherence.cut import Record, coherent_cut
+from tidstorage.coherence.cut import Record, coherent_cut, complete_packed_ends
 from tidstorage.coherence.loss import Loss, count_loss
 from tidstorage.coherence.point import HalfCommit, UnknownOutcome
 from tidstorage.coherence.stamp import Stamp
@@ -305,3 +305,13 @@ def test_what_may_still_come_is_left_out_whatever_was_packed():
 def test_below_the_floor_a_pack_is_nobodys_business():
     result = coherent_cut(packed_files(), {"C": 10}, packed={"C": 10})
     assert [half.commit_id for half in result.half_commits] == [commit("t")]
+
+
+def test_the_end_that_others_saw_of_a_storage_that_was_packed_to_its_end():
+    records = {"A": [record(1, "t", "A", C=16)], "C": [record(14, "u", "C")]}
+    assert coherent_cut(records).tolerant == {"A": 0, "C": 14}
+    completed = complete_packed_ends(records, {"A": 0, "C": LAST})
+    assert completed["C"][-1] == Record(15) and completed["A"] == records["A"]
+    assert coherent_cut(completed).tolerant == {"A": 1, "C": 15}
+    # Where anything came after the pack, what is missing at the end is missing.
+    assert complete_packed_ends(records, {"A": 0, "C": 13}) == records

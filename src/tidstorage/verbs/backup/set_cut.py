@@ -17,6 +17,7 @@ from tidstorage.coherence.cut import (
     Record,
     SettledRecord,
     coherent_cut,
+    complete_packed_ends,
 )
 from tidstorage.coherence.point import HalfCommit, UnknownOutcome
 from tidstorage.coherence.record import accept_half_commits
@@ -138,7 +139,7 @@ class CopiedFiles:
             raise EndInDoubt(doubts)
         cut = functools.partial(
             _cut_aloud,
-            records,
+            complete_packed_ends(records, packed_up_to),
             self.floor,
             self.cluster.retired,
             dead=known_damage_as_dead(self.known_damage),

@@ -7,7 +7,7 @@ from ZODB.FileStorage import FileStorage
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
-from tidstorage.coherence.cut import coherent_cut, find_unseen
+from tidstorage.coherence.cut import coherent_cut, complete_packed_ends, find_unseen
 from tidstorage.coherence.record import accept_half_commits
 from tidstorage.coherence.tid import Vector
 from tidstorage.engines import filestorage
@@ -112,7 +112,7 @@ def _refuse_incoherence(
     }
     # A storage that was unknown then was named then; now is no time to refuse.
     result = coherent_cut(
-        records,
+        complete_packed_ends(records, packed),
         floor,
         retired=cluster.retired,
         partial=True,
