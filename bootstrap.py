@@ -38,7 +38,8 @@ BUILDERS = ("pip", "setuptools", "wheel")
 #: Lines of a failed step's output that are shown; the log has all.
 SHOWN_LINES = 15
 #: {program: Debian package} that the tests run.
-TEST_PROGRAMS = {"cron": "cron", "crontab": "cron"}
+#: {program that tests need: Debian's packages that have it}
+TEST_PROGRAMS = {"cron": "cron", "crontab": "cron", "cc": "gcc libc6-dev"}
 INTERRUPTED = 130
 
 
@@ -273,8 +274,9 @@ def read_pins():
 
 
 def install_test_programs():
-    """cron and its like: installed when root, named when not."""
-    missing = sorted({p for name, p in TEST_PROGRAMS.items() if not find(name)})
+    """cron, a C compiler: installed when root, named when not."""
+    lacking = [names for program, names in TEST_PROGRAMS.items() if not find(program)]
+    missing = sorted({package for names in lacking for package in names.split()})
     if not missing:
         return
     if os.geteuid() == 0 and shutil.which("apt-get"):

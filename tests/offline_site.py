@@ -11,6 +11,7 @@ from torn_files import TornFiles
 from tidstorage.sets import begun
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.zeo import barrier
+from tidstorage.zeo.barrier import StorageEnd
 
 
 class OfflineSite:
@@ -39,6 +40,14 @@ class OfflineSite:
         )
         monkeypatch.setattr(barrier, "storages_of", lambda _cluster: ())
         monkeypatch.setattr(barrier, "take", lambda _storages: self.files.last_tids())
+        monkeypatch.setattr(barrier, "take_ends", lambda _storages: self.ends())
+
+    def ends(self) -> dict[str, StorageEnd]:
+        """Where the files end, as servers would say it."""
+        return {
+            storage: StorageEnd(last, self.files.paths[storage].stat().st_size)
+            for storage, last in self.files.last_tids().items()
+        }
 
     def contents(self) -> dict[Path, bytes]:
         found = {path: path.read_bytes() for path in self.files.paths.values()}

@@ -85,7 +85,7 @@ class TornFiles:
         return {each: self.last(each) for each in self.paths}
 
     def tear(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Crash amid a commit; the last TIDs and sizes that a cut should leave.
+        """Crash amid commits; the last TIDs and sizes that a cut should leave.
 
         The files are closed then.
         """
@@ -93,7 +93,7 @@ class TornFiles:
         sizes = {each: self.size(each) for each in self.paths}
         self.commit("a", meant="a b")
         if "c" in self.paths:
-            self.commit("c")
+            self.commit("c", meant="b c")
         self.close()
         with self.paths["b"].open("ab") as stream:
             stream.write(b"a part of a vote")

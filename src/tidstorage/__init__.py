@@ -30,14 +30,20 @@ What the three functions promise:
     raises `CommitOutcomeUnknown`, which is no TransientError, so that no publisher
     retries it: a retry may write twice.  Its ``__cause__`` is the original exception.
   - A failure that may have left wrong objects in the connections' caches has the
-    caches cleared; changed objects that were not committed are not touched.
+    caches cleared; changed objects that were not committed are not touched.  Conflicts
+    of objects that were there before, and what else is retried, leave none.
   - A ZEO client that has lost its server drops the object ids that it had reserved
     there: the server may give them to others.
 
-- **Threads and forks.**  ``statistics`` and commits may run in any thread at any
-  time.  ``install`` and ``uninstall`` are for one thread at a time; commits that are
-  under way in other threads meanwhile end as they began.  A forked child goes on with
-  a sender of its own.
+- **What a process has seen it has seen.**  What it read through a database that is
+  closed meanwhile may be in its variables, so every later stamp goes on telling of it,
+  also in a forked child.  ``uninstall`` forgets it, and so does ``install`` with
+  other ids.
+- **Threads, finalizers, signals, greenlets and forks.**  ``statistics`` and commits may
+  run in any thread, finalizer or signal handler at any time, also under gevent, and
+  databases may be opened and closed there: no lock of ours is waited for.  ``install``
+  and ``uninstall`` are for one thread at a time; commits that are under way in other
+  threads meanwhile end as they began.  A forked child goes on with a sender of its own.
 
 Importing this module is cheap, and imports neither ZODB nor ZEO; ``install`` does.
 """
@@ -85,13 +91,10 @@ def install(
         installed before is then still in place.
     """
     from tidstorage.hook import hook
+    from tidstorage.hook.committing import FailedCommitOptions
 
-    hook.install(
-        address,
-        ids,
-        hook.FailedCommitOptions(outcome_unknown, clear_caches, drop_oids),
-        name,
-    )
+    options = FailedCommitOptions(outcome_unknown, clear_caches, drop_oids)
+    hook.install(address, ids, options, name)
 
 
 def uninstall() -> None:

@@ -212,7 +212,7 @@ class NotReachable(TidstorageError):
 
 
 class PackUnsafe(TidstorageError):
-    """A pack could destroy objects, or nobody can tell whether it would."""
+    """A pack could destroy objects, or fail half way, or nobody can tell."""
 
     exit_status = 30
 
@@ -273,3 +273,31 @@ class ProgramFailed(EngineFailed):
     """A program that was run ended with an error."""
 
     exit_status = 39
+
+
+class OtherHistory(TidstorageError):
+    """Data files or backups are those of another cluster, or of a copy of this one."""
+
+    exit_status = 40
+
+
+class DataFileLost(TidstorageError):
+    """A Data.fs is gone, empty, or not the file that was there before."""
+
+    exit_status = 41
+
+
+class NotDecided(TidstorageError):
+    """A new site finds backups of a former one, and nobody said what to do."""
+
+    exit_status = 42
+
+
+class SetUnreadable(EngineFailed):
+    """A file of a backup set could not be read: what the set is worth is unknown."""
+
+    exit_status = 43
+    hint = (
+        "That says nothing against the set, and nothing for it. See to the disk, then"
+        " look again (bin/cluster verify)."
+    )

@@ -25,6 +25,11 @@ def _patient_barriers():
         patched.setattr(
             barrier, "take", functools.partial(barrier.take, deadline=PATIENCE)
         )
+        patched.setattr(
+            barrier,
+            "take_ends",
+            functools.partial(barrier.take_ends, deadline=PATIENCE),
+        )
         patched.setattr(barrier, "CONNECT_SECONDS", PATIENCE)
         yield
 

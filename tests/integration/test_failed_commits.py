@@ -3,19 +3,24 @@
 Each protection is tried switched on and switched off: off, the harm is seen.
 """
 
-import json
 import pickle
-import subprocess
-import sys
 
 import pytest
 import transaction
-import ZEO
-import ZODB
 from persistent.mapping import PersistentMapping
-from real_processes import PATIENCE, wait_until, zeo_server
+from real_processes import PATIENCE, wait_until
 from records import read
 from transaction.interfaces import TransientError
+from two_servers import (
+    Step,
+    count_up,
+    let_another_client_write,
+    loaded,
+    touch,
+    two_connections,
+    two_servers,
+    wait_for_servers,
+)
 from ZEO.Exceptions import ClientDisconnected
 from ZODB.POSException import ConflictError, POSKeyError
 from ZODB.utils import p64, u64
@@ -37,30 +42,14 @@ def clean():
 
 @pytest.fixture
 def servers(tmp_path):
-    """Storages ``a`` and ``c``, so that a resource ``b`` comes between them."""
-    with (
-        zeo_server(tmp_path / "one", ["a"]) as one,
-        zeo_server(tmp_path / "two", ["c"]) as two,
-    ):
-        yield {"a": one, "c": two}
+    with two_servers(tmp_path) as servers:
+        yield servers
 
 
-class Step:
-    """A resource that does something at one step, between ``a`` and ``c``."""
-
-    transaction_manager = transaction.manager
-
-    def __init__(self, step, action, key="b"):
-        self.key = key
-        setattr(self, step, lambda transaction: action())
-
-    def sortKey(self):
-        return self.key
-
-    def nothing(self, transaction):
-        pass
-
-    abort = tpc_begin = commit = tpc_vote = tpc_finish = tpc_abort = nothing
+@pytest.fixture
+def site(servers):
+    with two_connections(servers) as pair:
+        yield pair
 
 
 class Told:
@@ -84,37 +73,6 @@ class Told:
 
     def statistics(self):
         return {}
-
-
-@pytest.fixture
-def site(servers):
-    """Both connections, under one manager, with a counter in each."""
-    databases = {}
-    for storage, server in servers.items():
-        client = ZEO.client(server.address, storage=storage, wait_timeout=PATIENCE)
-        ZODB.DB(client, database_name=storage, databases=databases)
-    connection = databases["a"].open()
-    pair = connection, connection.get_connection("c")
-    for each in pair:
-        each.root()["count"] = 0
-        each.root()["mapping"] = PersistentMapping()
-    transaction.commit()
-    wait_for_servers(pair, 1)
-    yield pair
-    transaction.abort()
-    for database in list(databases.values()):
-        database.close()
-
-
-def wait_for_servers(pair, seconds):
-    """How long calls wait for a server that is away."""
-    for each in pair:
-        each.db().storage._server.timeout = seconds
-
-
-def count_up(pair):
-    for connection in pair:
-        connection.root()["count"] += 1
 
 
 def commit_ids(server):
@@ -269,16 +227,6 @@ def test_the_error_can_be_sent_to_another_process():
     assert str(again) == str(error)
 
 
-def loaded(connection):
-    """How many objects the connection's cache holds with their state."""
-    return connection._cache.cache_non_ghost_count
-
-
-def touch(pair):
-    for connection in pair:
-        assert connection.root()["mapping"].get("x") is None
-
-
 @pytest.mark.parametrize("cleared", [True, False])
 def test_caches_are_cleared_after_a_failed_first_phase(servers, site, cleared):
     tidstorage.install(clear_caches=cleared)
@@ -322,25 +270,6 @@ def test_an_ordinary_conflict_clears_nothing(servers, site):
     assert tidstorage.statistics()["caches_cleared"] == 0
 
 
-OTHER_CLIENT = """
-import json, sys, transaction, ZEO, ZODB
-from persistent.mapping import PersistentMapping
-from ZODB.utils import u64
-host, port = sys.argv[1], int(sys.argv[2])
-database = ZODB.DB(ZEO.client((host, port), storage="a"), database_name="a")
-connection = database.open()
-child, parent = PersistentMapping(), PersistentMapping()
-connection.add(child)
-connection.add(parent)
-child["name"] = "theirs"
-parent["child"] = child
-connection.root()["parent"] = parent
-transaction.commit()
-print(json.dumps([u64(child._p_oid), u64(parent._p_oid)]))
-database.close()
-"""
-
-
 @pytest.fixture
 def reserved_twice(servers, site):
     """An oid that this client holds in reserve and another client has used.
@@ -357,14 +286,7 @@ def reserved_twice(servers, site):
         servers["a"].kill()
         servers["a"].start()
         wait_until(connection.db().storage.is_connected, "the client is back")
-        host, port = servers["a"].address
-        answer = subprocess.run(
-            [sys.executable, "-c", OTHER_CLIENT, host, str(port)],
-            check=True,
-            capture_output=True,
-            timeout=PATIENCE,
-        )
-        child, parent = json.loads(answer.stdout)
+        child, parent = let_another_client_write(servers["a"])
         wait_until(
             lambda: transaction.begin() and "parent" in connection.root(),
             "their objects are seen",

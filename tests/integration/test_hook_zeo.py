@@ -1,6 +1,7 @@
 """The hook over real ZEO servers."""
 
 import gc
+import json
 import signal
 import statistics
 import subprocess
@@ -317,3 +318,42 @@ def test_the_stamp_survives_a_pack(site):
     assert number == last
     assert mark.participants == {"root", "media"}
     assert isinstance(mark, stamp.Stamp)
+
+
+GREENLETS = """
+from gevent import monkey; monkey.patch_all()
+import faulthandler, json, sys
+faulthandler.dump_traceback_later(float(sys.argv[3]), exit=True)
+import gevent, transaction, ZEO, ZODB, tidstorage
+tidstorage.install(("127.0.0.1", 1))
+client = ZEO.client((sys.argv[1], int(sys.argv[2])), storage="root")
+database = ZODB.DB(client, database_name="main")
+
+def write(number):
+    for count in range(5):
+        manager = transaction.TransactionManager()
+        connection = database.open(manager)
+        connection.root()[str(number)] = count
+        try:
+            manager.commit()
+        except ZODB.POSException.ConflictError:
+            manager.abort()
+        connection.close()
+
+gevent.joinall([gevent.spawn(write, number) for number in range(5)], raise_error=True)
+database.close()
+print(json.dumps(tidstorage.statistics()))
+"""
+
+
+def test_greenlets_commit_through_zeo(servers):
+    address = servers["root"].address
+    done = subprocess.run(
+        [sys.executable, "-c", GREENLETS, *map(str, address), str(PATIENCE)],
+        capture_output=True,
+        text=True,
+    )
+    assert not done.returncode, done.stderr
+    told = json.loads(done.stdout)
+    assert told["stamped"] >= 25
+    assert told["errors"] == told["unstamped"] == 0

@@ -21,6 +21,7 @@ from small_cluster import small_cluster
 from ZEO.ClientStorage import ClientStorage
 from ZODB.Connection import TransactionMetaData
 
+from tidstorage.cluster import pack_files
 from tidstorage.commands import pack as pack_verb
 from tidstorage.deployment import supervision
 from tidstorage.engines import filestorage
@@ -38,7 +39,7 @@ from tidstorage.system import disks
 from tidstorage.verbs.backup import complete, packs_by_others
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.damage.rebase import rebase
-from tidstorage.verbs.pack import garbage, times
+from tidstorage.verbs.pack import garbage, server_options, times
 from tidstorage.verbs.pack import pack as perform
 from tidstorage.verbs.pack.pack import pack
 from tidstorage.verbs.pack.plan import plan, refuse_the_impossible
@@ -198,7 +199,7 @@ def test_no_room_for_second_files_and_a_full_set_is_said_before(
     made = back_up(cluster)
     inodes = [each.data_file.stat().st_ino for each in cluster.storages]
     for storage in cluster.storages:
-        packing.old_file_of(storage.data_file).unlink(missing_ok=True)
+        pack_files.old_file_of(storage.data_file).unlink(missing_ok=True)
     sizes = sum(each.data_file.stat().st_size for each in cluster.storages)
     sizes += sum(file.size for storage in made.storages for file in storage.files)
     monkeypatch.setattr(
@@ -400,9 +401,9 @@ def test_a_server_that_died_between_two_renames_does_not_begin_empty(cluster, tm
     data_file = tmp_path / "Data.fs"
     storage = dataclasses.replace(cluster.storages[0], data_file=data_file)
     assert not pack_note.put_back(storage)
-    packing.pack_file_of(data_file).write_bytes(b"new")
+    pack_files.pack_file_of(data_file).write_bytes(b"new")
     assert not pack_note.put_back(storage)
-    packing.old_file_of(data_file).write_bytes(b"old")
+    pack_files.old_file_of(data_file).write_bytes(b"old")
     assert pack_note.put_back(storage)
     assert data_file.read_bytes() == b"old"
     assert not pack_note.put_back(storage)
@@ -444,7 +445,7 @@ class TestGarbageCollection:
         lone.server.start()
         garbage.refuse_collection(lone.cluster, lone.storage, False)
         # Written again since, by whomever: the same text is no harm.
-        monkeypatch.setattr(garbage, "_SLACK", -1e9)
+        monkeypatch.setattr(server_options, "_SLACK", -1e9)
         garbage.refuse_collection(lone.cluster, lone.storage, False)
         with lone.server.configuration.open("a") as stream:
             stream.write("# changed\n")

@@ -30,7 +30,7 @@ from tidstorage.errors import (
 )
 from tidstorage.operation.unfinished import swap_journal
 from tidstorage.points.beside import newest_point, point_path, read_point, write_beside
-from tidstorage.processes import control, running, starting, stopping, supervisor
+from tidstorage.processes import control, running, starting, supervisor
 from tidstorage.processes.process import Process, list_processes
 from tidstorage.system import clock, proc
 
@@ -261,25 +261,6 @@ def test_stop_ends_what_no_supervisor_knows(deployed: Deployed) -> None:
     assert deployed.stop() == ["ZEO server alpha", "ZEO server beta"]
     assert deployed.processes() == []
     assert not any("killed" in each for each in deployed.told)
-
-
-def test_unsupervised_process_is_asked_to_end_and_waited_for() -> None:
-    code = (
-        "import signal, sys, time\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), sys.exit()))\n"
-        "print(flush=True)\n"
-        "time.sleep(600)\n"
-    )
-    told: list[str] = []
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        stopping.end_processes({process.pid: "slow"}, told.append)
-        assert not proc.is_alive(process.pid)
-        assert process.wait() == 0
-    assert told == []
 
 
 def test_stopped_supervisord_does_not_hold_up_the_stop(

@@ -206,6 +206,18 @@ class TestRefusals:
         assert all(link.is_symlink() for link in links.values())
         assert run(*files.arguments())["cut"] == {}
 
+    @pytest.mark.parametrize("whole", ["a", "c"])
+    def test_whole_transactions_are_not_dropped_without_a_word(self, files, run, whole):
+        """They follow one that is torn, or saw it, and were acknowledged."""
+        files.commit("a", meant="a b")
+        files.commit(whole)
+        files.close()
+        before = files.contents()
+        assert "drops 1 whole transaction(s)" in run(*files.arguments(), status=11)
+        assert files.contents() == before
+        assert run(*files.arguments(), "--strict")["cut"]
+        assert files.contents() != before
+
     def test_dropped_bytes_do_not_fit(self, files, run):
         """Nothing is cut as long as what would be dropped cannot be kept."""
         files.tear()
@@ -250,7 +262,7 @@ class TestBlobs:
     def torn(self, files):
         self.kept = blobs_of(files.blobs["a"])
         files.commit("a", meant="a b")
-        files.commit("a")
+        files.commit("a", meant="a b")
         files.close()
         self.all = blobs_of(files.blobs["a"])
         assert len(self.all) == len(self.kept) + 2

@@ -22,8 +22,10 @@ FORBIDDEN = {
     "cronsim",
     "jinja2",
 }
-#: How points stand in JSON: the note of a pack has some.
-NEEDED = {"tidstorage.sets", "tidstorage.sets.stored"}
+#: How points stand in JSON, and whose history the data files are of.
+NEEDED = {"tidstorage.sets"} | {
+    f"tidstorage.sets.{module}" for module in ("stored", "history", "marker")
+}
 CODE = """
 import json, sys
 from tidstorage.commands import cluster

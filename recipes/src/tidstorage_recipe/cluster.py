@@ -10,13 +10,15 @@ would delete it with the part.
 """
 
 import contextlib
+import io
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import zc.buildout.buildout
 from pkg_resources import ResolutionError
-from zc.buildout import UserError
+from zc.buildout import UserError, configparser
 from zc.buildout.easy_install import AllowHostsPackageIndex
 from zc.recipe.egg import Eggs
 
@@ -26,6 +28,8 @@ from tidstorage.deployment.generated import generate_files
 from tidstorage.deployment.rendering import TEMPLATES, GeneratedFile
 from tidstorage.deployment.scripts import Script, list_scripts
 from tidstorage.errors import DescriptionError, TemplateBroken
+
+logger = logging.getLogger(__name__)
 
 
 class ClusterRecipe:
@@ -60,6 +64,7 @@ class ClusterRecipe:
                 f" {self.cluster.directory}: its scripts belong in"
                 f" {self.cluster.bin_directory}"
             )
+        _spare_files_of_original(buildout, name)
         sections = [_file_section(name, file) for file in self.files]
         sections += [_script_section(name, script) for script in scripts]
         buildout.parse("\n".join(sections))
@@ -72,6 +77,44 @@ class ClusterRecipe:
         return ()
 
     update = install
+
+
+def _spare_files_of_original(
+    buildout: zc.buildout.buildout.Buildout, part: str
+) -> None:
+    """Let buildout remove nothing of the folder that this one is a copy of.
+
+    Its list of what it installed came along with the copy, and has the paths of the
+    original: it would remove that one's files, in order to make its own.
+    """
+    folder = Path(buildout["buildout"]["directory"])
+    former = _find_former_folder(Path(buildout["buildout"]["installed"]), part)
+    if former is None or not former.exists() or former.samefile(folder):
+        return
+    remove: Callable[[str], None] = buildout._uninstall
+
+    def remove_own(installed: str) -> None:
+        paths = [line for line in installed.split("\n") if line]
+        remove("\n".join(path for path in paths if not _is_below(path, former)))
+
+    buildout._uninstall = remove_own
+    logger.warning("%s is a copy of %s: the files there are left alone", folder, former)
+
+
+def _find_former_folder(installed: Path, part: str) -> Path | None:
+    """Where the description lay when buildout last ran with this list; None: never."""
+    try:
+        text = installed.read_text()
+    except OSError:
+        return None
+    sections = configparser.parse(io.StringIO(text), str(installed))
+    description = sections.get(part, {}).get("description")
+    return None if description is None else Path(description).parent
+
+
+def _is_below(path: str, folder: Path) -> bool:
+    # What stands there without a folder is below this one's.
+    return Path(path).is_relative_to(folder)
 
 
 def _fetch(

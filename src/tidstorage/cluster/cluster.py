@@ -149,11 +149,13 @@ class Verify:
 class Pack:
     """When storages are packed, and how many days of history a pack leaves.
 
-    schedule: five crontab fields, or None.
+    schedule: five crontab fields, or None.  keep_old: whether servers keep what a pack
+    removes, beside the present files.
     """
 
     schedule: str | None = None
     keep_days: int = 7
+    keep_old: bool = True
 
 
 @dataclass(frozen=True, slots=True)

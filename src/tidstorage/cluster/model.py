@@ -279,6 +279,13 @@ class PackSection(Section):
     keep_days: int = Field(
         7, ge=0, le=36_500, description="How many days of history a pack leaves."
     )
+    keep_old: bool = Field(
+        True,
+        description="Whether servers keep what a pack removes, as Data.fs.old and"
+        " blobs.old beside the present files. Where a blob directory is a mount, or has"
+        " mounts or links in it, they cannot, and a pack is refused until this is false"
+        " (the backup that a pack begins with keeps it all the same).",
+    )
 
 
 class Description(Section):

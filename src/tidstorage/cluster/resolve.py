@@ -122,7 +122,11 @@ def resolve(description: Description, file: Path) -> Cluster:
         supervisor_socket=run / "supervisor.sock",
         retention=_retention(description),
         verify=_verify(description, directory),
-        pack=Pack(_schedule(description.pack.schedule), description.pack.keep_days),
+        pack=Pack(
+            _schedule(description.pack.schedule),
+            description.pack.keep_days,
+            description.pack.keep_old,
+        ),
     )
 
 

@@ -365,8 +365,9 @@ class Coherence:
             return
         bound = stamp.vector.get(probe.storage, 0)
         # Whoever saw up to the server's last TID has the one after it as its bound.
-        # More than that was never there in this timeline.
-        if bound > probe.last + 1:
+        # More than that was never there in this timeline, but for votes that were
+        # abandoned: a server says their TID for a while.
+        if bound > max(probe.last, self._seen[probe.storage].end) + 1:
             self.lost_timeline[stamp.commit_id] = LostTimeline(
                 stamp.commit_id,
                 storage,

@@ -20,6 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--json", action="store_true", help="print the manifest of the set, as JSON"
     )
     add_dry_run(parser, "say what would be copied and where to")
+    parser.add_argument(
+        "--adopt",
+        action="store_true",
+        help="go on with the backups in the directory that another site made, which"
+        " this one takes the place of",
+    )
     progress_display.add_option(parser)
 
 
@@ -31,7 +37,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
         _print_plan(cluster, options.json)
         return 0
     with progress_display.show_progress(options) as show:
-        manifest = back_up(cluster, show)
+        manifest = back_up(cluster, show, adopt=options.adopt)
     if options.json:
         console.print_json(manifest.to_json())
     else:

@@ -94,6 +94,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 def _tell(
     options: argparse.Namespace, restored: RestoredElsewhere, more: dict[str, Any]
 ) -> None:
+    restore.warn_of_lacks(restored)
     if options.json:
         console.print_json({**restore_report.as_json(restored), **more})
         return

@@ -2,10 +2,12 @@
 
 import argparse
 import math
+import sys
 from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.cluster.load import load_cluster
+from tidstorage.errors import OtherHistory
 from tidstorage.system import clock, users
 
 #: The description that is read where the command line names none.
@@ -52,13 +54,35 @@ def open_cluster(file: Path) -> Cluster:
 
     Only root changes its user; everybody else stays who they are.
 
-    Raises: DescriptionError: where the description is wrong, or names a user that
-    this machine does not have.
+    Raises:
+      DescriptionError: where the description is wrong, or names a user that this
+        machine does not have.
+      OtherHistory: where the script that runs is a copy of another site's.
     """
+    _refuse_copied_script(file)
     cluster = load_cluster(file)
     users.leave_root(cluster.user)
     clock.use(cluster.time_zone)
     return cluster
+
+
+def _refuse_copied_script(file: Path) -> None:
+    """Refuse a script that came with a copied folder: it works on the original.
+
+    The path of the description is written into each script.
+    """
+    script = Path(sys.argv[0]).absolute()
+    own = script.parent.parent / CLUSTER_FILE
+    try:
+        if own.samefile(file) or str(file) not in script.read_text():
+            return
+    except (OSError, UnicodeDecodeError):
+        # No description there, or no script of ours.
+        return
+    raise OtherHistory(
+        f"{script} is a copy: it was made for {file}, and works on that",
+        f"Run bin/buildout in {own.parent}, which makes its own.",
+    )
 
 
 def parse_seconds(text: str) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console
 from tidstorage.commands.front import add_json
+from tidstorage.errors import SetUnreadable
 from tidstorage.system import clock
 from tidstorage.system.clock import local, span
 from tidstorage.verbs.moments.listed_points import (
@@ -29,13 +30,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
-    """Print points and ranges."""
+    """Print points and ranges.
+
+    The status is SetUnreadable's where more may be restorable than is told.
+    """
     listed = list_points_and_ranges(cluster, None if options.all else _SHOWN)
     if options.json:
         console.print_json(_as_json(listed))
     else:
         _describe(listed)
-    return 0
+    for what in listed.unread:
+        console.print_error(
+            f"whether this set is whole is not known: {what}", SetUnreadable.hint
+        )
+    return SetUnreadable.exit_status if listed.unread else 0
 
 
 def _describe(listed: PointsAndRanges) -> None:
@@ -92,6 +100,7 @@ def _as_json(listed: PointsAndRanges) -> dict[str, Any]:
     return {
         "points": [_point_as_json(shown) for shown in listed.points],
         "number": listed.number,
+        "unread": list(listed.unread),
         "ranges": [
             {
                 "timeline": time_range.timeline,

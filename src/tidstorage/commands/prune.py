@@ -11,6 +11,11 @@ from tidstorage.verbs.prune.prune import PrunePlan, plan, prune
 
 HELP = "Remove the backup sets that [retention] does not keep."
 
+_LOOK_AGAIN = (
+    "It is kept, and counts for nothing. Look again: bin/cluster verify, at least as"
+    " deeply as before."
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the verb."""
@@ -25,7 +30,11 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
         console.print_json(_as_json(planned))
     else:
         _describe(planned, options.dry_run)
-    return 0
+    for set_id, why in planned.unknown.items():
+        console.print_error(
+            f"nobody knows whether set {set_id} is whole: {why}", _LOOK_AGAIN
+        )
+    return planned.exit_status
 
 
 def _describe(planned: PrunePlan, dry_run: bool) -> None:
@@ -57,4 +66,5 @@ def _as_json(planned: PrunePlan) -> dict[str, Any]:
         "ended": planned.ended,
         "kept": {set_id: list(why) for set_id, why in planned.kept.items()},
         "freed": planned.frees.size,
+        "unknown": dict(planned.unknown),
     }

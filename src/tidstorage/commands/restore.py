@@ -9,6 +9,7 @@ from typing import Any
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.commands import console, progress_display, restore_report
 from tidstorage.errors import WrongUsage
+from tidstorage.sets.blob_losses import describe_missing
 from tidstorage.system import clock
 from tidstorage.verbs.restore.around import restore
 from tidstorage.verbs.restore.outcome import OfSet, Outcome
@@ -65,6 +66,11 @@ def add_request(parser: argparse.ArgumentParser) -> None:
         help="put all files together anew, also where cutting the present ones does",
     )
     parser.add_argument(
+        "--adopt",
+        action="store_true",
+        help="though the backups are another cluster's, whose place this one takes",
+    )
+    parser.add_argument(
         "--storage",
         metavar="ID",
         action="append",
@@ -104,7 +110,7 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
         outcome = preview_in_place(cluster, asked)
     else:
         outcome = preview(plan_elsewhere(cluster, asked, into))
-    warn_of_passed_over(outcome)
+    warn_of_lacks(outcome)
     if options.json:
         console.print_json(restore_report.as_json(outcome))
     else:
@@ -112,11 +118,13 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     return 0
 
 
-def warn_of_passed_over(outcome: Outcome) -> None:
-    """Tell, however quiet the rest, that the newest data were not to be had."""
+def warn_of_lacks(outcome: Outcome) -> None:
+    """Tell, however quiet the rest, which data were not to be had."""
     if isinstance(outcome, OfSet):
         for reason in outcome.passed_over:
             console.print_warning(reason)
+        for storage_id, missing in outcome.missing_blobs.items():
+            console.print_warning(describe_missing(storage_id, missing))
 
 
 def request(options: argparse.Namespace) -> Request:
@@ -132,6 +140,7 @@ def request(options: argparse.Namespace) -> Request:
         policy=policy,
         storages=frozenset(options.storages) if options.storages else None,
         reuse=not options.copy,
+        adopt=options.adopt,
     )
 
 

@@ -58,6 +58,11 @@ def _verb(outcome: Outcome) -> str:
 def _describe_set(outcome: Restored | RestoredElsewhere | Preview) -> None:
     for then, now in outcome.renamed.items():
         console.print_line(f"storage {then} of the set is {now} now")
+    for storage, number in outcome.lost_blobs.items():
+        console.print_line(
+            f"storage {storage}: {number:,} of its blobs were lost when the set was"
+            " made, and come from an earlier one"
+        )
     rows = [
         (storage, f"{size:,}", "" if kept is None else f"{size - kept:,}")
         for storage, (size, kept) in _sizes(outcome).items()
@@ -125,10 +130,12 @@ def _describe_goal(outcome: OfSet, goal: Goal) -> None:
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
     """What came of a restore, or would, for programs."""
-    of_set: dict[str, Any] = {"renamed": {}, "as_of": None}
+    of_set: dict[str, Any] = {"renamed": {}, "as_of": None, "missing_blobs": {}}
     if isinstance(outcome, OfSet):
         as_of = outcome.as_of and outcome.as_of.isoformat()
+        missing = {id: list(paths) for id, paths in outcome.missing_blobs.items()}
         of_set = {"renamed": dict(outcome.renamed), "as_of": as_of}
+        of_set |= {"missing_blobs": missing}
         of_set |= _goal_as_json(outcome)
     return {
         "set": outcome.set_id,

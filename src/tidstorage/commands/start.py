@@ -17,6 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_names(parser)
     add_timeout(parser)
     add_output(parser)
+    parser.add_argument(
+        "--accept-new",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="serve the Data.fs of this storage though it is not the one that was"
+        " there before, from where a new timeline begins; may be given again",
+    )
 
 
 def add_names(parser: argparse.ArgumentParser) -> None:
@@ -51,8 +59,17 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
     """Start, and say what was started."""
     names = options.names or None
     if options.dry_run:
-        _print_plan(control.make_plan(cluster, names), options.json)
+        _print_plan(cluster, control.make_plan(cluster, names), options.json)
         return 0
+    if options.accept_new:
+        # Imported late: nearly no start has any use for what knows of sets.
+        from tidstorage.processes.accept_files import accept_files
+
+        number = accept_files(cluster, options.accept_new)
+        console.print_progress(
+            f"accepted: the files of {', '.join(options.accept_new)}; timeline {number}"
+            " begins"
+        )
     started = control.start(
         cluster, names, tell=console.print_progress, seconds=options.timeout
     )
@@ -77,13 +94,15 @@ def print_outcome(as_json: bool, what: str, labels: list[str], nothing: str) -> 
         console.print_line(nothing)
 
 
-def _print_plan(plan: Plan, as_json: bool) -> None:
+def _print_plan(cluster: Cluster, plan: Plan, as_json: bool) -> None:
+    labels = {part.program: part.label for part in list_processes(cluster)}
     data = {
         "start": [part.label for part in plan.begin],
         "restart": [part.label for part in plan.restart],
         "stop": list(plan.remove),
         "end_unsupervised": [
-            f"{label} (pid {pid})" for pid, label in plan.orphans.items()
+            f"{labels.get(program, program)} (pid {pid})"
+            for pid, program in plan.orphans.items()
         ],
     }
     if as_json:
@@ -91,6 +110,6 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
         return
     if plan.is_idle:
         console.print_line("Nothing to do: everything runs.")
-    for verb, labels in data.items():
-        if labels:
-            console.print_line(f"would {verb.replace('_', ' ')}: {', '.join(labels)}")
+    for verb, parts in data.items():
+        if parts:
+            console.print_line(f"would {verb.replace('_', ' ')}: {', '.join(parts)}")

@@ -9,7 +9,7 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.commands import console, progress_display
 from tidstorage.commands.front import add_json
-from tidstorage.errors import VerificationFailed
+from tidstorage.errors import SetUnreadable
 from tidstorage.sets.verdicts import DEPTHS
 from tidstorage.system.clock import local
 from tidstorage.verbs.verify.costs import Cost
@@ -66,7 +66,11 @@ def _parse_duration(text: str) -> datetime.timedelta:
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
-    """Verify, and print the result; VerificationFailed's status where it is bad."""
+    """Verify, and print the result.
+
+    The status is VerificationFailed's where something is bad, and SetUnreadable's
+    where something could not be read.
+    """
     with progress_display.show_progress(options) as show:
         report = verify(cluster, _make_request(options, cluster), show)
     if options.json:
@@ -75,11 +79,14 @@ def run(options: argparse.Namespace, cluster: Cluster) -> int:
         _describe(report)
     for cost in report.costs:
         console.print_error(f"{cost.path} {cost.what}", _explain_cost(cost))
+    for cost in report.unread:
+        console.print_error(f"{cost.path} {cost.what}", _explain_unread(cost))
     if report.untold:
-        console.print_error(f"{report.untold:,} more files are bad")
+        words = "are bad" if not report.unread else "are bad, or could not be read"
+        console.print_error(f"{report.untold:,} more files {words}")
     for result in report.sets:
         _tell_losses(result)
-    return 0 if report.is_good else VerificationFailed.exit_status
+    return report.exit_status
 
 
 def _make_request(options: argparse.Namespace, cluster: Cluster) -> VerifyRequest:
@@ -162,6 +169,18 @@ def _explain_cost(cost: Cost) -> str:
     return " ".join(lines)
 
 
+def _explain_unread(cost: Cost) -> str:
+    """What is not known, and what to do."""
+    sets = ", ".join(cost.sets)
+    if cost.kind == "index":
+        return f"Every set is whole without it. {SetUnreadable.hint}"
+    needs = "" if cost.kind in ("manifest", "set") else f"Sets that need it: {sets}. "
+    return (
+        f"{needs}Nobody knows whether they are whole: none is given up for it, and"
+        f" none of them counts as good. {SetUnreadable.hint}"
+    )
+
+
 def _as_json(report: Verification) -> dict[str, Any]:
     return {
         "depth": report.depth,
@@ -179,5 +198,6 @@ def _as_json(report: Verification) -> dict[str, Any]:
             for result in report.sets
         ],
         "faults": [cost.to_json() for cost in report.costs],
+        "unread": [cost.to_json() for cost in report.unread],
         "more_faults": report.untold,
     }

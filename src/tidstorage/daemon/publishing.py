@@ -7,6 +7,7 @@ Runs in the daemon's event loop.  Where the vector comes from stands in `resumin
 
 import asyncio
 import contextlib
+import datetime
 import logging
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from tidstorage.daemon.alarms import Alarms
 from tidstorage.daemon.bootstrapping import take_barrier, take_first_barrier
 from tidstorage.daemon.observers import Observers
 from tidstorage.daemon.resuming import LastRun
+from tidstorage.daemon.sealing import Doubts
 from tidstorage.daemon.settings import Settings
 from tidstorage.daemon.waiting import Waiting, find_alarms
 from tidstorage.daemon.writers import Writers
@@ -71,6 +73,7 @@ class PointPublisher:
         self._writers = writers
         self._alarms = Alarms(writers)
         self._timeline = last_run.timeline
+        self._doubts = self._make_doubts(last_run.timeline_begun)
         #: Where to go on, instead of beginning with a barrier.
         self._resume_at: Point | None = last_run.point
         self._followed = last_run.followed
@@ -126,6 +129,10 @@ class PointPublisher:
             if self._observers is not None:
                 self._observers.close()
 
+    def _make_doubts(self, begun: datetime.datetime | None) -> Doubts:
+        storages = {storage.id: storage for storage in self._settings.storages}
+        return Doubts(storages, begun)
+
     # The first point of a run, and of a timeline
 
     async def _find_first_point(self) -> Point:
@@ -163,6 +170,7 @@ class PointPublisher:
         """Publish until the history changes, or somebody has set a floor."""
         coherence = observers.coherence
         verifying: asyncio.Task[None] | None = None
+        sealing: asyncio.Task[None] | None = None
         length = 0.0
         try:
             # A floor that turns up meanwhile is a point to go on from.
@@ -177,15 +185,19 @@ class PointPublisher:
                     break
                 self._advance(coherence)
                 self._ask_about_what_waits(observers, started)
-                self._alarms.tell_lost_timeline([*coherence.lost_timeline.values()])
+                if sealing is None or sealing.done():
+                    sealing = self._start_sealing(coherence)
+                if sealing is None:
+                    self._alarms.tell_lost_timeline([*coherence.lost_timeline.values()])
                 self._heed_others(coherence)
                 self._watch(observers, started)
                 if verifying is None or verifying.done():
                     verifying = self._start_verifying(coherence, started)
                 length = time.monotonic() - started
         finally:
-            if verifying is not None:
-                verifying.cancel()
+            for task in (verifying, sealing):
+                if task is not None:
+                    task.cancel()
         observers.close()
         self._observers = None
         if observers.changed is not None:
@@ -305,6 +317,14 @@ class PointPublisher:
         self._last_barrier = now
         return asyncio.get_running_loop().create_task(self._verify(coherence))
 
+    def _start_sealing(self, coherence: Coherence) -> "asyncio.Task[None] | None":
+        """Seal ends that are in doubt and can be sealed."""
+        doubted = self._doubts.find_new(coherence)
+        if not doubted:
+            return None
+        loop = asyncio.get_running_loop()
+        return loop.create_task(self._doubts.seal(coherence, doubted))
+
     async def _verify(self, coherence: Coherence) -> None:
         try:
             coherence.take_barrier(await take_barrier(self._settings.storages))
@@ -315,6 +335,7 @@ class PointPublisher:
     def _begin_timeline(self, why: str, coherence: Coherence) -> None:
         beside = resuming.timeline_beside(self._settings.storages)
         self._timeline = max(self._timeline + 1, beside)
+        self._doubts = self._make_doubts(clock.now())
         self._followed = None
         logger.critical("a new timeline, number %d: %s", self._timeline, why)
         self._on_point(None)

@@ -1,5 +1,6 @@
 """Where a daemon goes on after a restart: what its files say of the last run."""
 
+import contextlib
 import datetime
 import logging
 import os
@@ -42,6 +43,7 @@ class LastRun:
         to be none.
     writers: the newest entry about writers.
     journal_read: bytes of the journal that all this was read from, at least.
+    timeline_begun: when the timeline began, at the latest; None for the first one.
     """
 
     timeline: int = 1
@@ -51,6 +53,7 @@ class LastRun:
     acknowledged: frozenset[bytes] = field(default=frozenset())
     writers: WritersSeen | None = None
     journal_read: int = 0
+    timeline_begun: datetime.datetime | None = None
 
 
 def read_last_run(settings: Settings) -> LastRun:
@@ -61,6 +64,7 @@ def read_last_run(settings: Settings) -> LastRun:
     last: Point | None = None
     published: Point | None = None
     timeline = 1
+    begun: datetime.datetime | None = None
     acknowledged: set[bytes] = set()
     writers: WritersSeen | None = None
     # Before reading: what others write meanwhile is better read twice than never.
@@ -69,10 +73,12 @@ def read_last_run(settings: Settings) -> LastRun:
         for entry in journal.read_but_old_points(settings.journal):
             match entry:
                 case Published(point) if point.timeline >= timeline:
+                    begun = point.time if point.timeline > timeline else begun
                     last = published = point
                     timeline = point.timeline
-                case Timeline(number=number):
+                case Timeline(number=number, time=time):
                     last = None
+                    begun = time if number > timeline else begun
                     timeline = max(timeline, number)
                 case Acknowledgement(commit_id=commit_id) | Struck(commit_id=commit_id):
                     acknowledged.add(commit_id)
@@ -94,6 +100,7 @@ def read_last_run(settings: Settings) -> LastRun:
     if beside > timeline:
         # Files were swapped while no daemon ran.
         last, timeline = None, beside
+        begun = _begun_beside(settings.storages, beside)
     return LastRun(
         timeline,
         0 if published is None else published.timeline,
@@ -104,6 +111,7 @@ def read_last_run(settings: Settings) -> LastRun:
         frozenset(acknowledged),
         writers,
         position,
+        begun,
     )
 
 
@@ -152,6 +160,20 @@ def timeline_beside(storages: Iterable[ObservedStorage]) -> int:
                 # None yet, or not for us to read.
                 continue
     return max(known)
+
+
+def _begun_beside(
+    storages: Iterable[ObservedStorage], timeline: int
+) -> datetime.datetime:
+    """When a timeline began, at the latest, by the points beside the files."""
+    times = [clock.now()]
+    for storage in storages:
+        if storage.data_file is not None:
+            with contextlib.suppress(FileUnreadable):
+                point = read_point(point_path(storage.data_file))
+                if point.timeline == timeline:
+                    times.append(point.time)
+    return min(times)
 
 
 def point_beside(settings: Settings, timeline: int) -> Point | None:

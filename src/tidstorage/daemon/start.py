@@ -5,6 +5,8 @@ import logging
 import logging.handlers
 import os
 import signal
+from dataclasses import dataclass
+from pathlib import Path
 
 from tidstorage.daemon import process
 from tidstorage.daemon.daemon import HANDLED_SIGNALS, Daemon
@@ -12,14 +14,20 @@ from tidstorage.daemon.listening import listen
 from tidstorage.daemon.process import PidFile
 from tidstorage.daemon.settings import Settings
 from tidstorage.errors import DescriptionError
+from tidstorage.points import known_files
 from tidstorage.system import users
+
+logger = logging.getLogger(__name__)
 
 
 def start(settings: Settings) -> int:
     """Run the daemon until it is told to end; the exit status.
 
     What can fail is done before the process goes into the background.
+
+    Raises: DataFileLost: a Data.fs on this machine is not what was there before.
     """
+    _refuse_lost_files(settings)
     # Until the daemon handles them: a signal that comes early must not kill it.
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
     listener = listen(settings.address, settings.port)
@@ -39,12 +47,39 @@ def start(settings: Settings) -> int:
         asyncio.run(daemon.run())
     except Exception:
         # In the background nobody sees a traceback but the server log.
-        logging.getLogger(__name__).critical("a defect of the daemon", exc_info=True)
+        logger.critical("a defect of the daemon", exc_info=True)
         raise
     finally:
         if pid_file is not None:
             pid_file.remove()
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _LocalFile:
+    """A storage whose Data.fs is on this machine; of its blobs nothing is asked."""
+
+    id: str
+    aliases: tuple[str, ...]
+    data_file: Path
+    blob_directory: Path | None = None
+
+
+def _refuse_lost_files(settings: Settings) -> None:
+    """Nothing is to be concluded from a storage that was emptied or replaced."""
+    if settings.tid_log is None:
+        return
+    record = settings.tid_log.with_name(known_files.RECORD)
+    files = [
+        _LocalFile(storage.id, storage.aliases, storage.data_file)
+        for storage in settings.storages
+        if storage.data_file is not None
+    ]
+    findings = known_files.examine(record, files)
+    known_files.refuse_lost(findings)
+    for found in findings:
+        if found.state == "went back":
+            logger.warning("%s; that begins a new timeline", found.words)
 
 
 class _ServerLog(logging.handlers.WatchedFileHandler):

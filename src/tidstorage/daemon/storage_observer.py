@@ -22,7 +22,11 @@ from tidstorage.coherence.record import Record
 from tidstorage.daemon.fetching import Fetched, HistoryChanged, fetch
 from tidstorage.daemon.settings import ObservedStorage
 from tidstorage.daemon.throttle import Throttle
+from tidstorage.engines.filestorage import read_abandoned_votes
+from tidstorage.errors import FileUnreadable
+from tidstorage.points.server_ends import OtherFile, compare_file
 from tidstorage.zeo import server_errors
+from tidstorage.zeo.barrier import StorageEnd
 from tidstorage.zeo.client import NoCache, ZeoClient
 
 logger = logging.getLogger(__name__)
@@ -133,6 +137,7 @@ class StorageObserver:
     ) -> None:
         self.storage = storage
         self.last = after
+        is_record = is_record and after not in self._read_votes().values()
         self._anchor = after if is_record and after else None
         self._ended = after
         #: The last TID that the server named when an iteration showed nothing new.
@@ -256,6 +261,8 @@ class StorageObserver:
             if not client.is_connected():
                 client.wait_connected(_CONNECT_TIMEOUT)
             self._say_connected(True)
+            if gap:
+                self._see_end(client)
             self._see(client, announced or busy, gap or not due, asked)
             self._refused = ""
         except HistoryChanged as error:
@@ -295,7 +302,7 @@ class StorageObserver:
         if uncertain or asked:
             last = client.last_tid()
             if last < self.last:
-                raise HistoryChanged(tid.to_text(self.last))
+                self._fall_back(last)
             self._ended = min(self._ended, last)
         confirmed = True
         if announced or last > self._ended:
@@ -321,6 +328,57 @@ class StorageObserver:
             self._again(asked)
         elif asked:
             self._callbacks.probe(Probe(self.storage.id, asked, lock_time, last))
+
+    def _fall_back(self, last: int) -> None:
+        """The server's last TID is below one that it, or its last point, has named.
+
+        That was the TID of an abandoned vote, where such a one is noted; of a record it
+        is gone, as by a restore.
+
+        Raises: HistoryChanged: where it was no such vote.
+        """
+        if self.last not in self._read_votes().values():
+            raise HistoryChanged(tid.to_text(self.last))
+        logger.info(
+            "storage %s: %s was the TID of a vote that a killed server forgot; its last"
+            " transaction is %s",
+            self.storage.id,
+            tid.to_text(self.last),
+            tid.to_text(last),
+        )
+        self.last = last
+        self._anchor = None
+
+    def _read_votes(self) -> dict[int, int]:
+        """{where it stood in the Data.fs, in bytes: TID} of abandoned votes that were
+        noted, the last one where several stood there."""
+        path = self.storage.data_file
+        if path is None:
+            return {}
+        votes = sorted((vote.position, vote.tid) for vote in read_abandoned_votes(path))
+        return dict(votes)
+
+    def _see_end(self, client: ZeoClient) -> None:
+        """Learn what a server says of its end that no record is: a vote's TID.
+
+        It says so until it is started once more, and others stamp it meanwhile.
+        """
+        path = self.storage.data_file
+        if path is None:
+            return
+        end = StorageEnd(client.last_tid(), client.size())
+        if client.last_tid() != end.tid:
+            # Somebody is writing: what comes behind a vote settles it.
+            return
+        try:
+            compare_file(self.storage.id, path, end)
+        except (OtherFile, FileUnreadable, OSError) as error:
+            logger.warning("%s", error)
+            return
+        behind = self._read_votes().get(end.size, 0)
+        if behind > self._vote_told:
+            self._vote_told = behind
+            self._callbacks.ended(self.storage.id, behind)
 
     def _note_lock(self, lock_time: float | None) -> None:
         """Note since when the storage is locked; its server's clock only compares."""
@@ -395,5 +453,7 @@ class StorageObserver:
             else:
                 logger.warning("storage %s: not observed: %s", self.storage.id, error)
 
+    #: TID of the vote behind the storage's last record that was told.
+    _vote_told = 0
     _said = False
     _refused = ""

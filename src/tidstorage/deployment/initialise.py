@@ -13,11 +13,12 @@ from tidstorage.coherence.point import Point
 from tidstorage.deployment import inside_zope
 from tidstorage.errors import FileUnreadable, NotReady, PartMissing
 from tidstorage.operation import lock
+from tidstorage.points import known_files, server_ends
 from tidstorage.points.beside import newest_point, write_beside
 from tidstorage.processes import control, running
 from tidstorage.processes.process import list_processes
+from tidstorage.sets import history
 from tidstorage.system import clock, durable, json_file
-from tidstorage.zeo import barrier
 
 USER = "admin"
 #: Before the JSON in the last line of the script that runs inside Zope.
@@ -83,6 +84,14 @@ def _new_mount_points(cluster: Cluster) -> list[str]:
     return sorted(wanted - set(done.mount_points))
 
 
+def begin_anew(cluster: Cluster) -> str:
+    """Let the cluster have a history of its own, and return its id.
+
+    Raises: OSError: where it cannot be written.
+    """
+    return history.establish(cluster)
+
+
 def initialise(cluster: Cluster, tell: Tell) -> Initialised:
     """Create what is missing, on ZEO servers that are started for it where needed.
 
@@ -128,11 +137,11 @@ def _initialise(cluster: Cluster, tell: Tell) -> Initialised:
         mounted, password = _run_in_zope(cluster, tell)
     first = None
     if newest_point(cluster) is None:
-        first = Point(
-            barrier.take(barrier.storages_of(cluster)), clock.now(), "barrier"
-        )
+        first = Point(server_ends.take_vector(cluster), clock.now(), "barrier")
         write_beside(first, [storage.data_file for storage in cluster.storages])
         tell(f"first coherency point: {first.id}")
+        history.establish(cluster)
+        known_files.note(cluster, first.vector)
     return Initialised(mounted, password, first)
 
 

@@ -16,6 +16,7 @@ def generate_zeo_conf(cluster: Cluster, zeo: Zeo) -> GeneratedFile:
             "address": address_text(zeo.address),
             "pid_file": str(zeo.pid_file),
             "log": str(zeo.log),
+            "keep_old": cluster.pack.keep_old,
             "storages": [
                 {
                     "id": storage.id,

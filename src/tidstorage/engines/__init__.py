@@ -141,7 +141,12 @@ class Records(Protocol):
         """
 
     def records_up_to(
-        self, data_file: Path, after: int, until: int, aliases: Mapping[str, str]
+        self,
+        data_file: Path,
+        after: int,
+        until: int | None,
+        aliases: Mapping[str, str],
+        end: int | None = None,
     ) -> list[Record]:
         """What a storage held above ``after`` when its server's last TID was ``until``.
 
@@ -289,11 +294,44 @@ class Blobs(Protocol):
         """The TID of the transaction that wrote the blob; None: that is no blob."""
 
     def blob_files(self, directory: Path) -> Iterator[tuple[Path, int]]:
-        """(path, TID) of every blob, without an order; not of unfinished ones.
+        """(path, TID) of every blob that ZODB would find; not of unfinished ones.
 
-        Raises: OSError: where a folder cannot be read.  One that is removed
-            meanwhile is passed over.
+        Links and mounts are followed.  A folder that is removed meanwhile is passed
+        over.
+
+        Raises: FileUnreadable: where ZODB would look into a folder that cannot be
+            read, is a link to nothing, or leads back to a folder that it is in.
         """
+
+    def find_links(self, directory: Path) -> list[Path]:
+        """Links to folders, in which ZODB would look for blobs.
+
+        Raises: FileUnreadable: as `blob_files`.
+        """
+
+    def is_blob_there(self, directory: Path, path: str) -> bool:
+        """Whether ZODB would find the blob of that path in the blob directory.
+
+        Raises: FileUnreadable: nobody can tell.
+        """
+
+    def find_other_folders(self, directory: Path) -> list[Path]:
+        """Folders in the blob directory that ZODB never looks into, and did not make.
+
+        Raises: FileUnreadable: the blob directory cannot be read.
+        """
+
+    def read_layout(self, directory: Path) -> str:
+        """ZODB's name of how folders are nested in the blob directory.
+
+        Raises: FileUnreadable: it is none that a storage can have.
+        """
+
+    def blob_path(self, layout: str, oid: bytes, tid: int) -> str:
+        """Where ZODB keeps a blob, relative to the blob directory."""
+
+    def key_of_path(self, layout: str, path: str) -> tuple[bytes, int] | None:
+        """(oid, TID) of the blob that is kept there; None where there is none."""
 
     def above(self, directory: Path, last: int) -> list[Path]:
         """The blobs of transactions above the TID ``last``."""

@@ -11,8 +11,8 @@ from ZODB.Connection import Connection, TransactionMetaData
 from ZODB.DB import TransactionalUndo
 
 from tidstorage.coherence import stamp, tid
-from tidstorage.hook.databases import (
-    ClusterDatabases,
+from tidstorage.hook.databases import ClusterDatabases
+from tidstorage.hook.open_storages import (
     OpenStorage,
     OpenStorages,
     bound_after,
@@ -89,6 +89,8 @@ def put_stamp(transaction: Any, commit: Commit, databases: ClusterDatabases) -> 
         storage = opened.by_database.get(id(database))
         if storage is not None:
             commit.participants[id(database)] = storage
+            if storage.inherited is not None:
+                storage.take_over()
     if not commit.participants or not opened.stampable:
         return False
     commit_id = os.urandom(stamp.COMMIT_ID_LENGTH)
@@ -139,15 +141,12 @@ def _bounds_of_connections(
         storage = opened.by_database.get(id(connection._db))
         if storage is None:
             continue
-        # None in explicit mode before begin; absent on historical connections,
-        # and on storages with an MVCC of their own, which know their last poll.
-        instance = connection._normal_storage
-        bound = getattr(instance, "_start", None)
+        # Nearly all have it; a call for each of 60 storages would be felt.
+        bound = getattr(connection._normal_storage, "_start", None)
         if bound is None:
-            last = None if instance is None else instance.lastTransaction()
-            if last is None:
+            bound = storage.find_bound(connection)
+            if bound is None:
                 continue
-            bound = bound_after(last)
         known = bounds.get(storage)
         if known is None or bound > known:
             bounds[storage] = bound

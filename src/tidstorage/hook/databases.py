@@ -3,19 +3,33 @@
 Every database is known from ``ZODB.DB.__init__`` to ``close`` (the hook wraps
 both); what was open before is found once through the garbage collector, and
 what that does not show when its first connection joins a transaction.  All
-references to databases are weak.
+references to databases are weak.  What the process has seen of a storage is kept
+after the last database of it is closed: it may have it in variables, and write it
+elsewhere.
+
+No lock is taken here.  A finalizer or a signal handler that opens, closes or commits
+may run between any two instructions, also of the thread that would hold the lock, and
+a fork copies locks whose holders it leaves behind.  So the dictionaries are changed by
+single operations, each of them whole for whoever comes between, and read as copies;
+what is made of them is swapped in by an assignment.
 """
 
+import contextlib
 import gc
 import logging
-import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ZODB.DB import DB
 
-from tidstorage.coherence import stamp, tid
+from tidstorage.coherence import stamp
+from tidstorage.hook.open_storages import (
+    NOTHING_SEEN,
+    OpenStorage,
+    OpenStorages,
+    know_nothing_new,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -32,66 +46,25 @@ _WRAPPED = ("base", "_base", "_storage", "storage", "_BlobStorage__storage")
 _ZEO_DEFAULT = "1"
 
 
-class OpenStorage:
-    """A storage of the cluster that is open in this process.
+class _Known:
+    """What is known of one database.
 
-    last_transaction: the TID that its client calls the last one, 8 bytes; None where
-        it knows none.
-    bound: exclusive, 8 bytes: one above the greatest TID that was ever known of it
-        in this process.  It stays, also while a ZEO client that reconnects has
-        forgotten its last TID.
-    as_reader, as_participant: how its part in a stamp begins.
+    storage: None where it is not the cluster's.  is_unclear: its id was no proper one
+    when it was last looked at, so that nothing is stamped with it.
     """
 
-    __slots__ = (
-        "as_participant",
-        "as_reader",
-        "bound",
-        "last_transaction",
-        "storage_id",
-    )
+    __slots__ = ("is_unclear", "name", "storage")
 
-    def __init__(
-        self, storage_id: str, last_transaction: Callable[[], bytes | None]
-    ) -> None:
-        self.storage_id = storage_id
-        self.last_transaction = last_transaction
-        self.bound = bound_after(bytes(8))
-        self.as_reader = stamp.head(storage_id, False)
-        self.as_participant = stamp.head(storage_id, True)
-
-
-def bound_after(last: bytes) -> bytes:
-    """The exclusive bound that a last TID gives, both 8 bytes."""
-    return tid.to_bytes(tid.from_bytes(last) + 1)
-
-
-class OpenStorages:
-    """The cluster's storages that are open at one moment; never changed afterwards.
-
-    by_database: {id(database): its storage, or None where that is not the
-        cluster's}.  A database that is not in it has not been looked at.
-    stampable: whether ids are clear enough to stamp with.
-    """
-
-    __slots__ = ("by_database", "generation", "stampable", "storages")
-
-    def __init__(
-        self,
-        generation: int,
-        by_database: Mapping[int, OpenStorage | None],
-        stampable: bool,
-    ) -> None:
-        self.generation = generation
-        self.by_database = by_database
-        self.storages = tuple(filter(None, by_database.values()))
-        self.stampable = stampable
+    def __init__(self, name: str, storage: OpenStorage | None) -> None:
+        self.name = name
+        self.storage = storage
+        self.is_unclear = False
 
 
 class ClusterDatabases:
     """The databases of this process, under one configuration of ids.
 
-    Every method may be called in any thread.
+    Every method may be called in any thread, finalizer or signal handler.
     """
 
     def __init__(self, ids: Mapping[str, str] | None) -> None:
@@ -100,20 +73,24 @@ class ClusterDatabases:
         Raises: ValueError: where an id cannot be one, or stands twice.
         """
         self._ids = None if ids is None else check_ids(ids)
-        self._lock = threading.Lock()
-        self._databases: dict[int, weakref.ref[DB]] = {}
-        self._known: dict[int, tuple[weakref.ref[DB], OpenStorage]] = {}
+        # Keys are references, not id(database), which may be another's later.
+        self._known: dict[weakref.ref[DB], _Known] = {}
+        # {storage id: what was seen of it through databases that are closed}
+        self._closed: dict[str, OpenStorage] = {}
         self._warned: set[str] = set()
-        # Counted up without the lock: the collector calls _changed anywhere.
-        self._generation = 0
-        self._opened = OpenStorages(-1, {}, True)
+        # A new one after each change; no number, which two threads might both
+        # count up to the same.
+        self._version = object()
+        self._opened = OpenStorages(None, {}, (), True)
 
     def add(self, database: DB) -> None:
         """Take note of an open database and of those it is mounted with."""
-        with self._lock:
-            for known in (database, *list(database.databases.values())):
-                self._databases[id(known)] = weakref.ref(known, self._changed)
-            self._changed()
+        for added in (database, *list(database.databases.values())):
+            reference = weakref.ref(added, self._changed)
+            if reference not in self._known and is_open(added):
+                known = _Known(added.database_name, self._make_storage(added))
+                self._known.setdefault(reference, known)
+        self._changed()
 
     def add_opened_before(self) -> None:
         """Take note of every database that was opened before, and is open still."""
@@ -122,67 +99,126 @@ class ClusterDatabases:
             if issubclass(type(candidate), DB) and is_open(candidate):
                 self.add(candidate)
 
-    def remove(self, database: DB) -> None:
-        """Forget a database that is closed."""
-        with self._lock:
-            self._databases.pop(id(database), None)
+    def inherit(self, former: "ClusterDatabases") -> None:
+        """Take over what was seen under the former configuration, if that is this."""
+        if former._ids == self._ids:
+            for storage in former.list_open().storages:
+                self._keep(storage)
             self._changed()
 
-    def renew_lock(self) -> None:
-        """Free the lock in a forked child, where its holder does not run."""
-        self._lock = threading.Lock()
+    def keep_seen(self, database: DB) -> None:
+        """Keep what was seen of a database that is about to be closed."""
+        reference = weakref.ref(database)
+        if reference not in self._known:
+            self.add(database)
+        # Looks at all ids, too.
+        self.list_open()
+        known = self._known.get(reference)
+        if known is None or known.storage is None or known.is_unclear:
+            return
+        storage = known.storage
+        storage.raise_to_last_transaction()
+        # ZEO announces a transaction to connections before its last TID moves.
+        database._connectionMap(
+            lambda connection: storage.raise_bound(storage.find_bound(connection))
+        )
+
+    def remove(self, database: DB) -> None:
+        """Forget a database that is closed, but not what was seen of it."""
+        self._let_go(weakref.ref(database))
+        self._changed()
+
+    def before_fork(self) -> None:
+        """Note what is known now, since the child cannot ask clients of the parent."""
+        for storage in self.list_open().storages:
+            with contextlib.suppress(Exception):
+                storage.raise_to_last_transaction()
+
+    def after_fork_in_child(self) -> None:
+        """Leave the clients to the parent, as far as the child does not write too."""
+        for known in self._known.copy().values():
+            if known.storage is not None:
+                known.storage.leave_to_parent()
 
     def _changed(self, reference: object = None) -> None:
-        self._generation += 1
+        # Called by the collector too, anywhere.
+        self._version = object()
 
     def list_open(self) -> OpenStorages:
-        """The cluster's storages that are open now; the same object while they are.
+        """The cluster's storages that are known now; the same object while they are.
 
-        On the path of every commit: it takes the lock only where something changed.
+        On the path of every commit: only where something changed it does anything.
         """
         opened = self._opened
-        if opened.generation == self._generation:
-            return opened
-        with self._lock:
-            self._opened = self._build(self._generation)
-            return self._opened
+        if opened.version is not self._version:
+            # Where another thread does the same, the last one's is kept.  Should
+            # that be an older one, its version says so the next time.
+            opened = self._opened = self._build()
+        return opened
 
-    def _build(self, generation: int) -> OpenStorages:
+    def _build(self) -> OpenStorages:
+        # First of all, so that what changes meanwhile is looked at the next time.
+        version = self._version
         by_database: dict[int, OpenStorage | None] = {}
-        known: dict[int, tuple[weakref.ref[DB], OpenStorage]] = {}
-        owners: dict[str, str] = {}
-        refusals: list[str] = []
-        for key, reference in list(self._databases.items()):
+        by_id: dict[str, list[_Known]] = {}
+        for reference, known in self._known.copy().items():
             database = reference()
             if database is None or not is_open(database):
-                del self._databases[key]
+                self._let_go(reference)
                 continue
-            storage = self._make_storage(key, database)
-            by_database[key] = storage
-            if storage is None:
-                continue
-            known[key] = (reference, storage)
-            name = database.database_name
-            if self._ids is None and storage.storage_id == _ZEO_DEFAULT:
-                refusals.append(
-                    f"database {name!r} has the storage id {_ZEO_DEFAULT!r}, ZEO's"
-                    " default; name its storage, or map it with ids"
-                )
-            if storage.storage_id in owners:
-                refusals.append(
-                    f"databases {owners[storage.storage_id]!r} and {name!r} have one"
-                    f" storage id, {storage.storage_id!r}"
-                )
-            owners[storage.storage_id] = name
-        self._known = known
+            storage = by_database[id(database)] = known.storage
+            if storage is not None:
+                by_id.setdefault(storage.storage_id, []).append(known)
+        refusals = list(self._refuse(by_id))
         for refusal in refusals:
             self._say_once(logging.ERROR, f"commits are not stamped: {refusal}")
-        return OpenStorages(generation, by_database, not refusals)
+        closed = []
+        for storage_id, storage in self._closed.copy().items():
+            for known in by_id.get(storage_id, ()):
+                if known.storage is not None:
+                    known.storage.raise_bound(storage.bound)
+            if storage_id not in by_id:
+                closed.append(storage)
+        return OpenStorages(version, by_database, closed, not refusals)
 
-    def _make_storage(self, key: int, database: DB) -> OpenStorage | None:
-        reference, storage = self._known.get(key, (None, None))
-        if reference is not None and reference() is database:
-            return storage
+    def _refuse(self, by_id: Mapping[str, list[_Known]]) -> Iterator[str]:
+        """Why it cannot be told which storage a database is; marks them."""
+        for storage_id, several in by_id.items():
+            unnamed = self._ids is None and storage_id == _ZEO_DEFAULT
+            for known in several:
+                known.is_unclear = unnamed or len(several) > 1
+                if unnamed:
+                    yield (
+                        f"database {known.name!r} has the storage id"
+                        f" {_ZEO_DEFAULT!r}, ZEO's default; name its storage, or map"
+                        " it with ids"
+                    )
+            if len(several) > 1:
+                names = " and ".join(repr(known.name) for known in several)
+                yield f"databases {names} have one storage id, {storage_id!r}"
+
+    def _let_go(self, reference: weakref.ref[DB]) -> None:
+        """Forget a database; keep the last that its client knew."""
+        known = self._known.get(reference)
+        if known is None:
+            return
+        storage = known.storage
+        if storage is not None:
+            if not known.is_unclear:
+                # A storage that is closed need not answer.
+                with contextlib.suppress(Exception):
+                    storage.raise_to_last_transaction()
+            self._keep(storage)
+        # Only now, so that whoever comes between finds it in one of the two.
+        self._known.pop(reference, None)
+
+    def _keep(self, storage: OpenStorage) -> None:
+        if storage.bound > NOTHING_SEEN:
+            closed = OpenStorage(storage.storage_id, know_nothing_new)
+            kept = self._closed.setdefault(storage.storage_id, closed)
+            kept.raise_bound(storage.bound)
+
+    def _make_storage(self, database: DB) -> OpenStorage | None:
         storage_id = self._find_id(database)
         if storage_id is None:
             return None

@@ -7,177 +7,26 @@ goes through without a stamp.  What is promised to users stands in ``tidstorage`
 """
 
 import atexit
-import logging
 import os
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from transaction._transaction import Transaction
+from transaction.interfaces import TransientError
 from ZEO.ClientStorage import ClientStorage
+from ZODB.Connection import Connection
 from ZODB.DB import DB
 from ZODB.mvccadapter import MVCCAdapterInstance, UndoAdapterInstance
 
-from tidstorage.coherence import stamp
 from tidstorage.hook import failed_commits
-from tidstorage.hook.commit import DATABASE_RESOURCES, Commit, put_stamp
+from tidstorage.hook.committing import FailedCommitOptions, Hook, finishing_tids
 from tidstorage.hook.databases import ClusterDatabases
+from tidstorage.hook.failed_commits import TAKEN_OID
 from tidstorage.hook.patch import Method, Patch
 from tidstorage.hook.sender import Sender
 
-logger = logging.getLogger(__name__)
-
 #: Seconds that the end of the process, or of the hook, waits for the sender.
 FLUSH_DEADLINE = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class FailedCommitOptions:
-    """What is done about commits that fail; explained by ``tidstorage.install``."""
-
-    outcome_unknown: bool = True
-    clear_caches: bool = True
-    drop_oids: bool = True
-
-
-class _Finishing(threading.local):
-    """Where this thread notes the TIDs of the commit under way; None: there is none."""
-
-    finished: list[tuple[Any, bytes]] | None = None
-
-
-_finishing = _Finishing()
-
-
-class Hook:
-    """What one call of ``install`` set up: does the work at each commit.
-
-    Its methods are called in committing threads, many at once.  Counters are added
-    to without a lock: an addition may be lost, a commit never waits for one.
-    """
-
-    def __init__(
-        self,
-        databases: ClusterDatabases,
-        sender: Sender | None,
-        options: FailedCommitOptions,
-    ) -> None:
-        self.databases = databases
-        self.sender = sender
-        self.options = options
-        self._stamped = 0
-        self._unstamped = 0
-        self._errors = 0
-        self._outcome_unknown = 0
-        self._caches_cleared = 0
-        self._logged: set[str] = set()
-
-    def statistics(self) -> dict[str, int]:
-        """See ``tidstorage.statistics``."""
-        counts = {"sent": 0, "dropped": 0, "connected": 0}
-        if self.sender is not None:
-            counts = self.sender.statistics()
-        return {
-            "stamped": self._stamped,
-            "unstamped": self._unstamped,
-            "errors": self._errors,
-            "outcome_unknown": self._outcome_unknown,
-            "caches_cleared": self._caches_cleared,
-            **counts,
-        }
-
-    def commit_resources(self, transaction: Any, original: Method) -> None:
-        """``Transaction._commitResources`` with everything around it."""
-        resources = [
-            resource
-            for resource in transaction._resources
-            if isinstance(resource, DATABASE_RESOURCES)
-        ]
-        if not resources:
-            original(transaction)
-            return
-        commit = Commit(resources)
-        self._before(transaction, commit)
-        outer, _finishing.finished = _finishing.finished, commit.finished
-        try:
-            original(transaction)
-        except BaseException as error:
-            unknown = self._failed(transaction, commit, error)
-            if unknown is not None:
-                raise unknown from error
-            raise
-        finally:
-            _finishing.finished = outer
-        self._committed(commit)
-
-    def _before(self, transaction: Any, commit: Commit) -> None:
-        """Stamp the commit, and tell the daemon that it begins."""
-        try:
-            if put_stamp(transaction, commit, self.databases):
-                self._stamped += 1
-            elif commit.participants:
-                self._unstamped += 1
-        except Exception:
-            # DoesNotFit, or a defect of ours.
-            self._unstamped += 1
-            self.swallow("stamping a commit")
-            return
-        if self.sender is None or commit.commit_id is None:
-            return
-        try:
-            commit.told = self.sender.begin(commit.commit_id, commit.participant_ids())
-        except Exception:
-            self.swallow("announcing a commit")
-
-    def _failed(
-        self, transaction: Any, commit: Commit, error: BaseException
-    ) -> failed_commits.CommitOutcomeUnknown | None:
-        """Keep the failure from doing harm.
-
-        The exception to raise in its place, or None to raise it as it is.
-        """
-        unknown = None
-        try:
-            finishing = failed_commits.finish_was_reached(transaction)
-            if finishing:
-                self._outcome_unknown += 1
-                if self.options.outcome_unknown and isinstance(error, Exception):
-                    unknown = failed_commits.CommitOutcomeUnknown(
-                        commit.commit_id, commit.participant_ids()
-                    )
-            if finishing or failed_commits.may_spoil_caches(transaction, error):
-                self.forget_cached(commit.resources)
-            # Where the outcome is unknown the daemon is told nothing: it reads it
-            # from the storages.
-            if commit.told and self.sender is not None and not finishing:
-                assert commit.commit_id is not None
-                self.sender.abort(commit.commit_id)
-            transaction.extension.pop(stamp.KEY, None)
-        except Exception:
-            self.swallow("containing a failed commit")
-        return unknown
-
-    def forget_cached(self, resources: Iterable[object]) -> None:
-        """Clear the caches of the resources' connections, where that is on."""
-        if self.options.clear_caches:
-            self._caches_cleared += 1
-            failed_commits.forget_cached(resources)
-
-    def _committed(self, commit: Commit) -> None:
-        if not commit.told or self.sender is None or commit.commit_id is None:
-            return
-        try:
-            self.sender.commit(commit.commit_id, commit.tids())
-        except Exception:
-            self.swallow("telling of a commit")
-
-    def swallow(self, doing: str) -> None:
-        """Count the exception being handled; log the first one of each ``doing``."""
-        self._errors += 1
-        if doing not in self._logged:
-            self._logged.add(doing)
-            logger.exception("%s failed; the commit itself goes on", doing)
 
 
 _active: Hook | None = None
@@ -202,7 +51,7 @@ def _savepoint(original: Method) -> Method:
             return original(self, optimistic)
         except Exception as error:
             hook = _active
-            if hook is not None and failed_commits.may_spoil_caches(self, error):
+            if hook is not None and failed_commits.may_spoil_caches(error):
                 try:
                     hook.forget_cached(resources)
                 except Exception:
@@ -210,6 +59,41 @@ def _savepoint(original: Method) -> Method:
             raise
 
     return savepoint
+
+
+def _commit(original: Method) -> Method:
+    def _commit(self: Connection, transaction: Any) -> None:
+        try:
+            original(self, transaction)
+        except TransientError:
+            hook = _active
+            if hook is not None:
+                try:
+                    vars(self)[TAKEN_OID] = failed_commits.find_taken_oid(self)
+                except Exception:
+                    hook.swallow("looking at a connection that failed")
+            raise
+
+    return _commit
+
+
+def _invalidate_creating(original: Method) -> Method:
+    def _invalidate_creating(
+        self: Connection, creating: Iterable[bytes] | None = None
+    ) -> None:
+        oids: Collection[bytes] = self._creating
+        if creating is not None:
+            creating = oids = list(creating)
+        original(self, creating)
+        hook = _active
+        if hook is not None and oids:
+            try:
+                if failed_commits.may_have_disowned(self, oids, hook.stale_oids):
+                    hook.forget_cached([self])
+            except Exception:
+                hook.swallow("looking at objects that are disowned")
+
+    return _invalidate_creating
 
 
 def _open_database(original: Method) -> Method:
@@ -222,8 +106,12 @@ def _open_database(original: Method) -> Method:
 
 def _close_database(original: Method) -> Method:
     def close(self: DB) -> None:
-        original(self)
-        _tell_databases(ClusterDatabases.remove, self)
+        # Before, since its connections do not know afterwards what they saw.
+        _tell_databases(ClusterDatabases.keep_seen, self)
+        try:
+            original(self)
+        finally:
+            _tell_databases(ClusterDatabases.remove, self)
 
     return close
 
@@ -243,7 +131,7 @@ def _finish(original: Method) -> Method:
         transaction: Any,
         func: Callable[[bytes], None] = lambda tid: None,
     ) -> Any:
-        finished = _finishing.finished
+        finished = finishing_tids.get()
         if finished is None:
             return original(self, transaction, func)
 
@@ -260,10 +148,14 @@ def _finish(original: Method) -> Method:
 
 def _notify_connected(original: Method) -> Method:
     def notify_connected(self: Any, *arguments: Any, **options: Any) -> Any:
-        if _active is not None and _active.options.drop_oids:
+        hook = _active
+        if hook is not None:
             # Another client may have been given the same ones by a server that
             # was restarted; storing under them would collide.
-            del self._oids[:]
+            if hook.options.drop_oids:
+                del self._oids[:]
+            else:
+                hook.stale_oids.update(self._oids)
         return original(self, *arguments, **options)
 
     return notify_connected
@@ -272,6 +164,8 @@ def _notify_connected(original: Method) -> Method:
 _patches = [
     Patch(Transaction, "_commitResources", _commit_resources),
     Patch(Transaction, "savepoint", _savepoint),
+    Patch(Connection, "_commit", _commit),
+    Patch(Connection, "_invalidate_creating", _invalidate_creating),
     Patch(DB, "__init__", _open_database),
     Patch(DB, "close", _close_database),
     Patch(MVCCAdapterInstance, "tpc_finish", _finish),
@@ -290,12 +184,15 @@ def install(
     global _active
     databases = ClusterDatabases(ids)
     sender = None if address is None else Sender(_checked_address(address), name=name)
+    former = _active
     _stop_sender()
     _active = Hook(databases, sender, options)
     for patch in _patches:
         patch.apply()
     # After the patches, so that none that is opened meanwhile is missed.
     databases.add_opened_before()
+    if former is not None:
+        databases.inherit(former.databases)
 
 
 def uninstall() -> None:
@@ -324,11 +221,22 @@ def _checked_address(address: tuple[str, int]) -> tuple[str, int]:
     return host, port
 
 
+def _before_fork() -> None:
+    _tell_of_fork(ClusterDatabases.before_fork)
+
+
 def _after_fork_in_child() -> None:
-    # Another thread, which did not come along, may hold the lock.
-    if _active is not None:
-        _active.databases.renew_lock()
+    _tell_of_fork(ClusterDatabases.after_fork_in_child)
+
+
+def _tell_of_fork(tell: Callable[[ClusterDatabases], None]) -> None:
+    hook = _active
+    if hook is not None:
+        try:
+            tell(hook.databases)
+        except Exception:
+            hook.swallow("taking note of a fork")
 
 
 atexit.register(_stop_sender)
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)

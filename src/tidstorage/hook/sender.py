@@ -1,11 +1,16 @@
 """Tell the daemon of commits without ever waiting for it.
 
 Committing threads put messages into a bounded queue, which takes microseconds
-and no lock that is held while anything is sent; one thread sends them.  They
-are hints: the daemon reads what it missed from the storages.  When the queue is
-full, whole new transactions are left out, so that no BEGIN goes without its end.
+and waits for no lock; one thread sends them.  They are hints: the daemon reads what
+it missed from the storages.  When the queue is full, whole new transactions are left
+out, so that no BEGIN goes without its end.
+
+Finalizers and signal handlers commit too, between any two instructions of ours.  So
+what is called in their threads uses SimpleQueue, which is made for that, and a lock
+that is only ever tried; no Event or Condition, whose own lock is waited for.
 """
 
+import contextlib
 import logging
 import os
 import queue
@@ -56,7 +61,9 @@ class Sender:
         self._queue: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._closing = threading.Event()
+        self._is_closing = False
+        # Something is put here to end the thread's pauses.
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._socket: socket.socket | None = None
         self._lost = False
         self._pause = FIRST_PAUSE
@@ -85,8 +92,12 @@ class Sender:
             self._start()
 
     def _start(self) -> None:
-        with self._starting:
-            if self._thread is None and not self._closing.is_set():
+        if not self._starting.acquire(blocking=False):
+            # Whoever holds it is about to start the thread, which will find the
+            # message.  It may be this very thread, interrupted in the midst of it.
+            return
+        try:
+            if self._thread is None and not self._is_closing:
                 thread = threading.Thread(
                     target=self._run, name="tidstorage-sender", daemon=True
                 )
@@ -98,6 +109,8 @@ class Sender:
                 except BaseException:
                     self._thread = None
                     raise
+        finally:
+            self._starting.release()
 
     # Called anywhere.
 
@@ -112,18 +125,19 @@ class Sender:
 
     def close(self, deadline: float) -> None:
         """End the thread; what waits is sent where that takes few seconds."""
-        with self._starting:
-            thread = self._thread
-        self._closing.set()
+        self._is_closing = True
+        thread = self._thread
         self._queue.put(None)
-        if thread is not None:
+        self._wake.put(None)
+        # A finalizer may run in the sending thread too.
+        if thread is not None and thread is not threading.current_thread():
             thread.join(deadline)
 
     # Called in the sending thread only.
 
     def _run(self) -> None:
         try:
-            while not (self._closing.is_set() and self._queue.empty()):
+            while not (self._is_closing and self._queue.empty()):
                 batch = self._gather()
                 if batch and not self._deliver(batch):
                     self._dropped += len(batch)
@@ -135,7 +149,7 @@ class Sender:
     def _gather(self) -> list[Message]:
         """At least one message, unless the sender is closing."""
         first = self._queue.get()
-        if not self._closing.is_set():
+        if not self._is_closing:
             time.sleep(GATHERING)
         batch = [first]
         while len(batch) < _BATCH:
@@ -152,7 +166,7 @@ class Sender:
         sent again then, since no message does harm twice.
         """
         data = b"".join(map(_encode, batch))
-        while not (self._lost and self._closing.is_set()):
+        while not (self._lost and self._is_closing):
             try:
                 if self._socket is None:
                     self._connect()
@@ -163,7 +177,8 @@ class Sender:
                 self._sent += len(batch)
                 self._pause = FIRST_PAUSE
                 return True
-            self._closing.wait(self._pause)
+            with contextlib.suppress(queue.Empty):
+                self._wake.get(timeout=self._pause)
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
         return False
 

@@ -21,6 +21,7 @@ from pydantic import AwareDatetime
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import FileUnreadable, Locked
+from tidstorage.sets import marker
 from tidstorage.system import clock, json_file
 
 FILE_NAME = "operation.lock"
@@ -65,6 +66,23 @@ def hold(cluster: Cluster, verb: str) -> Iterator[int]:
 
 
 @contextlib.contextmanager
+def hold_directory(directory: Path, verb: str) -> Iterator[None]:
+    """Hold the lock that lies in a backup directory, where that is in use.
+
+    Several sites, or hosts, may write to one.  A directory that may only be read has
+    no lock to hold, and nobody changes it.
+
+    Raises: Locked: where another process holds it, also after waiting.
+    """
+    marked = (directory / marker.FILE_NAME).is_file()
+    if not marked or not os.access(directory, os.W_OK):
+        yield
+        return
+    with hold_file(directory / FILE_NAME, verb):
+        yield
+
+
+@contextlib.contextmanager
 def hold_file(path: Path, verb: str) -> Iterator[int]:
     """Hold a lock on any file, as `hold` does; the file stays when the lock ends."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
@@ -104,7 +122,9 @@ def _write_owner(descriptor: int, verb: str) -> None:
     since = clock.now().replace(microsecond=0)
     owner = _Owner(verb, os.getpid(), socket.gethostname(), since)
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json_file.to_text(owner, indent=None).encode(), 0)
+    # Only a courtesy: the lock is held also where a full disk takes no name.
+    with contextlib.suppress(OSError):
+        os.pwrite(descriptor, json_file.to_text(owner, indent=None).encode(), 0)
 
 
 def _describe_owner(path: Path) -> str:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Literal
 
 from tidstorage.cluster.cluster import Cluster, Storage
+from tidstorage.cluster.pack_files import old_file_of, pack_file_of
 from tidstorage.coherence import tid
 from tidstorage.errors import FileUnreadable, NotConnected
 from tidstorage.sets.stored import StoredTime, StoredVector
 from tidstorage.system import clock, durable, json_file
-from tidstorage.zeo.packing import is_packing, old_file_of, pack_file_of
+from tidstorage.zeo.packing import is_packing
 
 logger = logging.getLogger(__name__)
 

@@ -9,14 +9,16 @@ import os
 from collections.abc import Collection, Iterator
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.errors import DescriptionError, Locked, NotReady
+from tidstorage.errors import DescriptionError, Locked, NotReady, TidstorageError
 from tidstorage.operation.unfinished import refuse_unfinished
+from tidstorage.points import known_files
 from tidstorage.points.beside import point_path
 from tidstorage.processes import starting, stopping, supervisor
 from tidstorage.processes.process import choose
 from tidstorage.processes.running import find_pids
 from tidstorage.processes.starting import START_SECONDS, Plan
 from tidstorage.processes.stopping import STOP_SECONDS, Tell
+from tidstorage.sets import history
 
 __all__ = ["list_running", "make_plan", "restart", "start", "stop"]
 
@@ -41,13 +43,15 @@ def start(
     Returns the labels of what was started; empty where there was nothing to do.
 
     Raises:
-      InterruptedRestore, DescriptionError, PortInUse, UnknownPart: before anything
-        is done.
+      InterruptedRestore, DescriptionError, PortInUse, UnknownPart, DataFileLost,
+        OtherHistory, NotDecided: before anything is done.
       NotReady: where a process ends or does not answer; what runs stays running.
     """
     with _alone(cluster):
         plan = make_plan(cluster, names)
-        return starting.start_processes(cluster, plan, tell, seconds)
+        started = starting.start_processes(cluster, plan, tell, seconds)
+        _note_files(cluster, tell)
+        return started
 
 
 def make_plan(cluster: Cluster, names: Collection[str] | None = None) -> Plan:
@@ -57,10 +61,43 @@ def make_plan(cluster: Cluster, names: Collection[str] | None = None) -> Plan:
     """
     refuse_unfinished(cluster)
     _refuse_left_behind(cluster)
+    _refuse_undecided(cluster)
+    _refuse_changed_files(cluster)
     plan = starting.make_plan(cluster, names)
     if any(process.kind == "zope" for process in plan.begin):
         _refuse_uninitialised(cluster)
     return plan
+
+
+def _note_files(cluster: Cluster, tell: Tell) -> None:
+    """Note what the servers serve now; that this fails is no failure of the start."""
+    try:
+        history.establish(cluster)
+        known_files.note(cluster)
+    except (TidstorageError, OSError) as error:
+        tell(f"what the data files are now could not be noted: {error}")
+
+
+def _refuse_undecided(cluster: Cluster) -> None:
+    """Refuse to begin anew beside backups of a former site, unless somebody said so.
+
+    Raises: NotDecided: there are such backups, and no data.
+    """
+    if history.read(cluster) is None and cluster.backup.directory.is_dir():
+        # Imported late: nearly no start has any use for what knows of sets.
+        from tidstorage.processes.undecided import refuse_undecided
+
+        refuse_undecided(cluster)
+
+
+def _refuse_changed_files(cluster: Cluster) -> None:
+    """Refuse data files that are not what was there before: servers would serve them.
+
+    Raises: DataFileLost, OtherHistory: there are such files.
+    """
+    history.refuse_others_files(cluster)
+    findings = known_files.examine(known_files.record_path(cluster), cluster.storages)
+    known_files.refuse_changed(findings)
 
 
 def _refuse_left_behind(cluster: Cluster) -> None:

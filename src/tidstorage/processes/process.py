@@ -138,6 +138,14 @@ def choose(cluster: Cluster, names: Collection[str] | None) -> list[Process]:
     ]
 
 
+def find_kind(program: str) -> Kind:
+    """What a program is, described or not, by the name that supervisor has for it."""
+    if program == DAEMON:
+        return "daemon"
+    # What is unknown may be a client of the servers, as Zopes are.
+    return "zeo" if program.startswith("zeo-") else "zope"
+
+
 def group_by_kind(processes: Sequence[Process]) -> list[list[Process]]:
     """The processes, those that start together in one list; no list is empty."""
     groups = [

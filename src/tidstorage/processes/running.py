@@ -4,7 +4,7 @@ To ask supervisor is not enough: its children outlive its sudden end, and server
 started by hand.  So processes, locks and addresses are looked at too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.engines.filestorage import lock
@@ -38,6 +38,31 @@ def find_pids(processes: Sequence[Process]) -> dict[str, list[int]]:
     return pids_of
 
 
+def find_undescribed_orphans(
+    cluster: Cluster, supervised: Collection[int] = ()
+) -> dict[int, str]:
+    """{pid: program} of servers and Zopes that the description has no more.
+
+    supervised: pids that supervisor knows, which are left out.
+    """
+    described = {process.program for process in list_processes(cluster)}
+    found = {}
+    for pid in proc.all_pids():
+        for argument in proc.command_line(pid)[: proc.SCRIPT_WITHIN]:
+            program = argument.rpartition("/")[2]
+            if (
+                pid not in supervised
+                and program.startswith(("zeo-", "zope-"))
+                and not program.endswith("-console")
+                and program not in described
+                and _lives(pid)
+                and proc.runs(pid, cluster.bin_directory / program)
+            ):
+                found[pid] = program
+                break
+    return found
+
+
 def _lives(pid: int) -> bool:
     return proc.is_alive(pid)
 
@@ -56,6 +81,10 @@ def find_running(cluster: Cluster) -> list[str]:
     ]
     return [
         *(text for text in described if text is not None),
+        *(
+            f"{program}, which is described no more (pid {pid})"
+            for pid, program in find_undescribed_orphans(cluster).items()
+        ),
         *_describe_locked_files(cluster, pids_of),
         *_describe_consoles(cluster),
         *(f"supervisord (pid {pid})" for pid in supervisor.pids(cluster)),

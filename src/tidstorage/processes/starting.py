@@ -9,15 +9,16 @@ from pathlib import Path
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import NotReady, PortInUse
 from tidstorage.processes import logs, supervisor
-from tidstorage.processes.process import Process, choose, group_by_kind, list_processes
-from tidstorage.processes.readiness import not_ready
-from tidstorage.processes.running import find_pids
-from tidstorage.processes.stopping import (
-    Tell,
-    end_processes,
-    stop_processes,
-    stop_programs,
+from tidstorage.processes.process import (
+    Process,
+    choose,
+    find_kind,
+    group_by_kind,
+    list_processes,
 )
+from tidstorage.processes.readiness import not_ready
+from tidstorage.processes.running import find_pids, find_undescribed_orphans
+from tidstorage.processes.stopping import Tell, stop_processes
 from tidstorage.processes.supervisor import Program, Supervisor
 from tidstorage.system import proc
 
@@ -34,10 +35,11 @@ class Plan:
     """What a start has to do.
 
     begin: processes that do not run.  restart: those that run with a configuration
-    that has changed.  keep: those that run as described.  remove: programs that are
-    not in the description any more.  orphans: {pid: label} of processes of ours that
-    supervisor does not know.  forget, learn: programs that supervisor has to forget,
-    and to know, for the first time or again.
+    that has changed, and Zopes whose server has to end.  keep: those that run as
+    described.  remove: programs that are not in the description any more.  orphans:
+    {pid: program} of processes of ours that supervisor does not know.
+    forget, learn: programs that supervisor has to forget, and to know, for the first
+    time or again.
     """
 
     begin: tuple[Process, ...]
@@ -69,10 +71,20 @@ def make_plan(cluster: Cluster, names: Collection[str] | None) -> Plan:
         added, changed, removed = supervised.read_again()
         programs = supervised.programs()
     up = {name for name, program in programs.items() if program.is_up}
-    restart = tuple(
-        process for process in processes if process.program in up & set(changed)
-    )
     begin = tuple(process for process in processes if process.program not in up)
+    remove = tuple(removed) if names is None else ()
+    orphans = _find_orphans(processes, supervised, programs)
+    if names is None:
+        orphans |= find_undescribed_orphans(
+            cluster, {program.pid for program in programs.values()}
+        )
+    ending = {*remove, *orphans.values(), *(up & set(changed))}
+    restart = tuple(
+        process
+        for process in processes
+        if process.program in up
+        and (process.program in changed or _loses_its_server(process, ending))
+    )
     # What is up but was not named stays as it is, changed or not.
     forget = tuple(
         program for program in changed if program not in up or _has(restart, program)
@@ -85,13 +97,23 @@ def make_plan(cluster: Cluster, names: Collection[str] | None) -> Plan:
             for process in processes
             if process not in begin and process not in restart
         ),
-        remove=tuple(removed) if names is None else (),
-        orphans=_find_orphans(processes, supervised, programs),
+        remove=remove,
+        orphans=orphans,
         forget=forget,
         learn=(*added, *forget),
     )
     _refuse_foreign_ports(cluster, plan)
     return plan
+
+
+def _loses_its_server(process: Process, ending: Collection[str]) -> bool:
+    """Whether it is a Zope, and a server ends under it.
+
+    What it commits just then would be finished on some servers and not on others.
+    """
+    return process.kind == "zope" and any(
+        find_kind(program) == "zeo" for program in ending
+    )
 
 
 def _has(processes: Sequence[Process], program: str) -> bool:
@@ -109,7 +131,7 @@ def _find_orphans(
     after = {} if supervised is None else supervised.programs()
     known = {program.pid for program in (*before.values(), *after.values())}
     return {
-        pid: process.label
+        pid: process.program
         for process in processes
         for pid in pids_of.get(process.program, [])
         if pid not in known
@@ -141,15 +163,16 @@ def start_processes(
 ) -> list[str]:
     """Do what the plan says; the labels of what was started."""
     supervised = supervisor.running(cluster)
+    is_new = supervised is None
     if supervised is None:
         supervised = supervisor.begin(cluster)
         tell("supervisord is started")
-    else:
-        _apply_changes(cluster, supervised, plan, tell)
-    if plan.orphans:
-        end_processes(plan.orphans, tell)
-        for pid, label in plan.orphans.items():
-            tell(f"{label} (pid {pid}) ran outside supervision: ended")
+    # All in one go, so that no server ends before each Zope that has to is gone.
+    stop_processes(
+        cluster, plan.restart, tell, undescribed=plan.remove, orphans=plan.orphans
+    )
+    if not is_new:
+        _apply_changes(supervised, plan, tell)
     begin = (*plan.begin, *plan.restart)
     for group in group_by_kind([*begin, *plan.keep]):
         marks = {process.program: logs.sizes(process.logs) for process in group}
@@ -160,16 +183,10 @@ def start_processes(
     return [process.label for process in list_processes(cluster) if process in begin]
 
 
-def _apply_changes(
-    cluster: Cluster, supervised: Supervisor, plan: Plan, tell: Tell
-) -> None:
-    if plan.remove:
-        # The names sort Zopes last, and they are to end first.
-        for name in sorted(plan.remove, reverse=True):
-            stop_programs(supervised, [name], tell)
-            supervised.remove(name)
-            tell(f"{name} is no longer described: stopped")
-    stop_processes(cluster, plan.restart, tell)
+def _apply_changes(supervised: Supervisor, plan: Plan, tell: Tell) -> None:
+    for name in plan.remove:
+        supervised.remove(name)
+        tell(f"{name} is no longer described: forgotten")
     for name in plan.forget:
         supervised.remove(name)
     for name in plan.learn:

@@ -9,8 +9,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import NotReady
 from tidstorage.processes import supervisor
-from tidstorage.processes.process import Process, group_by_kind
-from tidstorage.processes.running import find_pids
+from tidstorage.processes.process import (
+    START_ORDER,
+    Process,
+    find_kind,
+    list_processes,
+)
+from tidstorage.processes.running import find_pids, find_undescribed_orphans
 from tidstorage.processes.supervisor import Supervisor
 from tidstorage.system import proc
 
@@ -27,10 +32,18 @@ def stop_all(
 ) -> list[str]:
     """Stop everything, supervisord too; the labels of what was up."""
     # A supervisord that does not answer would start again what is stopped.
-    if supervisor.running(cluster) is None:
+    supervised = supervisor.running(cluster)
+    if supervised is None:
         supervisor.end_silent(cluster)
-    stopped = stop_processes(cluster, processes, tell, seconds)
-    stopped += _stop_undescribed(cluster, processes, tell)
+    described = {process.program for process in processes}
+    stopped = stop_processes(
+        cluster,
+        processes,
+        tell,
+        seconds,
+        undescribed=_up(supervised).keys() - described,
+        orphans=find_undescribed_orphans(cluster, _up(supervised).values()),
+    )
     if supervisor.end(cluster):
         stopped.append("supervisord")
     return stopped
@@ -41,35 +54,51 @@ def stop_processes(
     processes: Sequence[Process],
     tell: Tell,
     seconds: float = STOP_SECONDS,
+    *,
+    undescribed: Collection[str] = (),
+    orphans: Mapping[int, str] | None = None,
 ) -> list[str]:
     """Stop processes, those of one kind at once; the labels of what was up.
 
-    seconds: after which the processes of one kind are killed.
+    No kind is touched before all of the kind before it are gone: a server that ends
+    under a Zope leaves commits half finished.
+
+    seconds: after which the processes of one kind are killed.  undescribed: programs
+    that supervisor knows and the description does not.  orphans: {pid: program} of
+    processes that nobody supervises; their programs may run under supervisor as well.
     """
     supervised = supervisor.running(cluster)
+    orphans = orphans or {}
+    labels = {process.program: process.label for process in list_processes(cluster)}
     stopped: list[str] = []
-    for group in reversed(group_by_kind(processes)):
-        pids_of = find_pids(group)
+    for kind in reversed(START_ORDER):
+        group = [process for process in processes if process.kind == kind]
+        programs = [process.program for process in group]
+        programs += sorted(name for name in undescribed if find_kind(name) == kind)
+        ending = {pid: name for pid, name in orphans.items() if find_kind(name) == kind}
         up = _up(supervised)
-        for process in group:
-            if supervised is not None and process.program in up:
-                supervised.stop(process.program)
-                if pid := up[process.program]:
-                    pids = pids_of.setdefault(process.program, [])
-                    pids += [pid] if pid not in pids else []
-            for pid in pids_of.get(process.program, []):
-                if pid != up.get(process.program):
-                    _signal(pid, signal.SIGTERM)
-        labels = {
-            pid: process.label
-            for process in group
-            for pid in pids_of.get(process.program, [])
-        }
-        wait_for_end(labels, tell, seconds)
-        for process in group:
-            if process.program in pids_of or process.program in up:
-                stopped.append(process.label)
-                tell(f"{process.label} is stopped")
+        pids_of = find_pids(group)
+        for pid in ending.keys() | {pid for pids in pids_of.values() for pid in pids}:
+            if pid not in up.values():
+                _signal(pid, signal.SIGTERM)
+        for program in programs:
+            if supervised is not None and program in up:
+                supervised.stop(program)
+            pids = {up.get(program, 0), *pids_of.get(program, ())} - {0}
+            ending |= dict.fromkeys(pids, program)
+        wait_for_end(
+            {pid: labels.get(program, program) for pid, program in ending.items()},
+            tell,
+            seconds,
+        )
+        for program in programs:
+            if program in up or program in pids_of:
+                stopped.append(labels.get(program, program))
+                tell(f"{stopped[-1]} is stopped")
+        for pid, program in orphans.items():
+            if find_kind(program) == kind:
+                stopped.append(labels.get(program, program))
+                tell(f"{stopped[-1]} (pid {pid}) ran outside supervision: ended")
     return stopped
 
 
@@ -82,35 +111,6 @@ def _up(supervised: Supervisor | None) -> dict[str, int]:
         for program in supervised.programs().values()
         if program.is_up
     }
-
-
-def stop_programs(
-    supervised: Supervisor, names: Collection[str], tell: Tell
-) -> list[str]:
-    """Stop programs by supervisor's name alone, and wait for their end."""
-    up = {name: pid for name, pid in _up(supervised).items() if name in names}
-    for name in up:
-        supervised.stop(name)
-    wait_for_end({pid: name for name, pid in up.items() if pid}, tell)
-    return sorted(up)
-
-
-def _stop_undescribed(
-    cluster: Cluster, processes: Sequence[Process], tell: Tell
-) -> list[str]:
-    """What supervisor still runs of an older description."""
-    supervised = supervisor.running(cluster)
-    if supervised is None:
-        return []
-    names = supervised.programs().keys() - {process.program for process in processes}
-    return stop_programs(supervised, names, tell)
-
-
-def end_processes(labels: Mapping[int, str], tell: Tell) -> None:
-    """End processes that nobody supervises, and wait until they are gone."""
-    for pid in labels:
-        _signal(pid, signal.SIGTERM)
-    wait_for_end(labels, tell)
 
 
 def wait_for_end(

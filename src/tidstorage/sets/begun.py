@@ -5,6 +5,7 @@ manifest, is of a backup that was killed: whatever repozo files the note does no
 name were begun by that backup, and may be cut off anywhere.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,8 @@ from tidstorage.system import json_file
 from tidstorage.system.json_file import Shape
 
 FILE_NAME = "begun.json"
+#: The id of a set, which is also the name of its folder: when it was begun, in UTC.
+SET_ID = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z")
 
 #: {storage id: names of the repozo files that were there before the set was begun}.
 FilesBefore = Mapping[str, list[str]]

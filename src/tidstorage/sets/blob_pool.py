@@ -11,16 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidstorage.engines.filestorage.blob_files import tid_of
-from tidstorage.errors import SetDamaged
+from tidstorage.engines.filestorage.blob_files import read_layout, tid_of
+from tidstorage.errors import SetDamaged, SetUnreadable
 from tidstorage.sets.manifest import StoredFile
-from tidstorage.system import durable, private_files
+from tidstorage.system import durable, presence, private_files
 
 FORMAT_VERSION = 1
-
-
-#: Name of the file that ZODB writes into every blob directory that it opens.
-MARKER = ".layout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +74,12 @@ def write_list(
     """Write the list of the blobs that one set adds, and return its path.
 
     blob_directory: where they are from.
+
+    Raises: FileUnreadable: that is no blob directory of a storage.
     """
     header = {
         "version": FORMAT_VERSION,
-        "layout": (blob_directory / MARKER).read_text().strip(),
+        "layout": read_layout(blob_directory),
     }
     lines = [json.dumps(header)]
     lines += [f"{blob.sha256} {blob.size} {blob.path}" for blob in new]
@@ -97,7 +95,9 @@ def read_lists(directory: Path, lists: Sequence[StoredFile]) -> BlobList:
     directory: the backup directory.  Of a path that stands in several lists the last
     one holds.
 
-    Raises: NotCoherent: where a list is not what was written, or cannot be read.
+    Raises:
+      NotCoherent: a list is not there, or is not what was written.
+      SetUnreadable: a list could not be read.
     """
     blobs: dict[str, StoredBlob] = {}
     # Where there is no list there is no blob to be put anywhere.
@@ -105,8 +105,12 @@ def read_lists(directory: Path, lists: Sequence[StoredFile]) -> BlobList:
     for stored in lists:
         try:
             content = (directory / stored.path).read_bytes()
-        except OSError as error:
+        except presence.ABSENT as error:
             raise SetDamaged(f"{stored.path}: {error.strerror}") from error
+        except OSError as error:
+            raise SetUnreadable(
+                f"{directory / stored.path} cannot be read: {presence.describe(error)}"
+            ) from error
         if hashlib.sha256(content).hexdigest() != stored.sha256:
             raise SetDamaged(f"{directory / stored.path} is not what was written")
         first, *lines = content.decode().splitlines()

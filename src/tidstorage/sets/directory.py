@@ -9,19 +9,24 @@
     sets/<set id>/manifest.json one set; written last
     sets/<set id>/verified.json what verifications found of it
     sets/<set id>/tid.log       the daemon's TID log when the set was made
+    sets/<set id>/cluster.toml  the description of the cluster then
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster, Storage
-from tidstorage.errors import EngineFailed, NoSuchSet, NotCoherent
-from tidstorage.sets import listing, manifest, marker, verdicts
+from tidstorage.errors import EngineFailed, NoSuchSet, NotCoherent, SetUnreadable
+from tidstorage.sets import listing, manifest, marker
 from tidstorage.sets.listing import BackupSet
 from tidstorage.sets.manifest import Manifest
 from tidstorage.sets.manifest_folder import ManifestFolder
-from tidstorage.sets.verdicts import Depth, Fault, Verdict, Verification
-from tidstorage.system import disks, permissions, private_files
+from tidstorage.sets.verdict_files import VerdictFiles
+from tidstorage.sets.verdicts import Depth, Fault, Unread, Verdict, Verification
+from tidstorage.system import disks, permissions, presence, private_files
+
+logger = logging.getLogger(__name__)
 
 
 class BackupDirectory:
@@ -38,35 +43,61 @@ class BackupDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._manifests = ManifestFolder(self.sets_folder)
+        self._verdicts = VerdictFiles(self.sets_folder)
 
     @classmethod
-    def open(cls, cluster: Cluster) -> "BackupDirectory":
+    def open(cls, cluster: Cluster, *, adopt: bool = False) -> "BackupDirectory":
         """The backup directory, to read from; it need not be there yet.
+
+        adopt: whatever history it is of.
 
         Raises:
           BackupDirectoryLost: it was used before, and is not there now or is another.
+          OtherHistory: it holds the backups of another cluster.
           FileUnreadable: what says whether it is cannot be read.
         """
-        marker.refuse_another(cluster)
+        if not adopt:
+            marker.refuse_another(cluster)
         return cls(cluster.backup.directory)
 
     @classmethod
-    def begin(cls, cluster: Cluster) -> "BackupDirectory":
-        """The backup directory, to write to: made, marked and noted where it is new.
+    def open_to_change(cls, cluster: Cluster) -> "BackupDirectory":
+        """The backup directory, to change what is there already.
 
         Raises:
-          BackupDirectoryLost: as `open`, or it is another cluster's.
-          FileUnreadable: as `open`.
+          OtherHistory: it is another cluster's, or that of another copy of this one.
+          and as `open`.
+        """
+        marker.refuse_to_change(cluster)
+        return cls(cluster.backup.directory)
+
+    @classmethod
+    def begin(cls, cluster: Cluster, *, adopt: bool = False) -> "BackupDirectory":
+        """The backup directory, to write to: made, marked and noted where it is new.
+
+        adopt: go on with what lies there, whose ever it was.
+
+        Raises:
+          BackupDirectoryLost, OtherHistory, FileUnreadable: as `open_to_change`.
           NotPermitted, Unprotected: others could change or read what is written.
         """
-        directory = cls.open(cluster)
-        if marker.is_noted(cluster):
-            directory._refuse_unprotected(cluster.storages)
-            return directory
-        private_files.make_folder(directory.path)
+        directory = cls(cluster.backup.directory)
+        if not adopt:
+            directory = cls.open_to_change(cluster)
+        if not marker.is_noted(cluster):
+            private_files.make_folder(directory.path)
         directory._refuse_unprotected(cluster.storages)
-        marker.mark(cluster)
+        marker.mark(cluster, adopt=adopt)
         return directory
+
+    @property
+    def history(self) -> str | None:
+        """The id of the history that lies here; None where nothing tells.
+
+        Raises: FileUnreadable: where the marker cannot be read.
+        """
+        content = marker.read_in(self.path)
+        return None if content is None else content.history
 
     def _refuse_unprotected(self, storages: Iterable[Storage]) -> None:
         permissions.refuse_other_owner(self.path)
@@ -74,7 +105,7 @@ class BackupDirectory:
         for storage in storages:
             folder = self.repository(storage.id)
             if folder.is_dir():
-                permissions.refuse_links(folder.iterdir())
+                permissions.refuse_links_in(folder)
                 permissions.refuse_more_readable(self.path, folder, storage.data_file)
 
     def _written_to(self, storage_ids: Iterable[str]) -> Iterator[Path]:
@@ -105,9 +136,22 @@ class BackupDirectory:
         """The blobs of one storage, of all sets."""
         return self.path / "blobs" / storage_id
 
+    def set_folders(self) -> list[Path]:
+        """What may be the folder of a set, made, begun or half removed, by name.
+
+        Raises: as `manifests`.
+        """
+        return self._manifests.list_folders()
+
     def pools(self) -> list[Path]:
-        """The pools of all storages that ever had one here."""
-        return [*(self.path / "blobs").glob("*")]
+        """The pools of all storages that ever had one here.
+
+        Raises: OSError: where nobody can tell.
+        """
+        folder = self.path / "blobs"
+        # Not by a glob, which finds nothing in a folder that it cannot read.
+        found = folder.iterdir() if presence.is_there(folder) else ()
+        return [path for path in found if path.is_dir() and not path.is_symlink()]
 
     def relative(self, path: Path) -> str:
         """A path as manifests name it."""
@@ -125,9 +169,7 @@ class BackupDirectory:
     def manifests(self) -> list[Manifest]:
         """The sound manifests, newest first.
 
-        Raises:
-          EngineFailed: the disk fails.
-          PermissionError: the directory may not be read.
+        Raises: SetUnreadable: where nobody can tell which there are.
         """
         read = self._manifests.read_all()
         return [content for content in read if isinstance(content, Manifest)]
@@ -140,6 +182,25 @@ class BackupDirectory:
         read = self._manifests.read_all()
         return [content for content in read if isinstance(content, NotCoherent)]
 
+    def unread_manifests(self) -> dict[str, SetUnreadable]:
+        """{set id: why nobody could read its manifest}, newest first.
+
+        Raises: as `manifests`.
+        """
+        read = {path.parent.name: content for path, content in self._manifests.items()}
+        return {
+            set_id: content
+            for set_id, content in read.items()
+            if isinstance(content, SetUnreadable)
+        }
+
+    def strangers(self) -> list[str]:
+        """Links and copies of set folders, which are no sets of their own, in words.
+
+        Raises: as `manifests`.
+        """
+        return self._manifests.find_strangers()
+
     def timelines(self) -> list[int]:
         """The numbers of the timelines of all sound sets' points.
 
@@ -147,8 +208,19 @@ class BackupDirectory:
         """
         try:
             return [made.point.timeline for made in self.manifests()]
-        except (EngineFailed, OSError):
+        except EngineFailed:
             return []
+
+    def strange_manifests(self) -> list[Manifest]:
+        """The manifests in links and copies whose set itself is not here.
+
+        Somebody may have moved it: what it names is not free for others.
+
+        Raises: SetUnreadable: as `manifests`, and where one could not be read.
+        """
+        here = set(self.set_ids())
+        strangers = self._manifests.read_strangers()
+        return [made for made in strangers if made.id not in here]
 
     def set_ids(self) -> list[str]:
         """Ids of all sets, be they sound or broken, newest first.
@@ -161,11 +233,11 @@ class BackupDirectory:
         """All sets with a sound manifest, newest first, each with its faults.
 
         One is whole here where every file that it names is there and has the right
-        size, and no verification found anything wrong with it.
+        size, and no verification found anything wrong with it, or could not read it.
 
         Raises: as `manifests`.
         """
-        return self._judge(self.manifests())
+        return self.judge(self.manifests())
 
     def set(self, set_id: str) -> BackupSet:
         """The set of that id, whole or not.
@@ -173,8 +245,9 @@ class BackupDirectory:
         Raises:
           NoSuchSet: there is none.
           NotCoherent: its manifest is broken.
+          SetUnreadable: its manifest could not be read.
         """
-        return self._judge([self.manifest(set_id)])[0]
+        return self.judge([self.manifest(set_id)])[0]
 
     def manifest_path(self, set_id: str) -> Path:
         """Where the manifest of a set is, or would be."""
@@ -186,22 +259,37 @@ class BackupDirectory:
         Raises: as `set`.
         """
         path = self.manifest_path(set_id)
-        if not path.is_file() or path.parent.parent != self.sets_folder:
+        if path.parent.parent != self.sets_folder or self._manifests.is_link(path):
             raise NoSuchSet(f"there is no set {set_id} in {self.path}")
         content = self._manifests.read(path)
         if isinstance(content, NotCoherent):
+            if isinstance(content.__cause__, presence.ABSENT):
+                raise NoSuchSet(f"there is no set {set_id} in {self.path}")
             raise content
+        if isinstance(content, SetUnreadable):
+            raise content
+        if content.id != set_id:
+            raise NoSuchSet(
+                f"there is no set {set_id} in {self.path}: the folder of that name"
+                f" holds the manifest of set {content.id}"
+            )
         return content
 
-    def faults(self, made: Manifest) -> tuple[str, ...]:
-        """What is wrong with a set, in words; nothing where it is whole.
+    def judge(self, manifests: Iterable[Manifest]) -> list[BackupSet]:
+        """The sets of these manifests, each with its faults, as `sets` has them."""
+        manifests = [*manifests]
+        set_ids = {made.id for made in manifests}
+        try:
+            set_ids |= set(self.set_ids())
+        except SetUnreadable as error:
+            # Of the others, which share files with these, nobody can tell.
+            logger.warning("%s", error)
+        verdict_of, unread = self._verdicts.read_all(set_ids)
+        return listing.judge_sets(self.path, manifests, verdict_of, unread)
 
-        As `sets` tells it.
-        """
-        return self._judge([made])[0].faults
-
-    def _judge(self, manifests: Iterable[Manifest]) -> list[BackupSet]:
-        return listing.judge_sets(self.path, manifests, self.verdicts())
+    def description_path(self, set_id: str) -> Path:
+        """Where a set keeps a copy of the cluster.toml of then."""
+        return self.set_folder(set_id) / "cluster.toml"
 
     def tid_log_path(self, set_id: str) -> Path:
         """Where a set keeps a copy of the daemon's TID log, if there was one."""
@@ -210,44 +298,40 @@ class BackupDirectory:
     # What verifications found
 
     def verdict(self, set_id: str) -> Verdict | None:
-        """What verifications found of a set; None where there was none."""
-        return verdicts.read(self._verdict_path(set_id))
+        """What verifications found of a set; None where there was none.
+
+        Raises: SetUnreadable: where that could not be read.
+        """
+        return self._verdicts.read(set_id)
 
     def verdicts(self) -> Mapping[str, Verdict]:
-        """{set id: what verifications found}, of all sets that were verified."""
-        paths = self.sets_folder.glob(f"*/{verdicts.FILE_NAME}")
-        read = {path.parent.name: verdicts.read(path) for path in paths}
-        return {
-            set_id: verdict for set_id, verdict in read.items() if verdict is not None
-        }
+        """{set id: what verifications found}, of all sets that were verified.
+
+        Without those of which it could not be read.
+
+        Raises: as `manifests`.
+        """
+        return self._verdicts.read_all(self.set_ids())[0]
 
     def note_verification(self, set_id: str, verification: Verification) -> None:
-        """Keep what a verification found, unless the set is gone meanwhile."""
-        verdict = verdicts.update(self.verdict(set_id), verification)
-        self._write_verdict(set_id, verdict)
+        """Keep what a verification found, unless the set is gone meanwhile.
+
+        Raises: SetUnreadable: what was known before could not be read; it stays.
+        """
+        self._verdicts.note_verification(set_id, verification)
 
     def note_fault(self, set_ids: Iterable[str], fault: Fault) -> None:
         """Keep for each of these sets that a file which it needs has a fault."""
-        for set_id in set_ids:
-            verdict = self.verdict(set_id) or Verdict()
-            if fault not in verdict.faults:
-                self._write_verdict(set_id, verdicts.add_fault(verdict, fault))
+        self._verdicts.note_fault(set_ids, fault)
 
-    def _write_verdict(self, set_id: str, verdict: Verdict) -> None:
-        # A prune may have taken the set meanwhile.
-        if self.manifest_path(set_id).exists():
-            verdicts.write(self._verdict_path(set_id), verdict)
+    def note_unread(self, set_ids: Iterable[str], unread: Unread) -> None:
+        """Keep for each of these sets that a file which it needs could not be read."""
+        self._verdicts.note_unread(set_ids, unread)
 
     def forget_fault(self, path: str, depth: Depth) -> None:
-        """A file that was bad is good again: no set has that fault any more.
+        """A file that was bad, or not to be read, is good: no set suffers any more.
 
         path: of the file, relative to the directory.  depth: how deeply it was
         looked at; what a deeper look found stays.
         """
-        for set_id, verdict in self.verdicts().items():
-            without = verdicts.remove_fault(verdict, path, depth)
-            if without != verdict:
-                verdicts.write(self._verdict_path(set_id), without)
-
-    def _verdict_path(self, set_id: str) -> Path:
-        return self.set_folder(set_id) / verdicts.FILE_NAME
+        self._verdicts.forget_fault(self.set_ids(), path, depth)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from tidstorage.errors import SetDamaged
+from tidstorage.errors import SetDamaged, SetUnreadable
 from tidstorage.sets.stored import (
     StoredCommitId,
     StoredLoss,
@@ -22,7 +22,7 @@ from tidstorage.sets.stored import (
     StoredVector,
     Text,
 )
-from tidstorage.system import durable, json_file
+from tidstorage.system import durable, json_file, presence
 
 FORMAT_VERSION = 1
 FILE_NAME = "manifest.json"
@@ -72,6 +72,12 @@ class StoredStorage:
     holes: of the bytes, how many took no room in the Data.fs and will take none.
     index: the Data.fs.index, which only stock repozo restores; a set is whole without
       it.
+    lost_blobs: paths of the blobs that its data need, and that were not in the blob
+      directory any more, or shorter; the set has them as an earlier one had them.
+    missing_blobs: paths of those of which no earlier set had a copy either: a restore
+      lacks them.  None where nobody looked, as in sets of former versions.
+    undescribed_blobs: how many records of blobs were seen in a storage that is
+      described without a blob directory; the set has none of these blobs.
     """
 
     id: Text
@@ -85,6 +91,9 @@ class StoredStorage:
     packed: StoredTid | None = None
     holes: int = 0
     index: StoredFile | None = None
+    lost_blobs: tuple[Text, ...] = ()
+    missing_blobs: tuple[Text, ...] | None = None
+    undescribed_blobs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +115,10 @@ class Manifest:
     versions: {distribution: its version}, of what wrote the set.
     acknowledged: ids of the half commits above the floor that somebody had accepted;
       they are no damage.
+    history: the id of the history that it is of (`sets.history`); None in sets of
+      before there were such ids.
+    description: the copy of the cluster's cluster.toml; None in sets of before.  A set
+      is whole without it.
     unknown: ids of the transactions above the floor of which nobody can tell whether
       they are whole: a pack by others may have taken what they miss.
     """
@@ -123,6 +136,8 @@ class Manifest:
     seconds: dict[str, float]
     versions: dict[str, str]
     acknowledged: tuple[StoredCommitId, ...] = ()
+    history: Text | None = None
+    description: StoredFile | None = None
     unknown: tuple[StoredCommitId, ...] = ()
 
     def storage(self, storage_id: str) -> StoredStorage:
@@ -189,15 +204,21 @@ def write(manifest: Manifest, folder: Path) -> Path:
 def read(path: Path) -> Manifest:
     """The manifest in a file.
 
-    Raises: NotCoherent: where it is not what was written, or cannot be read.
+    Raises:
+      NotCoherent: it is not there, or is not what was written.
+      SetUnreadable: it could not be read.
     """
     try:
         envelope = json.loads(path.read_text())
         if envelope["sha256"] != _digest(envelope["manifest"]):
             raise ValueError("its checksum does not match")
         return from_json(envelope["manifest"])
+    except presence.ABSENT as error:
+        raise SetDamaged(f"{path} is missing: {error.strerror}") from error
     except OSError as error:
-        raise SetDamaged(f"{path} cannot be read: {error.strerror}") from error
+        raise SetUnreadable(
+            f"{path} cannot be read: {presence.describe(error)}"
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SetDamaged(
             f"{path} is not a sound manifest: {error}",

@@ -12,8 +12,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidstorage.errors import ClockWentBack, EngineFailed
-from tidstorage.system import durable
+from tidstorage.errors import ClockWentBack, EngineFailed, SetUnreadable
+from tidstorage.system import durable, presence
 
 _DATA_FILE = re.compile(r"(\d{4}(?:-\d\d){5})\.(delta)?fsz?")
 #: repozo writes to this name first, whatever the file will be.
@@ -48,8 +48,10 @@ def list_files(repository: Path) -> list[str]:
     """The names of all full copies and increments, oldest first.
 
     None where there is no such folder.
+
+    Raises: OSError: where nobody can tell.
     """
-    if not repository.exists():
+    if not presence.is_there(repository):
         # Of a storage that the description has no more.
         return []
     names = [path.name for path in repository.iterdir()]
@@ -117,7 +119,9 @@ def read_newest_chain(repository: Path) -> Sequence[RepozoFile]:
 
     They are those that repozo noted beside the full copy.
 
-    Raises: EngineFailed: where that is not a gapless sequence of files that exist.
+    Raises:
+      EngineFailed: that is not a gapless sequence of files that exist.
+      SetUnreadable: nobody can tell.
     """
     return read_chain_until(repository, find_newest_second(repository))
 
@@ -144,12 +148,16 @@ def find_unrecorded(repository: Path) -> list[str]:
     """Names of files that repozo has not noted, from the newest full copy on.
 
     They are of a killed run; an increment laid on top of one would make garbage.
+
+    Raises: SetUnreadable: where nobody can tell what repozo noted.
     """
     names = list_files(repository)
     fulls = [name for name in names if "delta" not in name]
     newest = names[names.index(fulls[-1]) :] if fulls else names
     try:
         noted = {file.name for file in read_newest_chain(repository)}
+    except SetUnreadable:
+        raise
     except EngineFailed:
         noted = set()
     return [name for name in newest if name not in noted]
@@ -158,7 +166,7 @@ def find_unrecorded(repository: Path) -> list[str]:
 def _read_record(repository: Path, record: Path) -> Sequence[RepozoFile]:
     """The files that repozo noted in a ``.dat``, oldest first.
 
-    Raises: EngineFailed: as `read_newest_chain`.
+    Raises: EngineFailed, SetUnreadable: as `read_newest_chain`.
     """
     files: list[RepozoFile] = []
     try:
@@ -166,17 +174,29 @@ def _read_record(repository: Path, record: Path) -> Sequence[RepozoFile]:
             # The path may hold spaces, the rest does not.
             path, start, end, md5 = line.rsplit(None, 3)
             files.append(RepozoFile(Path(path).name, int(start), int(end), md5))
-    except (OSError, ValueError) as error:
+    except (*presence.ABSENT, ValueError) as error:
         raise EngineFailed(f"repozo's {record} is not readable: {error}") from error
+    except OSError as error:
+        raise _unread(record, error) from error
     expected = 0
     for file in files:
-        if file.start != expected or not (repository / file.name).exists():
+        try:
+            is_next = file.start == expected and presence.is_there(
+                repository / file.name
+            )
+        except OSError as error:
+            raise _unread(repository / file.name, error) from error
+        if not is_next:
             raise EngineFailed(
                 f"repozo's {record} names {file.name} from byte {file.start},"
                 f" after {expected} bytes"
             )
         expected = file.end
     return files
+
+
+def _unread(path: Path, error: OSError) -> SetUnreadable:
+    return SetUnreadable(f"{path} cannot be read: {presence.describe(error)}")
 
 
 def discard(repository: Path, keep: Collection[str]) -> list[str]:
@@ -192,11 +212,12 @@ def discard(repository: Path, keep: Collection[str]) -> list[str]:
         (repository / name).unlink()
     left = set(list_files(repository))
     seconds = {_second(name) for name in left}
-    for index in repository.glob("*.index"):
-        if index.stem not in seconds:
-            index.unlink()
-    for record in repository.glob("*.dat"):
-        _forget(record, left)
+    # Not by a glob, which finds nothing in a folder that it cannot read.
+    for path in [*repository.iterdir()] if presence.is_there(repository) else []:
+        if path.suffix == ".index" and path.stem not in seconds:
+            path.unlink()
+        elif path.suffix == ".dat":
+            _forget(path, left)
     return excess
 
 

@@ -1,5 +1,6 @@
 """Refuses files that somebody else could read, replace or redirect."""
 
+import logging
 import os
 import pwd
 import stat
@@ -7,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tidstorage.errors import NotPermitted, Unprotected
+
+logger = logging.getLogger(__name__)
 
 #: (class of users, its right to read a file, its right to pass through a folder)
 _CLASSES = (
@@ -46,10 +49,26 @@ def refuse_links(paths: Iterable[Path]) -> None:
     """
     for path in paths:
         if path.is_symlink():
-            raise Unprotected(
-                f"{path} is a symbolic link, to {path.readlink()}",
-                "No program of ours made it: find out who did, then remove it.",
-            )
+            raise _is_link(path)
+
+
+def refuse_links_in(folder: Path) -> None:
+    """Refuse symbolic links in a folder, as `refuse_links` does.
+
+    The folder tells which of its entries are links: one that cannot be looked at
+    itself, on a disk that fails, is none.
+    """
+    with os.scandir(folder) as entries:
+        links = [Path(entry.path) for entry in entries if entry.is_symlink()]
+    for path in links:
+        raise _is_link(path)
+
+
+def _is_link(path: Path) -> Unprotected:
+    return Unprotected(
+        f"{path} is a symbolic link, to {path.readlink()}",
+        "No program of ours made it: find out who did, then remove it.",
+    )
 
 
 def refuse_more_readable(top: Path, copies: Path, data_file: Path) -> None:
@@ -67,7 +86,7 @@ def refuse_more_readable(top: Path, copies: Path, data_file: Path) -> None:
         if not all(_may(folder, may_pass) for folder in folders):
             continue
         for path in _files(copies):
-            if _may(path, may_read):
+            if _may_for_certain(path, may_read):
                 raise Unprotected(
                     f"{path} can be read by {users}, and {data_file} cannot",
                     f"chmod -R go-rwx {top}",
@@ -80,6 +99,18 @@ def _within(folder: Path, top: Path) -> bool:
 
 def _may(path: Path, right: int) -> bool:
     return bool(path.stat().st_mode & right)
+
+
+def _may_for_certain(path: Path, right: int) -> bool:
+    """Whether users have that right; not where nobody can tell, which is logged.
+
+    A copy that cannot be looked at is no reason to go without the next one.
+    """
+    try:
+        return _may(path, right)
+    except OSError as error:
+        logger.warning("who may read %s is not known: %s", path, error.strerror)
+        return False
 
 
 def _files(folder: Path) -> Iterator[Path]:

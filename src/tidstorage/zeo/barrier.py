@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
@@ -47,6 +48,15 @@ def storages_of(cluster: Cluster) -> list[BarrierStorage]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class StorageEnd:
+    """Where a storage ends, as its server says: its last TID (0 without one), and the
+    bytes of its Data.fs up to the end of the last finished transaction."""
+
+    tid: int
+    size: int
+
+
 class _AttemptFailed(Exception):
     """One attempt gave no vector; its text says why."""
 
@@ -63,6 +73,17 @@ def take(
     A storage without a transaction has TID 0.
 
     Raises: BarrierFailed: where no attempt succeeds, or names are not unique.
+    """
+    ends = take_ends(storages, deadline=deadline, attempts=attempts)
+    return {storage: end.tid for storage, end in ends.items()}
+
+
+def take_ends(
+    storages: Sequence[BarrierStorage], deadline: float = 2.0, attempts: int = 5
+) -> dict[str, StorageEnd]:
+    """As `take`: {storage id: where it ends}, by its server.
+
+    Raises: as `take`.
     """
     _refuse_repeated_names(storages)
     reason = "nothing was tried"
@@ -92,7 +113,9 @@ def _refuse_repeated_names(storages: Sequence[BarrierStorage]) -> None:
         )
 
 
-def _attempt(storages: Sequence[BarrierStorage], deadline: float) -> dict[str, int]:
+def _attempt(
+    storages: Sequence[BarrierStorage], deadline: float
+) -> dict[str, StorageEnd]:
     request = {
         "deadline": deadline,
         "storages": [
@@ -117,12 +140,16 @@ def _attempt(storages: Sequence[BarrierStorage], deadline: float) -> dict[str, i
             raise _AttemptFailed("the helper process did not start") from None
         finally:
             helper.kill()
-    return tid.vector_from_text(answer["vector"])
+    vector = tid.vector_from_text(answer["vector"])
+    sizes: dict[str, int] = answer["sizes"]
+    return {
+        storage: StorageEnd(last, sizes[storage]) for storage, last in vector.items()
+    }
 
 
 def _answer(
     helper: "subprocess.Popen[str]", seconds: float, meaning: str
-) -> dict[str, dict[str, str]]:
+) -> dict[str, Any]:
     """Read the helper's next line; kill it when that takes longer than ``seconds``.
 
     Raises: _AttemptFailed: where it was killed, or tells of an error.
@@ -136,7 +163,7 @@ def _answer(
         timer.cancel()
     if not line.endswith("\n"):
         raise _AttemptFailed(f"{meaning} for {seconds:g} s")
-    answer: dict[str, dict[str, str]] = json.loads(line)
+    answer: dict[str, Any] = json.loads(line)
     if "error" in answer:
         raise _AttemptFailed(answer["error"])
     return answer

@@ -2,8 +2,8 @@
 
 Reads one JSON line: ``{"deadline": SECONDS, "storages": [{"id", "address"}]}``.
 Writes ``{"connected": true}`` when every server answers, then
-``{"vector": {id: "0x…"}}`` when everything is released again; or
-``{"error": TEXT}``.  It may be killed at any moment: the servers release what a
+``{"vector": {id: "0x…"}, "sizes": {id: BYTES}}`` when everything is released again;
+or ``{"error": TEXT}``.  It may be killed at any moment: the servers release what a
 closed connection held.
 """
 
@@ -34,7 +34,8 @@ def main() -> None:
         _say({"connected": True})
         # Should whoever started us die, nobody else would end a vote that waits.
         signal.setitimer(signal.ITIMER_REAL, request["deadline"])
-        _say({"vector": tid.vector_to_text(_hold(clients))})
+        vector, sizes = _hold(clients)
+        _say({"vector": tid.vector_to_text(vector), "sizes": sizes})
     except _Void as error:
         _say({"error": str(error)})
     # Not the ordinary end: it would wait for each connection to be closed in
@@ -74,8 +75,10 @@ def _make_client(storage: dict[str, Any]) -> ZeoClient:
     )
 
 
-def _hold(clients: dict[str, ZeoClient]) -> dict[str, int]:
-    """Vote on all storages, read their last TIDs, abort: {storage id: last TID}.
+def _hold(clients: dict[str, ZeoClient]) -> tuple[dict[str, int], dict[str, int]]:
+    """Vote on all storages, read where they end, abort.
+
+    Returns {storage id: last TID} and {storage id: bytes of its Data.fs}.
 
     Raises: _Void: where that proves nothing.
     """
@@ -98,6 +101,7 @@ def _hold(clients: dict[str, ZeoClient]) -> dict[str, int]:
             client.tpc_vote(transaction)
         before = _last_tids(read_only)
         vector = _last_tids(writable)
+        sizes = {storage: client.size() for storage, client in clients.items()}
         after = _last_tids(read_only)
     except Exception as error:
         # Anything a server may raise: the locks go with our connections.
@@ -108,7 +112,7 @@ def _hold(clients: dict[str, ZeoClient]) -> dict[str, int]:
         raise _Void(f"read-only storages moved: {', '.join(sorted(read_only))}")
     for client in writable.values():
         client.tpc_abort(transaction)
-    return {**vector, **after}
+    return {**vector, **after}, sizes
 
 
 def _generations(clients: dict[str, ZeoClient]) -> dict[str, int]:

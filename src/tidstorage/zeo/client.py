@@ -95,6 +95,11 @@ class ZeoClient(ClientStorage):  # type: ignore[misc]
         """
         return tid.from_bytes(self._call("lastTransaction"))
 
+    def size(self) -> int:
+        """Where the server ends its last finished transaction: bytes of its Data.fs."""
+        information: dict[str, Any] = self._call("get_info")
+        return int(information["size"])
+
     def newest(self, count: int) -> list[dict[str, Any]]:
         """Entries of the undo log for the newest records, the last one first.
 

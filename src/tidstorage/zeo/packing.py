@@ -8,11 +8,11 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from ZEO.Exceptions import ClientDisconnected
 
 from tidstorage.cluster.cluster import Cluster, Storage
+from tidstorage.cluster.pack_files import pack_file_of
 from tidstorage.errors import EngineFailed, NoSpace, NotConnected, TidstorageError
 from tidstorage.zeo import server_errors
 from tidstorage.zeo.client import ZeoClient, connect
@@ -122,13 +122,3 @@ def _watched(storage: Storage, advance: Callable[[int], None]) -> Iterator[None]
     finally:
         ended.set()
         watcher.join()
-
-
-def pack_file_of(data_file: Path) -> Path:
-    """Data.fs.pack, which FileStorage writes and then gives the Data.fs's name."""
-    return data_file.with_name(f"{data_file.name}.pack")
-
-
-def old_file_of(data_file: Path) -> Path:
-    """Data.fs.old, which is the Data.fs of before the last pack."""
-    return data_file.with_name(f"{data_file.name}.old")

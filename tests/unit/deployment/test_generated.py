@@ -33,6 +33,15 @@ def test_every_file_storage_refuses_garbage_collection(description):
     assert "transaction-timeout" not in servers
 
 
+def test_servers_keep_what_a_pack_removes_unless_told_otherwise(description):
+    assert "pack-keep-old" not in texts(description)["zeo-alpha.conf"]
+    text = description.read_text()
+    description.write_text(text.replace("[pack]\n", "[pack]\nkeep-old = false\n"))
+    found = texts(description)
+    servers = found["zeo-alpha.conf"] + found["zeo-beta.conf"]
+    assert servers.count("pack-keep-old false") == 4
+
+
 def test_only_the_storage_with_blobs_has_a_blob_directory(description):
     assert texts(description)["zeo-beta.conf"].count("blob-dir") == 1
     assert texts(description)["zope-web-1.conf"].count("shared-blob-dir yes") == 1

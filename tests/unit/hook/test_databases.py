@@ -2,8 +2,13 @@
 
 import gc
 import logging
+import os
+import signal
+import weakref
 
 import pytest
+import transaction
+import ZODB
 from hooked_site import IDS, Site
 from ZODB.blob import BlobStorage
 from ZODB.DemoStorage import DemoStorage
@@ -11,6 +16,7 @@ from ZODB.FileStorage import FileStorage
 from ZODB.MappingStorage import MappingStorage
 
 import tidstorage
+from tidstorage.coherence import tid
 from tidstorage.hook import hook
 
 
@@ -98,10 +104,135 @@ def test_databases_that_the_collector_hides_are_found_when_they_join(tmp_path):
     site.close()
 
 
-def test_closed_and_forgotten_databases_leave_the_vector(site):
+def vector(site, name="main"):
+    """What the last record of a database tells of what was seen before."""
+    return site.last(name)[1].vector
+
+
+def last_bound(site, name):
+    return site.last(name)[0] + 1
+
+
+def count_up(site, name):
+    with site.databases[name].transaction() as connection:
+        connection.root()["count"] = connection.root().get("count", 0) + 1
+
+
+def test_what_was_seen_of_a_closed_database_stays(site):
+    site.write("main")
+    # Nothing is stamped between this and the close.
+    site.databases["catalog"].undo(
+        site.databases["catalog"].undoLog(0, 1)[0]["id"], transaction.get()
+    )
+    transaction.commit()
+    site.databases["catalog"].close()
+    for _ in range(2):
+        site.write("main")
+        assert vector(site)["catalog"] == last_bound(site, "catalog")
+
+
+def test_a_database_is_closed_before_the_first_commit(tmp_path):
+    Site(tmp_path, "catalog").close()
+    tidstorage.install(ids=IDS)
+    Site(tmp_path, "catalog").close()
+    site = Site(tmp_path, "main")
+    site.write("main")
+    assert vector(site)["catalog"] == last_bound(site, "catalog")
+
+
+def test_several_databases_after_each_other(tmp_path):
+    names = ("one", "two", "main")
+    tidstorage.install(ids={name: name for name in names})
+    for name in names:
+        site = Site(tmp_path, name)
+        count_up(site, name)
+        last = vector(site, name)
+        site.close()
+    for name in ("one", "two"):
+        assert last[name] == last_bound(site, name)
+
+
+def test_a_database_that_is_opened_again_goes_on_from_what_was_seen(
+    tmp_path, monkeypatch
+):
+    tidstorage.install(ids=IDS)
+    site, apart = Site(tmp_path, "main"), Site(tmp_path, "catalog")
+    count_up(apart, "catalog")
+    seen = last_bound(apart, "catalog")
+    apart.close()
+    catalog = FileStorage(str(tmp_path / "catalog.fs"))
+    # As a ZEO client that has not caught up yet.
+    first = tid.to_bytes(apart.records("catalog")[0][0])
+    monkeypatch.setattr(catalog, "lastTransaction", lambda: first)
+    database = ZODB.DB(catalog, database_name="catalog")
+    site.write("main")
+    assert vector(site)["catalog"] == seen
+    storages = hook._active.databases.list_open().storages
+    assert sorted(each.storage_id for each in storages) == ["catalog", "root"]
+    monkeypatch.undo()
+    with database.transaction() as connection:
+        connection.root()["y"] = 1
+    database.close()
+    site.write("main")
+    assert vector(site)["catalog"] == last_bound(apart, "catalog") > seen
+
+
+def test_a_connection_that_was_ahead_of_its_storage_counts_after_the_close(site):
+    # ZEO tells connections of a transaction before its last TID moves.
+    connection = site.databases["catalog"].open()
+    ahead = tid.from_bytes(connection._normal_storage._start) + 1_000
+    connection._normal_storage._start = tid.to_bytes(ahead)
     site.databases["catalog"].close()
     site.write("main")
-    assert set(site.last("main")[1].vector) == {"root"}
+    assert vector(site)["catalog"] == ahead
+
+
+def test_the_storage_of_a_database_that_was_never_closed(tmp_path):
+    tidstorage.install(ids=IDS)
+    site = Site(tmp_path, "main")
+    apart = Site(tmp_path, "catalog")
+    apart.databases["catalog"].storage.close()
+    apart.databases.clear()
+    gc.collect()
+    site.write("main")
+    assert vector(site)["catalog"] == last_bound(apart, "catalog")
+
+
+def test_what_has_no_clear_id_leaves_nothing(tmp_path):
+    tidstorage.install()
+    one, two = Site(tmp_path / "one", "main"), Site(tmp_path / "two", "main")
+    one.write("main")
+    two.close()
+    one.write("main")
+    assert vector(one)["main"] <= last_bound(one, "main")
+    one.close()
+
+
+def test_a_second_install_knows_what_was_seen_under_the_same_ids(site):
+    site.databases["catalog"].close()
+    tidstorage.install(ids=dict(IDS))
+    site.write("main")
+    assert vector(site)["catalog"] == last_bound(site, "catalog")
+    tidstorage.install(ids={"main": "root"})
+    site.write("main")
+    assert set(vector(site)) == {"root"}
+    tidstorage.uninstall()
+    tidstorage.install(ids=dict(IDS))
+    site.write("main")
+    assert set(vector(site)) == {"root"}
+
+
+def test_a_forked_child_has_seen_what_its_parent_saw(site):
+    site.databases["catalog"].close()
+    child = os.fork()
+    if not child:
+        signal.alarm(120)
+        try:
+            site.write("main")
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert vector(site)["catalog"] == last_bound(site, "catalog")
 
 
 def test_databases_are_not_kept_alive(tmp_path):
@@ -110,7 +241,10 @@ def test_databases_are_not_kept_alive(tmp_path):
     site.write("main")
     known = hook._active.databases
     assert len(known.list_open().storages) == 1
+    reference = weakref.ref(site.databases["main"].storage)
     site.databases["main"].storage.close()
     site.databases.clear()
     gc.collect()
-    assert not known.list_open().storages
+    assert not known.list_open().by_database
+    gc.collect()
+    assert reference() is None

@@ -1,49 +1,10 @@
-import datetime
 import json
 
 import pytest
+from sample_manifest import sample, storage
 
-from tidstorage.coherence.loss import Loss
-from tidstorage.coherence.point import HalfCommit, Point
 from tidstorage.errors import NotCoherent
 from tidstorage.sets import manifest
-from tidstorage.sets.manifest import Manifest, Range, StoredFile, StoredStorage
-
-TIME = datetime.datetime(2026, 11, 24, 12, 0, 0, 5, tzinfo=datetime.UTC)
-HALF = HalfCommit(b"c" * 16, {"a": 7}, ("b",))
-POINT = Point({"a": 7, "b": 9}, TIME, "barrier", damage=(HALF,))
-
-
-def storage(storage_id, kind="full", blobs=None):
-    file = StoredFile(f"storages/{storage_id}/x.fs", 10, "ab" * 32)
-    ranges = (Range(0, 10, 0, 7),)
-    index = StoredFile(f"storages/{storage_id}/x.index", 4, "cd" * 32)
-    return StoredStorage(
-        storage_id, kind, (file,), 10, blobs, 0, 0, ranges, 5, index=index
-    )
-
-
-def sample(**changes):
-    fields = {
-        "id": "20261124T120000Z",
-        "cluster": "small",
-        "point": POINT,
-        "strict": {"a": 6, "b": 9},
-        "strict_loss": Loss(1, TIME),
-        "floor": Point({"a": 1, "b": 1}, TIME, "barrier"),
-        "unstamped": {"a": 0, "b": 2},
-        "storages": (
-            storage("a"),
-            storage("b", "incremental", (StoredFile("blobs/b/lists/1", 3, "0" * 64),)),
-        ),
-        "tid_log": StoredFile("sets/20261124T120000Z/tid.log", 5, "1" * 64),
-        "finished": TIME,
-        "seconds": {"copy": 0.5},
-        "versions": {"ZODB": "6.4"},
-        "acknowledged": (b"accepted half..!",),
-        **changes,
-    }
-    return Manifest(**fields)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +33,16 @@ def test_read_as_written_before_files_had_ranges():
     assert [(s.ranges, s.packed, s.holes, s.index) for s in found] == [
         ((), None, 0, None)
     ] * 2
+
+
+def test_read_as_written_before_lost_blobs_were_looked_for():
+    data = sample().to_json()
+    for each in data["storages"]:
+        del each["lost_blobs"], each["missing_blobs"], each["undescribed_blobs"]
+    for stored in manifest.from_json(data).storages:
+        assert (stored.lost_blobs, stored.undescribed_blobs) == ((), 0)
+        # Nobody looked: that is not the same as that none is missing.
+        assert stored.missing_blobs is None
 
 
 def test_names_every_file():

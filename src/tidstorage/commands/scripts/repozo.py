@@ -51,7 +51,7 @@ def _recover(options: argparse.Namespace, cluster: Cluster) -> None:
     request = restore.request(options)
     tell = console.print_progress if options.verbose else console.print_nothing
     outcome = around.restore(cluster, request, options.into, options.stop, tell)
-    restore.warn_of_passed_over(outcome)
+    restore.warn_of_lacks(outcome)
     if options.verbose:
         restore_report.describe(outcome, options.into)
 

@@ -286,6 +286,11 @@ class DataFile:
             return START
         return next(kept.end for kept in self.backward() if kept.tid <= tid)
 
+    def tid_at(self, position: int) -> int:
+        """The TID of the transaction that begins there, finished or voted."""
+        tid: int = HEADER.unpack(os.pread(self.descriptor, HEADER.size, position))[0]
+        return tid
+
     def end(self) -> End:
         """Where the finished transactions end at this moment, and why there."""
         while True:

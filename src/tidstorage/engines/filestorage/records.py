@@ -9,6 +9,7 @@ from typing import Protocol
 from tidstorage.coherence.record import Record
 from tidstorage.coherence.tid import LAST
 from tidstorage.engines import Description, RecordPosition
+from tidstorage.engines.filestorage.abandoned_votes import read_abandoned_votes
 from tidstorage.engines.filestorage.data_file import DataFile
 from tidstorage.engines.filestorage.extension import read_stamp
 from tidstorage.engines.filestorage.format import (
@@ -156,20 +157,45 @@ def find_packed(after: int, before: str | None, following: Iterable[Marked]) -> 
 
 
 def records_up_to(
-    data_file: Path, after: int, until: int, aliases: Mapping[str, str]
+    data_file: Path,
+    after: int,
+    until: int | None,
+    aliases: Mapping[str, str],
+    end: int | None = None,
 ) -> list[Record]:
     """What a storage held above ``after`` when its server's last TID was ``until``.
 
     A server that was killed amid a vote reports the TID of the record that its
     restart cut off as its last one, and processes saw it as that.  It stands
-    here as a record without a stamp, since nothing of it can be missing.
+    here as a record without a stamp, since nothing of it can be missing; also where
+    the server was started once more, and says the TID before it.
+
+    until: None: all that there are.  end: those that end there at the latest, in bytes.
     """
-    held = [
-        position.record for position in read_records(data_file, after, until, aliases)
+    records: list[Record] = []
+    last, following = after, None
+    with DataFile(data_file) as opened:
+        position = opened.boundary_after(after) if after else START
+        for transaction in opened.ascending(position, after):
+            if (until is not None and transaction.tid > until) or (
+                end is not None and transaction.end > end
+            ):
+                following = transaction.tid
+                break
+            records.append(with_stamp(transaction, aliases).record)
+            last, position = transaction.tid, transaction.end
+    votes = [
+        vote.tid
+        for vote in read_abandoned_votes(data_file)
+        if vote.position == position
+        and vote.tid > last
+        # What came after it, with a clock set back, is not covered with it.
+        and (following is None or vote.tid < following)
     ]
-    if until > after and (not held or held[-1].tid < until):
-        held.append(Record(until))
-    return held
+    newest = max([last, *votes, until or 0])
+    if newest > last:
+        records.append(Record(newest))
+    return records
 
 
 def describe(path: Path, tid: int) -> Description | None:

@@ -4,17 +4,21 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import EngineFailed, InterruptedRestore, NoSpace
 from tidstorage.operation import lock, pack_note, progress, results
 from tidstorage.operation.progress import Operation, Show, show_nothing
 from tidstorage.operation.unfinished import interrupted_swap
+from tidstorage.points import known_files
 from tidstorage.sets import begun, manifest, repozo
+from tidstorage.sets.blob_losses import describe_losses
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import disks
 from tidstorage.verbs.backup import (
+    adoption,
     blobs,
     complete,
     copying,
@@ -24,6 +28,7 @@ from tidstorage.verbs.backup import (
     set_point,
 )
 from tidstorage.verbs.backup.copy_anew import CopyAnew
+from tidstorage.verbs.backup.doubt import EndInDoubt, seal_ends
 from tidstorage.verbs.backup.packs_by_others import describe_packs
 from tidstorage.verbs.backup.ping import ping
 from tidstorage.verbs.backup.prepare import Preparation
@@ -34,21 +39,28 @@ logger = logging.getLogger(__name__)
 ATTEMPTS = 3
 
 
-def back_up(cluster: Cluster, show: Show = show_nothing) -> Manifest:
+def back_up(
+    cluster: Cluster, show: Show = show_nothing, *, adopt: bool = False
+) -> Manifest:
     """Make one coherent set of all storages and blobs, and return its manifest.
 
     The point K is taken first, the copies after it: each then holds at least what K
-    covers.  show: told how far it is (`tidstorage.operation.progress`).
+    covers.  show: told how far it is (`tidstorage.operation.progress`).  adopt: go on
+    with what lies in the backup directory, whoever wrote it.
 
     Raises: TidstorageError: of any kind; the earlier sets are then as they were, and
     of the new one there is nothing, but where the text says that it is whole.
     """
     with lock.hold(cluster, "backup"):
-        return back_up_while_locked(cluster, show=show)
+        return back_up_while_locked(cluster, show=show, adopt=adopt)
 
 
 def back_up_while_locked(
-    cluster: Cluster, *, full: bool = False, show: Show = show_nothing
+    cluster: Cluster,
+    *,
+    full: bool = False,
+    show: Show = show_nothing,
+    adopt: bool = False,
 ) -> Manifest:
     """As `back_up`, where the caller holds the cluster's lock already.
 
@@ -62,7 +74,7 @@ def back_up_while_locked(
             raise InterruptedRestore(f"a restore was interrupted: {journal}")
         pre_post_commands.run_pre_command(cluster)
         try:
-            made = _prepare_and_make(cluster, operation, full)
+            made = _prepare_and_make(cluster, operation, full, adopt)
         except BaseException as error:
             pre_post_commands.run_post_command_after_failure(cluster, error)
             raise
@@ -72,16 +84,27 @@ def back_up_while_locked(
         return made
 
 
-def _prepare_and_make(cluster: Cluster, operation: Operation, full: bool) -> Manifest:
+def _prepare_and_make(
+    cluster: Cluster, operation: Operation, full: bool, adopt: bool
+) -> Manifest:
     with _explaining_os_errors(cluster):
-        preparation = prepare.prepare(cluster, full=full)
-    try:
+        prepare.refuse_the_impossible(cluster)
+        if adopt:
+            adoption.refuse_what_does_not_follow(cluster)
+        directory = BackupDirectory.begin(cluster, adopt=adopt)
+    with lock.hold_directory(directory.path, "backup"):
         with _explaining_os_errors(cluster):
-            made = _make_set(preparation, operation)
-    except BaseException:
-        _discard(preparation)
-        raise
-    _finish(preparation, made)
+            # It looks at the directory once more, now that nobody else changes it.
+            preparation = prepare.prepare(cluster, full=full)
+        try:
+            with _explaining_os_errors(cluster):
+                made = _make_set(preparation, operation)
+        except BaseException:
+            _discard(preparation)
+            raise
+        _finish(preparation, made)
+        for words in describe_losses(made):
+            logger.warning("%s", words)
     if not pack_note.note_path(cluster).exists():
         # Else the pack was ours.
         for words in describe_packs(
@@ -116,6 +139,7 @@ def _finish(preparation: Preparation, made: Manifest) -> None:
     try:
         (preparation.set_folder / begun.FILE_NAME).unlink()
         complete.leave_floor(preparation.cluster, made)
+        known_files.note(preparation.cluster, made.point.vector)
         complete.note_damage(preparation.cluster, made)
     except OSError as error:
         raise EngineFailed(
@@ -148,10 +172,26 @@ def _explaining_os_errors(cluster: Cluster) -> Iterator[None]:
 
 def _make_set(preparation: Preparation, operation: Operation) -> Manifest:
     reason = ""
-    for _ in range(ATTEMPTS):
+    attempts = ATTEMPTS
+    doubted: Set[str] = set()
+    while attempts:
         try:
-            return _try_to_make_set(preparation, operation)
+            return _try_to_make_set(preparation, operation, doubted)
+        except EndInDoubt as error:
+            # Each is sealed once; what is left then is no abandoned vote.
+            unsealed = {
+                storage: seen
+                for storage, seen in error.bounds.items()
+                if storage not in doubted
+            }
+            doubted = doubted | error.bounds.keys()
+            seal_ends(preparation.cluster, unsealed)
+            preparation.discard_copies()
+            repozo.await_second_after(
+                repozo.current_second(), "Correct the clock of this machine."
+            )
         except CopyAnew as error:
+            attempts -= 1
             reason = str(error)
             logger.warning("all storages are copied again, in full: %s", error)
             preparation.discard_copies()
@@ -166,10 +206,14 @@ def _make_set(preparation: Preparation, operation: Operation) -> Manifest:
     )
 
 
-def _try_to_make_set(preparation: Preparation, operation: Operation) -> Manifest:
+def _try_to_make_set(
+    preparation: Preparation, operation: Operation, doubted: Set[str]
+) -> Manifest:
     """The phases, in their order.
 
-    Raises: CopyAnew: where the copies do not fit what they were made of.
+    Raises:
+      CopyAnew: where the copies do not fit what they were made of.
+      EndInDoubt: where others saw of a storage, not in doubted, what it does not hold.
     """
     cluster = preparation.cluster
     seconds: dict[str, float] = {}
@@ -179,7 +223,7 @@ def _try_to_make_set(preparation: Preparation, operation: Operation) -> Manifest
     with _timed(seconds, "copy"):
         copies = copying.copy_all(preparation, operation)
     with _timed(seconds, "examine"):
-        chosen = set_point.choose_set_point(preparation, barrier, copies)
+        chosen = set_point.choose_set_point(preparation, barrier, copies, doubted)
     complete.strike_out(cluster, chosen.whole)
     with _timed(seconds, "blobs"):
         vector = chosen.point.vector

@@ -12,6 +12,7 @@ more for each copy after, with only what is new; ``<pool>/lists/<set id>``.
 
 import contextlib
 import hashlib
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,13 @@ from pathlib import Path
 
 from tidstorage.cluster.cluster import Storage
 from tidstorage.coherence import tid
-from tidstorage.engines.filestorage.blob_files import blob_files
+from tidstorage.engines.filestorage.blob_files import (
+    blob_files,
+    find_other_folders,
+    read_layout,
+)
 from tidstorage.engines.filestorage.copying import SparseWriter, read_range
-from tidstorage.errors import NotCoherent
+from tidstorage.errors import NotCoherent, SetUnreadable
 from tidstorage.operation import parallel
 from tidstorage.operation.parallel import Check
 from tidstorage.operation.progress import Advance, Operation
@@ -31,34 +36,53 @@ from tidstorage.system import durable, private_files
 from tidstorage.verbs.backup.copy_anew import CopyAnew
 from tidstorage.verbs.backup.copying import StorageCopy
 from tidstorage.verbs.backup.digests import describe_new_file
+from tidstorage.verbs.backup.lost_blobs import NeededBlobs, find_previous
 from tidstorage.verbs.backup.prepare import Preparation
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredBlobs:
-    """The blobs of a storage that the pool holds, and the lists that name them."""
+    """The blobs of a storage that the pool holds, and the lists that name them.
+
+    lost: paths of those among them that the blob directory has not any more.  missing:
+    paths of those that the data need and nobody has.
+    """
 
     lists: tuple[StoredFile, ...]
     blobs: Sequence[StoredBlob]
+    lost: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _NewBlob:
-    """A blob that is to be copied: its file, and its path in the blob directory."""
+    """A blob that is to be copied: its file, and its path in the blob directory.
+
+    sha256: of a file in a pool, what it should have; None of one that is the original.
+    """
 
     file: Path
     path: str
     size: int
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """The blob directory of a storage, what is stored of it, and what is to be."""
+    """The blob directory of a storage, what is stored of it, and what is to be.
+
+    lost: paths of what is stored, or is to be copied from a pool, since the blob
+    directory has lost it.  missing: paths of what nobody has.
+    """
 
     storage: Storage
     blob_directory: Path
     stored: StoredBlobs
     new: Sequence[_NewBlob]
+    lost: Sequence[str]
+    missing: Sequence[str]
 
 
 def copy_blobs(
@@ -73,28 +97,20 @@ def copy_blobs(
 
     Raises:
       CopyAnew: a blob disappears meanwhile, or a list of blobs is damaged.
+      FileUnreadable: a blob directory cannot be read, or has an unknown layout.
       OSError: as the system says.
     """
-    directory = preparation.directory
-    sources = []
-    for storage in preparation.cluster.storages:
-        if storage.blob_directory is not None:
-            stored = _find_stored(preparation, storage, copies[storage.id])
-            last = vector[storage.id]
-            new = _find_new(storage.blob_directory, last, stored.blobs)
-            sources.append(_Source(storage, storage.blob_directory, stored, new))
+    sources = [
+        _examine(preparation, storage, copies[storage.id], vector[storage.id])
+        for storage in preparation.cluster.storages
+        if storage.blob_directory is not None
+    ]
     total = sum(blob.size for source in sources for blob in source.new)
     with operation.phase("copy blobs", total) as phase:
 
         def copy(source: _Source, check: Check) -> StoredBlobs:
-            pool = directory.pool(source.storage.id)
             with phase.item(source.storage.id):
-                copied = _copy_all(source.new, pool, phase.advance, check)
-            path = write_list(pool, preparation.set_id, source.blob_directory, copied)
-            return StoredBlobs(
-                (*source.stored.lists, describe_new_file(directory, path)),
-                [*source.stored.blobs, *copied],
-            )
+                return _copy_source(preparation, source, phase.advance, check)
 
         results = parallel.run(preparation.cluster.backup.jobs, copy, sources)
     return {
@@ -103,47 +119,111 @@ def copy_blobs(
     }
 
 
+def _examine(
+    preparation: Preparation, storage: Storage, copy: StorageCopy, last: int
+) -> _Source:
+    """What a blob directory has and has not, compared with what is stored."""
+    directory = storage.blob_directory
+    assert directory is not None
+    layout = read_layout(directory)
+    stored = _find_stored(preparation, storage, copy, layout)
+    needed = NeededBlobs(
+        preparation,
+        storage,
+        copy,
+        layout=layout,
+        last=last,
+        listed=stored.blobs if stored.lists else None,
+    )
+    new = _find_new(directory, last, needed)
+    losses = needed.find_losses()
+    for path in losses.found:
+        file = directory / path
+        with _noticing_disappearance(file):
+            new.append(_NewBlob(file, path, file.stat().st_size))
+    new = [blob for blob in new if blob.path not in losses.copies]
+    new += [
+        _NewBlob(copy.file, path, copy.blob.size, copy.blob.sha256)
+        for path, copy in losses.copies.items()
+    ]
+    if not stored.lists:
+        for folder in find_other_folders(directory):
+            logger.warning("%s is left alone: ZODB never looks into it", folder)
+    lost = [*losses.listed, *losses.copies]
+    return _Source(storage, directory, stored, new, lost, losses.missing)
+
+
 def _find_stored(
-    preparation: Preparation, storage: Storage, copy: StorageCopy
+    preparation: Preparation, storage: Storage, copy: StorageCopy, layout: str
 ) -> StoredBlobs:
     """What the lists of the previous set name, where they can be continued.
 
     They end with the chain of repozo files they belong to: after a pack, blobs are
-    gone; after a restore, a path may come to mean another blob.
+    gone; after a restore, a path may come to mean another blob; in another layout, each
+    blob has another path.
 
-    Raises: CopyAnew: where a list is damaged; full copies begin new lists.
+    Raises: CopyAnew: where a list is damaged, or could not be read; full copies begin
+    new lists.
     """
-    previous = preparation.previous
-    if (
-        previous is None
-        or previous.point.timeline != preparation.timeline
-        or copy.kind == "full"
-        or storage.id not in {stored.id for stored in previous.storages}
-    ):
+    previous = find_previous(preparation, storage)
+    if previous is None or copy.kind == "full" or not previous.blob_lists:
         return StoredBlobs((), ())
-    lists = previous.storage(storage.id).blob_lists or ()
+    lists = previous.blob_lists
     try:
         listed = read_lists(preparation.directory.path, lists)
-    except NotCoherent as error:
+    except (NotCoherent, SetUnreadable) as error:
         raise CopyAnew(str(error)) from error
+    if listed.layout != layout:
+        return StoredBlobs((), ())
     return StoredBlobs(lists, listed.blobs)
 
 
-def _find_new(
-    blob_directory: Path, last: int, stored: Sequence[StoredBlob]
-) -> list[_NewBlob]:
-    """The blobs up to the TID ``last`` that are not stored.
+def _find_new(blob_directory: Path, last: int, needed: NeededBlobs) -> list[_NewBlob]:
+    """The blobs up to the TID ``last`` that are not listed yet.
+
+    needed: told of every blob that is there.
 
     Raises: CopyAnew: where one disappears meanwhile: then a pack is under way.
     """
-    stored_paths = {blob.path for blob in stored}
+    prefix = len(str(blob_directory)) + 1
     new = []
     for file, number in blob_files(blob_directory):
-        path = str(file.relative_to(blob_directory))
-        if number <= last and path not in stored_paths:
-            with _noticing_disappearance(file):
-                new.append(_NewBlob(file, path, file.stat().st_size))
+        path = str(file)[prefix:]
+        if number > last:
+            # It may be of a transaction that is just being aborted.
+            continue
+        try:
+            size = file.stat().st_size
+        except FileNotFoundError as error:
+            if needed.is_listed(path):
+                continue
+            raise CopyAnew(f"{file} disappeared: {error}") from error
+        needed.note_seen(path, size)
+        if not needed.is_listed(path):
+            new.append(_NewBlob(file, path, size))
     return new
+
+
+def _copy_source(
+    preparation: Preparation, source: _Source, advance: Advance, check: Check
+) -> StoredBlobs:
+    """Copy what is new of a blob directory, and write the list of it."""
+    pool = preparation.directory.pool(source.storage.id)
+    copied, rotten = [], []
+    for blob, stored in zip(
+        source.new, _copy_all(source.new, pool, advance, check), strict=True
+    ):
+        if blob.sha256 in (None, stored.sha256):
+            copied.append(stored)
+        else:
+            rotten.append(blob.path)
+    path = write_list(pool, preparation.set_id, source.blob_directory, copied)
+    return StoredBlobs(
+        (*source.stored.lists, describe_new_file(preparation.directory, path)),
+        [*source.stored.blobs, *copied],
+        tuple(sorted({*source.lost} - {*rotten})),
+        tuple(sorted([*source.missing, *rotten])),
+    )
 
 
 def _copy_all(

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster, Storage
 from tidstorage.coherence.tid import to_text
@@ -20,6 +21,7 @@ from tidstorage.verbs.backup import ranges
 from tidstorage.verbs.backup.blobs import StoredBlobs
 from tidstorage.verbs.backup.copying import StorageCopy
 from tidstorage.verbs.backup.digests import KnownFiles, describe_new_file
+from tidstorage.verbs.backup.lost_blobs import find_previous
 from tidstorage.verbs.backup.prepare import Preparation
 from tidstorage.verbs.backup.set_point import SetPoint
 
@@ -59,10 +61,12 @@ def write_manifest(
             for storage in preparation.cluster.storages
         ),
         tid_log=_copy_tid_log(preparation),
+        description=_copy_description(preparation),
         finished=clock.now(),
         seconds=dict(seconds),
         versions=_find_versions(),
         acknowledged=chosen.acknowledged,
+        history=preparation.directory.history,
         unknown=tuple(outcome.commit_id for outcome in chosen.unknown),
     )
     manifest.write(made, preparation.set_folder)
@@ -93,14 +97,38 @@ def _describe_storage(
         packed=ranges.find_last_packed(storage.data_file, copy),
         holes=copy.holes,
         index=known.describe_index(index_path),
+        lost_blobs=blobs.lost if blobs else (),
+        missing_blobs=blobs.missing if blobs else None,
+        undescribed_blobs=_count_undescribed_blobs(preparation, storage, copy),
     )
+
+
+def _count_undescribed_blobs(
+    preparation: Preparation, storage: Storage, copy: StorageCopy
+) -> int:
+    """How many records of blobs there are in a storage without a blob directory."""
+    if storage.blob_directory is not None:
+        return 0
+    former = find_previous(preparation, storage) if copy.kind != "full" else None
+    return len(copy.blob_records) + (former.undescribed_blobs if former else 0)
 
 
 def _copy_tid_log(preparation: Preparation) -> StoredFile | None:
     """The daemon's TID log as it is now; its last line may be torn."""
     target = preparation.directory.tid_log_path(preparation.set_id)
+    return _copy(preparation, preparation.cluster.daemon.tid_log, target)
+
+
+def _copy_description(preparation: Preparation) -> StoredFile | None:
+    """The cluster.toml: a restore on a new machine needs it, and the sets."""
+    target = preparation.directory.description_path(preparation.set_id)
+    return _copy(preparation, preparation.cluster.file, target)
+
+
+def _copy(preparation: Preparation, path: Path, target: Path) -> StoredFile | None:
+    """A copy of a small file; None where that is not there."""
     try:
-        source = preparation.cluster.daemon.tid_log.open("rb")
+        source = path.open("rb")
     except FileNotFoundError:
         return None
     with source, os.fdopen(private_files.create(target), "wb") as copy:

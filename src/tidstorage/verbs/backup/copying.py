@@ -19,7 +19,7 @@ from pathlib import Path
 from tidstorage.cluster.cluster import Cluster, Storage
 from tidstorage.engines.filestorage import DataFile
 from tidstorage.engines.filestorage.copying import read_range, room_spared
-from tidstorage.errors import EngineFailed
+from tidstorage.errors import EngineFailed, SetUnreadable
 from tidstorage.operation import parallel
 from tidstorage.operation.parallel import Check
 from tidstorage.operation.progress import Advance, Operation
@@ -41,7 +41,8 @@ class StorageCopy:
 
     inode: of the Data.fs that was copied.  files: those of the repozo repository
     that make the copy, oldest first.  written: the last of them, where it is new.
-    holes: how many of the bytes take no room on disk.
+    holes: how many of the bytes take no room on disk.  blob_records: (oid, TID) of the
+    records of blobs in what is written.
     """
 
     kind: CopyKind
@@ -49,6 +50,7 @@ class StorageCopy:
     files: Sequence[RepozoFile]
     written: StoredFile | None
     holes: int
+    blob_records: Sequence[tuple[bytes, int]] = ()
 
     @property
     def end(self) -> int:
@@ -96,6 +98,9 @@ def _open_source(
     if not preparation.start_over:
         try:
             chain = repozo.read_newest_chain(repository)
+        except SetUnreadable as error:
+            # It may be as good as ever: full copies leave it alone.
+            logger.warning("not built upon, a full copy is made: %s", error)
         except EngineFailed as error:
             logger.warning("a full copy is made, since %s", error)
     if chain and chain[-1].end > end:
@@ -184,7 +189,8 @@ def _copy_one(
     relative = preparation.directory.relative(written.path)
     stored = StoredFile(relative, written.size, written.sha256)
     kind: CopyKind = "incremental" if source.chain else "full"
-    return StorageCopy(kind, inode, (*source.chain, written.file), stored, holes)
+    files = (*source.chain, written.file)
+    return StorageCopy(kind, inode, files, stored, holes, written.blob_records)
 
 
 @contextlib.contextmanager

@@ -66,7 +66,7 @@ class KnownFiles:
         return describe_new_file(self._directory, path) if path.exists() else None
 
     def has_index_changed(self, path: Path) -> bool:
-        """Whether an index is not what the manifest says, or is gone.
+        """Whether an index is not what the manifest says, is gone or cannot be read.
 
         One that the manifest does not name cannot be told to have changed.
         """
@@ -75,7 +75,8 @@ class KnownFiles:
             return False
         try:
             return describe_new_file(self._directory, path) != known
-        except FileNotFoundError:
+        except OSError:
+            # It is made anew from the source, which is always right.
             return True
 
 

@@ -3,15 +3,18 @@
 Blobs stay in their pool: the next backup will want them.
 """
 
+import logging
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from tidstorage.errors import FileUnreadable
+from tidstorage.errors import FileUnreadable, SetUnreadable
 from tidstorage.sets import begun, manifest, repozo
 from tidstorage.sets.blob_pool import list_path
 from tidstorage.sets.directory import BackupDirectory
-from tidstorage.system import durable
+from tidstorage.system import durable, presence
+
+logger = logging.getLogger(__name__)
 
 
 def remove_unfinished_sets(
@@ -23,14 +26,33 @@ def remove_unfinished_sets(
     tell which those are: then the files of unfinished sets stay too.
 
     Returns why files of unfinished sets may be left, in words, one reason a set.
+    What nobody can look into is left alone, as are links, which lead elsewhere.
+
+    Raises: SetUnreadable: where nobody can tell which folders there are.
     """
     reasons: list[str] = []
-    for folder in sorted(directory.sets_folder.iterdir()):
-        if (folder / manifest.FILE_NAME).exists():
+    for folder in directory.set_folders():
+        try:
+            is_made = presence.is_there(folder / manifest.FILE_NAME)
+            is_begun = presence.is_there(folder / begun.FILE_NAME)
+        except OSError as error:
+            reasons.append(f"{folder} is left alone: {presence.describe(error)}")
+            continue
+        if is_made and is_begun:
             # It was killed between its last two steps; the set is finished.
             (folder / begun.FILE_NAME).unlink(missing_ok=True)
-        elif (folder / begun.FILE_NAME).exists():
-            reason = _remove_begun_files(directory, folder, named)
+        elif is_made:
+            continue
+        elif is_begun and not begun.SET_ID.fullmatch(folder.name):
+            # A copy of such a folder: what it tells is another set's.
+            logger.warning("%s is no folder of a set: it is left alone", folder)
+        elif is_begun:
+            try:
+                reason = _remove_begun_files(directory, folder, named)
+            except SetUnreadable as error:
+                # Its note may be read the next time, and tells what to remove.
+                reasons.append(str(error))
+                continue
             if reason is not None:
                 reasons.append(reason)
             # Last, since the folder's note is what tells of the files.
@@ -40,13 +62,33 @@ def remove_unfinished_sets(
     return reasons
 
 
+def find_unfinished(directory: BackupDirectory) -> list[str]:
+    """Which sets were begun and not finished, or may have been, in words."""
+    unfinished = []
+    for folder in directory.set_folders():
+        try:
+            if presence.is_there(folder / manifest.FILE_NAME):
+                continue
+            is_begun = presence.is_there(folder / begun.FILE_NAME)
+        except OSError:
+            is_begun = True
+        if is_begun:
+            unfinished.append(f"{folder} may not be finished, and is left alone")
+    return unfinished
+
+
 def _remove_begun_files(
     directory: BackupDirectory, folder: Path, named: Collection[str] | None
 ) -> str | None:
-    """Remove the repozo files of an unfinished set; in words why some may be left."""
+    """Remove the repozo files of an unfinished set; in words why some may be left.
+
+    Raises: SetUnreadable: what was begun could not be read.
+    """
     try:
         files_before = begun.read(folder)
     except FileUnreadable as error:
+        if isinstance(error.__cause__, OSError):
+            raise SetUnreadable(f"{error}; the folder is left alone") from error
         return f"{error}; files of that set may be left"
     if named is None:
         return f"{folder} was not finished, and its files may be left"

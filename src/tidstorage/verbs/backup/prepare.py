@@ -1,21 +1,21 @@
 """First phase of a backup: can it succeed, what is there before, and the set's id."""
 
 import datetime
-import itertools
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage.cluster.cluster import Cluster, Zeo
 from tidstorage.coherence.point import Point
+from tidstorage.engines.filestorage.blob_files import MARKER, read_layout
 from tidstorage.errors import FileUnreadable, NotConnected
 from tidstorage.operation import pack_note
+from tidstorage.points import known_files, restores_by_hand, timelines
 from tidstorage.points.beside import newest_point
-from tidstorage.sets import begun, repozo
+from tidstorage.points.summary import summarise
+from tidstorage.sets import begun, history, repozo
 from tidstorage.sets.begun import FilesBefore
-from tidstorage.sets.blob_pool import MARKER
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import clock, private_files
@@ -24,8 +24,6 @@ from tidstorage.verbs.backup import leftovers
 
 logger = logging.getLogger(__name__)
 
-_SET_ID = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z")
-
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
@@ -33,8 +31,9 @@ class Preparation:
 
     directory: where the set goes.  set_id: of the new set.  files_before: {storage
     id: names of the repozo files that were there before}.  previous: the manifest of
-    the newest set; None without one.  floor: the newest clean point beside the data
-    files; None without one.  start_over: make full copies, since those that are there
+    the newest set; None without one.  floor: the newest clean point to examine the
+    files from; None without one.  timeline: number of the one that the cluster is on;
+    the first one is 1.  start_over: make full copies, since those that are there
     are too old, or cannot be trusted to be continued.
     """
 
@@ -44,17 +43,13 @@ class Preparation:
     files_before: FilesBefore
     previous: Manifest | None
     floor: Point | None
+    timeline: int
     start_over: bool
 
     @property
     def set_folder(self) -> Path:
         """The folder of the new set."""
         return self.directory.set_folder(self.set_id)
-
-    @property
-    def timeline(self) -> int:
-        """The number of the timeline that the cluster is on; the first one is 1."""
-        return self.floor.timeline if self.floor else 1
 
     def discard_copies(self) -> None:
         """Remove the repozo files that were not there before."""
@@ -70,23 +65,39 @@ def prepare(cluster: Cluster, *, full: bool = False) -> Preparation:
     Raises:
       NotConnected: a ZEO server does not answer.
       FileUnreadable: a storage's files, or a note of ours, cannot be read.
+      DataFileLost: a storage's file is not the one that was there before.
       BackupDirectoryLost: the backup directory is another one than before.
+      OtherHistory: the backup directory is another cluster's, or another copy's.
       NotPermitted, Unprotected: others could change or read what is written.
       ClockWentBack: the clock says that it is before the newest set.
+      SetUnreadable: nobody can tell which sets there are.
       OSError: the backup directory cannot be read or written.
     """
     refuse_the_impossible(cluster)
     directory = BackupDirectory.begin(cluster)
+    restores_by_hand.notice(cluster)
     private_files.make_folder(directory.sets_folder)
     for storage in cluster.storages:
         private_files.make_folder(directory.repository(storage.id))
     newest = next(iter(directory.manifests()), None)
-    # First of all, so that nothing below takes leftovers for files of a set.
-    reasons = leftovers.remove_unfinished_sets(directory, _named_files(directory))
+    for what in directory.strangers():
+        logger.warning("%s", what)
+    unknown = _find_unknown(directory, newest)
+    reasons = []
+    if not directory.unread_manifests():
+        # First of all, so that nothing below takes leftovers for files of a set.
+        # Where nobody can tell what sets name, they wait for the next backup.
+        reasons += leftovers.remove_unfinished_sets(directory, _named_files(directory))
     reasons += _find_damage(directory, newest)
     for reason in reasons:
         logger.warning(
             "full copies are made; something is wrong with an earlier set: %s",
+            reason,
+        )
+    for reason in unknown:
+        logger.warning(
+            "full copies are made, since nobody knows whether an earlier set is whole,"
+            " which is not touched: %s",
             reason,
         )
     files_before = {
@@ -94,18 +105,43 @@ def prepare(cluster: Cluster, *, full: bool = False) -> Preparation:
         for storage in cluster.storages
     }
     full = full or _is_full_due(cluster, files_before) or _follows_a_pack(cluster)
+    timeline = _find_timeline(cluster)
     preparation = Preparation(
         cluster=cluster,
         directory=directory,
         set_id=_choose_id(cluster, directory),
         files_before=files_before,
         previous=newest,
-        floor=newest_point(cluster),
-        start_over=full or bool(reasons),
+        floor=_find_floor(cluster, timeline),
+        timeline=timeline,
+        start_over=full or bool(reasons or unknown),
     )
     preparation.set_folder.mkdir(mode=private_files.FOLDER_MODE)
     begun.write(preparation.set_folder, files_before)
     return preparation
+
+
+def _find_timeline(cluster: Cluster) -> int:
+    try:
+        return timelines.known_timeline(cluster)
+    except FileUnreadable as error:
+        # A broken journal is no reason to go without a backup.
+        logger.warning("the points beside the files alone tell the timeline: %s", error)
+        return timelines.timeline_beside(cluster)
+
+
+def _find_floor(cluster: Cluster, timeline: int) -> Point | None:
+    """The point to examine files from: beside them, or where the daemon has begun.
+
+    One of a former timeline says nothing of what came after a restore.
+    """
+    beside = newest_point(cluster)
+    if beside is None or beside.timeline == timeline:
+        return beside
+    of_journal = summarise(cluster.daemon.journal).last_of(timeline)
+    if of_journal is not None and of_journal.verified and not of_journal.damage:
+        return of_journal
+    return restores_by_hand.find_floor(cluster, ())
 
 
 def _named_files(directory: BackupDirectory) -> set[str] | None:
@@ -113,7 +149,8 @@ def _named_files(directory: BackupDirectory) -> set[str] | None:
     if directory.broken_manifests():
         # It may have named any file.
         return None
-    return {file.path for made in directory.manifests() for file in made.files()}
+    known = [*directory.manifests(), *directory.strange_manifests()]
+    return {file.path for made in known for file in made.files()}
 
 
 def _find_damage(directory: BackupDirectory, newest: Manifest | None) -> list[str]:
@@ -129,8 +166,31 @@ def _find_damage(directory: BackupDirectory, newest: Manifest | None) -> list[st
         reasons += map(str, directory.broken_manifests())
     if newest is not None:
         # One is enough.
-        reasons += itertools.islice(directory.faults(newest), 1)
+        reasons += directory.judge([newest])[0].faults[:1]
     return reasons
+
+
+def _find_unknown(directory: BackupDirectory, newest: Manifest | None) -> list[str]:
+    """Why nobody knows whether the copies that are there may be continued, in words.
+
+    Full copies are safe then: they are new files, under names of a later second than
+    any that is there, and touch none of what could not be read.
+    """
+    unknown: list[str] = []
+    unread = directory.unread_manifests()
+    for set_id, error in unread.items():
+        if newest is None or set_id > newest.id:
+            # It may be what the newest copies belong to.
+            unknown.append(str(error))
+        else:
+            # Nothing was built on it since the newest set was made.
+            logger.warning("%s", error)
+    if unread:
+        unknown += leftovers.find_unfinished(directory)
+    if newest is not None:
+        (known,) = directory.judge([newest])
+        unknown += (*known.unread, *known.doubts)[:1]
+    return unknown
 
 
 def _is_full_due(cluster: Cluster, files_before: Mapping[str, Sequence[str]]) -> bool:
@@ -161,27 +221,36 @@ def refuse_the_impossible(cluster: Cluster) -> None:
 
     Raises:
       FileUnreadable: a storage has no Data.fs, or no blob directory where it should.
+      DataFileLost, OtherHistory: a storage's file is not the one that was there before.
       NotConnected: a ZEO server accepts no connection.
     """
+    history.refuse_others_files(cluster)
+    findings = known_files.examine(known_files.record_path(cluster), cluster.storages)
+    known_files.refuse_lost(findings)
     for storage in cluster.storages:
         if not storage.data_file.is_file():
             raise FileUnreadable(
                 f"storage {storage.id}: there is no {storage.data_file}",
                 "Is the path right, and has its ZEO server run once?",
             )
-        if storage.blob_directory and not _holds_blobs(storage.blob_directory):
-            raise FileUnreadable(
-                f"storage {storage.id}: {storage.blob_directory} is no blob directory:"
-                f" there is no {MARKER}",
-                "Is its disk mounted, and has its ZEO server run with it once?",
-            )
+        if storage.blob_directory:
+            _refuse_no_blobs(storage.id, storage.blob_directory)
     for zeo in cluster.zeos:
         _refuse_silence(zeo)
 
 
-def _holds_blobs(directory: Path) -> bool:
-    """Whether it is a blob directory; else it would be backed up as an empty one."""
-    return (directory / MARKER).is_file()
+def _refuse_no_blobs(storage_id: str, directory: Path) -> None:
+    """Refuse what is no blob directory: it would be backed up as an empty one.
+
+    Raises: FileUnreadable: it is none, or one that nobody knows how to read.
+    """
+    if not (directory / MARKER).is_file():
+        raise FileUnreadable(
+            f"storage {storage_id}: {directory} is no blob directory: there is no"
+            f" {MARKER}",
+            "Is its disk mounted, and has its ZEO server run with it once?",
+        )
+    read_layout(directory)
 
 
 def _refuse_silence(zeo: Zeo) -> None:
@@ -206,7 +275,7 @@ def _choose_id(cluster: Cluster, directory: BackupDirectory) -> str:
         for storage in cluster.storages
     ]
     for folder in directory.sets_folder.iterdir():
-        if match := _SET_ID.fullmatch(folder.name):
+        if match := begun.SET_ID.fullmatch(folder.name):
             taken.append("-".join(match.groups()))
     second = repozo.await_second_after(
         max(taken),

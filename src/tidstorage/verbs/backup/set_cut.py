@@ -26,10 +26,16 @@ from tidstorage.engines.filestorage.files_cut import known_damage_as_dead
 from tidstorage.engines.filestorage.records import records_up_to
 from tidstorage.errors import FloorNeeded, UnknownStorage
 from tidstorage.verbs.backup.copying import StorageCopy
+from tidstorage.verbs.backup.doubt import EndInDoubt, find_doubts
 
 logger = logging.getLogger(__name__)
 
 _PACKED = "packed above the last known point: %s; what was torn there may show no more"
+_DOUBT = (
+    "storage %s: transactions saw its %s, which it does not hold; they are left out of"
+    " the set. No barrier could be had that proves it was an abandoned vote: back up"
+    " once more when the cluster is less busy"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,8 @@ class CopiedFiles:
 
     floor: {storage id: the TID below which nothing is examined}.  accepted: commit
     ids of half commits that somebody has accepted.  known_damage: those that somebody
-    has found before, and nobody has accepted.
+    has found before, and nobody has accepted.  doubted: ids of storages whose end stays
+    in doubt, whatever was done.
     """
 
     cluster: Cluster
@@ -63,6 +70,7 @@ class CopiedFiles:
     floor: Mapping[str, int]
     accepted: Set[bytes]
     known_damage: Sequence[HalfCommit] = ()
+    doubted: Set[str] = frozenset()
 
     def cut_by_stamps(self) -> Cut:
         """The tolerant cut of what the copies hold.
@@ -80,13 +88,17 @@ class CopiedFiles:
             for storage in self.cluster.storages
         }
         records = accept_half_commits(copied, self.accepted)
+        packed_up_to = self._packed()
         result = coherent_cut(
             records,
             self.floor,
             retired=self.cluster.retired,
             dead=known_damage_as_dead(self.known_damage),
-            packed=self._packed(),
+            packed=packed_up_to,
         )
+        doubts = find_doubts(records, self.floor, packed_up_to)
+        for storage, seen in doubts.items():
+            logger.warning(_DOUBT, storage, tid.to_text(seen))
         return Cut(
             records=records,
             vector=result.tolerant,
@@ -94,7 +106,9 @@ class CopiedFiles:
             half_commits=result.half_commits,
             unstamped=result.unstamped,
             # What carries no stamp may belong to anything.
-            verified=not any(result.unstamped.values()) and not result.unknown,
+            verified=not any(result.unstamped.values())
+            and not result.unknown
+            and not doubts,
             unknown=result.unknown,
         )
 
@@ -104,6 +118,8 @@ class CopiedFiles:
         While a barrier is held no transaction is between two finishes: what a
         transaction misses then will never come.  Whether it is torn is unknown where a
         pack may have taken what it misses; the barrier holds all the same.
+
+        Raises: EndInDoubt: somebody saw of a storage what it does not hold.
         """
         records: Mapping[str, Sequence[Record]] = {
             storage.id: records_up_to(
@@ -118,6 +134,9 @@ class CopiedFiles:
             logger.warning(_PACKED, ", ".join(packed))
         records = accept_half_commits(records, self.accepted)
         packed_up_to = self._packed()
+        doubts = find_doubts(records, self.floor, packed_up_to)
+        if not doubts.keys() <= self.doubted:
+            raise EndInDoubt(doubts)
         cut = functools.partial(
             _cut_aloud,
             complete_packed_ends(records, packed_up_to),
@@ -136,6 +155,7 @@ class CopiedFiles:
         )
         held = dict(vector)
         _hold_back(held, result.tolerant, self.floor)
+        _cover_votes(held, vector, records)
         return Cut(
             records=records,
             vector=held,
@@ -147,7 +167,7 @@ class CopiedFiles:
             unstamped=result.unstamped,
             # Where it was held back, or a file ends before the floor, something is
             # wrong that nobody should build on.
-            verified=held == vector
+            verified=all(held[storage] >= last for storage, last in vector.items())
             and all(last >= self.floor[storage] for storage, last in held.items()),
             unknown=result.unknown,
         )
@@ -171,14 +191,28 @@ class CopiedFiles:
 
     def _copied_records(self, storage: Storage) -> list[Record]:
         """What the copy of a storage holds above the floor."""
-        records = []
-        for record in filestorage.read_records(
-            storage.data_file, self.floor[storage.id], aliases=self.cluster.aliases
-        ):
-            if record.end > self.copies[storage.id].end:
-                break
-            records.append(Record(record.tid, record.stamp))
-        return records
+        return records_up_to(
+            storage.data_file,
+            self.floor[storage.id],
+            None,
+            self.cluster.aliases,
+            self.copies[storage.id].end,
+        )
+
+
+def _cover_votes(
+    held: dict[str, int],
+    vector: Mapping[str, int],
+    records: Mapping[str, Sequence[Record]],
+) -> None:
+    """Let the vector cover a vote that was abandoned behind a storage's last record.
+
+    Others may have seen its TID, and nothing lies between that and the record.
+    """
+    for storage, last in vector.items():
+        behind = records[storage][-1].tid if records[storage] else 0
+        if held[storage] == last < behind:
+            held[storage] = behind
 
 
 def _hold_back(

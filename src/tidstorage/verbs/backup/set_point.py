@@ -2,16 +2,20 @@
 
 import datetime
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+
+from ZEO.Exceptions import ClientDisconnected
 
 from tidstorage.cluster.cluster import Cluster, Storage
 from tidstorage.coherence.loss import Loss, count_loss
 from tidstorage.coherence.point import HalfCommit, Point, UnknownOutcome
 from tidstorage.coherence.record import commit_ids
 from tidstorage.engines import filestorage
-from tidstorage.errors import BarrierFailed
+from tidstorage.errors import BarrierFailed, DataFileLost, NotConnected
 from tidstorage.points import accepted as acceptance
+from tidstorage.points import server_ends
+from tidstorage.points.server_ends import OtherFile
 from tidstorage.system import clock
 from tidstorage.verbs.backup.copy_anew import CopyAnew
 from tidstorage.verbs.backup.copying import StorageCopy
@@ -19,8 +23,12 @@ from tidstorage.verbs.backup.known_damage import find_known_damage
 from tidstorage.verbs.backup.prepare import Preparation
 from tidstorage.verbs.backup.set_cut import CopiedFiles
 from tidstorage.zeo import barrier
+from tidstorage.zeo.barrier import StorageEnd
+from tidstorage.zeo.storage_ends import read_ends
 
 logger = logging.getLogger(__name__)
+
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +37,14 @@ class Barrier:
 
     vector: the last TID of every storage while all stood still; None where the
     barrier was given up.  time: when that was; it is the time of the set's point.
+    inodes: {storage id: of the Data.fs}.  compared: whether that is known to be the
+    file that its server writes.
     """
 
     vector: dict[str, int] | None
     time: datetime.datetime
+    inodes: Mapping[str, int]
+    compared: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +68,59 @@ class SetPoint:
 
 
 def take_barrier(cluster: Cluster) -> Barrier:
-    """What all storages end with at this instant, or that nobody can tell."""
+    """What all storages end with at this instant, or that nobody can tell.
+
+    Raises:
+      DataFileLost: a server writes another file than the one of that name.
+      FileUnreadable: a Data.fs cannot be read.
+    """
+    reason = ""
+    for _ in range(_ATTEMPTS):
+        vector: dict[str, int] | None = None
+        try:
+            ends = barrier.take_ends(barrier.storages_of(cluster))
+            vector = {storage: end.tid for storage, end in ends.items()}
+        except BarrierFailed as error:
+            logger.warning("%s; the point of the set is found by stamps instead", error)
+            ends = dict(_read_ends(cluster))
+        time = clock.now()
+        try:
+            inodes = server_ends.compare_files(cluster, ends)
+            return Barrier(vector, time, inodes, bool(ends))
+        except OtherFile as error:
+            # Unless a pack came in between it says the same again.
+            reason = str(error)
+    raise DataFileLost(
+        reason,
+        "Was the file restored, copied or moved while the server ran? Stop the server"
+        " before anything else: the file that it writes is gone once it ends, unless"
+        " it has another name. bin/cluster restore brings back what was backed up.",
+    )
+
+
+def _read_ends(cluster: Cluster) -> Mapping[str, StorageEnd]:
     try:
-        vector = barrier.take(barrier.storages_of(cluster))
-    except BarrierFailed as error:
-        logger.warning("%s; the point of the set is found by stamps instead", error)
-        return Barrier(None, clock.now())
-    return Barrier(vector, clock.now())
+        return read_ends(cluster)
+    except (NotConnected, ClientDisconnected) as error:
+        logger.warning("nobody can say which files the servers write: %s", error)
+        return {}
 
 
 def choose_set_point(
-    preparation: Preparation, taken: Barrier, copies: Mapping[str, StorageCopy]
+    preparation: Preparation,
+    taken: Barrier,
+    copies: Mapping[str, StorageCopy],
+    doubted: Set[str] = frozenset(),
 ) -> SetPoint:
     """The point that the copies can be cut back to.
 
     It is the vector of the barrier; where the barrier was given up, the coherent cut
     of what the copies hold.  copies: {storage id: copy}, made after the barrier.
+    doubted: ids of storages whose end stays in doubt, whatever was done.
 
     Raises:
       CopyAnew: a copy cannot be cut back to the point.
+      EndInDoubt: others saw of a storage what it does not hold.
       FloorNeeded: without a barrier, and packed above the last known point.
       UnknownStorage: without a barrier, and a stamp names a storage that the
         description does not know.
@@ -91,12 +137,15 @@ def choose_set_point(
         _known_floor(cluster, preparation.floor),
         accepted | known.whole.keys(),
         known.standing,
+        doubted,
     )
     if taken.vector is None:
         cut = files.cut_by_stamps()
     else:
         cut = files.cut_by_barrier(taken.vector)
     for storage in cluster.storages:
+        if copies[storage.id].inode != taken.inodes[storage.id]:
+            raise CopyAnew(f"{storage.data_file} was replaced before it was copied")
         _refuse_uncuttable(storage, copies[storage.id], cut.vector[storage.id])
     _say_unknown(cut.unknown)
     seen = {half.commit_id for half in cut.half_commits}
@@ -114,7 +163,7 @@ def choose_set_point(
             time=taken.time,
             source="stamps" if taken.vector is None else "barrier",
             timeline=preparation.timeline,
-            verified=cut.verified,
+            verified=cut.verified and taken.compared,
             damage=(*cut.half_commits, *carried),
         ),
         strict=strict,

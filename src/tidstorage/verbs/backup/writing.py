@@ -17,6 +17,7 @@ from typing import BinaryIO, cast
 
 from tidstorage.cluster.cluster import Storage
 from tidstorage.engines.filestorage import DataFile, index
+from tidstorage.engines.filestorage.blob_records import BlobRecordFinder
 from tidstorage.engines.filestorage.copying import SparseWriter, read_range
 from tidstorage.errors import TargetExists
 from tidstorage.operation.parallel import Check
@@ -65,12 +66,16 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A file that was added to a repozo repository, with its size and SHA-256."""
+    """A file that was added to a repozo repository, with its size and SHA-256.
+
+    blob_records: (oid, TID) of the records of blobs in it.
+    """
 
     file: RepozoFile
     path: Path
     size: int
     sha256: str
+    blob_records: Sequence[tuple[bytes, int]]
 
 
 def add_file(
@@ -99,7 +104,8 @@ def add_file(
     complete_index = index.complete(source.data_file, end, former_index, check)
     with _placed(path.with_suffix(".index")):
         complete_index.save(end, str(source.repository / repozo.TEMPORARY))
-    # The source is read once: both digests are taken on the way.
+    # The source is read once: both digests are taken on the way, and blobs looked for.
+    blob_records = BlobRecordFinder(start)
     md5 = hashlib.md5(usedforsecurity=False)
     with _placed(path) as descriptor:
         sparse = SparseWriter(descriptor)
@@ -111,12 +117,19 @@ def add_file(
             for block in read_range(source.data_file.descriptor, start, end - start):
                 check()
                 md5.update(block)
+                blob_records.look_at(block)
                 output.write(block)
                 advance(len(block))
         sparse.finish()
     added = RepozoFile(path.name, start, end, md5.hexdigest())
     _record(source.repository, source.chain, added)
-    return Written(added, path, sparse.tell(), target.sha256.hexdigest())
+    return Written(
+        added,
+        path,
+        sparse.tell(),
+        target.sha256.hexdigest(),
+        (*blob_records.find(source.data_file),),
+    )
 
 
 @contextlib.contextmanager

@@ -10,10 +10,12 @@ from tidstorage.coherence.point import Point
 from tidstorage.errors import InterruptedRestore, NotConnected
 from tidstorage.operation import lock
 from tidstorage.operation.unfinished import interrupted_swap
-from tidstorage.points import floors, journal
+from tidstorage.points import floors, journal, known_files, server_ends, timelines
 from tidstorage.points.beside import write_beside
-from tidstorage.points.entries import Floor, Struck
+from tidstorage.points.entries import Floor, Struck, Timeline
 from tidstorage.points.timelines import known_timeline
+from tidstorage.sets import history
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.system import clock
 from tidstorage.verbs.damage import findings
 from tidstorage.verbs.damage.accept import acceptances
@@ -24,7 +26,6 @@ from tidstorage.verbs.damage.looking_again import (
     look_again,
     strikes,
 )
-from tidstorage.zeo import barrier
 
 _CONNECT_SECONDS = 10
 REASON = "the state as it was then was accepted"
@@ -50,10 +51,20 @@ def plan_rebase(cluster: Cluster) -> RebasePlan:
 
     Raises: BarrierFailed, NotConnected: unless every server is up.
     """
-    vector = barrier.take(barrier.storages_of(cluster))
+    vector = server_ends.take_vector(cluster)
     moment = clock.now()
     damage = findings.find(cluster, vector)
-    floor = Point(vector, moment, "barrier", known_timeline(cluster))
+    timeline = known_timeline(cluster)
+    if _find_changed(cluster):
+        timeline = (
+            timelines.highest(
+                [storage.data_file for storage in cluster.storages],
+                cluster.daemon.journal,
+                BackupDirectory(cluster.backup.directory).timelines(),
+            )
+            + 1
+        )
+    floor = Point(vector, moment, "barrier", timeline)
     looks = _look_again(cluster, [*damage.unacknowledged, *damage.contradicted])
     return RebasePlan(
         floor,
@@ -84,6 +95,16 @@ def _look_again(
         ) from error
 
 
+def _find_changed(cluster: Cluster) -> list[known_files.Finding]:
+    """The storages whose files are not what was there before: they are accepted."""
+    record = known_files.record_path(cluster)
+    return [
+        found
+        for found in known_files.examine(record, cluster.storages)
+        if found.state in ("lost", "went back")
+    ]
+
+
 def rebase(cluster: Cluster) -> RebasePlan:
     """Go on from the present state: what is torn in it is accepted, and named so.
 
@@ -99,6 +120,14 @@ def rebase(cluster: Cluster) -> RebasePlan:
         if interrupted := interrupted_swap(cluster):
             raise InterruptedRestore(f"a restore was interrupted: {interrupted}")
         planned = plan_rebase(cluster)
+        changed = _find_changed(cluster)
+        if changed:
+            reason = f"accepted: {'; '.join(found.words for found in changed)}"
+            floor = planned.floor
+            journal.append(
+                cluster.daemon.journal,
+                Timeline(floor.time, floor.timeline, floor.vector, reason),
+            )
         journal.append(
             cluster.daemon.journal,
             *planned.struck,
@@ -107,4 +136,6 @@ def rebase(cluster: Cluster) -> RebasePlan:
         )
         files = {storage.id: storage.data_file for storage in cluster.storages}
         write_beside(floors.fit_to_files(planned.floor, files), files.values())
+        history.establish(cluster)
+        known_files.note(cluster, accept=files)
         return planned

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from tidstorage.coherence import tid
 from tidstorage.coherence.point import Point
-from tidstorage.errors import NoSuchSet, NotReachable
+from tidstorage.errors import NoSuchSet, NotReachable, SetUnreadable
 from tidstorage.sets.listing import BackupSet
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system.clock import in_both, local
@@ -22,6 +22,7 @@ from tidstorage.verbs.moments.known import KnownPoints
 UNVERIFIED = "writers without stamps: nobody can tell what fits together"
 PACKED = "no set holds it any more: it was packed away"
 BROKEN = "no set that reaches it is whole (bin/cluster backups)"
+UNKNOWN = "nobody knows whether a set that reaches it is whole (bin/cluster verify)"
 NOT_YET = "no set reaches it yet"
 LOST = "that timeline was left by a restore, and no set reaches so far"
 #: Points looked at on either side for one that a set holds.
@@ -81,6 +82,7 @@ def find_set_for_point(
     Raises:
       NoSuchSet: nobody knows of the point.
       NotReachable: no set holds it.
+      SetUnreadable: nobody can tell whether one does.
     """
     wanted = known.by_id(point_id)
     if wanted is None:
@@ -115,7 +117,9 @@ def find_set_for_moment(
     sets: all there are, newest first, with storages under their present ids.
     timeline: None: the one that was lived then.
 
-    Raises: NotReachable: no set holds it.
+    Raises:
+      NotReachable: no set holds it.
+      SetUnreadable: nobody can tell whether one does.
     """
     if timeline is None:
         timeline = known.timeline_at(moment) or min(known.timelines(), default=1)
@@ -217,6 +221,8 @@ def _why_not(
         known_set for known_set in sets if known_set.manifest.point.timeline == timeline
     ]
     if any(known_set.manifest.point.time >= moment for known_set in of_timeline):
+        if any(known_set.is_unknown for known_set in of_timeline):
+            return UNKNOWN
         whole = [known_set for known_set in of_timeline if known_set.is_whole]
         return PACKED if whole else BROKEN
     return NOT_YET if timeline == timelines[-1] else LOST
@@ -251,13 +257,16 @@ def _not_reachable(
     timeline: int,
     moment: datetime.datetime,
     why: str,
-) -> NotReachable:
+) -> NotReachable | SetUnreadable:
     """The error that says why, with what can be had back instead."""
     hint = _nearest(known, sets, timeline, moment)
     if why == NOT_YET:
         hint = f"bin/cluster backup makes one that does.\n{hint}".rstrip()
-    return NotReachable(
+    what = (
         f"the state of {in_both(moment)} on timeline {timeline} cannot be restored:"
-        f" {why}",
-        hint or None,
+        f" {why}"
     )
+    if why == UNKNOWN:
+        reasons = (known_set.reason for known_set in sets if known_set.is_unknown)
+        return SetUnreadable(f"{what}: {next(reasons)}", hint or None)
+    return NotReachable(what, hint or None)

@@ -34,25 +34,32 @@ class PointsAndRanges:
     """The newest points, and what can be restored.
 
     points, ranges: newest first; ranges: all of them, and the gaps between.  number:
-    of all points in the journal and of sets.
+    of all points in the journal and of sets.  unread: what of the sets could not be
+    looked at, in words: more may be restorable than is told.
     """
 
     points: Sequence[ListedPoint]
     ranges: Sequence[TimeRange]
     number: int
+    unread: Sequence[str]
 
 
 def list_points_and_ranges(cluster: Cluster, limit: int | None = 20) -> PointsAndRanges:
     """The newest ``limit`` points (None: all), and every range.
 
-    A set that is not whole holds nothing, and that is no error here.
+    A set that is not whole, or not known to be, holds nothing, which is no error here.
 
     Raises: FileUnreadable: the journal is broken.
     """
     journal = published.read(cluster.daemon.journal, limit)
     accepted = acceptance.acknowledgements(cluster).keys()
     directory = BackupDirectory(cluster.backup.directory)
-    made = [known.manifest for known in reversed(directory.sets()) if known.is_whole]
+    sets = directory.sets()
+    made = [known.manifest for known in reversed(sets) if known.is_whole]
+    unread = [str(error) for error in directory.unread_manifests().values()]
+    unread += [
+        f"set {known.manifest.id}: {known.reason}" for known in sets if known.is_unknown
+    ]
     beside = newest_point(cluster)
     others = [manifest.point for manifest in made] + ([beside] if beside else [])
     # The same point is in the journal, in a set and beside the files: once by its id.
@@ -73,4 +80,5 @@ def list_points_and_ranges(cluster: Cluster, limit: int | None = 20) -> PointsAn
         listed,
         find_ranges(cluster, journal, made, others, accepted),
         max(len(listed), journal.number + len(points_of_sets)),
+        unread,
     )

@@ -1,6 +1,7 @@
 """What moments can be restored from: the live files, and the backup sets."""
 
 import datetime
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ from tidstorage.engines import filestorage
 from tidstorage.errors import FileUnreadable
 from tidstorage.points.published import PublishedPoints
 from tidstorage.sets.manifest import Manifest
+from tidstorage.system import presence
+
+logger = logging.getLogger(__name__)
 
 LIVE = "live files"
 
@@ -54,8 +58,11 @@ def find_live_files(
             storage.id: filestorage.packed_above(storage.data_file, 0)
             for storage in cluster.storages
         }
-    except FileUnreadable:
+    except (FileUnreadable, OSError) as error:
         # On other machines, or lost: there are the sets.
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, OSError) and not isinstance(cause, presence.ABSENT):
+            logger.warning("what the live files hold is not known: %s", error)
         return
     is_held = _is_at_or_above(cluster, packed)
     known = [point for point in others if point.timeline == timeline]

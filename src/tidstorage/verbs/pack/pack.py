@@ -70,7 +70,8 @@ def pack(
     step is (`tidstorage.operation.progress`).
 
     Raises:
-      PackUnsafe: a server would collect garbage, or nobody can tell.
+      PackUnsafe: a server would collect garbage, or nobody can tell; or it could not
+        put the blobs that it removes where it keeps them.
       Locked: a backup, restore, prune or another pack is under way.
       FloorNeeded: no point without damage lies beside the files.
       NoSpace: the new files, or the full set that has to follow, have no room.

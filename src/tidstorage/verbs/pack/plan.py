@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tidstorage.cluster import pack_files
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence.point import Point
 from tidstorage.errors import FloorNeeded, Locked
@@ -19,7 +20,7 @@ from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import clock, disks
 from tidstorage.verbs.backup import prepare
-from tidstorage.verbs.pack import garbage, times
+from tidstorage.verbs.pack import garbage, old_blobs, times
 from tidstorage.zeo import packing
 
 
@@ -96,7 +97,8 @@ def refuse_the_impossible(cluster: Cluster, gc_is_off: bool) -> None:
     """Refuse what cannot come to a good end, before anything is done.
 
     Raises:
-      PackUnsafe: a server would collect garbage, or nobody can tell.
+      PackUnsafe: a server would collect garbage, or nobody can tell; or it could not
+        put the blobs that it removes where it keeps them.
       Locked: a server is packing already.
       InterruptedRestore: a restore has to be ended first.
       as `prepare.refuse_the_impossible`.
@@ -105,6 +107,7 @@ def refuse_the_impossible(cluster: Cluster, gc_is_off: bool) -> None:
     prepare.refuse_the_impossible(cluster)
     for storage in cluster.storages:
         garbage.refuse_collection(cluster, storage, gc_is_off)
+        old_blobs.refuse_other_mount(cluster, storage)
         if packing.is_packing(cluster, storage):
             raise Locked(
                 f"ZEO server {storage.zeo} is packing {storage.id} already",
@@ -138,8 +141,8 @@ def _refuse_lack_of_space(cluster: Cluster, previous: Manifest | None) -> None:
     """
     needed: dict[Path, int] = {}
     for storage in cluster.storages:
-        path = packing.pack_file_of(storage.data_file)
-        before = packing.old_file_of(storage.data_file)
+        path = pack_files.pack_file_of(storage.data_file)
+        before = pack_files.old_file_of(storage.data_file)
         freed = before.stat().st_size if before.exists() else 0
         needed[path] = max(0, storage.data_file.stat().st_size - freed)
     what = "a pack, which writes a second file beside each Data.fs"

@@ -13,6 +13,7 @@ from tidstorage.errors import NotCoherent
 from tidstorage.sets.blob_pool import pool_of_list, pool_path, read_lists
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest, StoredFile
+from tidstorage.system import presence
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,10 @@ def find_freed(
     """What only the sets that go need; nothing is removed yet.
 
     going, staying: manifests of the sets that go, and of all others.
+
+    Raises:
+      SetUnreadable: a list of blobs could not be read.
+      OSError: a file could not be looked at.
     """
     needed = {stored.path for made in staying for stored in made.files()}
     data_files: dict[Path, set[str]] = {}
@@ -58,6 +63,7 @@ def find_freed(
         *blobs,
         *list_paths,
         *(directory.path / made.tid_log.path for made in going if made.tid_log),
+        *(directory.path / made.description.path for made in going if made.description),
     ]
     return Freed(data_files, blobs, list_paths, sum(map(_size, paths)))
 
@@ -65,7 +71,7 @@ def find_freed(
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except FileNotFoundError:
+    except presence.ABSENT:
         # A former run was killed after it had removed it.
         return 0
 
@@ -92,7 +98,7 @@ def _find_unneeded_blobs(
         try:
             unneeded.setdefault(pool, set()).update(_blobs_of(directory, blob_list))
         except NotCoherent as error:
-            if (directory.path / blob_list.path).exists():
+            if presence.is_there(directory.path / blob_list.path):
                 logger.warning("blobs that only it names are not freed: %s", error)
     for blob_list in {stored.path: stored for stored in staying}.values():
         pool = _pool(directory, blob_list)
@@ -110,7 +116,7 @@ def _find_unneeded_blobs(
 def _blobs_of(directory: BackupDirectory, blob_list: StoredFile) -> Iterator[Path]:
     """Where the blobs are that a list names.
 
-    Raises: NotCoherent: the list is not what was written.
+    Raises: NotCoherent, SetUnreadable: as `read_lists`.
     """
     pool = _pool(directory, blob_list)
     for blob in read_lists(directory.path, [blob_list]).blobs:

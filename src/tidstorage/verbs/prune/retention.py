@@ -1,6 +1,7 @@
 """Which sets are kept, by what is known of them; no I/O.
 
 Only good sets count: those that are whole and that no verification found wanting.
+One of which nobody knows whether it is whole counts for nothing, and is kept.
 The newest full sets are kept with every set since the oldest of them; of older
 ones the last of each day, week and month, so many of them as the description says.
 A set that is kept keeps all its files, whichever sets they came with.
@@ -18,13 +19,14 @@ class Candidate:
     """A set as retention sees it.
 
     time: of its point, aware.  is_full: every storage was copied anew.  is_good:
-    it can be restored, as far as is known.
+    it can be restored, as far as is known.  is_unknown: nobody can tell if it can.
     """
 
     id: str
     time: datetime.datetime
     is_full: bool
     is_good: bool
+    is_unknown: bool = False
 
 
 def choose_kept(
@@ -49,6 +51,9 @@ def _reasons(
     sets: Sequence[Candidate], retention: Retention, zone: datetime.tzinfo | None
 ) -> Iterator[tuple[Candidate, str]]:
     """(set, why it is kept) for every reason to keep one; sets: newest first."""
+    for candidate in sets:
+        if candidate.is_unknown:
+            yield candidate, "not known to be good or bad"
     good = [candidate for candidate in sets if candidate.is_good]
     full = [candidate for candidate in good if candidate.is_full]
     if good:

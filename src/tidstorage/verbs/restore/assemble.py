@@ -8,17 +8,17 @@ import contextlib
 import hashlib
 import io
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from tidstorage.engines.filestorage.copying import SparseWriter
-from tidstorage.errors import SetDamaged
+from tidstorage.errors import SetDamaged, SetUnreadable
 from tidstorage.operation.progress import Advance, count_nothing
 from tidstorage.sets.blob_pool import StoredBlob, pool_of_list, pool_path, read_lists
 from tidstorage.sets.compression import DAMAGED, open_gzip_reader
 from tidstorage.sets.manifest import Manifest, StoredFile, StoredStorage
-from tidstorage.system import disks, durable, private_files
+from tidstorage.system import disks, durable, presence, private_files
 from tidstorage.verbs.restore.target import Target
 
 _BLOCK = 1 << 20
@@ -26,12 +26,21 @@ _STAT_BLOCK = 512
 #: As ZODB leaves them: nobody is to write to a committed blob.
 _BLOB_MODE = 0o400
 _CHOOSE_ANOTHER = "The set is damaged; choose another one (bin/cluster backups)."
+_LOOK_AGAIN = (
+    "That does not say that the set is damaged, and nothing has been changed. See to"
+    " the disk and try again, or choose another set (bin/cluster backups)."
+)
 
 
 class _Digesting(io.RawIOBase):
-    """A file that is read once, from its start to its end, for its digest."""
+    """A file of a set that is read once, from its start to its end, for its digest.
 
-    def __init__(self, stream: io.BufferedReader) -> None:
+    Reading raises SetUnreadable where the disk fails: whoever writes what is read
+    must not take that for an error of his own.
+    """
+
+    def __init__(self, path: Path, stream: io.BufferedReader) -> None:
+        self._path = path
         self._stream = stream
         self._digest = hashlib.sha256()
 
@@ -40,7 +49,10 @@ class _Digesting(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer)
-        count = self._stream.readinto(view)
+        try:
+            count = self._stream.readinto(view)
+        except OSError as error:
+            raise _unread(self._path, error) from error
         self._digest.update(view[:count])
         return count
 
@@ -49,6 +61,29 @@ class _Digesting(io.RawIOBase):
         while self.read(_BLOCK):
             pass
         return self._digest.hexdigest()
+
+
+def _unread(path: Path, error: OSError) -> SetUnreadable:
+    said = f"{presence.describe(error)} (errno {error.errno})"
+    return SetUnreadable(f"{path} cannot be read: {said}", _LOOK_AGAIN)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, kind: str = "") -> Iterator[_Digesting]:
+    """A file of a set, opened to be read once; kind: what it is, for messages.
+
+    Raises:
+      NotCoherent: it is not there.
+      SetUnreadable: it could not be opened.
+    """
+    try:
+        stream = path.open("rb")
+    except presence.ABSENT as error:
+        raise SetDamaged(f"{kind}{path} is missing", _CHOOSE_ANOTHER) from error
+    except OSError as error:
+        raise _unread(path, error) from error
+    with stream:
+        yield _Digesting(path, stream)
 
 
 def bytes_needed(
@@ -108,7 +143,9 @@ def data_file(
     What is zeros in it becomes holes.  advance: told the bytes written; what it raises
     ends the work.
 
-    Raises: NotCoherent: where a file of the set is missing or damaged.
+    Raises:
+      NotCoherent: a file of the set is missing or damaged.
+      SetUnreadable: a file of the set could not be read.
     """
     private_files.make_folder(target.data_file.parent)
     with os.fdopen(private_files.create(target.staged_data_file), "wb") as opened:
@@ -130,8 +167,7 @@ def _append(
 ) -> None:
     path = directory / stored.path
     try:
-        with path.open("rb") as stream:
-            source = _Digesting(stream)
+        with _opened(path) as source:
             raw = cast(BinaryIO, source)
             is_compressed = path.suffix.endswith("z")
             plain = (
@@ -142,8 +178,6 @@ def _append(
                     output.write(block)
                     advance(len(block))
             digest = source.digest_of_all()
-    except FileNotFoundError as error:
-        raise SetDamaged(f"{path} is missing", _CHOOSE_ANOTHER) from error
     except DAMAGED as error:
         raise SetDamaged(f"{path} is damaged: {error}", _CHOOSE_ANOTHER) from error
     if digest != stored.sha256:
@@ -163,7 +197,9 @@ def blob_directory(
     advance: as for `data_file`.  reuse: what is there already gets a second name,
     where it is what was written; blobs never change.
 
-    Raises: NotCoherent: where a list or a blob of the set is missing or damaged.
+    Raises:
+      NotCoherent: a list or a blob of the set is missing or damaged.
+      SetUnreadable: a list or a blob of the set could not be read.
     """
     staged = target.staged_blob_directory
     if staged is None:
@@ -189,6 +225,9 @@ def _pool(directory: Path, stored: StoredStorage) -> Path:
 
 def _link(present: Path, blob: StoredBlob, staged: Path, advance: Advance) -> bool:
     """Give a present blob its second name; false where it is not what was written."""
+    if present.is_symlink():
+        # A second name of the link would lead to what the restore does not keep.
+        return False
     try:
         with present.open("rb") as stream:
             if os.fstat(stream.fileno()).st_size != blob.size:
@@ -207,12 +246,10 @@ def _link(present: Path, blob: StoredBlob, staged: Path, advance: Advance) -> bo
 def _stage_blob(pool: Path, blob: StoredBlob, staged: Path, advance: Advance) -> None:
     target = staged / blob.path
     path = pool_path(pool, blob.sha256)
-    try:
-        stream = path.open("rb")
-    except FileNotFoundError as error:
-        raise SetDamaged(f"blob {path} is missing", _CHOOSE_ANOTHER) from error
-    with stream, os.fdopen(private_files.create(target), "wb") as opened:
-        source = _Digesting(stream)
+    with (
+        _opened(path, "blob ") as source,
+        os.fdopen(private_files.create(target), "wb") as opened,
+    ):
         output = SparseWriter(opened.fileno())
         while block := source.read(_BLOCK):
             output.write(block)

@@ -56,6 +56,9 @@ def _open_with_zodb(storage: str, target: Target) -> None:
     path = target.staged_data_file
     try:
         opened = FileStorage(str(path), read_only=True)
+    except OSError:
+        # The disk fails, which tells nothing of the file.
+        raise
     except Exception as error:
         # FileStorage raises classes of its own, of struct and of pickle for
         # what is not a sound file.

@@ -154,12 +154,56 @@ def _examine(request: Request) -> Outcome:
         places = files_cut.strict
         if request.policy == "clean" and files_cut.half_commits:
             raise Damaged(_explain(files_cut), "Give --strict or --tolerant.")
+        if request.policy == "clean":
+            _refuse_silent_loss(request, files_cut)
     if all(
         places[storage].position >= tail.end.size
         for storage, tail in files_cut.tails.items()
     ):
         return Outcome(floor, files_cut, None)
     return Outcome(floor, files_cut, _plan(request, floor, files_cut, places, accepted))
+
+
+def _refuse_silent_loss(request: Request, files_cut: FilesCut) -> None:
+    """Refuse to drop whole transactions, which were acknowledged, without a word.
+
+    They are kept out where they saw what no file holds: of a lost timeline, or the TID
+    of a vote that nobody has noted.
+
+    Raises: Damaged: there are such transactions.
+    """
+    dropped = {
+        storage: [
+            record
+            for record in tail.records
+            if record.position >= files_cut.strict[storage].position
+        ]
+        for storage, tail in files_cut.tails.items()
+    }
+    held = {
+        storage: {record.stamp.commit_id for record in tail.records if record.stamp}
+        for storage, tail in files_cut.tails.items()
+    }
+    whole = {
+        record.stamp.commit_id
+        for records in dropped.values()
+        for record in records
+        if record.stamp
+        and all(
+            record.stamp.commit_id in held.get(other, ())
+            for other in record.stamp.participants - request.retired
+        )
+    }
+    if whole:
+        first = min(tid.to_time(r.tid) for rs in dropped.values() for r in rs)
+        raise Damaged(
+            f"a coherent cut drops {len(whole)} whole transaction(s) of after"
+            f" {first:%Y-%m-%d %H:%M:%S} UTC, which were acknowledged: they saw, or"
+            " follow one that saw, what no file holds\n" + _explain(files_cut),
+            "If a server was killed amid a commit before, and not started by"
+            " bin/zeo-NAME, they may be good: start the servers, and back up. Else give"
+            " --strict, which drops them.",
+        )
 
 
 def _cut_files(

@@ -6,11 +6,12 @@ that is shown: `Preview`, or `ToBeEnded`.
 """
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tidstorage.coherence.point import Point
+from tidstorage.sets.blob_losses import list_missing
 from tidstorage.verbs.moments.goal import Goal
 from tidstorage.verbs.restore import plan
 from tidstorage.verbs.restore.cutting import Cut
@@ -52,6 +53,29 @@ class OfSet:
     def renamed(self) -> Mapping[str, str]:
         """{id in the set: present id} of storages that had another name then."""
         return self.chosen.renamed
+
+    @property
+    def missing_blobs(self) -> Mapping[str, Sequence[str]]:
+        """{storage id: paths of blobs that its data need and nobody has}."""
+        return {
+            storage.id: missing
+            for storage in self.chosen.manifest.storages
+            if self.chosen.storages is None or storage.id in self.chosen.storages
+            if (missing := list_missing(storage, self._last_of(storage.id)))
+        }
+
+    @property
+    def lost_blobs(self) -> Mapping[str, int]:
+        """{storage id: how many blobs the set had from earlier ones only}."""
+        return {
+            storage.id: len(storage.lost_blobs)
+            for storage in self.chosen.manifest.storages
+            if self.chosen.storages is None or storage.id in self.chosen.storages
+            if storage.lost_blobs
+        }
+
+    def _last_of(self, storage_id: str) -> int | None:
+        return None if self.cut is None else self.cut.vector[storage_id]
 
     @property
     def passed_over(self) -> tuple[str, ...]:

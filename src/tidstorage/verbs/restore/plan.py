@@ -15,10 +15,10 @@ from typing import Literal
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import (
     Damaged,
-    EngineFailed,
     NoSuchSet,
     NotCoherent,
-    SetDamaged,
+    NotReachable,
+    SetUnreadable,
     WrongTime,
 )
 from tidstorage.points import accepted as acceptance
@@ -30,6 +30,11 @@ from tidstorage.system import clock
 from tidstorage.system.clock import in_both, local, span
 from tidstorage.verbs.moments.goal import Goal, find_set_for_moment, find_set_for_point
 from tidstorage.verbs.moments.known import KnownPoints, read_known_points
+from tidstorage.verbs.restore.certainty import (
+    describe_passed_over,
+    refuse_newer_unknown,
+    refuse_unsound,
+)
 from tidstorage.verbs.restore.explain import explain_choices, say_strict_loss
 
 logger = logging.getLogger(__name__)
@@ -48,7 +53,7 @@ class Request:
     half commits and all that follows them, "tolerant" keeps them, "clean" refuses
     where there are any.  storages: ids of those to restore; None: all.  reuse: cut
     the present files where they begin with what the set holds, instead of putting
-    them together anew.
+    them together anew.  adopt: whatever history the backups are of.
     """
 
     set_id: str | None = None
@@ -58,6 +63,7 @@ class Request:
     timeline: int | None = None
     storages: frozenset[str] | None = None
     reuse: bool = False
+    adopt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +91,25 @@ def choose(cluster: Cluster, request: Request) -> Choice:
 
     Raises:
       NoSuchSet: there is no such set, or none that is whole.
+      SetUnreadable: nobody can tell whether there is, or whether it is whole.
       NotCoherent: the set that is asked for is not whole.
       NotReachable: no set holds the moment or point that is asked for.
       Damaged: the set holds half commits, and the operator has to choose.
       BackupDirectoryLost: the backup directory is another one than before.
+      OtherHistory: it is another cluster's.
     """
-    directory = BackupDirectory.open(cluster)
+    directory = BackupDirectory.open(cluster, adopt=request.adopt)
+    try:
+        return _choose(cluster, directory, request)
+    except (NoSuchSet, NotReachable) as error:
+        # What could not be read may be just what is asked for.
+        if request.set_id is None:
+            for unread in directory.unread_manifests().values():
+                raise SetUnreadable(f"{error}; but {unread}", _OTHERS) from error
+        raise
+
+
+def _choose(cluster: Cluster, directory: BackupDirectory, request: Request) -> Choice:
     accepted = acceptance.commit_ids(cluster)
     if request.set_id is None:
         candidates = [
@@ -108,7 +127,9 @@ def choose(cluster: Cluster, request: Request) -> Choice:
     goal = None
     if request.moment is None and (is_of_set or exact):
         chosen = exact[0] if exact else _newest(candidates, request, directory.path)
-        then = _sound(chosen).manifest
+        if request.set_id is None and not exact:
+            refuse_newer_unknown(directory, chosen.manifest.id)
+        then = refuse_unsound(chosen, is_named=request.set_id is not None).manifest
         manifest = renaming.rename_storages(then, cluster.aliases)
         if manifest.point.damage and request.policy == "clean":
             others = [
@@ -132,22 +153,9 @@ def choose(cluster: Cluster, request: Request) -> Choice:
         request.policy,
         accepted,
         renaming.find_renamed(then, cluster.aliases),
-        () if goal else _passed_over(directory, manifest.id),
+        () if goal else describe_passed_over(directory, manifest.id),
         request.storages,
     )
-
-
-def _passed_over(directory: BackupDirectory, set_id: str) -> tuple[str, ...]:
-    """Newer sets that are not taken, and why, in words; none where nobody can look."""
-    try:
-        newer = [
-            f"set {known.manifest.id} is newer, but not whole: {known.faults[0]}"
-            for known in directory.sets()
-            if known.manifest.id > set_id and known.faults
-        ]
-        return (*newer, *map(str, directory.broken_manifests()))
-    except (EngineFailed, OSError) as error:
-        return (f"whether there are newer sets cannot be told: {error}",)
 
 
 def _aim(
@@ -174,16 +182,7 @@ def _of_now(
             logger.warning("%s", error)
 
 
-def _sound(backup_set: BackupSet) -> BackupSet:
-    if not backup_set.is_whole:
-        faults = "; ".join(backup_set.faults)
-        raise SetDamaged(
-            f"set {backup_set.manifest.id} is not whole: {faults}",
-            "Choose another one (bin/cluster backups).",
-        )
-    return backup_set
-
-
+_OTHERS = "See to the disk and try again, or choose another set (bin/cluster backups)."
 _CHOICE = (
     "Give --strict, --tolerant, or the id of another set with --set; or accept the"
     " half commits (bin/cluster damage)."
@@ -211,13 +210,17 @@ def _accepting(backup_set: BackupSet, accepted: Collection[bytes]) -> BackupSet:
 
 
 def _newest(sets: Sequence[BackupSet], request: Request, directory: Path) -> BackupSet:
-    """The set that is asked for by its id, else the newest one that is whole."""
+    """The set that is asked for by its id, else the newest that is not broken.
+
+    Also one of which nobody knows whether it is whole: to pass it over would drop
+    what it may hold.
+    """
     if request.set_id is not None:
         return sets[0]
     of_timeline = [
         backup_set
         for backup_set in sets
-        if backup_set.is_whole
+        if not backup_set.faults
         and request.timeline in (None, backup_set.manifest.point.timeline)
     ]
     if not of_timeline:

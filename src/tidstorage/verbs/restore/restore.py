@@ -14,8 +14,10 @@ from tidstorage.errors import UnknownStorage, WrongStorages
 from tidstorage.operation import lock, progress
 from tidstorage.operation.progress import Operation, Show, show_nothing
 from tidstorage.operation.unfinished import interrupted_swap, plan_beside, swap_journal
-from tidstorage.points import timelines
+from tidstorage.points import known_files, timelines
 from tidstorage.processes.running import refuse_running
+from tidstorage.sets import history
+from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import clock, private_files
 from tidstorage.verbs.restore import (
@@ -98,12 +100,13 @@ def restore_in_place(
     """
     with (
         lock.hold(cluster, "restore"),
+        lock.hold_directory(cluster.backup.directory, "restore"),
         progress.operation(cluster, "restore", show) as operation,
     ):
         refuse_running(cluster)
         with _data_files_locked(cluster):
             if journal := interrupted_swap(cluster):
-                return _end_swap(journal)
+                return _end_swap(cluster, journal)
             return _perform(plan_in_place(cluster, request), operation)
 
 
@@ -139,6 +142,7 @@ def _perform(planned: RestorePlan, operation: Operation) -> Restored:
             where.give_to_owners()
         swap.write(new_files, journal)
     swap.finish(new_files, journal)
+    _note_files(cluster)
     return Restored(
         chosen=chosen,
         point=point,
@@ -160,6 +164,7 @@ def restore_elsewhere(
     """
     with (
         lock.hold(cluster, "restore"),
+        lock.hold_directory(cluster.backup.directory, "restore"),
         progress.operation(cluster, "restore", show) as operation,
     ):
         chosen = plan.choose(cluster, request)
@@ -322,9 +327,17 @@ def _removals(cluster: Cluster) -> list[Action]:
     ]
 
 
-def _end_swap(journal: Path) -> Ended:
+def _note_files(cluster: Cluster) -> None:
+    """The files are now of the history that lies in the backup directory."""
+    directory = BackupDirectory(cluster.backup.directory)
+    history.establish(cluster, directory.history)
+    known_files.note(cluster)
+
+
+def _end_swap(cluster: Cluster, journal: Path) -> Ended:
     begun = swap.read(journal)
     swap.finish(begun, journal)
+    _note_files(cluster)
     kept = next(
         (action.other for action in begun.actions if action.kind == "keep"), None
     )

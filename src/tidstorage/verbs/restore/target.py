@@ -11,7 +11,7 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.engines.filestorage import index, lock
 from tidstorage.errors import EngineFailed, NotPermitted, TargetExists
-from tidstorage.system import clock, permissions, users
+from tidstorage.system import clock, mounts, permissions, users
 from tidstorage.verbs.restore.swap import Action
 
 STAGING_SUFFIX = ".restoring"
@@ -144,7 +144,7 @@ def targets_in_place(cluster: Cluster) -> dict[str, Target]:
     for storage in cluster.storages:
         _refuse_others_file(storage.data_file.resolve())
         blobs = storage.blob_directory
-        if blobs is not None and blobs.is_mount():
+        if blobs is not None and blobs.exists() and mounts.is_mount_point(blobs):
             raise EngineFailed(
                 f"{blobs} is a mount point and cannot be renamed",
                 "Let blob-dir be a folder below it.",

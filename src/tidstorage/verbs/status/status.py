@@ -9,10 +9,13 @@ from tidstorage.errors import FileUnreadable, NotConnected, TidstorageError
 from tidstorage.operation import progress, results
 from tidstorage.operation.progress import Snapshot
 from tidstorage.operation.results import Results
+from tidstorage.points import known_files
 from tidstorage.processes import supervisor
 from tidstorage.processes.process import Process, list_processes
 from tidstorage.processes.readiness import not_ready
 from tidstorage.processes.running import find_pids
+from tidstorage.sets import history
+from tidstorage.sets.blob_losses import describe_losses
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import clock, proc
@@ -49,7 +52,8 @@ class Status:
     does not say.  no_sets: why nobody can tell which sets there are, and what to do;
     None where that is known.  operations: the backups, restores and so on that are
     under way, and how far they are.  runs: {verb: its last runs}; None of one that
-    never ran.  alarms: what waits too long, and what is wrong with the runs, in words.
+    never ran.  alarms: what waits too long, what is wrong with the data files and with
+    the runs, and what blobs the newest set says are lost, in words.
     """
 
     parts: tuple[PartStatus, ...]
@@ -100,14 +104,34 @@ def _read_runs(
             runs[verb] = None
             alarms.append(str(error))
     begun = None if newest_set is None else newest_set.point.time
+    alarms += _find_changed_files(cluster)
     alarms += find_alarms(cluster, runs, begun, clock.now())
+    if newest_set is not None:
+        alarms += [
+            f"{words} (as of set {newest_set.id})"
+            for words in describe_losses(newest_set)
+        ]
     return runs, tuple(alarms)
+
+
+def _find_changed_files(cluster: Cluster) -> list[str]:
+    """Data files that are not what was there before, in words."""
+    try:
+        history.refuse_others_files(cluster)
+        record = known_files.record_path(cluster)
+        findings = known_files.examine(record, cluster.storages)
+    except TidstorageError as error:
+        return [f"{error}. {error.hint}"]
+    return [found.words for found in findings if found.words]
 
 
 def _find_newest_set(cluster: Cluster) -> tuple[Manifest | None, str | None]:
     """The newest set, and why nobody can tell which there are."""
     try:
-        manifests = BackupDirectory.open(cluster).manifests()
+        directory = BackupDirectory.open(cluster)
+        manifests = directory.manifests()
+        for unread in directory.unread_manifests().values():
+            raise unread
     except TidstorageError as error:
         # No reason to say nothing of the rest.
         return None, f"{error}. {error.hint}"

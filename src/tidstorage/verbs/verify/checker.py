@@ -5,19 +5,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tidstorage.cluster.cluster import Cluster
+from tidstorage.errors import NotCoherent, SetUnreadable
 from tidstorage.operation.progress import Operation, Phase
 from tidstorage.sets import verdicts
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest
-from tidstorage.sets.verdicts import Depth, Fault
-from tidstorage.system import clock
+from tidstorage.sets.verdicts import Depth, Fault, Unread
+from tidstorage.system import clock, presence
 from tidstorage.verbs.verify import files
 from tidstorage.verbs.verify.budget import OutOfTime, TimeBudget
 from tidstorage.verbs.verify.costs import Cost, cost_of_file
 from tidstorage.verbs.verify.files import SetFile
 from tidstorage.verbs.verify.good_files import GoodFiles
 
-#: Bad files that are told one by one.
+#: Files that are bad, or could not be read, and are told one by one.
 MOST_TOLD = 100
 
 
@@ -26,11 +27,13 @@ class CheckedFiles:
     """What was found of some files.
 
     at: when the first of them was read.  bad: (path, what is wrong) of every bad
-    one.  size: bytes of all.
+    one.  unread: (path, what the system said) of every one that could not be read.
+    size: bytes of all.
     """
 
     at: datetime.datetime
     bad: Sequence[tuple[str, str]]
+    unread: Sequence[tuple[str, str]]
     size: int
 
 
@@ -38,8 +41,9 @@ class FileChecker:
     """Checks the files of one set after the other, in one run.
 
     depth: how deeply files are looked at.  good_files: those that this round has
-    found good already.  costs: of every file found bad so far, up to MOST_TOLD;
-    untold: how many more are bad.
+    found good already.  costs: of every file found bad so far, and unread: of every
+    one that could not be read, up to MOST_TOLD of both; untold: how many more are bad,
+    or could not be read.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class FileChecker:
         operation: Operation,
     ) -> None:
         self.costs: list[Cost] = []
+        self.unread: list[Cost] = []
         self.untold = 0
         self._cluster = cluster
         self._directory = directory
@@ -62,9 +67,15 @@ class FileChecker:
         self._operation = operation
         #: {path: what is wrong with it}, found in this run.
         self._bad: dict[str, str] = {}
+        #: {path: what the system said}, of what this run could not read.
+        self._unread: dict[str, str] = {}
         #: {path of a list of blobs: what was found of the blobs in it}
         self._blobs_of_lists: dict[str, CheckedFiles] = {}
-        self._bad_before = verdicts.find_bad_files(directory.verdicts().values())
+        known = [*directory.verdicts().values()]
+        self._suspected = {
+            *verdicts.find_bad_files(known),
+            *verdicts.find_unread_files(known),
+        }
 
     def check(self, made: Manifest) -> CheckedFiles:
         """Look at everything that a set is made of.
@@ -79,8 +90,10 @@ class FileChecker:
             for file in named:
                 if file.kind == "blob list":
                     checked.append(self._check_blobs(file, phase))
-        bad = [pair for some in checked for pair in some.bad]
-        return CheckedFiles(min(some.at for some in checked), bad, total)
+        bad = dict(pair for some in checked for pair in some.bad)
+        unread = dict(pair for some in checked for pair in some.unread)
+        first = min(some.at for some in checked)
+        return CheckedFiles(first, [*bad.items()], [*unread.items()], total)
 
     def _check_blobs(self, blob_list: SetFile, phase: Phase) -> CheckedFiles:
         """The blobs that a list names: once in a run, since sets share lists."""
@@ -88,25 +101,50 @@ class FileChecker:
         if path in self._blobs_of_lists:
             phase.advance(self._blobs_of_lists[path].size)
         else:
-            blobs = files.list_blobs(self._directory, [blob_list])
+            try:
+                blobs = files.list_blobs(self._directory, blob_list)
+            except (NotCoherent, SetUnreadable) as error:
+                self._note_broken_list(blob_list, error)
+                # It names none that could be looked at, and is told again.
+                blobs = [blob_list]
             self._blobs_of_lists[path] = self._check_files(blobs, phase)
         return self._blobs_of_lists[path]
 
+    def _note_broken_list(
+        self, blob_list: SetFile, error: NotCoherent | SetUnreadable
+    ) -> None:
+        """Keep that a list names nothing, though it may have been good a moment ago."""
+        if blob_list.path in self._bad or blob_list.path in self._unread:
+            return
+        if isinstance(error.__cause__, OSError) and isinstance(error, SetUnreadable):
+            self._note_unread(blob_list, presence.describe(error.__cause__))
+        else:
+            self._note_bad(blob_list, "is not what was written")
+
     def _check_files(self, some: Iterable[SetFile], phase: Phase) -> CheckedFiles:
-        first, bad, size = clock.now(), [], 0
+        first, size = clock.now(), 0
+        bad: dict[str, str] = {}
+        unread: dict[str, str] = {}
         for file in some:
             size += file.stored.size
             at = self._check_file(file, phase)
             if at is not None:
                 first = min(first, at)
-            elif file.kind != "index":
+            elif file.kind == "index":
                 # A set is whole without one.
-                bad.append((file.path, self._bad[file.path]))
-        return CheckedFiles(first, bad, size)
+                continue
+            elif file.path in self._bad:
+                bad[file.path] = self._bad[file.path]
+            else:
+                unread[file.path] = self._unread[file.path]
+        return CheckedFiles(first, [*bad.items()], [*unread.items()], size)
 
     def _check_file(self, file: SetFile, phase: Phase) -> datetime.datetime | None:
-        """When a file was found good, now or in this round; None where it is bad."""
-        if file.path in self._bad:
+        """When a file was found good, now or in this round.
+
+        None where it is bad, or could not be read.
+        """
+        if file.path in self._bad or file.path in self._unread:
             return None
         at = self._good_files.good_since(file.stored)
         if at is not None:
@@ -116,18 +154,23 @@ class FileChecker:
             raise OutOfTime
         # Of before it is read: what happens to it from now on is not known.
         at = clock.now()
-        with phase.item(file.path):
-            what = files.find_fault(
-                self._directory, file.stored, self._depth, phase.advance
-            )
-            if file.kind == "index" and what == files.MISSING:
-                what = None
+        try:
+            with phase.item(file.path):
+                what = files.find_fault(
+                    self._directory, file.stored, self._depth, phase.advance
+                )
+        except OSError as error:
+            self._budget.note_progress()
+            self._note_unread(file, presence.describe(error))
+            return None
+        if file.kind == "index" and what == files.MISSING:
+            what = None
         self._budget.note_progress()
         if what is not None:
             self._note_bad(file, what)
             return None
         self._good_files.note(file.stored, at)
-        if file.path in self._bad_before:
+        if file.path in self._suspected:
             self._directory.forget_fault(file.path, self._depth)
         return at
 
@@ -137,14 +180,34 @@ class FileChecker:
         At once, not at the end: a run that is killed after this has told it.
         """
         self._bad[file.path] = what
-        if len(self.costs) >= MOST_TOLD:
-            # A disk is gone; what each of its files costs would take days to tell.
-            self.untold += 1
+        cost = self._reckon(file, what)
+        if cost is None:
             return
-        cost = cost_of_file(self._cluster, self._directory, file, what)
-        if cost.sets:
-            # Else the set was pruned meanwhile, and the file with it.
-            self.costs.append(cost)
-        if cost.sets and file.kind != "index":
+        self.costs.append(cost)
+        if file.kind != "index":
             fault = Fault(path=file.path, what=what, depth=self._depth)
             self._directory.note_fault(cost.sets, fault)
+
+    def _note_unread(self, file: SetFile, said: str) -> None:
+        """Keep with all sets that need the file that nobody could read it."""
+        what = f"could not be read: {said}"
+        self._unread[file.path] = what
+        cost = self._reckon(file, what)
+        if cost is None:
+            return
+        self.unread.append(cost)
+        if file.kind != "index":
+            unread = Unread(path=file.path, what=what, depth=self._depth)
+            self._directory.note_unread(cost.sets, unread)
+
+    def _reckon(self, file: SetFile, what: str) -> Cost | None:
+        """What a file costs; None where it need not be told."""
+        # Another round may have read it well some time ago.
+        self._good_files.forget(file.path)
+        if len(self.costs) + len(self.unread) >= MOST_TOLD:
+            # A disk is gone; what each of its files costs would take days to tell.
+            self.untold += 1
+            return None
+        cost = cost_of_file(self._cluster, self._directory, file, what)
+        # Else the set was pruned meanwhile, and the file with it.
+        return cost if cost.sets else None

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.engines import filestorage
-from tidstorage.errors import FileUnreadable, NotCoherent
+from tidstorage.errors import FileUnreadable, NotCoherent, SetUnreadable
 from tidstorage.sets.blob_pool import pool_of_list, read_lists
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.listing import BackupSet
@@ -19,7 +19,7 @@ from tidstorage.verbs.verify.files import FileKind, SetFile, list_files
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Something that is bad, and what is lost with it.
+    """Something that is bad, or could not be read, and what is lost with it if so.
 
     path: of the file, relative to the backup directory.  what: is wrong with it, in
     words.  kind: what the file is to a set, or that it is a whole set that cannot be
@@ -127,8 +127,8 @@ def _tids_needed(
         pool = pool_of_list(directory.path / blob_list.path)
         is_in_pool = (directory.path / file.path).is_relative_to(pool)
         if blob_list.kind == "blob list" and is_in_pool:
-            # One that is broken is named for itself.
-            with contextlib.suppress(NotCoherent):
+            # One that is broken, or cannot be read, is named for itself.
+            with contextlib.suppress(NotCoherent, SetUnreadable):
                 blobs = read_lists(directory.path, [blob_list.stored]).blobs
                 digest = file.stored.sha256
                 tids |= {blob.tid for blob in blobs if blob.sha256 == digest}
@@ -162,7 +162,7 @@ def _count_live(
             return None
         records = filestorage.read_records(path, after, last)
         tids = [record.tid for record in records]
-    except FileUnreadable:
+    except (FileUnreadable, OSError):
         return None
     # A file that does not end there is another history, of after a restore.
     return len(tids) if tids and tids[-1] == last else None

@@ -1,15 +1,15 @@
 """The files that a set is made of, and whether each is what was written."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from tidstorage.errors import NotCoherent
 from tidstorage.sets.blob_pool import pool_of_list, pool_path, read_lists
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest, StoredFile
 from tidstorage.sets.verdicts import Depth
+from tidstorage.system import presence
 
 _BLOCK = 1 << 20
 MISSING = "is missing"
@@ -48,21 +48,18 @@ def list_files(made: Manifest) -> Iterator[SetFile]:
         yield SetFile(made.tid_log, "TID log", None)
 
 
-def list_blobs(
-    directory: BackupDirectory, blob_lists: Sequence[SetFile]
-) -> Iterator[SetFile]:
-    """The blobs that these lists name; a list that is damaged names none."""
-    for blob_list in blob_lists:
-        pool = pool_of_list(directory.path / blob_list.path)
-        try:
-            blobs = read_lists(directory.path, [blob_list.stored]).blobs
-        except NotCoherent:
-            # It is found bad for itself, and the set with it.
-            continue
-        for blob in blobs:
-            path = directory.relative(pool_path(pool, blob.sha256))
-            stored = StoredFile(path, blob.size, blob.sha256)
-            yield SetFile(stored, "blob", blob_list.storage)
+def list_blobs(directory: BackupDirectory, blob_list: SetFile) -> list[SetFile]:
+    """The blobs that a list names.
+
+    Raises: NotCoherent, SetUnreadable: as `read_lists`.
+    """
+    pool = pool_of_list(directory.path / blob_list.path)
+    blobs = []
+    for blob in read_lists(directory.path, [blob_list.stored]).blobs:
+        path = directory.relative(pool_path(pool, blob.sha256))
+        stored = StoredFile(path, blob.size, blob.sha256)
+        blobs.append(SetFile(stored, "blob", blob_list.storage))
+    return blobs
 
 
 def find_fault(
@@ -75,6 +72,8 @@ def find_fault(
 
     depth: ``sizes`` alone, or every byte.  advance: called with the number of bytes
     that were dealt with.
+
+    Raises: OSError: where the file could not be read, so that nobody can tell.
     """
     path = directory.path / stored.path
     try:
@@ -89,8 +88,6 @@ def find_fault(
             while block := stream.read(_BLOCK):
                 digest.update(block)
                 advance(len(block))
-    except FileNotFoundError:
+    except presence.ABSENT:
         return MISSING
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
     return None if digest.hexdigest() == stored.sha256 else "is not what was written"

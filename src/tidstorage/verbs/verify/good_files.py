@@ -1,7 +1,8 @@
 """Which files a round of verification has found good, so that the next run goes on.
 
 They are kept in a database in the backup directory.  It saves time and proves
-nothing: where it is lost or broken, everything is read again.
+nothing: where it is lost or broken, everything is read again; where the disk has no
+room for it, or fails, the next run does not go on from here.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ from pathlib import Path
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import StoredFile
 from tidstorage.sets.verdicts import Depth
-from tidstorage.system import clock, private_files
+from tidstorage.system import clock, presence, private_files
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +53,11 @@ class GoodFiles:
                 "insert or ignore into round values (?, ?)", (self._name, self._began)
             )
             self._database.commit()
-        row = self._database.execute(
-            "select began from round where name = ?", (self._name,)
-        ).fetchone()
+        row = None
+        with self._unless_full():
+            row = self._database.execute(
+                "select began from round where name = ?", (self._name,)
+            ).fetchone()
         if row:
             (self._began,) = row
 
@@ -68,22 +71,25 @@ class GoodFiles:
 
     @contextlib.contextmanager
     def _unless_full(self) -> Iterator[None]:
-        """A disk without room is no reason not to verify what is on it."""
+        """A disk without room, or one that fails, is no reason not to verify."""
         try:
             yield
-        except sqlite3.OperationalError as error:
-            self._database.rollback()
+        except sqlite3.DatabaseError as error:
+            with contextlib.suppress(sqlite3.DatabaseError):
+                self._database.rollback()
             if not self._is_full:
                 logger.warning("the next run will not go on from here: %s", error)
             self._is_full = True
 
     def good_since(self, stored: StoredFile) -> datetime.datetime | None:
         """When this round found the file good, in UTC; None where it did not."""
-        row = self._database.execute(
-            "select at from good where depth = ? and path = ? and sha256 = ?"
-            " and at >= ?",
-            (self.depth, stored.path, stored.sha256, self._began),
-        ).fetchone()
+        row = None
+        with self._unless_full():
+            row = self._database.execute(
+                "select at from good where depth = ? and path = ? and sha256 = ?"
+                " and at >= ?",
+                (self.depth, stored.path, stored.sha256, self._began),
+            ).fetchone()
         return datetime.datetime.fromisoformat(row[0]) if row else None
 
     def note(self, stored: StoredFile, at: datetime.datetime) -> None:
@@ -97,6 +103,12 @@ class GoodFiles:
             if self._uncommitted >= _UNCOMMITTED:
                 self._database.commit()
                 self._uncommitted = 0
+
+    def forget(self, path: str) -> None:
+        """Let no round count a file as good that was found bad, or not readable."""
+        with self._unless_full():
+            self._database.execute("delete from good where path = ?", (path,))
+            self._database.commit()
 
     def end_round(self) -> None:
         """End the round: the next run of the command reads everything again."""
@@ -112,17 +124,26 @@ class GoodFiles:
 
 def _open(path: Path) -> sqlite3.Connection:
     try:
-        return _connect(path)
-    except sqlite3.DatabaseError as error:
-        logger.warning("%s is begun anew: %s", path, error)
-        path.unlink()
-        return _connect(path)
+        try:
+            return _connect(path)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            logger.warning("%s is begun anew: %s", path, error)
+            path.unlink()
+            return _connect(path)
+    except (OSError, sqlite3.OperationalError) as error:
+        logger.warning("%s; the next run will not go on from here: %s", path, error)
+        return _initialise(sqlite3.connect(":memory:"))
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    if not path.exists():
+    if not presence.is_there(path):
         os.close(private_files.create(path))
-    database = sqlite3.connect(path)
+    return _initialise(sqlite3.connect(path))
+
+
+def _initialise(database: sqlite3.Connection) -> sqlite3.Connection:
     try:
         database.executescript(_TABLES)
     except BaseException:

@@ -154,6 +154,9 @@ class _ObjectReader:
         except POSKeyError:
             # Its creation was undone.
             return
+        except OSError:
+            # The disk fails, which tells nothing of the object.
+            raise
         except Exception as error:
             # Of ZODB, struct or zlib: bytes that are no object raise anything.
             self._lose(oid, f"cannot be read: {error}")

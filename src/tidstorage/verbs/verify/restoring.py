@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.errors import NoSpace, NotCoherent
+from tidstorage.errors import NoSpace, NotCoherent, SetUnreadable
 from tidstorage.operation.progress import Operation
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system import disks
@@ -35,6 +35,7 @@ def try_restore(
     Raises:
       OutOfTime: the time is over; what is there is kept for the next run.
       NoSpace: scratch has not the room, or had it no more; what was there is removed.
+      SetUnreadable: a file of the set, or of scratch, could not be read or written.
     """
     folder = trial.folder_of(cluster, made.id)
     size = sum(storage.size for storage in made.storages)
@@ -42,6 +43,10 @@ def try_restore(
         attempt = Trial(cluster, made)
         with operation.phase(f"restore set {made.id} to scratch", size) as phase:
             attempt.stage(budget, phase)
+        lost = _read(attempt, budget, operation)
+    except SetUnreadable:
+        trial.remove(folder)
+        raise
     except NotCoherent as error:
         trial.remove(folder)
         return TriedRestore(f"cannot be restored: {error}")
@@ -50,8 +55,9 @@ def try_restore(
         trial.remove(folder)
         if disks.is_full(error):
             raise NoSpace(f"{folder}: {error.strerror}", trial.MAKE_ROOM) from error
-        raise
-    lost = _read(attempt, budget, operation)
+        raise SetUnreadable(
+            f"set {made.id} could not be tried in {folder}: {error}"
+        ) from error
     trial.remove(folder)
     return TriedRestore(None, attempt.progress.objects, lost)
 

@@ -6,31 +6,32 @@ looked at anew.
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tidstorage.cluster.cluster import Cluster
-from tidstorage.errors import NoSuchSet, NotCoherent, VerificationFailed
+from tidstorage.engines.filestorage.blob_files import key_of_path
+from tidstorage.errors import SetUnreadable, VerificationFailed
 from tidstorage.operation import lock, progress, results
 from tidstorage.operation.progress import Operation, Show
 from tidstorage.sets import verdicts
 from tidstorage.sets.directory import BackupDirectory
 from tidstorage.sets.manifest import Manifest, StoredFile
-from tidstorage.sets.verdicts import Depth, Fault, Verdict
+from tidstorage.sets.verdicts import Depth, Fault, Unread, Verdict
 from tidstorage.system import private_files
 from tidstorage.verbs.verify import checker, costs, restoring, trial
 from tidstorage.verbs.verify.budget import OutOfTime, TimeBudget
-from tidstorage.verbs.verify.checker import FileChecker
+from tidstorage.verbs.verify.checker import CheckedFiles, FileChecker
+from tidstorage.verbs.verify.chosen_sets import choose_sets
 from tidstorage.verbs.verify.costs import Cost
 from tidstorage.verbs.verify.good_files import GoodFiles
 from tidstorage.verbs.verify.restoring import TriedRestore
 from tidstorage.verbs.verify.trial import ObjectFault
 
 LOCK = "verify.lock"
-#: What became of a set: nothing wrong was found, something was, the time was over
-#: before all was looked at, or it was pruned meanwhile.
-SetState = Literal["good", "bad", "unfinished", "gone"]
+#: What became of a set: nothing wrong was found, something was, something could not
+#: be read, the time was over before all was looked at, or it was pruned meanwhile.
+SetState = Literal["good", "bad", "unknown", "unfinished", "gone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,14 @@ class SetVerdict:
 class Verification:
     """What a verification found: of the sets, newest first, and every bad file.
 
-    untold: how many more files are bad than ``costs`` has.
+    costs: of what is bad.  unread: of what could not be read, so that nobody knows.
+    untold: how many more files there are of both.
     """
 
     depth: Depth
     sets: list[SetVerdict] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
+    unread: list[Cost] = field(default_factory=list)
     untold: int = 0
 
     @property
@@ -88,8 +91,16 @@ class Verification:
 
     @property
     def is_good(self) -> bool:
-        """Whether nothing wrong was found."""
-        return not self.costs and not any(verdict.lost for verdict in self.sets)
+        """Whether all that was to be looked at was, and nothing wrong was found."""
+        return self.exit_status == 0
+
+    @property
+    def exit_status(self) -> int:
+        """0, that of `VerificationFailed`, or where nobody knows of `SetUnreadable`."""
+        if self.costs or any(verdict.lost for verdict in self.sets):
+            return VerificationFailed.exit_status
+        unknown = any(verdict.state == "unknown" for verdict in self.sets)
+        return SetUnreadable.exit_status if self.unread or unknown else 0
 
 
 def verify(
@@ -106,6 +117,7 @@ def verify(
       Locked: another verification is under way.
       NoSpace: the scratch folder has not the room for a set.
       BackupDirectoryLost: the backup directory is another one than before.
+      SetUnreadable: nobody can tell which sets there are.
     """
     directory = BackupDirectory.open(cluster)
     private_files.make_folder(cluster.run_directory)
@@ -114,13 +126,16 @@ def verify(
         results.record(cluster, "verify") as recorded,
         progress.operation(cluster, "verify", show) as operation,
     ):
-        chosen, broken = _choose(directory, request.which)
+        chosen, broken, unread = choose_sets(directory, request.which)
         if request.depth == "objects":
             trial.remove_others(cluster, {made.id for made in chosen})
         verification = Verification(request.depth)
         for path, what in broken.items():
             verification.costs.append(costs.cost_of_manifest(directory, path, what))
             verification.sets.append(SetVerdict(path.parent.name, "bad"))
+        for path, what in unread.items():
+            verification.unread.append(costs.cost_of_manifest(directory, path, what))
+            verification.sets.append(SetVerdict(path.parent.name, "unknown"))
         # The deepest look begins with every byte, too.
         depth: Depth = "digests" if request.depth == "objects" else request.depth
         with GoodFiles(directory, depth, request.name) as good_files:
@@ -128,12 +143,12 @@ def verify(
             for made in chosen:
                 verification.sets.append(verifier.verify(made))
             verification.costs += verifier.checker.costs + verifier.costs
+            verification.unread += verifier.checker.unread + verifier.unread
             verification.untold = verifier.checker.untold
             if verification.is_finished:
                 good_files.end_round()
         verification.sets.sort(key=lambda verdict: verdict.set_id, reverse=True)
-        if not verification.is_good:
-            recorded.status = VerificationFailed.exit_status
+        recorded.status = verification.exit_status
         return verification
 
 
@@ -141,7 +156,7 @@ class _SetVerifier:
     """Verifies one set after the other, in one run.
 
     checker: of their files.  costs: of sets that cannot be restored, though their
-    files are well.
+    files are well.  unread: of sets of which that could not be told.
     """
 
     def __init__(
@@ -153,6 +168,7 @@ class _SetVerifier:
         operation: Operation,
     ) -> None:
         self.costs: list[Cost] = []
+        self.unread: list[Cost] = []
         self._cluster = cluster
         self._directory = directory
         self._depth = request.depth
@@ -172,27 +188,33 @@ class _SetVerifier:
         """Verify one set, and keep beside it what was found."""
         try:
             checked = self.checker.check(made)
-            if self._depth != "objects" or checked.bad:
-                return self._note(made, self._good_files.depth, checked.at, checked.bad)
-            return self._restore(made, checked.at)
+            if self._depth != "objects" or checked.bad or checked.unread:
+                return self._note(made, self._good_files.depth, checked)
+            return self._restore(made, checked)
         except OutOfTime:
             return SetVerdict(made.id, "unfinished")
+        except SetUnreadable as error:
+            # Of its verdict, or while it was restored.
+            self.unread.append(
+                costs.cost_of_set(self._directory, made.id, f"is unknown: {error}")
+            )
+            return SetVerdict(made.id, "unknown")
 
-    def _restore(self, made: Manifest, at: datetime.datetime) -> SetVerdict:
+    def _restore(self, made: Manifest, checked: CheckedFiles) -> SetVerdict:
         # Kept like a file, so that the next run need not restore it again.
         whole_set = StoredFile(f"sets/{made.id}", 0, self._depth)
         if self._good_files.good_since(whole_set) is not None:
-            return self._tell_again(made, at, whole_set.path)
+            return self._tell_again(made, checked.at, whole_set.path)
         tried = restoring.try_restore(
             self._cluster, made, self._budget, self._operation
         )
         # Also where it cannot be restored: that is kept with the set's verdict.
-        self._good_files.note(whole_set, at)
+        self._good_files.note(whole_set, checked.at)
         bad = []
         if tried.fault is not None:
             bad.append((whole_set.path, tried.fault))
             self._add_cost(made, tried.fault)
-        return self._note(made, "objects", at, bad, tried)
+        return self._note(made, "objects", replace(checked, bad=bad), tried)
 
     def _tell_again(
         self, made: Manifest, at: datetime.datetime, path: str
@@ -212,53 +234,44 @@ class _SetVerifier:
         self,
         made: Manifest,
         depth: Depth,
-        at: datetime.datetime,
-        bad: Sequence[tuple[str, str]],
+        checked: CheckedFiles,
         tried: TriedRestore | None = None,
     ) -> SetVerdict:
-        """Keep beside the set what was found of it; bad: (path, what is wrong)."""
+        """Keep beside the set what was found of it."""
         if made.id not in self._directory.set_ids():
             return SetVerdict(made.id, "gone")
-        told = bad[: checker.MOST_TOLD]
-        faults = [Fault(path=path, what=what, depth=depth) for path, what in told]
-        lost = None if tried is None or bad else len(tried.lost)
+        at, most = checked.at, checker.MOST_TOLD
+        faults = [
+            Fault(path=path, what=what, depth=depth)
+            for path, what in checked.bad[:most]
+        ]
+        unread = [
+            Unread(path=path, what=what, depth=depth)
+            for path, what in checked.unread[:most]
+        ]
+        losses = _list_losses(made, tried.lost if tried else ())
+        lost = None if tried is None or faults else len(losses)
         self._directory.note_verification(
-            made.id, verdicts.Verification(depth, at, faults, lost)
+            made.id, verdicts.Verification(depth, at, faults, lost, unread)
         )
         if faults:
             return SetVerdict(made.id, "bad")
-        if tried is None:
-            return SetVerdict(made.id, "good", at)
-        return SetVerdict(
-            made.id, "good", at, tried.objects, len(tried.lost), tried.lost
-        )
+        if unread:
+            return SetVerdict(made.id, "unknown")
+        objects = tried.objects if tried else 0
+        return SetVerdict(made.id, "good", at, objects, len(losses), losses)
 
 
-def _choose(
-    directory: BackupDirectory, which: Literal["latest", "all"] | tuple[str, ...]
-) -> tuple[list[Manifest], dict[Path, str]]:
-    """The sets asked for, newest first, and {path of a manifest: why it is broken}.
+def _list_losses(made: Manifest, found: Sequence[ObjectFault]) -> list[ObjectFault]:
+    """What the data lack: what was found, and blobs that were lost before the backup.
 
-    Raises: NoSuchSet: there is none of those.
+    The latter may be of former states of objects, which nobody else looks at.
     """
-    sound = directory.manifests()
-    wanted = which if isinstance(which, tuple) else _list_ids(directory, which)
-    chosen = [made for made in sound if made.id in wanted]
-    broken = {}
-    for set_id in set(wanted) - {made.id for made in chosen}:
-        try:
-            directory.manifest(set_id)
-        except NotCoherent as error:
-            path = directory.manifest_path(set_id)
-            broken[path] = str(error).removeprefix(f"{path} ")
-    if which == "latest" and not chosen:
-        # The newest is broken: of the others, the newest that is not.
-        chosen = sound[:1]
-    if not chosen and not broken:
-        raise NoSuchSet(f"there is no backup set in {directory.path}")
-    return chosen, broken
-
-
-def _list_ids(directory: BackupDirectory, which: Literal["latest", "all"]) -> list[str]:
-    set_ids = directory.set_ids()
-    return set_ids if which == "all" else set_ids[:1]
+    known = []
+    for storage in made.storages:
+        for path in storage.missing_blobs or ():
+            key = key_of_path("bushy", path) or key_of_path("lawn", path)
+            oid = key[0].hex() if key else ""
+            what = f"is a blob, and the set has no {path}"
+            known.append(ObjectFault(storage=storage.id, oid=oid, what=what))
+    return [*found, *(loss for loss in known if loss not in found)]

@@ -62,6 +62,7 @@ class Repository:
             files_before={},
             previous=previous,
             floor=None,
+            timeline=1,
             start_over=start_over,
         )
         with progress.operation(self.cluster, "backup") as operation:

@@ -1,5 +1,6 @@
 """Which sets are kept, over calendars that never were."""
 
+import dataclasses
 import datetime
 import zoneinfo
 
@@ -49,6 +50,16 @@ def test_bad_sets_do_not_count():
     assert kept(found, keep_full=1) == list(range(56, 100))
     found = nightly(100, bad=range(85, 100))
     assert kept(found, keep_full=1) == list(range(84, 100))
+
+
+def test_unknown_sets_do_not_count_and_are_kept():
+    found = nightly(100, bad=range(84, 100))
+    found[84:] = [dataclasses.replace(each, is_unknown=True) for each in found[84:]]
+    # Were the full set of day 84 good, those of day 56 and after could go.
+    assert kept(found, keep_full=1) == list(range(56, 100))
+    found = nightly(100, bad=[3])
+    found[3] = dataclasses.replace(found[3], is_unknown=True)
+    assert kept(found, keep_full=1) == [3, *range(84, 100)]
 
 
 def test_of_older_ones_the_last_of_each_period():

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from small_cluster import SmallCluster
 
+from tidstorage.cluster import pack_files
 from tidstorage.cluster.cluster import Cluster, Verify
 from tidstorage.operation import pack_note
 from tidstorage.operation import results as runs
 from tidstorage.verbs.status.alarms import find_alarms
-from tidstorage.zeo import packing
 
 NOW = datetime.datetime.fromisoformat("2026-11-26 12:00").astimezone()
 
@@ -118,7 +118,7 @@ def test_a_killed_run_is_said_and_one_that_goes_on_is_none(cluster, monkeypatch)
 def test_what_a_pack_left_is_said(cluster):
     data_file = cluster.storages[0].data_file
     data_file.parent.mkdir(exist_ok=True)
-    packing.pack_file_of(data_file).touch()
+    pack_files.pack_file_of(data_file).touch()
     pack_note.write_note(cluster, {"catalog": 7})
     note, left = said(cluster, {"backup": results(run("26 02:15"), run("26 02:15"))})
     assert "has not been followed by a full set" in note

@@ -1,0 +1,114 @@
+"""Restores that nobody told us of: with stock repozo, cp or rsync, of one file or all.
+
+A file that went back shows them (`points.known_files`).  From then on another history
+is lived: a new timeline begins, and is written down where all tools read of it.  What
+the files hold of the former one is a coherent whole up to the newest known point that
+they still have, and no further: that point is where they are examined from.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+
+from tidstorage.cluster.cluster import Cluster
+from tidstorage.coherence.point import Point
+from tidstorage.engines import filestorage
+from tidstorage.errors import FileUnreadable, TidstorageError
+from tidstorage.points import journal, known_files, published, timelines
+from tidstorage.points.beside import newest_point, write_beside
+from tidstorage.points.entries import Timeline
+from tidstorage.points.known_files import Finding
+from tidstorage.sets.directory import BackupDirectory
+from tidstorage.system import clock
+
+logger = logging.getLogger(__name__)
+
+
+def notice(cluster: Cluster) -> int | None:
+    """Begin a new timeline where files went back; its number, None where none did.
+
+    Where the daemon has noticed it before, its number is taken.
+
+    Raises:
+      FileUnreadable: a file, or what is known of it, cannot be read.
+      OSError: it cannot be written down.
+    """
+    findings = known_files.examine(known_files.record_path(cluster), cluster.storages)
+    went_back = [found for found in findings if found.state == "went back"]
+    if not went_back:
+        return None
+    number = timelines.known_timeline(cluster)
+    if number == timelines.timeline_beside(cluster):
+        number = _next_number(cluster)
+        reason = "; ".join(found.words for found in went_back)
+        entry = Timeline(clock.now(), number, _ends(cluster, went_back), reason)
+        journal.append(cluster.daemon.journal, entry)
+    for found in went_back:
+        logger.warning("%s: timeline %d begins with it", found.words, number)
+    floor = find_floor(cluster, went_back)
+    point = dataclasses.replace(
+        floor, time=clock.now(), source="restore", timeline=number
+    )
+    write_beside(point, [storage.data_file for storage in cluster.storages])
+    known_files.note(cluster, accept=[found.storage.id for found in went_back])
+    return number
+
+
+def find_floor(cluster: Cluster, went_back: Sequence[Finding]) -> Point:
+    """The newest known point that all files still hold; the empty one without any."""
+    ends = _ends(cluster, went_back)
+    held = [
+        point
+        for point in _known_points(cluster)
+        if point.verified
+        and not point.damage
+        and all(point.vector.get(name, 0) <= last for name, last in ends.items())
+    ]
+    empty = Point(dict.fromkeys(ends, 0), clock.now(), "restore")
+    return max(held, key=lambda point: sum(point.vector.values()), default=empty)
+
+
+def _ends(cluster: Cluster, went_back: Sequence[Finding]) -> Mapping[str, int]:
+    """{storage id: last TID that the file holds of the former timeline}."""
+    of_restored = {found.storage.id: found.last_kept for found in went_back}
+    return {
+        storage.id: (
+            of_restored[storage.id]
+            if storage.id in of_restored
+            else filestorage.last_tid(storage.data_file)
+        )
+        for storage in cluster.storages
+    }
+
+
+def _known_points(cluster: Cluster) -> Iterator[Point]:
+    """Points of the sets, of the journal, and beside the files, as far as these can be
+    read: with fewer of them more is examined."""
+    found: list[Point] = []
+    try:
+        directory = BackupDirectory(cluster.backup.directory)
+        for made in directory.manifests():
+            found.append(made.point)
+            if made.floor is not None:
+                found.append(made.floor)
+    except (TidstorageError, OSError) as error:
+        logger.warning("%s", error)
+    try:
+        if (beside := newest_point(cluster)) is not None:
+            found.append(beside)
+        of_journal = published.read(cluster.daemon.journal, _POINTS)
+        found += of_journal.newest
+    except FileUnreadable as error:
+        logger.warning("%s", error)
+    for point in found:
+        yield dataclasses.replace(point, vector=cluster.present_ids(point.vector))
+
+
+#: The newest points of the journal that are looked at.
+_POINTS = 10_000
+
+
+def _next_number(cluster: Cluster) -> int:
+    files = [storage.data_file for storage in cluster.storages]
+    of_sets = BackupDirectory(cluster.backup.directory).timelines()
+    return timelines.highest(files, cluster.daemon.journal, of_sets) + 1
