@@ -204,7 +204,7 @@ def test_cut_of_crashed_files(scene, site):
     site.files._open()
     whole = site.files.last_tids()
     site.files.commit("a", meant="a b")
-    site.files.commit("a")
+    site.files.commit("a", meant="a b")
     site.files.close()
     blobs = {path.name for path in site.contents() if path.suffix == ".blob"}
     scene.keep()

@@ -149,7 +149,10 @@ def test_failure_without_restore_cutting_the_crashed_files(site):
     torn = {each: path.read_bytes() for each, path in site.data_files.items()}
     assert violations(site)
 
-    said = site.run("tidstorage_restore")
+    said = site.run("tidstorage_restore", status=11)
+    assert "which were acknowledged" in said.stderr
+    assert torn == {each: path.read_bytes() for each, path in site.data_files.items()}
+    said = site.run("tidstorage_restore", "--strict")
     assert "was cut from" in said.stdout
     assert last_tids(site) == whole
     assert not violations(site)
