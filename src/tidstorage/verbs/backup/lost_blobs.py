@@ -18,6 +18,7 @@ is known from the set on that had it.  ``verify --depth objects`` asks every obj
 """
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ from tidstorage.engines.filestorage.blob_records import (
     find_recorded,
 )
 from tidstorage.engines.filestorage.copying import read_range
-from tidstorage.errors import NotCoherent
+from tidstorage.errors import NotCoherent, SetUnreadable
 from tidstorage.sets.blob_losses import BlobCopy, find_copies
 from tidstorage.sets.blob_pool import StoredBlob, read_lists
 from tidstorage.sets.manifest import Manifest, StoredStorage
@@ -44,6 +45,8 @@ from tidstorage.sets.renaming import rename_storages
 from tidstorage.verbs.backup.copy_anew import CopyAnew
 from tidstorage.verbs.backup.copying import StorageCopy
 from tidstorage.verbs.backup.prepare import Preparation
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -139,6 +142,9 @@ class NeededBlobs:
             former = read_lists(self._preparation.directory.path, previous.blob_lists)
         except NotCoherent:
             # It is found bad for itself; what it named cannot be missed.
+            return
+        except SetUnreadable as error:
+            logger.warning("which blobs the former set had is not known: %s", error)
             return
         for blob in former.blobs:
             if former.layout == self._layout:
