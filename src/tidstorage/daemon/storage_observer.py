@@ -261,6 +261,9 @@ class StorageObserver:
             if not client.is_connected():
                 client.wait_connected(_CONNECT_TIMEOUT)
             self._say_connected(True)
+            if client.connection_number != self._connection:
+                # Whoever has reconnected by itself tells nobody of the gap.
+                self._connection, gap = client.connection_number, True
             if gap:
                 self._see_end(client)
             self._see(client, announced or busy, gap or not due, asked)
@@ -453,6 +456,8 @@ class StorageObserver:
             else:
                 logger.warning("storage %s: not observed: %s", self.storage.id, error)
 
+    #: Of the client, when it was last looked at.
+    _connection: int | None = None
     #: TID of the vote behind the storage's last record that was told.
     _vote_told = 0
     _said = False
