@@ -126,11 +126,10 @@ class PointPublisher:
             first, self._resume_at = self._resume_at, None
             logger.info("going on from the point %s, if it still holds", first.id)
             return first
-        vector = await take_first_barrier(self._settings.storages)
+        held = await take_first_barrier(self._settings.storages)
         self._last_barrier = time.monotonic()
-        first = Point(vector, clock.now(), "barrier", self._timeline)
-        logger.info("bootstrap: %s", tid.vector_to_text(vector))
-        return first
+        logger.info("bootstrap: %s", tid.vector_to_text(held.vector))
+        return held.point(self._timeline)
 
     def _make_observers(self, first: Point) -> Observers:
         self._alarms.begin_timeline()
@@ -263,7 +262,8 @@ class PointPublisher:
 
     async def _verify(self, coherence: Coherence) -> None:
         try:
-            coherence.take_barrier(await take_barrier(self._settings.storages))
+            held = await take_barrier(self._settings.storages)
+            coherence.take_barrier(held.vector)
         except BarrierFailed as error:
             logger.warning("points stay unverified: %s", error)
         self._wake.set()

@@ -1,0 +1,140 @@
+"""What is to be thought of clocks around a moment: of the servers', and of ours.
+
+A moment is asked for by our clock, the points' one; TIDs are by that of a server.  At
+each barrier the two were compared.  Around a moment the nearest barriers on both sides
+count.  Where they agree, the servers' clocks are set right by what they measured.
+
+Where they do not, a clock was set in between.  Of one server it is its own, and which
+of its TIDs are of before nobody can tell: all that may be is kept, and the clocks of
+the other storages tell what of that came too late.  Where all servers changed alike, it
+may as well have been ours that was wrong at one of the two barriers: then the clocks
+are believed that agree with each other, and a point of the other barrier is taken for
+no earlier, and for complete no longer, than both say.
+"""
+
+import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from tidstorage.coherence import tid
+from tidstorage.coherence.point import Point, Skew
+
+#: Seconds by which clocks may differ before anybody is told.
+TOLERATED = 0.5
+#: Seconds that a server takes at most, as a rule, from a lock to its answer.  Where an
+#: answer came late, the vote had waited for the lock, and not for the answer.
+_ANSWER = 0.001
+_NONE = Skew(0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """The servers' clocks around a moment, as of the nearest barriers on both sides.
+
+    before, after: {storage id: skew}; nothing where there was no barrier.
+    """
+
+    before: Mapping[str, Skew] = field(default_factory=dict)
+    after: Mapping[str, Skew] = field(default_factory=dict)
+
+    def last_at(self, storage: str, moment: datetime.datetime) -> int:
+        """The last TID that a storage may have given by then."""
+        seconds = self._ahead(storage)
+        return tid.last_at(moment + datetime.timedelta(seconds=seconds))
+
+    def earliest_complete(self, point: Point) -> datetime.datetime:
+        """Up to when a point has all that was acknowledged, whichever clock is right.
+
+        The one of whoever took it, or those of the servers.
+        """
+        return point.complete + datetime.timedelta(seconds=min(self._change(point), 0))
+
+    def latest(self, point: Point) -> datetime.datetime:
+        """When all in a point was committed, whichever clock is right."""
+        return point.time + datetime.timedelta(seconds=max(self._change(point), 0))
+
+    @property
+    def doubt(self) -> float:
+        """Seconds by which the moment may be missed, as far as clocks are the cause."""
+        return max(map(self._doubt, self.before.keys() | self.after.keys()), default=0)
+
+    @property
+    def common(self) -> float:
+        """Seconds by which all servers are ahead of us; 0 unless all are, or behind."""
+        return _common(map(self._ahead, self.before.keys() | self.after.keys()))
+
+    def _skews(self, storage: str) -> list[Skew]:
+        both = self.before.get(storage), self.after.get(storage)
+        return [skew for skew in both if skew is not None]
+
+    def _ahead(self, storage: str) -> float:
+        """Seconds by which a server's clock is taken to be ahead of ours."""
+        skews = self._skews(storage)
+        if len(skews) < 2 or not self._was_set(storage):
+            return _seconds(_joined(skews))
+        both = [*map(_seconds, skews)]
+        if self._changed_alike:
+            return min(both, key=abs)
+        return max(both)
+
+    def _was_set(self, storage: str) -> bool:
+        """Whether a clock was set between the two barriers."""
+        skews = self._skews(storage)
+        return len(skews) == 2 and _distance(*skews) > TOLERATED
+
+    @property
+    def _changed_alike(self) -> bool:
+        """Whether the clocks of all servers were set, in one direction."""
+        changes = (
+            _seconds(self.after[storage]) - _seconds(self.before[storage])
+            for storage in self.before.keys() & self.after.keys()
+        )
+        return _common(changes) != 0
+
+    def _change(self, point: Point) -> float:
+        """By how many seconds all servers were ahead when a point was taken.
+
+        That is more than they are taken to be around the moment; 0 where they differ
+        among each other: then it is not our clock that was wrong.
+        """
+        known = self.before.keys() | self.after.keys()
+        return _common(
+            _seconds(skew) - self._ahead(storage)
+            for storage, skew in point.skew.items()
+            if storage in known
+        )
+
+    def _doubt(self, storage: str) -> float:
+        skews = self._skews(storage)
+        return max(skew.most for skew in skews) - min(skew.least for skew in skews)
+
+
+def _common(seconds: Iterable[float]) -> float:
+    """The least that all have, of one sign; 0 where not all are more than tolerated."""
+    values = [*seconds]
+    if values and min(values) > TOLERATED:
+        return min(values)
+    if values and max(values) < -TOLERATED:
+        return max(values)
+    return 0.0
+
+
+def _seconds(skew: Skew) -> float:
+    """The likeliest of those it may be; none where it may be that."""
+    if skew.least <= 0 <= skew.most:
+        return 0.0
+    return skew.least + min((skew.most - skew.least) / 2, _ANSWER)
+
+
+def _distance(one: Skew, other: Skew) -> float:
+    """Seconds between the two; 0 where both may be the same."""
+    return max(0.0, one.least - other.most, other.least - one.most)
+
+
+def _joined(skews: list[Skew]) -> Skew:
+    """What all say, or, where they do not quite agree, all that any of them says."""
+    if not skews:
+        return _NONE
+    least = max(skew.least for skew in skews)
+    most = min(skew.most for skew in skews)
+    return Skew(min(least, most), max(least, most))
