@@ -107,7 +107,7 @@ def take(
 
     Raises: BarrierFailed: where no attempt succeeds, or names are not unique.
     """
-    return take_instant(storages, deadline, attempts).vector
+    return take_instant(storages, deadline=deadline, attempts=attempts).vector
 
 
 def take_instant(

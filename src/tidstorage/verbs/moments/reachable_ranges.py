@@ -96,7 +96,7 @@ def find_ranges(
     }
     # Of a point it is known what damage is inside, so these win over the above.
     moments |= {
-        (point.timeline, point.time): bool(find_open_damage(point, accepted))
+        (point.timeline, point.complete): bool(find_open_damage(point, accepted))
         for point in others
     }
     for (number, time), is_damaged in moments.items():
