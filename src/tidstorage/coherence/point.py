@@ -12,6 +12,8 @@ from typing import Any, Literal
 from tidstorage.coherence import tid
 
 FORMAT_VERSION = 1
+#: Seconds by which clocks may differ before anybody is told.
+TOLERATED = 0.5
 Source = Literal["barrier", "stamps", "wire", "restore"]
 
 
@@ -62,6 +64,11 @@ class Skew:
 
     least: float
     most: float
+
+    @property
+    def is_notable(self) -> bool:
+        """Whether the clocks differ by more than anybody tolerates, for sure."""
+        return self.least > TOLERATED or self.most < -TOLERATED
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +124,20 @@ class Point:
             **known,
             "damage": [half.to_json() for half in self.damage],
         }
+
+    def follows(self, other: "Point") -> bool:
+        """Whether it is the later one, whatever their times say.
+
+        Of a later timeline, or with more in it and nothing less; a clock may have been
+        set back between the two.  Of two that each have more the time decides.
+        """
+        if self.timeline != other.timeline:
+            return self.timeline > other.timeline
+        storages = self.vector.keys() | other.vector.keys()
+        pairs = [
+            (self.vector.get(storage, 0), other.vector.get(storage, 0))
+            for storage in storages
+        ]
+        has_more = any(ours > theirs for ours, theirs in pairs)
+        has_less = any(ours < theirs for ours, theirs in pairs)
+        return self.time > other.time if has_more == has_less else has_more

@@ -193,6 +193,8 @@ class PointPublisher:
             proof = "its place on what it lacks was given up, or taken by another"
             self._note(Damage(clock.now(), half, proof))
         self._alarms.tell_unknown_outcomes(advance.unknown)
+        observers = self._observers
+        assert observers is not None
         self._on_point(
             Point(
                 advance.vector,
@@ -201,6 +203,8 @@ class PointPublisher:
                 self._timeline,
                 advance.verified,
                 advance.damage,
+                observers.complete_until(),
+                observers.notable_skew(),
             )
         )
 

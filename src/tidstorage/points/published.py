@@ -28,6 +28,7 @@ _POINT = re.compile(
 _TIME = re.compile(rb'"time": "([^"]*)"')
 _FLOOR = b'{"kind": "floor"'
 _UNDAMAGED = b'"damage": []}\n'
+_BARRIER = b'"source": "barrier"'
 _SKEW = b'"skew": {'
 #: (timeline, verified, damaged) of a point.
 _Traits = tuple[int, bool, bool]
@@ -89,7 +90,7 @@ class PublishedPoints:
     _all: "Mapping[int, _Lines]" = field(default_factory=dict)
     #: The same, of verified points without damage.
     _sound: "Mapping[int, _Lines]" = field(default_factory=dict)
-    #: The same, of points that tell of the servers' clocks.
+    #: The same, of barriers that tell of the servers' clocks.
     _measured: "Mapping[int, _Lines]" = field(default_factory=dict)
 
     def timelines(self) -> Collection[int]:
@@ -146,7 +147,7 @@ class PublishedPoints:
                 yield self._at(stream, position)
 
     def measured(self, timeline: int) -> Iterator[Point]:
-        """Points of a timeline that tell of the servers' clocks, oldest first."""
+        """Barriers of a timeline that tell of the servers' clocks, oldest first."""
         with self._open() as stream:
             for position in self._measured.get(timeline, _NO_LINES).at:
                 yield self._at(stream, position)
@@ -226,7 +227,7 @@ def read(path: Path, limit: int | None) -> PublishedPoints:
         of_all[timeline].add(start, time)
         if verified and not damaged:
             sound[timeline].add(start, time)
-        if _SKEW in line:
+        if _BARRIER in line and _SKEW in line:
             measured[timeline].add(start, time)
         if series and series[-1][0] == traits:
             series[-1] = (traits, series[-1][1], line)

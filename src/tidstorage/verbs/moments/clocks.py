@@ -4,23 +4,27 @@ A moment is asked for by our clock, the points' one; TIDs are by that of a serve
 each barrier the two were compared.  Around a moment the nearest barriers on both sides
 count.  Where they agree, the servers' clocks are set right by what they measured.
 
-Where they do not, a clock was set in between.  Of one server it is its own, and which
-of its TIDs are of before nobody can tell: all that may be is kept, and the clocks of
-the other storages tell what of that came too late.  Where all servers changed alike, it
-may as well have been ours that was wrong at one of the two barriers: then the clocks
-are believed that agree with each other, and a point of the other barrier is taken for
-no earlier, and for complete no longer, than both say.
+Where they do not, a clock was set in between.  A server whose clock was set back gives
+TIDs one after the other without a time between until it is as late again; one whose
+clock was set forward leaves a gap.  That tells which TIDs are of before and of after.
+What may be of either is kept: nothing that was acknowledged is lost, and the clocks of
+the other storages tell what of that came too late.
+
+Where all servers changed alike, and their TIDs do not show it, it was our clock that
+was wrong at one of the two barriers: then the clocks are believed that agree with each
+other.  A point of the other barrier is taken for no earlier, and for complete no
+longer, than both say.
 """
 
 import datetime
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from tidstorage.coherence import tid
-from tidstorage.coherence.point import Point, Skew
+from tidstorage.coherence.point import TOLERATED, Point, Skew
 
-#: Seconds by which clocks may differ before anybody is told.
-TOLERATED = 0.5
 #: Seconds that a server takes at most, as a rule, from a lock to its answer.  Where an
 #: answer came late, the vote had waited for the lock, and not for the answer.
 _ANSWER = 0.001
@@ -37,10 +41,73 @@ class Clocks:
     before: Mapping[str, Skew] = field(default_factory=dict)
     after: Mapping[str, Skew] = field(default_factory=dict)
 
-    def last_at(self, storage: str, moment: datetime.datetime) -> int:
-        """The last TID that a storage may have given by then."""
-        seconds = self._ahead(storage)
-        return tid.last_at(moment + datetime.timedelta(seconds=seconds))
+    def last_by(
+        self, moment: datetime.datetime, given: Mapping[str, Sequence[int]]
+    ) -> dict[str, int]:
+        """{storage id: the last TID that it may have given by then}.
+
+        given: {storage id: TIDs that it gave around that moment, in their order}.
+        """
+        were_set = {storage for storage in given if self._was_set(storage)}
+        if self.changed_alike and not self._is_seen(given, were_set):
+            were_set = set()
+        return {
+            storage: (
+                self._last_where_set(storage, moment, tids)
+                if storage in were_set
+                else _last_at(moment, self._ahead(storage))
+            )
+            for storage, tids in given.items()
+        }
+
+    def _last_where_set(
+        self, storage: str, moment: datetime.datetime, tids: Sequence[int]
+    ) -> int:
+        """The last one of a storage whose clock was set between the two barriers."""
+        before, after = map(_seconds, self._skews(storage))
+        turn = self._turn(storage, tids)
+        last = _last_at(moment, max(before, after))
+        if turn is None:
+            return last
+        of_before = bisect_right(tids, _last_at(moment, before), 0, turn)
+        if of_before < turn:
+            return tids[of_before] - 1
+        of_after = bisect_right(tids, _last_at(moment, after), turn)
+        return tids[of_after] - 1 if of_after < len(tids) else last
+
+    def _turn(self, storage: str, tids: Sequence[int]) -> int | None:
+        """Where in its TIDs the clock was set: how many are of before, or may be.
+
+        Where it was set forward that is how many are of before for sure: what may be of
+        either counts as the earlier one of both.  None: they do not show it.
+        """
+        before, after = map(_seconds, self._skews(storage))
+        steps = enumerate(pairwise(tids), 1)
+        if after < before:
+            # Each was made later than the one before it, since the clock was not.
+            stuck = [at for at, (one, two) in steps if two == one + 1]
+            return stuck[-1] + 1 if stuck else None
+        gap = after - before - TOLERATED
+        return next((at for at, (one, two) in steps if _elapsed(one, two) > gap), None)
+
+    def _is_seen(
+        self, given: Mapping[str, Sequence[int]], were_set: Collection[str]
+    ) -> bool:
+        """Whether the TIDs of servers show that their clocks were set.
+
+        A clock that was set back shows wherever one wrote meanwhile.  A gap may also be
+        of a storage that nobody wrote to: all have to have one.
+        """
+        turns = {
+            storage: self._turn(storage, given[storage]) is not None
+            for storage in were_set
+            if len(given[storage]) > 1
+        }
+        if any(
+            self.after[storage].most < self.before[storage].least for storage in turns
+        ):
+            return any(turns.values())
+        return bool(turns) and all(turns.values())
 
     def earliest_complete(self, point: Point) -> datetime.datetime:
         """Up to when a point has all that was acknowledged, whichever clock is right.
@@ -73,7 +140,7 @@ class Clocks:
         if len(skews) < 2 or not self._was_set(storage):
             return _seconds(_joined(skews))
         both = [*map(_seconds, skews)]
-        if self._changed_alike:
+        if self.changed_alike:
             return min(both, key=abs)
         return max(both)
 
@@ -83,7 +150,7 @@ class Clocks:
         return len(skews) == 2 and _distance(*skews) > TOLERATED
 
     @property
-    def _changed_alike(self) -> bool:
+    def changed_alike(self) -> bool:
         """Whether the clocks of all servers were set, in one direction."""
         changes = (
             _seconds(self.after[storage]) - _seconds(self.before[storage])
@@ -107,6 +174,16 @@ class Clocks:
     def _doubt(self, storage: str) -> float:
         skews = self._skews(storage)
         return max(skew.most for skew in skews) - min(skew.least for skew in skews)
+
+
+def _last_at(moment: datetime.datetime, ahead: float) -> int:
+    """The last TID of a clock that is so many seconds ahead of ours."""
+    return tid.last_at(moment + datetime.timedelta(seconds=ahead))
+
+
+def _elapsed(one: int, two: int) -> float:
+    """Seconds between two TIDs of one storage."""
+    return (tid.to_time(two) - tid.to_time(one)).total_seconds()
 
 
 def _common(seconds: Iterable[float]) -> float:

@@ -8,7 +8,7 @@ and without half commits.
 
 import datetime
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tidstorage.coherence.point import Point
@@ -52,27 +52,34 @@ class Goal:
     def doubt(self) -> float:
         """Seconds by which the moment may be missed; 0 where it was a point.
 
-        The clocks of the servers count no more than what lies between two points.
+        A server's clock counts no more than what lies between two points; unless it is
+        ours that may be wrong, by which they have their times.
         """
         if self.point is not None:
             return 0.0
         doubt = max(self.clocks.doubt, abs(self.clocks.common))
-        if self.floor is None or self.ceiling is None:
+        is_ours = self.clocks.common or self.clocks.changed_alike
+        if is_ours or self.floor is None or self.ceiling is None:
             return doubt
         between = self.ceiling.time - self.floor.complete
         return min(doubt, max(between.total_seconds(), 0.0))
 
-    def bound(self, storage: str) -> int:
-        """The last TID of a storage, by its id, that may be kept; inclusive."""
+    def bounds(self, given: Mapping[str, Sequence[int]]) -> dict[str, int]:
+        """{storage id: the last TID that may be kept}, inclusive.
+
+        given: {storage id: TIDs that it gave after the floor, in their order}.
+        """
         if self.point is not None:
-            return self.point.vector.get(storage, 0)
+            return {storage: self.point.vector.get(storage, 0) for storage in given}
         # A TID is compared with the time asked, never with one of another storage.
-        last = self.clocks.last_at(storage, self.moment)
+        bounds = self.clocks.last_by(self.moment, given)
         # What the ceiling has not, nobody was told of by then; and the floor was there
         # at that moment: whatever clock gave the TIDs.
-        if self.ceiling is not None:
-            last = min(last, self.ceiling.vector.get(storage, last))
-        return max(last, self.floor_of(storage))
+        ceiling = self.ceiling.vector if self.ceiling is not None else {}
+        return {
+            storage: max(min(last, ceiling.get(storage, last)), self.floor_of(storage))
+            for storage, last in bounds.items()
+        }
 
     def of_known_point(self) -> "Goal":
         """The goal for some storages alone: a known point, which is not computed.

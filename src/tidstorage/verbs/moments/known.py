@@ -85,7 +85,8 @@ class KnownPoints:
     def clocks(self, timeline: int, moment: datetime.datetime) -> Clocks:
         """The servers' clocks around a moment of a timeline."""
         points = [*self.published.measured(timeline), *self._others(timeline)]
-        points = sorted((point for point in points if point.skew), key=_time_of)
+        points = [point for point in points if point.source == "barrier" and point.skew]
+        points.sort(key=_time_of)
         before = [point for point in points if point.time <= moment][-1:]
         after = [point for point in points if point.time > moment][:1]
         return Clocks(
