@@ -279,7 +279,7 @@ def read_pins():
 
 
 def install_test_programs():
-    """cron, a C compiler, clocks that are wrong: installed when root, named when not."""
+    """cron, a C compiler, faketime: installed when root, named when not."""
     lacking = [names for program, names in TEST_PROGRAMS.items() if not find(program)]
     missing = sorted({package for names in lacking for package in names.split()})
     if not missing:
