@@ -99,6 +99,21 @@ class Point:
         return self.complete_until or self.time
 
     @property
+    def doubt(self) -> float:
+        """Seconds by which clocks make it uncertain of which moment it is.
+
+        How wide it is, or by how much servers' clocks differed from that of whoever
+        took it.
+        """
+        width = (self.time - self.complete).total_seconds()
+        differences = (
+            min(abs(skew.least), abs(skew.most))
+            for skew in self.skew.values()
+            if skew.is_notable
+        )
+        return max([width, *differences])
+
+    @property
     def id(self) -> str:
         """``<timeline>-<UTC time to the microsecond>``, unique in a cluster."""
         return f"{self.timeline}-{self.time:%Y%m%dT%H%M%S.%fZ}"

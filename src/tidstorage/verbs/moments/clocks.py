@@ -17,7 +17,7 @@ longer, than both say.
 """
 
 import datetime
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -174,6 +174,25 @@ class Clocks:
     def _doubt(self, storage: str) -> float:
         skews = self._skews(storage)
         return max(skew.most for skew in skews) - min(skew.least for skew in skews)
+
+
+def find_doubt(
+    points: Sequence[Point], begin: datetime.datetime, end: datetime.datetime
+) -> float:
+    """Seconds by which a moment of a stretch of time may be missed, for its clocks.
+
+    points: barriers of its timeline that measured them, in the order of their times.
+    """
+    first = bisect_right(points, begin, key=lambda point: point.time)
+    last = bisect_left(points, end, key=lambda point: point.time)
+    around = [point.skew for point in points[max(first - 1, 0) : last + 1]]
+    return max(
+        (
+            max(clocks.doubt, abs(clocks.common))
+            for clocks in map(Clocks, around, around[1:] or around)
+        ),
+        default=0.0,
+    )
 
 
 def _last_at(moment: datetime.datetime, ahead: float) -> int:
