@@ -8,11 +8,14 @@ import datetime
 import os
 
 import pytest
+from daemons import DaemonProcess, journal_entries
+from real_processes import wait_until
 from wrong_clocks import Ledger, shifted
 
 from tidstorage.coherence import tid
 from tidstorage.engines import filestorage
 from tidstorage.errors import BarrierFailed, NotReachable
+from tidstorage.points.entries import Published
 from tidstorage.system import clock
 from tidstorage.verbs.backup import copying, set_point
 from tidstorage.verbs.backup.backup import back_up
@@ -197,6 +200,47 @@ def test_a_set_for_which_no_barrier_was_had(small, ledger, tmp_path, monkeypatch
     moments = moments_between(before, point.time)
     for moment in (point.complete_until, *moments, point.time):
         assert judge(small, ledger, tmp_path, moment)[0] == {}
+
+
+@pytest.mark.parametrize("offset", ["-6s", "+6s"])
+def test_a_daemon_whose_clock_is_wrong(small, ledger, tmp_path, offset):
+    """Its points lie amid those of the sets, and are not of the times that they say."""
+    configuration = tmp_path / "daemon.conf"
+    configuration.write_text(
+        "".join(
+            f"<storage {storage}>\nserver {host}:{port}\n</storage>\n"
+            for storage, (host, port) in small.addresses.items()
+        )
+    )
+    cluster = small.cluster()
+    daemon = DaemonProcess(small.folder, "-c", configuration)
+    assert daemon.journal == cluster.daemon.journal
+    with ledger.writing():
+        first = back_up(cluster).point
+        daemon.environment = shifted(offset)
+        daemon.start()
+        try:
+            begin = ledger.acknowledged_after(first.time).acknowledged
+            published = wait_until(
+                lambda: len(points := stamped(daemon)) > 20 and points, "points"
+            )
+            end = ledger.acknowledged_after(begin + SIX * 1.5).acknowledged
+            last = back_up(cluster).point
+            ledger.acknowledged_after(last.time)
+        finally:
+            daemon.stop()
+    assert all(point.complete_until <= point.time for point in published)
+    assert all(point.skew for point in published[3:])
+    for moment in moments_between(begin, end, 8):
+        assert judge(small, ledger, tmp_path, moment)[0] == {}
+
+
+def stamped(daemon):
+    return [
+        entry.point
+        for entry in journal_entries(daemon.journal)
+        if isinstance(entry, Published) and entry.point.source == "stamps"
+    ]
 
 
 def test_a_skew_is_measured_as_long_as_the_barrier_takes(small):
