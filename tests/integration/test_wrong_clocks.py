@@ -4,7 +4,9 @@ Moments, and the ledger that judges, are by the clock of this machine; that of a
 or of whoever makes backups, is wrong.
 """
 
+import argparse
 import datetime
+import json
 import os
 
 import pytest
@@ -13,12 +15,14 @@ from real_processes import wait_until
 from wrong_clocks import Ledger, shifted
 
 from tidstorage.coherence import tid
+from tidstorage.commands import points, restore
 from tidstorage.engines import filestorage
 from tidstorage.errors import BarrierFailed, NotReachable
 from tidstorage.points.entries import Published
 from tidstorage.system import clock
 from tidstorage.verbs.backup import copying, set_point
 from tidstorage.verbs.backup.backup import back_up
+from tidstorage.verbs.moments.listed_points import list_points_and_ranges
 from tidstorage.verbs.restore.plan import Request
 from tidstorage.verbs.restore.restore import restore_elsewhere
 
@@ -69,6 +73,27 @@ def test_a_server_that_is_six_seconds_slow(small, ledger, tmp_path, slow):
         assert wrong == {}
         # Where all of them differ from us, it may as well be ours that is wrong.
         assert (outcome.goal.doubt > 5) == (slow == "both")
+
+
+def test_how_wide_a_moment_is_is_told(small, ledger, tmp_path, capsys):
+    restart(small, *small.servers, offset="-6s")
+    cluster = small.cluster()
+    with ledger.writing():
+        first, last = back_up(cluster).point, back_up(cluster).point
+    moment = (first.time + (last.time - first.time) / 2).isoformat()
+    (widest, *_) = list_points_and_ranges(cluster).ranges
+    assert 5 < widest.doubt < 7
+    parser = argparse.ArgumentParser()
+    points.add_arguments(parser)
+    assert points.run(parser.parse_args(()), cluster) == 0
+    assert capsys.readouterr().out.count(" 6.0 s") == 3
+    parser = argparse.ArgumentParser()
+    restore.add_arguments(parser)
+    arguments = ("--dry-run", "--into", str(tmp_path / "into"), "--to", moment)
+    assert restore.run(parser.parse_args(arguments), cluster) == 0
+    assert "how wide that is: up to 6.0 s" in capsys.readouterr().out
+    assert restore.run(parser.parse_args((*arguments, "--json")), cluster) == 0
+    assert 5 < json.loads(capsys.readouterr().out)["doubt"] < 7
 
 
 def test_one_that_was_acknowledged_just_before(small, ledger, tmp_path):
