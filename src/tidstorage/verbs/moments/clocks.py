@@ -165,6 +165,9 @@ class Clocks:
         among each other: then it is not our clock that was wrong.
         """
         known = self.before.keys() | self.after.keys()
+        # Those that were not set meanwhile tell more.
+        steady = {storage for storage in known if not self._was_set(storage)}
+        known = steady & point.skew.keys() or known
         return _common(
             _seconds(skew) - self._ahead(storage)
             for storage, skew in point.skew.items()

@@ -103,6 +103,13 @@ def test_a_point_of_a_barrier_with_a_wrong_clock_is_of_both_times():
     assert clocks.earliest_complete(one_server) == at(-1)
 
 
+def test_servers_whose_clocks_were_set_say_nothing_of_ours():
+    clocks = Clocks({"a": RIGHT, "b": RIGHT}, {"a": SLOW, "b": RIGHT})
+    # Of a host that is six seconds slow, as a is by then.
+    point = Point({}, NOON, "stamps", skew={"a": RIGHT, "b": FAST})
+    assert (clocks.latest(point) - NOON).total_seconds() > 5.9
+
+
 def test_a_vote_that_waited_tells_by_its_answer():
     """The lock was given just before the answer, however early it was asked for."""
     clocks = Clocks({"a": Skew(-6.0, -2.0), "b": RIGHT})
