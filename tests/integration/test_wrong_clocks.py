@@ -150,6 +150,8 @@ def test_a_clock_that_is_set_back_shows_in_the_records(small, ledger, tmp_path):
     with ledger.writing("root"):
         first = back_up(cluster).point
         before = ledger.acknowledged_after(first.time + SIX / 6).acknowledged
+        # What waits for the clock has no later TID than what came just before.
+        ledger.acknowledged_after(before + SIX / 60)
         offset.write_text("-6s\n")
         set_back = clock.now()
         after = ledger.acknowledged_after(set_back + SIX * 1.3).acknowledged
