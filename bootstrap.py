@@ -39,7 +39,12 @@ BUILDERS = ("pip", "setuptools", "wheel")
 SHOWN_LINES = 15
 #: {program: Debian package} that the tests run.
 #: {program that tests need: Debian's packages that have it}
-TEST_PROGRAMS = {"cron": "cron", "crontab": "cron", "cc": "gcc libc6-dev"}
+TEST_PROGRAMS = {
+    "cron": "cron",
+    "crontab": "cron",
+    "cc": "gcc libc6-dev",
+    "faketime": "faketime",
+}
 INTERRUPTED = 130
 
 
@@ -274,7 +279,7 @@ def read_pins():
 
 
 def install_test_programs():
-    """cron, a C compiler: installed when root, named when not."""
+    """cron, a C compiler, faketime: installed when root, named when not."""
     lacking = [names for program, names in TEST_PROGRAMS.items() if not find(program)]
     missing = sorted({package for names in lacking for package in names.split()})
     if not missing:

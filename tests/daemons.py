@@ -86,6 +86,8 @@ class DaemonProcess:
             *map(str, arguments),
         ]
         self.process: subprocess.Popen[bytes] | None = None
+        #: What is in its environment besides.
+        self.environment: dict[str, str] = {}
 
     @property
     def command(self) -> list[str]:
@@ -93,7 +95,11 @@ class DaemonProcess:
 
     def start(self) -> "DaemonProcess":
         """Start it in the foreground, and wait until it answers."""
-        self.process = subprocess.Popen([*self.command, "-n"], cwd=self.folder)
+        self.process = subprocess.Popen(
+            [*self.command, "-n"],
+            cwd=self.folder,
+            env={**os.environ, **self.environment},
+        )
         wait_until(self._answers, "the daemon answers")
         return self
 

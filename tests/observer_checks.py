@@ -45,6 +45,7 @@ class Observed:
             observer.Callbacks(
                 lambda storage: None,
                 lambda storage, records: self.tids.extend(r.tid for r in records),
+                lambda storage, moment: None,
                 lambda storage, last: None,
                 lambda storage, last: None,
                 lambda probe: None,

@@ -10,8 +10,9 @@ from torn_files import TornFiles
 
 from tidstorage.sets import begun
 from tidstorage.sets.directory import BackupDirectory
+from tidstorage.system import clock
 from tidstorage.zeo import barrier
-from tidstorage.zeo.barrier import StorageEnd
+from tidstorage.zeo.barrier import Instant, StorageEnd
 
 
 class OfflineSite:
@@ -39,15 +40,15 @@ class OfflineSite:
             "tidstorage.processes.running.find_running", lambda _cluster: []
         )
         monkeypatch.setattr(barrier, "storages_of", lambda _cluster: ())
-        monkeypatch.setattr(barrier, "take", lambda _storages: self.files.last_tids())
-        monkeypatch.setattr(barrier, "take_ends", lambda _storages: self.ends())
+        monkeypatch.setattr(barrier, "take_instant", lambda _storages: self.instant())
 
-    def ends(self) -> dict[str, StorageEnd]:
-        """Where the files end, as servers would say it."""
-        return {
-            storage: StorageEnd(last, self.files.paths[storage].stat().st_size)
-            for storage, last in self.files.last_tids().items()
+    def instant(self) -> Instant:
+        """What a barrier would see now; nobody writes."""
+        ends = {
+            each: StorageEnd(last, self.files.paths[each].stat().st_size)
+            for each, last in self.files.last_tids().items()
         }
+        return Instant(clock.now(), ends, {})
 
     def contents(self) -> dict[Path, bytes]:
         found = {path: path.read_bytes() for path in self.files.paths.values()}

@@ -1,6 +1,7 @@
 """Real processes for tests: ZEO servers, free ports, waiting with a deadline."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -114,6 +115,8 @@ class ZeoServer:
         self.storages = tuple(storages)
         self.address = ("127.0.0.1", free_port())
         self.process: subprocess.Popen[bytes] | None = None
+        #: What is in its environment besides.
+        self.environment: dict[str, str] = {}
         folder.mkdir(parents=True, exist_ok=True)
         self.configuration = folder / f"{name}.conf"
         self.log = folder / f"{name}.log"
@@ -143,6 +146,7 @@ class ZeoServer:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env={**os.environ, **self.environment},
             )
         wait_until(self._accepts, f"ZEO server {self.name} answers; see {self.log}")
         return self

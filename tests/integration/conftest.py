@@ -22,14 +22,9 @@ def _patient_barriers():
     Only in this process, and where a test does not say for how long.
     """
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(
-            barrier, "take", functools.partial(barrier.take, deadline=PATIENCE)
-        )
-        patched.setattr(
-            barrier,
-            "take_ends",
-            functools.partial(barrier.take_ends, deadline=PATIENCE),
-        )
+        for name in ("take", "take_instant"):
+            patient = functools.partial(getattr(barrier, name), deadline=PATIENCE)
+            patched.setattr(barrier, name, patient)
         patched.setattr(barrier, "CONNECT_SECONDS", PATIENCE)
         yield
 

@@ -92,7 +92,7 @@ def no_barrier(monkeypatch):
     def fail(*_arguments, **_options):
         raise BarrierFailed("no barrier in 5 attempts")
 
-    monkeypatch.setattr(barrier, "take_ends", fail)
+    monkeypatch.setattr(barrier, "take_instant", fail)
 
 
 def test_without_a_barrier_the_stamps_decide(small, no_barrier):

@@ -145,7 +145,7 @@ def test_without_a_barrier_a_doubt_is_said_and_not_verified(
     def give_up(*_arguments: object) -> None:
         raise BarrierFailed("somebody holds a vote")
 
-    monkeypatch.setattr(set_point.barrier, "take_ends", give_up)
+    monkeypatch.setattr(set_point.barrier, "take_instant", give_up)
     made = back_up(cluster)
     assert not made.point.verified
     said = [text for text in caplog.messages if "left out" in text]

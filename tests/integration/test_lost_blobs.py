@@ -352,14 +352,14 @@ def test_a_storage_with_blobs_that_is_described_without_is_told(site):
 
 def test_a_blob_above_the_point_is_not_missed(site, monkeypatch):
     site.back_up()
-    ends = site.ends()
+    last = site.instant()
 
     def commit_more(files):
         files.connections["a"].root()["late"] = Blob(b"late")
 
     site.change(commit_more)
     site.lose(-1)
-    monkeypatch.setattr("tidstorage.zeo.barrier.take_ends", lambda _storages: ends)
+    monkeypatch.setattr("tidstorage.zeo.barrier.take_instant", lambda _storages: last)
     assert site.back_up().missing_blobs == ()
 
 

@@ -216,6 +216,7 @@ def test_a_client_that_left_many_iterations_is_replaced(site: Site, monkeypatch)
         Callbacks(
             confirmed=lambda storage: None,
             records=lambda storage, records: seen.extend(each.tid for each in records),
+            complete=lambda storage, moment: None,
             packed=lambda storage, last: None,
             ended=lambda storage, last: None,
             probe=lambda answer: None,

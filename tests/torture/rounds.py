@@ -11,10 +11,8 @@ from typing import Any
 
 from real_processes import wait_until
 
-from tidstorage.coherence.point import Point
 from tidstorage.commands.scripts import restore_files
 from tidstorage.points.beside import point_path, read_point, write_beside
-from tidstorage.system import clock
 from tidstorage.zeo import barrier
 from torture import judge, moments, published
 from torture.events import Events
@@ -84,9 +82,7 @@ class Round:
 
     def _run(self, site: Site) -> None:
         site.start_servers()
-        first = Point(
-            barrier.take(barrier.storages_of(site.cluster)), clock.now(), "barrier"
-        )
+        first = barrier.take_instant(barrier.storages_of(site.cluster)).point()
         write_beside(first, site.files.values())
         verdict = self._stretch(site)
         if self.restored:

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-from tidstorage.coherence.point import HalfCommit, Point
+from tidstorage.coherence.point import HalfCommit, Point, Skew
 from tidstorage.engines.filestorage import DataFile, truncation
 from tidstorage.operation import lock, pack_note
 from tidstorage.points import beside
@@ -48,6 +48,24 @@ def test_the_point_beside_a_file(tmp_path):
     path = tmp_path / "Data.fs.point"
     assert path.read_text() == text(POINT_TEXT)
     assert beside.read_point(path) == POINT
+
+
+def test_a_point_with_its_interval_and_the_clocks_of_servers(tmp_path):
+    """What former versions did not write stands before the damage."""
+    since = TIME - datetime.timedelta(seconds=2)
+    skew = {"b": Skew(-6.001, -6.0), "a": Skew(-0.25, 0.5)}
+    point = Point({"a": 5}, TIME, "barrier", complete_until=since, skew=skew)
+    (line,) = [json.dumps(point.to_json())]
+    assert line.endswith(
+        '"vector": {"a": "0x0000000000000005"},'
+        ' "complete-until": "2026-11-24T18:29:58.250000+00:00",'
+        ' "skew": {"a": [-0.25, 0.5], "b": [-6.001, -6.0]}, "damage": []}'
+    )
+    data_file = tmp_path / "Data.fs"
+    beside.write_beside(point, [data_file])
+    assert beside.read_point(tmp_path / "Data.fs.point") == point
+    assert (point.complete, POINT.complete) == (since, TIME)
+    assert point.doubt == 6.0 and POINT.doubt == 0
 
 
 def test_the_journal_of_a_swap(tmp_path):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tidstorage.cluster.renaming import rename_vector
+from tidstorage.cluster.renaming import Anything, rename_vector
 from tidstorage.system.address import Address
 
 #: What Zope calls the database that is mounted at "/", and no other.
@@ -217,6 +217,6 @@ class Cluster:
         """{old id: present id} of all storages."""
         return {old: storage.id for storage in self.storages for old in storage.aliases}
 
-    def present_ids(self, vector: Mapping[str, int]) -> dict[str, int]:
-        """A vector {storage id: TID} with old ids replaced by the present ones."""
+    def present_ids(self, vector: Mapping[str, Anything]) -> dict[str, Anything]:
+        """A vector, or whatever else there is by storage id, under the present ids."""
         return rename_vector(vector, self.aliases)

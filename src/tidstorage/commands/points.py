@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
+from tidstorage.coherence.point import TOLERATED
 from tidstorage.commands import console
 from tidstorage.commands.front import add_json
 from tidstorage.errors import SetUnreadable
@@ -56,7 +57,7 @@ def _describe(listed: PointsAndRanges) -> None:
         + ("" if len(listed.points) == listed.number else " (--all shows all)")
     )
     console.print_table(
-        ("time", "age", "source", "verified", "half commits", "point", "set"),
+        ("time", "age", "source", "verified", "half commits", "doubt", "point", "set"),
         [
             (
                 local(shown.point.time),
@@ -64,6 +65,7 @@ def _describe(listed: PointsAndRanges) -> None:
                 shown.point.source,
                 "yes" if shown.point.verified else "NO",
                 str(shown.damage),
+                _describe_doubt(shown.point.doubt),
                 shown.point.id,
                 ", ".join(shown.sets),
             )
@@ -75,7 +77,7 @@ def _describe(listed: PointsAndRanges) -> None:
         "reachable ranges (every moment in them can be restored), and gaps:"
     )
     console.print_table(
-        ("from", "to", "length", "timeline", "what", "half commits"),
+        ("from", "to", "length", "timeline", "what", "half commits", "doubt"),
         [
             (
                 local(time_range.begin),
@@ -84,10 +86,16 @@ def _describe(listed: PointsAndRanges) -> None:
                 str(time_range.timeline),
                 _describe_range(time_range),
                 "yes" if time_range.damaged else "none",
+                _describe_doubt(time_range.doubt),
             )
             for time_range in listed.ranges
         ],
     )
+
+
+def _describe_doubt(seconds: float) -> str:
+    """How wide a time is, where that is worth a word."""
+    return f"{seconds:.1f} s" if seconds > TOLERATED else ""
 
 
 def _describe_range(time_range: TimeRange) -> str:
@@ -110,6 +118,7 @@ def _as_json(listed: PointsAndRanges) -> dict[str, Any]:
                 "sources": list(time_range.sources),
                 "reason": time_range.reason or None,
                 "damaged": time_range.damaged,
+                "doubt": round(time_range.doubt, 3),
             }
             for time_range in listed.ranges
         ],
@@ -121,4 +130,5 @@ def _point_as_json(listed: ListedPoint) -> dict[str, Any]:
         **listed.point.to_json(),
         "sets": list(listed.sets),
         "unacknowledged": listed.damage,
+        "doubt": round(listed.point.doubt, 3),
     }

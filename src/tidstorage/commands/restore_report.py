@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tidstorage.coherence import tid
+from tidstorage.coherence.point import TOLERATED
 from tidstorage.commands import console
 from tidstorage.system import clock
 from tidstorage.system.clock import in_both, local, span
@@ -106,6 +107,12 @@ def describe_state(outcome: OfSet) -> None:
 def _describe_goal(outcome: OfSet, goal: Goal) -> None:
     """What was asked for, what was reached, and what is between the two."""
     console.print_line(f"asked for: {in_both(goal.moment)}")
+    if goal.doubt > TOLERATED:
+        console.print_line(
+            f"how wide that is: up to {goal.doubt:.1f} s, since the clocks of servers"
+            " and of this host differed, or were set: what was committed within that"
+            " time of the moment may be there or not"
+        )
     floor = "the start of the files"
     if goal.floor is not None:
         floor = f"point {goal.floor.id} of {local(goal.floor.time)}"
@@ -189,6 +196,7 @@ def _goal_as_json(outcome: OfSet) -> dict[str, Any]:
         return {}
     return {
         "asked": goal.moment.isoformat(),
+        "doubt": round(goal.doubt, 3),
         "floor": goal.floor and goal.floor.id,
         "reached": cut
         and {

@@ -8,12 +8,13 @@ its own (`tidstorage.zeo.barrier`): the daemon itself never writes to a storage.
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tidstorage.daemon.settings import ObservedStorage
 from tidstorage.daemon.threads import run_in_thread
 from tidstorage.errors import BarrierFailed
 from tidstorage.zeo import barrier
-from tidstorage.zeo.barrier import BarrierStorage
+from tidstorage.zeo.barrier import BarrierStorage, Instant
 
 logger = logging.getLogger(__name__)
 
@@ -22,19 +23,23 @@ _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
 
 
-async def take_barrier(storages: Sequence[ObservedStorage]) -> dict[str, int]:
-    """{storage id: last TID} at one instant; the event loop goes on meanwhile.
+async def take_barrier(storages: Sequence[ObservedStorage]) -> Instant:
+    """All storages, by their ids, at one instant; the event loop goes on meanwhile.
 
     Raises: BarrierFailed: where a server is down, or stays locked for too long.
     """
     ids = {storage.name: storage.id for storage in storages}
     held = [BarrierStorage(storage.name, storage.address) for storage in storages]
-    vector = await run_in_thread(lambda: barrier.take(held))
-    return {ids[name]: last for name, last in vector.items()}
+    instant = await run_in_thread(lambda: barrier.take_instant(held))
+    return replace(
+        instant,
+        ends={ids[name]: end for name, end in instant.ends.items()},
+        skew={ids[name]: skew for name, skew in instant.skew.items()},
+    )
 
 
-async def take_first_barrier(storages: Sequence[ObservedStorage]) -> dict[str, int]:
-    """{storage id: last TID}, as soon as a barrier succeeds, however long that takes.
+async def take_first_barrier(storages: Sequence[ObservedStorage]) -> Instant:
+    """All storages at one instant, as soon as a barrier succeeds, however late.
 
     Each new reason for a failure is logged once.
     """

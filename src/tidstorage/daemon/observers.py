@@ -8,19 +8,22 @@ new ones.
 
 import asyncio
 import contextlib
+import datetime
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tidstorage.coherence import tid
 from tidstorage.coherence.following import Coherence, Probe
-from tidstorage.coherence.point import Point
+from tidstorage.coherence.point import Point, Skew
 from tidstorage.coherence.record import Record
 from tidstorage.daemon.settings import Settings
 from tidstorage.daemon.storage_observer import Callbacks, StorageObserver
 from tidstorage.daemon.threads import hand_over
 from tidstorage.daemon.writers import Writers
+from tidstorage.system import clock
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +63,18 @@ class Observers:
         self._writers = writers
         self._wake = wake
         self._closed = False
+        since = (clock.now() - first.complete).total_seconds()
+        #: Seconds of the monotonic clock up to which all of each storage was told, and
+        #: (TID of the last record, up to when all was told before) of each lot.
+        self._complete = dict.fromkeys(first.vector, time.monotonic() - since)
+        self._lots: dict[str, deque[tuple[int, float]]] = {
+            storage: deque() for storage in first.vector
+        }
+        self._skew: dict[str, Skew] = {}
         callbacks = Callbacks(
             confirmed=self._in_loop(self._on_confirmed),
             records=self._in_loop(self._on_records),
+            complete=self._in_loop(self._on_complete),
             packed=self._in_loop(self._on_packed),
             ended=self._in_loop(self._on_end),
             probe=self._in_loop(self._on_probe),
@@ -167,6 +179,28 @@ class Observers:
         self.unconfirmed.clear()
         self._wake.set()
 
+    def complete_until(self) -> datetime.datetime:
+        """Up to when the coherence's vector has all that was acknowledged, in UTC."""
+        moments = []
+        for storage, last in self.coherence.vector.items():
+            lots = self._lots[storage]
+            while lots and lots[0][0] <= last:
+                lots.popleft()
+            # What waits was acknowledged after all was told that came before it.
+            moments.append(lots[0][1] if lots else self._complete[storage])
+        since = time.monotonic() - min(moments, default=time.monotonic())
+        return clock.now() - datetime.timedelta(seconds=since)
+
+    def notable_skew(self) -> dict[str, Skew]:
+        """{storage id: of its server's clock}; nothing unless one is far from ours.
+
+        By when records came: one to a few seconds wide, where a barrier measures in
+        milliseconds.  It tells the points of a daemon whose clock is wrong.
+        """
+        if any(skew.is_notable for skew in self._skew.values()):
+            return dict(self._skew)
+        return {}
+
     def probe(self, storage: str, commit_ids: frozenset[bytes]) -> None:
         """Ask a storage's server whether it may still get these commits."""
         self._observers[storage].probe(commit_ids)
@@ -196,10 +230,22 @@ class Observers:
 
     def _on_records(self, storage: str, records: Sequence[Record]) -> None:
         self.coherence.add(storage, records, time.monotonic())
+        self._lots[storage].append((records[-1].tid, self._complete[storage]))
+        self._skew[storage] = self._skew_of(storage, records)
         unstamped = [record.tid for record in records if record.stamp is None]
         if unstamped:
             self._writers.unstamped.add(storage, unstamped)
         self._wake.set()
+
+    def _skew_of(self, storage: str, records: Sequence[Record]) -> Skew:
+        """What new records tell: they were given between the last look and now."""
+        now, since = clock.now(), time.monotonic() - self._complete[storage]
+        first, last = (tid.to_time(records[end].tid) for end in (0, -1))
+        least = (last - now).total_seconds()
+        return Skew(least, max(least, (first - now).total_seconds() + since))
+
+    def _on_complete(self, storage: str, moment: float) -> None:
+        self._complete[storage] = moment
 
     def _on_packed(self, storage: str, last: int) -> None:
         if self.coherence.add_packed(storage, last):

@@ -140,11 +140,10 @@ class PointPublisher:
             first, self._resume_at = self._resume_at, None
             logger.info("going on from the point %s, if it still holds", first.id)
             return first
-        vector = await take_first_barrier(self._settings.storages)
+        held = await take_first_barrier(self._settings.storages)
         self._last_barrier = time.monotonic()
-        first = Point(vector, clock.now(), "barrier", self._timeline)
-        logger.info("bootstrap: %s", tid.vector_to_text(vector))
-        return first
+        logger.info("bootstrap: %s", tid.vector_to_text(held.vector))
+        return held.point(self._timeline)
 
     def _make_observers(self, first: Point) -> Observers:
         self._alarms.begin_timeline()
@@ -243,6 +242,8 @@ class PointPublisher:
             proof = "its place on what it lacks was given up, or taken by another"
             self._note(Damage(clock.now(), half, proof))
         self._alarms.tell_unknown_outcomes(advance.unknown)
+        observers = self._observers
+        assert observers is not None
         self._on_point(
             Point(
                 advance.vector,
@@ -251,6 +252,8 @@ class PointPublisher:
                 self._timeline,
                 advance.verified,
                 advance.damage,
+                observers.complete_until(),
+                observers.notable_skew(),
             )
         )
 
@@ -327,7 +330,8 @@ class PointPublisher:
 
     async def _verify(self, coherence: Coherence) -> None:
         try:
-            coherence.take_barrier(await take_barrier(self._settings.storages))
+            held = await take_barrier(self._settings.storages)
+            coherence.take_barrier(held.vector)
         except BarrierFailed as error:
             logger.warning("points stay unverified: %s", error)
         self._wake.set()

@@ -167,7 +167,13 @@ class Recorder:
         return (
             last is None
             or not 0 <= (point.time - last.time).total_seconds() < self._journal_period
-            or replace(last, vector=point.vector, time=point.time) != point
+            or replace(
+                last,
+                vector=point.vector,
+                time=point.time,
+                complete_until=point.complete_until,
+            )
+            != point
         )
 
     async def reopen(self, point: Point) -> None:

@@ -51,6 +51,8 @@ class Callbacks:
     confirmed(storage): it still holds the record that it is observed after; called
         once.
     records(storage, records): what it got since, in order.
+    complete(storage, moment): all that was acknowledged by then, in seconds of the
+        monotonic clock, was told; called after the records.
     packed(storage, TID): up to this TID, inclusive, a pack may have taken away records
         that were not got before; called before the records that follow.
     ended(storage, TID): it has no further record up to this TID, and never will.
@@ -61,6 +63,7 @@ class Callbacks:
 
     confirmed: Callable[[str], None]
     records: Callable[[str, Sequence[Record]], None]
+    complete: Callable[[str, float], None]
     packed: Callable[[str, int], None]
     ended: Callable[[str, int], None]
     probe: Callable[[Probe], None]
@@ -253,6 +256,7 @@ class StorageObserver:
             throttle.disallow()
 
     def _look_now(self, client: ZeoClient, due: bool) -> None:
+        begun = time.monotonic()
         announced, gap = self._listener.take()
         busy, self._busy = self._busy, False
         with self._asked_lock:
@@ -266,7 +270,8 @@ class StorageObserver:
                 self._connection, gap = client.connection_number, True
             if gap:
                 self._see_end(client)
-            self._see(client, announced or busy, gap or not due, asked)
+            if self._see(client, announced or busy, gap or not due, asked):
+                self._callbacks.complete(self.storage.id, begun)
             self._refused = ""
         except HistoryChanged as error:
             self._callbacks.history_changed(
@@ -296,7 +301,8 @@ class StorageObserver:
         announced: bool,
         uncertain: bool,
         asked: frozenset[bytes],
-    ) -> None:
+    ) -> bool:
+        """Tell what is new; is that all there was when this began?"""
         lock_time = None
         if asked or uncertain:
             lock_time = client.server_status()["lock_time"]
@@ -308,12 +314,13 @@ class StorageObserver:
                 self._fall_back(last)
             self._ended = min(self._ended, last)
         confirmed = True
+        complete = uncertain or bool(asked)
         if announced or last > self._ended:
             room = self._callbacks.room(self.storage.id)
             if room <= 0:
                 # The storage keeps the rest until what waits here is covered.
                 self._again(asked)
-                return
+                return False
             fetched = self._fetch(client, room, last)
             complete = fetched.complete or self._is_exhausted(fetched, last)
             # Without any record an iteration has not come to the anchor yet.
@@ -331,6 +338,7 @@ class StorageObserver:
             self._again(asked)
         elif asked:
             self._callbacks.probe(Probe(self.storage.id, asked, lock_time, last))
+        return complete and last <= self._ended
 
     def _fall_back(self, last: int) -> None:
         """The server's last TID is below one that it, or its last point, has named.

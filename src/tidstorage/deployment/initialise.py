@@ -18,7 +18,7 @@ from tidstorage.points.beside import newest_point, write_beside
 from tidstorage.processes import control, running
 from tidstorage.processes.process import list_processes
 from tidstorage.sets import history
-from tidstorage.system import clock, durable, json_file
+from tidstorage.system import durable, json_file
 
 USER = "admin"
 #: Before the JSON in the last line of the script that runs inside Zope.
@@ -137,7 +137,7 @@ def _initialise(cluster: Cluster, tell: Tell) -> Initialised:
         mounted, password = _run_in_zope(cluster, tell)
     first = None
     if newest_point(cluster) is None:
-        first = Point(server_ends.take_vector(cluster), clock.now(), "barrier")
+        first = server_ends.take_instant(cluster).point()
         write_beside(first, [storage.data_file for storage in cluster.storages])
         tell(f"first coherency point: {first.id}")
         history.establish(cluster)

@@ -60,4 +60,8 @@ def newest_point(cluster: Cluster) -> Point | None:
             str(broken[0]),
             f"Move every *{POINT_SUFFIX} away: the next backup writes them anew.",
         )
-    return max(points, key=lambda point: (point.timeline, point.time), default=None)
+    newest: Point | None = None
+    for point in points:
+        if newest is None or point.follows(newest):
+            newest = point
+    return newest

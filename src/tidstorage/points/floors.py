@@ -100,7 +100,10 @@ def point_beside(paths: Mapping[str, Path], aliases: Mapping[str, str]) -> Point
             points.append(read_point(point_path(path)))
         except FileUnreadable:
             without.add(storage)
-    oldest = min(points, key=lambda point: (point.timeline, point.time), default=None)
+    oldest: Point | None = None
+    for point in points:
+        if oldest is None or oldest.follows(point):
+            oldest = point
     if oldest is None or without & rename_vector(oldest.vector, aliases).keys():
         return None
     return oldest

@@ -24,7 +24,7 @@ from tidstorage.engines.filestorage.abandoned_votes import (
 from tidstorage.engines.filestorage.format import START
 from tidstorage.errors import FileUnreadable
 from tidstorage.zeo import barrier
-from tidstorage.zeo.barrier import StorageEnd
+from tidstorage.zeo.barrier import Instant, StorageEnd
 
 logger = logging.getLogger(__name__)
 
@@ -73,16 +73,16 @@ def compare_file(storage_id: str, path: Path, end: StorageEnd) -> None:
         )
 
 
-def take_vector(cluster: Cluster) -> dict[str, int]:
-    """A barrier's vector, {storage id: last TID}; votes that were abandoned are noted.
+def take_instant(cluster: Cluster) -> Instant:
+    """A barrier; votes of which it shows that they were abandoned are noted.
 
-    Raises: BarrierFailed: as `zeo.barrier.take`.
+    Raises: BarrierFailed: as `zeo.barrier.take_instant`.
     """
-    ends = barrier.take_ends(barrier.storages_of(cluster))
+    held = barrier.take_instant(barrier.storages_of(cluster))
     # What cannot be compared tells nothing of votes; the barrier holds all the same.
     with contextlib.suppress(OtherFile, FileUnreadable, OSError):
-        compare_files(cluster, ends)
-    return {storage: end.tid for storage, end in ends.items()}
+        compare_files(cluster, held.ends)
+    return held
 
 
 def _last_before(path: Path, end: int) -> int | None:

@@ -63,6 +63,7 @@ def _rename_in_point(point: Point, aliases: Mapping[str, str]) -> Point:
     return dataclasses.replace(
         point,
         vector=rename_vector(point.vector, aliases),
+        skew=rename_vector(point.skew, aliases),
         damage=tuple(_rename_in_half_commit(half, aliases) for half in point.damage),
     )
 

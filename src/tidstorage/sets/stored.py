@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     PlainSerializer,
     PlainValidator,
     StrictBool,
@@ -19,7 +20,7 @@ from pydantic import (
 
 from tidstorage.coherence import tid
 from tidstorage.coherence.loss import Loss
-from tidstorage.coherence.point import HalfCommit, Point, Source
+from tidstorage.coherence.point import HalfCommit, Point, Skew, Source
 from tidstorage.system import json_file
 
 
@@ -107,6 +108,8 @@ class PointShape(StoredShape):
     verified: StrictBool
     vector: StoredVector
     damage: list[HalfCommitShape]
+    complete_until: Annotated[StoredTime | None, Field(alias="complete-until")] = None
+    skew: dict[Text, tuple[float, float]] = Field(default_factory=dict)
 
     @property
     def point(self) -> Point:
@@ -118,6 +121,9 @@ class PointShape(StoredShape):
             timeline=self.timeline,
             verified=self.verified,
             damage=tuple(shape.half_commit for shape in self.damage),
+            complete_until=self.complete_until
+            and self.complete_until.astimezone(datetime.UTC),
+            skew={storage: Skew(*bounds) for storage, bounds in self.skew.items()},
         )
 
 

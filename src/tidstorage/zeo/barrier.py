@@ -10,16 +10,18 @@ process of its own (`tidstorage.zeo.barrier_helper`) that is killed on the deadl
 its sockets close, and the servers release its locks.
 """
 
+import datetime
 import json
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
+from tidstorage.coherence.point import Point, Skew
 from tidstorage.errors import BarrierFailed
 from tidstorage.system import child
 from tidstorage.system.address import Address
@@ -57,6 +59,37 @@ class StorageEnd:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """What a barrier saw while it held all votes.
+
+    time: by our clock, in UTC, while they were held.  All that was acknowledged by
+    then is below the ends, and nothing that is below them was committed later.
+    ends: {storage id: where it ended}.  skew: {storage id: of its server's clock},
+    without storages that nobody may write.
+    """
+
+    time: datetime.datetime
+    ends: Mapping[str, StorageEnd]
+    skew: Mapping[str, Skew]
+
+    @property
+    def vector(self) -> dict[str, int]:
+        """{storage id: last TID}; 0 of a storage without a transaction."""
+        return {storage: end.tid for storage, end in self.ends.items()}
+
+    def point(self, timeline: int = 1) -> Point:
+        """The coherency point that it is."""
+        return Point(
+            self.vector,
+            self.time,
+            "barrier",
+            timeline,
+            complete_until=self.time,
+            skew=self.skew,
+        )
+
+
 class _AttemptFailed(Exception):
     """One attempt gave no vector; its text says why."""
 
@@ -74,14 +107,13 @@ def take(
 
     Raises: BarrierFailed: where no attempt succeeds, or names are not unique.
     """
-    ends = take_ends(storages, deadline=deadline, attempts=attempts)
-    return {storage: end.tid for storage, end in ends.items()}
+    return take_instant(storages, deadline=deadline, attempts=attempts).vector
 
 
-def take_ends(
+def take_instant(
     storages: Sequence[BarrierStorage], deadline: float = 2.0, attempts: int = 5
-) -> dict[str, StorageEnd]:
-    """As `take`: {storage id: where it ends}, by its server.
+) -> Instant:
+    """As `take`, with all that was seen at that instant.
 
     Raises: as `take`.
     """
@@ -113,9 +145,7 @@ def _refuse_repeated_names(storages: Sequence[BarrierStorage]) -> None:
         )
 
 
-def _attempt(
-    storages: Sequence[BarrierStorage], deadline: float
-) -> dict[str, StorageEnd]:
+def _attempt(storages: Sequence[BarrierStorage], deadline: float) -> Instant:
     request = {
         "deadline": deadline,
         "storages": [
@@ -142,9 +172,11 @@ def _attempt(
             helper.kill()
     vector = tid.vector_from_text(answer["vector"])
     sizes: dict[str, int] = answer["sizes"]
-    return {
-        storage: StorageEnd(last, sizes[storage]) for storage, last in vector.items()
-    }
+    return Instant(
+        datetime.datetime.fromtimestamp(answer["time"], datetime.UTC),
+        {storage: StorageEnd(last, sizes[storage]) for storage, last in vector.items()},
+        {storage: Skew(*bounds) for storage, bounds in answer["skew"].items()},
+    )
 
 
 def _answer(

@@ -2,15 +2,16 @@
 
 Reads one JSON line: ``{"deadline": SECONDS, "storages": [{"id", "address"}]}``.
 Writes ``{"connected": true}`` when every server answers, then
-``{"vector": {id: "0x…"}, "sizes": {id: BYTES}}`` when everything is released again;
-or ``{"error": TEXT}``.  It may be killed at any moment: the servers release what a
-closed connection held.
+``{"vector": {id: "0x…"}, "sizes": {id: BYTES}, "time": SECONDS, "skew": {id: [LEAST,
+MOST]}}`` when everything is released again; or ``{"error": TEXT}``.  It may be killed
+at any moment: the servers release what a closed connection held.
 """
 
 import json
 import os
 import signal
 import sys
+import time
 from typing import Any
 
 from ZODB.Connection import TransactionMetaData
@@ -34,8 +35,7 @@ def main() -> None:
         _say({"connected": True})
         # Should whoever started us die, nobody else would end a vote that waits.
         signal.setitimer(signal.ITIMER_REAL, request["deadline"])
-        vector, sizes = _hold(clients)
-        _say({"vector": tid.vector_to_text(vector), "sizes": sizes})
+        _say(_hold(clients))
     except _Void as error:
         _say({"error": str(error)})
     # Not the ordinary end: it would wait for each connection to be closed in
@@ -75,10 +75,11 @@ def _make_client(storage: dict[str, Any]) -> ZeoClient:
     )
 
 
-def _hold(clients: dict[str, ZeoClient]) -> tuple[dict[str, int], dict[str, int]]:
-    """Vote on all storages, read where they end, abort.
+def _hold(clients: dict[str, ZeoClient]) -> dict[str, Any]:
+    """Vote on all storages, read where they end, abort; what to say of that.
 
-    Returns {storage id: last TID} and {storage id: bytes of its Data.fs}.
+    The time is of an instant at which all votes were held: what is acknowledged is
+    below the vector, and nothing that is below it was committed later.
 
     Raises: _Void: where that proves nothing.
     """
@@ -97,12 +98,17 @@ def _hold(clients: dict[str, ZeoClient]) -> tuple[dict[str, int], dict[str, int]
     try:
         for client in writable.values():
             client.tpc_begin(transaction)
-        for client in writable.values():
+        votes: dict[str, tuple[float, float]] = {}
+        for storage, client in writable.items():
+            asked = time.time()
             client.tpc_vote(transaction)
+            votes[storage] = asked, time.time()
         before = _last_tids(read_only)
+        held_at = time.time()
         vector = _last_tids(writable)
         sizes = {storage: client.size() for storage, client in clients.items()}
         after = _last_tids(read_only)
+        skew = _find_skew(writable, votes)
     except Exception as error:
         # Anything a server may raise: the locks go with our connections.
         raise _Void(f"{type(error).__name__}: {error}") from error
@@ -112,7 +118,39 @@ def _hold(clients: dict[str, ZeoClient]) -> tuple[dict[str, int], dict[str, int]
         raise _Void(f"read-only storages moved: {', '.join(sorted(read_only))}")
     for client in writable.values():
         client.tpc_abort(transaction)
-    return {**vector, **after}, sizes
+    return {
+        "vector": tid.vector_to_text({**vector, **after}),
+        "sizes": sizes,
+        "time": held_at,
+        "skew": skew,
+    }
+
+
+def _find_skew(
+    clients: dict[str, ZeoClient], votes: dict[str, tuple[float, float]]
+) -> dict[str, tuple[float, float]]:
+    """{storage id: the least and the most by which its server's clock is ahead}.
+
+    A server knows when, by its own clock, it gave a vote its lock: between our asking
+    and its answer, which ``votes`` has in seconds since the epoch.  Storages of one
+    server have one clock.
+    """
+    bounds: dict[str, tuple[float, float]] = {}
+    for storage, client in clients.items():
+        lock_time = client.lock_time()
+        if lock_time is not None:
+            asked, answered = votes[storage]
+            bounds[storage] = lock_time - answered, lock_time - asked
+    skew = {}
+    for storage in bounds:
+        server = clients[storage].server_address
+        same = [
+            bounds[other] for other in bounds if clients[other].server_address == server
+        ]
+        least, most = max(low for low, _ in same), min(high for _, high in same)
+        # They contradict each other where a clock was set meanwhile.
+        skew[storage] = (least, most) if least <= most else bounds[storage]
+    return skew
 
 
 def _generations(clients: dict[str, ZeoClient]) -> dict[str, int]:

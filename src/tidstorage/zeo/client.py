@@ -60,6 +60,7 @@ class ZeoClient(ClientStorage):  # type: ignore[misc]
         wait: bool = True,
         cache: ClientCache | None = None,
     ) -> None:
+        self.server_address = address
         super().__init__(
             address,
             storage=storage,
@@ -99,6 +100,14 @@ class ZeoClient(ClientStorage):  # type: ignore[misc]
         """Where the server ends its last finished transaction: bytes of its Data.fs."""
         information: dict[str, Any] = self._call("get_info")
         return int(information["size"])
+
+    def lock_time(self) -> float | None:
+        """When, by the server's clock, the vote that holds the storage got its lock.
+
+        Seconds since the epoch; None where no vote is held.
+        """
+        seconds: float | None = self.server_status()["lock_time"]
+        return seconds
 
     def newest(self, count: int) -> list[dict[str, Any]]:
         """Entries of the undo log for the newest records, the last one first.

@@ -359,8 +359,8 @@ OBSERVER_MUTATIONS = [
     Mutation(
         "what cannot wait is forgotten",
         "observer",
-        "                self._again(asked)\n                return\n",
-        "                return\n",
+        "                self._again(asked)\n                return False\n",
+        "                return False\n",
         observer_checks.what_cannot_wait_here_is_seen_later,
     ),
 ]

@@ -23,26 +23,30 @@ from tidstorage.verbs.backup.known_damage import find_known_damage
 from tidstorage.verbs.backup.prepare import Preparation
 from tidstorage.verbs.backup.set_cut import CopiedFiles
 from tidstorage.zeo import barrier
-from tidstorage.zeo.barrier import StorageEnd
+from tidstorage.zeo.barrier import Instant, StorageEnd
 from tidstorage.zeo.storage_ends import read_ends
 
 logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
+#: Before everything.
+_LONG_AGO = datetime.datetime.fromtimestamp(0, datetime.UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Barrier:
     """What a barrier answered before the copies were made.
 
-    vector: the last TID of every storage while all stood still; None where the
-    barrier was given up.  time: when that was; it is the time of the set's point.
+    held: all storages while they stood still; None where the barrier was given up.
+    begun: a moment before any file was copied.  finished: {storage id: TID}; all that
+    was acknowledged by that moment is no later.
     inodes: {storage id: of the Data.fs}.  compared: whether that is known to be the
     file that its server writes.
     """
 
-    vector: dict[str, int] | None
-    time: datetime.datetime
+    held: Instant | None
+    begun: datetime.datetime
+    finished: Mapping[str, int]
     inodes: Mapping[str, int]
     compared: bool
 
@@ -76,17 +80,22 @@ def take_barrier(cluster: Cluster) -> Barrier:
     """
     reason = ""
     for _ in range(_ATTEMPTS):
-        vector: dict[str, int] | None = None
+        held: Instant | None = None
         try:
-            ends = barrier.take_ends(barrier.storages_of(cluster))
-            vector = {storage: end.tid for storage, end in ends.items()}
+            held = barrier.take_instant(barrier.storages_of(cluster))
+            ends, begun, finished = held.ends, held.time, held.vector
         except BarrierFailed as error:
             logger.warning("%s; the point of the set is found by stamps instead", error)
-            ends = dict(_read_ends(cluster))
-        time = clock.now()
+            ends = _read_ends(cluster)
+            begun = clock.now()
+            # A transaction is in its file before anybody is told that it is finished.
+            finished = {
+                storage.id: filestorage.last_tid(storage.data_file)
+                for storage in cluster.storages
+            }
         try:
             inodes = server_ends.compare_files(cluster, ends)
-            return Barrier(vector, time, inodes, bool(ends))
+            return Barrier(held, begun, finished, inodes, bool(ends))
         except OtherFile as error:
             # Unless a pack came in between it says the same again.
             reason = str(error)
@@ -127,6 +136,8 @@ def choose_set_point(
       FileUnreadable: a Data.fs cannot be read.
     """
     cluster = preparation.cluster
+    # By now all is copied: nothing in the copies was committed later.
+    copied = clock.now()
     accepted = acceptance.commit_ids(cluster)
     known = find_known_damage(
         cluster, preparation.previous, preparation.timeline, accepted
@@ -139,10 +150,10 @@ def choose_set_point(
         known.standing,
         doubted,
     )
-    if taken.vector is None:
+    if taken.held is None:
         cut = files.cut_by_stamps()
     else:
-        cut = files.cut_by_barrier(taken.vector)
+        cut = files.cut_by_barrier(taken.held.vector)
     for storage in cluster.storages:
         if copies[storage.id].inode != taken.inodes[storage.id]:
             raise CopyAnew(f"{storage.data_file} was replaced before it was copied")
@@ -160,11 +171,13 @@ def choose_set_point(
     return SetPoint(
         point=Point(
             vector=cut.vector,
-            time=taken.time,
-            source="stamps" if taken.vector is None else "barrier",
+            time=copied if taken.held is None else taken.held.time,
+            source="stamps" if taken.held is None else "barrier",
             timeline=preparation.timeline,
             verified=cut.verified and taken.compared,
             damage=(*cut.half_commits, *carried),
+            complete_until=_complete_until(preparation, taken, cut.vector),
+            skew={} if taken.held is None else taken.held.skew,
         ),
         strict=strict,
         strict_loss=count_loss(cut.records, strict, cut.vector),
@@ -173,6 +186,17 @@ def choose_set_point(
         unknown=cut.unknown,
         whole=known.whole,
     )
+
+
+def _complete_until(
+    preparation: Preparation, taken: Barrier, vector: Mapping[str, int]
+) -> datetime.datetime:
+    """Up to when all that was acknowledged is below a vector that was found."""
+    if all(vector[storage] >= last for storage, last in taken.finished.items()):
+        return taken.begun
+    # It leaves out what was finished before.  What the floor has it has, too.
+    floor = preparation.floor
+    return floor.complete if floor is not None else _LONG_AGO
 
 
 def _say_unknown(outcomes: Sequence[UnknownOutcome]) -> None:

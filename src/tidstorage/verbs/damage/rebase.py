@@ -16,7 +16,6 @@ from tidstorage.points.entries import Floor, Struck, Timeline
 from tidstorage.points.timelines import known_timeline
 from tidstorage.sets import history
 from tidstorage.sets.directory import BackupDirectory
-from tidstorage.system import clock
 from tidstorage.verbs.damage import findings
 from tidstorage.verbs.damage.accept import acceptances
 from tidstorage.verbs.damage.findings import Finding
@@ -51,9 +50,8 @@ def plan_rebase(cluster: Cluster) -> RebasePlan:
 
     Raises: BarrierFailed, NotConnected: unless every server is up.
     """
-    vector = server_ends.take_vector(cluster)
-    moment = clock.now()
-    damage = findings.find(cluster, vector)
+    held = server_ends.take_instant(cluster)
+    damage = findings.find(cluster, held.vector)
     timeline = known_timeline(cluster)
     if _find_changed(cluster):
         timeline = (
@@ -64,7 +62,7 @@ def plan_rebase(cluster: Cluster) -> RebasePlan:
             )
             + 1
         )
-    floor = Point(vector, moment, "barrier", timeline)
+    floor = held.point(timeline)
     looks = _look_again(cluster, [*damage.unacknowledged, *damage.contradicted])
     return RebasePlan(
         floor,

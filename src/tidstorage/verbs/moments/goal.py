@@ -8,15 +8,15 @@ and without half commits.
 
 import datetime
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from tidstorage.coherence import tid
 from tidstorage.coherence.point import Point
 from tidstorage.errors import NoSuchSet, NotReachable, SetUnreadable
 from tidstorage.sets.listing import BackupSet
 from tidstorage.sets.manifest import Manifest
 from tidstorage.system.clock import in_both, local
+from tidstorage.verbs.moments.clocks import Clocks
 from tidstorage.verbs.moments.known import KnownPoints
 
 UNVERIFIED = "writers without stamps: nobody can tell what fits together"
@@ -36,21 +36,50 @@ class Goal:
     moment: in UTC; nothing that was committed later is kept.  floor: the known
     point from which the cut is computed; None: from the start of the files.
     point: the one that was asked for, None where it was a moment.  nearest: the
-    points on both sides, in words.
+    points on both sides, in words.  ceiling: the next known point that has all that
+    was acknowledged by the moment; what it has not was not.  clocks: of the servers,
+    around the moment.
     """
 
     moment: datetime.datetime
     floor: Point | None
     point: Point | None = None
     nearest: str = ""
+    ceiling: Point | None = None
+    clocks: Clocks = field(default_factory=Clocks)
 
-    def bound(self, storage: str) -> int:
-        """The last TID of a storage, by its id, that may be kept; inclusive."""
+    @property
+    def doubt(self) -> float:
+        """Seconds by which the moment may be missed; 0 where it was a point.
+
+        A server's clock counts no more than what lies between two points; unless it is
+        ours that may be wrong, by which they have their times.
+        """
         if self.point is not None:
-            return self.point.vector.get(storage, 0)
+            return 0.0
+        doubt = max(self.clocks.doubt, abs(self.clocks.common))
+        is_ours = self.clocks.common or self.clocks.changed_alike
+        if is_ours or self.floor is None or self.ceiling is None:
+            return doubt
+        between = self.ceiling.time - self.floor.complete
+        return min(doubt, max(between.total_seconds(), 0.0))
+
+    def bounds(self, given: Mapping[str, Sequence[int]]) -> dict[str, int]:
+        """{storage id: the last TID that may be kept}, inclusive.
+
+        given: {storage id: TIDs that it gave after the floor, in their order}.
+        """
+        if self.point is not None:
+            return {storage: self.point.vector.get(storage, 0) for storage in given}
         # A TID is compared with the time asked, never with one of another storage.
-        # The floor was there at that moment, whatever clock gave its TIDs.
-        return max(tid.last_at(self.moment), self.floor_of(storage))
+        bounds = self.clocks.last_by(self.moment, given)
+        # What the ceiling has not, nobody was told of by then; and the floor was there
+        # at that moment: whatever clock gave the TIDs.
+        ceiling = self.ceiling.vector if self.ceiling is not None else {}
+        return {
+            storage: max(min(last, ceiling.get(storage, last)), self.floor_of(storage))
+            for storage, last in bounds.items()
+        }
 
     def of_known_point(self) -> "Goal":
         """The goal for some storages alone: a known point, which is not computed.
@@ -99,7 +128,7 @@ def find_set_for_point(
     if set_and_floor is None:
         why = UNVERIFIED
         if wanted.verified:
-            why = _why_not(known, sets, wanted.timeline, wanted.time)
+            why = _why_not(known, sets, wanted.timeline, wanted.time, Clocks())
         raise _not_reachable(known, sets, wanted.timeline, wanted.time, why)
     manifest, floor = set_and_floor
     nearest = _nearest(known, sets, wanted.timeline, wanted.time)
@@ -123,34 +152,64 @@ def find_set_for_moment(
     """
     if timeline is None:
         timeline = known.timeline_at(moment) or min(known.timelines(), default=1)
-    reaching = [
-        known_set
-        for known_set in sets
-        if known_set.manifest.point.timeline == timeline
-        and known_set.manifest.point.time >= moment
-    ]
-    set_and_floor = None
+    set_and_floor, ceiling, clocks = None, None, Clocks()
     if timeline in known.timelines() and known.begin(timeline) <= moment:
-        set_and_floor = _find_oldest(known, reaching, moment)
+        clocks = known.clocks(timeline, moment)
+        ceiling = _find_ceiling(known, timeline, moment, clocks)
+        reaching = [
+            known_set
+            for known_set in sets
+            if _reaches(known_set.manifest, timeline, moment, clocks)
+        ]
+        set_and_floor = _find_oldest(
+            known, reaching, moment, within=ceiling, clocks=clocks
+        )
     if set_and_floor is None:
-        why = _why_not(known, sets, timeline, moment)
+        why = _why_not(known, sets, timeline, moment, clocks)
         raise _not_reachable(known, sets, timeline, moment, why)
     manifest, floor = set_and_floor
-    return manifest, Goal(moment, floor, None, _nearest(known, sets, timeline, moment))
+    nearest = _nearest(known, sets, timeline, moment)
+    return manifest, Goal(moment, floor, None, nearest, ceiling, clocks)
+
+
+def _reaches(
+    manifest: Manifest, timeline: int, moment: datetime.datetime, clocks: Clocks
+) -> bool:
+    """Whether a set has all that was acknowledged by a moment of a timeline."""
+    point = manifest.point
+    return point.timeline == timeline and clocks.earliest_complete(point) >= moment
+
+
+def _find_ceiling(
+    known: KnownPoints, timeline: int, moment: datetime.datetime, clocks: Clocks
+) -> Point | None:
+    """The first point that has all that was acknowledged by a moment.
+
+    Of those that say so: former versions did not.
+    """
+    # Of those before it only one that is of this very moment.
+    before = itertools.islice(known.before(timeline, moment), 1)
+    after = itertools.islice(known.after(timeline, moment), _SEARCHED)
+    for point in itertools.chain(before, after):
+        if point.complete_until and clocks.earliest_complete(point) >= moment:
+            return point
+    return None
 
 
 def _find_oldest(
     known: KnownPoints,
     sets: Sequence[BackupSet],
     moment: datetime.datetime,
-    wanted: Point | None = None,
+    within: Point | None = None,
+    clocks: Clocks | None = None,
 ) -> tuple[Manifest, Point | None] | None:
     """The oldest whole set that can be cut there, and the floor to cut it from.
 
     Later sets may do as well, but they are longer, and more of them has to go.
 
-    sets: those that reach the moment, newest first.  wanted: that point is asked for;
-    what is above it is no floor, whatever its time.
+    sets: those that reach the moment, newest first.  within: what is above that point
+    is no floor, whatever its time.  clocks: of the servers; a point by a clock that may
+    have been slow is no floor.
     """
     for known_set in reversed(sets):
         manifest = known_set.manifest
@@ -159,7 +218,9 @@ def _find_oldest(
         for floor in known.before(manifest.point.timeline, moment):
             # A daemon that is behind writes down less than a barrier did before: of
             # two points the earlier one may hold more of a storage.
-            if wanted is not None and not _is_at_or_below(floor, wanted):
+            if within is not None and not _is_at_or_below(floor, within):
+                continue
+            if clocks is not None and clocks.latest(floor) > moment:
                 continue
             if _is_within(floor, manifest):
                 # Newest first: with this one the least has to be computed.
@@ -210,6 +271,7 @@ def _why_not(
     sets: Sequence[BackupSet],
     timeline: int,
     moment: datetime.datetime,
+    clocks: Clocks,
 ) -> str:
     """Why no set brings that moment back, in words."""
     timelines = known.timelines()
@@ -220,7 +282,10 @@ def _why_not(
     of_timeline = [
         known_set for known_set in sets if known_set.manifest.point.timeline == timeline
     ]
-    if any(known_set.manifest.point.time >= moment for known_set in of_timeline):
+    if any(
+        _reaches(known_set.manifest, timeline, moment, clocks)
+        for known_set in of_timeline
+    ):
         if any(known_set.is_unknown for known_set in of_timeline):
             return UNKNOWN
         whole = [known_set for known_set in of_timeline if known_set.is_whole]

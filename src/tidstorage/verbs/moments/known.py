@@ -17,6 +17,7 @@ from tidstorage.points import published
 from tidstorage.points.beside import newest_point
 from tidstorage.points.published import PublishedPoints
 from tidstorage.sets.directory import BackupDirectory
+from tidstorage.verbs.moments.clocks import Clocks
 
 logger = logging.getLogger(__name__)
 
@@ -48,10 +49,8 @@ class KnownPoints:
             time = datetime.datetime.strptime(match[2], "%Y%m%dT%H%M%S.%f%z")
         except ValueError:
             return None
-        first = self.published.first(int(match[1]), lambda point: point.time >= time)
-        if first is None or first.id != point_id:
-            return None
-        return self._with_present_ids(first)
+        found = self.published.by_id(point_id, int(match[1]), time)
+        return found and self._with_present_ids(found)
 
     def timelines(self) -> list[int]:
         """The numbers of all timelines that a point is known of, in their order."""
@@ -83,6 +82,20 @@ class KnownPoints:
         others = [point for point in self._others(timeline) if point.time > moment]
         yield from self._sound(heapq.merge(others, of_journal, key=_time_of))
 
+    def clocks(self, timeline: int, moment: datetime.datetime) -> Clocks:
+        """The servers' clocks around a moment of a timeline."""
+        points = [*self.published.measured(timeline), *self._others(timeline)]
+        points = [point for point in points if point.source == "barrier" and point.skew]
+        points.sort(key=_time_of)
+        before = [point for point in points if point.time <= moment][-1:]
+        after = [point for point in points if point.time > moment][:1]
+        return Clocks(
+            *(
+                self._with_present_ids(found[0]).skew if found else {}
+                for found in (before, after)
+            )
+        )
+
     def _others(self, timeline: int) -> list[Point]:
         """Those of a timeline that are not of the journal, oldest first."""
         others = [point for point in self.others if point.timeline == timeline]
@@ -99,7 +112,11 @@ class KnownPoints:
 
     def _with_present_ids(self, point: Point) -> Point:
         """The point with storages under the ids that they have by now."""
-        return replace(point, vector=self.cluster.present_ids(point.vector))
+        return replace(
+            point,
+            vector=self.cluster.present_ids(point.vector),
+            skew=self.cluster.present_ids(point.skew),
+        )
 
 
 def _time_of(point: Point) -> datetime.datetime:

@@ -21,6 +21,7 @@ from tidstorage.points.published import PointSeries, PublishedPoints
 from tidstorage.points.timelines import known_timeline
 from tidstorage.sets.manifest import Manifest
 from tidstorage.verbs.moments import restore_sources
+from tidstorage.verbs.moments.clocks import find_doubt
 from tidstorage.verbs.moments.goal import UNVERIFIED
 from tidstorage.verbs.moments.restore_sources import RestoreSource, TimeSpan
 
@@ -37,12 +38,14 @@ class TimeRange(TimeSpan):
     """A range from point to point, reachable or a gap; or a single moment.
 
     sources: names of what it can be restored from; none: a gap, and ``reason`` says
-    why.  damaged: half commits are inside that nobody has accepted by now.
+    why.  damaged: half commits are inside that nobody has accepted by now.  doubt:
+    seconds by which a moment in it may be missed, since clocks are wrong.
     """
 
     sources: tuple[str, ...]
     reason: str
     damaged: bool
+    doubt: float = 0.0
 
     @property
     def is_gap(self) -> bool:
@@ -96,7 +99,7 @@ def find_ranges(
     }
     # Of a point it is known what damage is inside, so these win over the above.
     moments |= {
-        (point.timeline, point.time): bool(find_open_damage(point, accepted))
+        (point.timeline, point.complete): bool(find_open_damage(point, accepted))
         for point in others
     }
     for (number, time), is_damaged in moments.items():
@@ -104,7 +107,38 @@ def find_ranges(
         if not any(not piece.is_gap and piece.covers(moment) for piece in pieces):
             pieces.append(_with_sources(moment, sources, timeline))
     pieces.sort(key=lambda piece: (piece.timeline, piece.begin, piece.end))
-    return [*_join_alike(pieces)][::-1]
+    ranges = [*_join_alike(pieces)][::-1]
+    return _with_doubts(cluster, journal, points, ranges)
+
+
+def _with_doubts(
+    cluster: Cluster,
+    journal: PublishedPoints,
+    points: Sequence[Point],
+    ranges: Sequence[TimeRange],
+) -> list[TimeRange]:
+    """The ranges with what the clocks of servers, as they were measured, leave open."""
+    measured = {
+        timeline: sorted(
+            (
+                replace(point, skew=cluster.present_ids(point.skew))
+                for point in [*journal.measured(timeline), *points]
+                if point.timeline == timeline
+                if point.source == "barrier" and point.skew
+            ),
+            key=lambda point: point.time,
+        )
+        for timeline in {time_range.timeline for time_range in ranges}
+    }
+    return [
+        replace(
+            time_range,
+            doubt=find_doubt(
+                measured[time_range.timeline], time_range.begin, time_range.end
+            ),
+        )
+        for time_range in ranges
+    ]
 
 
 def _from_journal(
@@ -124,21 +158,26 @@ def _from_journal(
             is_verified = before.verified and run.verified
             yield TimeRange(
                 run.timeline,
-                before.last.time,
-                run.first.time,
+                *_in_order(before.last.time, run.first.time),
                 (),
                 "" if is_verified else UNVERIFIED,
                 bool(find_open_damage(before.last, accepted)),
             )
         yield TimeRange(
             run.timeline,
-            run.first.time,
-            run.last.time,
+            *_in_order(run.first.time, run.last.time),
             (),
             "" if run.verified else UNVERIFIED,
             bool(find_open_damage(run.last, accepted)),
         )
         before = run
+
+
+def _in_order(
+    one: datetime.datetime, other: datetime.datetime
+) -> tuple[datetime.datetime, datetime.datetime]:
+    """Both, the earlier one first: a clock may have been set back between them."""
+    return min(one, other), max(one, other)
 
 
 def _from_sets(

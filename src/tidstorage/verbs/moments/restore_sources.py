@@ -75,7 +75,7 @@ def find_live_files(
         yield RestoreSource(
             timeline,
             min(point.time for point in begins),
-            max(point.time for point in begins + last_points),
+            max(point.complete for point in begins + last_points),
             LIVE,
         )
 
@@ -93,16 +93,17 @@ def find_sets(
     """
     sources: list[RestoreSource] = []
     for before, manifest in zip([None, *made], made, strict=False):
-        end, timeline = manifest.point.time, manifest.point.timeline
+        end, timeline = manifest.point.complete, manifest.point.timeline
         if before is not None and _goes_on(before, manifest):
             # Its copies begin with those of the set before, and so hold all of that
             # set's time, too: one source takes the place of the other.
             begin = sources.pop().begin
         else:
             # The copies alone: from the first point above the last pack in them.
-            begin = min(end, *_held_since(cluster, journal, points, manifest))
+            begin = min(_held_since(cluster, journal, points, manifest))
         sources.append(RestoreSource(timeline, begin, end, f"set {manifest.id}"))
-    return sources
+    # A point is an interval; copies that hold nothing before its end hold no moment.
+    return [source for source in sources if source.begin <= source.end]
 
 
 def _held_since(

@@ -95,9 +95,12 @@ def find_for_goal(
         ]
         for storage, path in files.items()
     }
+    given = {
+        storage: [record.tid for record in records] for storage, records in held.items()
+    }
     bounds = {
-        storage: min(goal.bound(storage), manifest.point.vector[storage])
-        for storage in files
+        storage: min(last, manifest.point.vector[storage])
+        for storage, last in goal.bounds(given).items()
     }
     floor = {storage: goal.floor_of(storage) for storage in files}
     records = accept_half_commits(_up_to_the_point(held, manifest), accepted)

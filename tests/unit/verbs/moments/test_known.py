@@ -2,10 +2,11 @@
 
 import datetime
 import json
+from dataclasses import replace
 
 import pytest
 
-from tidstorage.coherence.point import HalfCommit, Point
+from tidstorage.coherence.point import HalfCommit, Point, Skew
 from tidstorage.points import journal, published
 from tidstorage.points.entries import Published, entry_to_json
 from tidstorage.system import clock
@@ -59,6 +60,51 @@ def test_sound_points_of_journal_and_sets_in_the_order_of_time(known):
     assert minutes(known.after(1, at(20).time)) == [25, 50]
     assert minutes(known.before(2, moment)) == [35]
     assert minutes(known.before(3, moment)) == []
+
+
+def test_a_clock_that_was_set_back_between_points(tmp_path):
+    """What is before a moment, or after it, is so whichever way they are read."""
+
+    def numbered(number, minutes):
+        return replace(at(minutes), vector={"a": number})
+
+    times = [10, 20, 30, 15, 25, 35]
+    path = tmp_path / "journal"
+    points = [numbered(number, time) for number, time in enumerate(times, 1)]
+    journal.append(path, *map(Published, points))
+    known = KnownPoints(Renamed(), published.read(path, 0), (), ())
+    for moment, before, after in (
+        (12, [1], [2, 3, 4, 5, 6]),
+        (17, [1], [5, 6]),
+        (22, [2, 1], [5, 6]),
+        (27, [2, 1], [6]),
+        (32, [5, 4, 3, 2, 1], [6]),
+        (9, [], [1, 2, 3, 4, 5, 6]),
+        (40, [6, 5, 4, 3, 2, 1], []),
+    ):
+        assert minutes(known.before(1, at(moment).time)) == before
+        assert minutes(known.after(1, at(moment).time)) == after
+    for point in points:
+        assert known.by_id(point.id).time == point.time
+    assert known.by_id(at(26).id) is None
+
+
+def test_the_barriers_around_a_moment_tell_of_the_servers(tmp_path):
+    def measured(minutes, least, source="barrier"):
+        skew = {"a": Skew(least, least + 0.5)}
+        return replace(at(minutes), source=source, skew=skew)
+
+    path = tmp_path / "journal"
+    of_journal = measured(10, 1.0), measured(20, 2.0), measured(27, 9.0, "stamps")
+    journal.append(path, *map(Published, of_journal))
+    known = KnownPoints(
+        Renamed(), published.read(path, 0), [measured(30, 3.0), at(26)], ()
+    )
+    clocks = known.clocks(1, at(28).time)
+    assert clocks.before == {"b": Skew(2.0, 2.5)}
+    assert clocks.after == {"b": Skew(3.0, 3.5)}
+    clocks = known.clocks(1, at(5).time)
+    assert clocks.before == {} and clocks.after == {"b": Skew(1.0, 1.5)}
 
 
 def test_damage_that_was_accepted_is_none(known):

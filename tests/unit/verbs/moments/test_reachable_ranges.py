@@ -9,7 +9,11 @@ from tidstorage.coherence.point import Point
 from tidstorage.verbs.moments import reachable_ranges, restore_sources
 from tidstorage.verbs.moments.reachable_ranges import GONE, LOST, UNKNOWN, find_ranges
 
-NO_JOURNAL = SimpleNamespace(series=(), first=lambda _timeline, _condition: None)
+NO_JOURNAL = SimpleNamespace(
+    series=(),
+    first=lambda _timeline, _condition: None,
+    measured=lambda _timeline: (),
+)
 
 
 def at(minutes):
