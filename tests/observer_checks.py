@@ -13,6 +13,8 @@ from tidstorage.daemon.settings import ObservedStorage
 class Server:
     """What an observer asks of a ZeoClient, answered from a list of TIDs."""
 
+    connection_number = 1
+
     def __init__(self) -> None:
         self.tids = [1]
 

@@ -82,6 +82,7 @@ def observer_of(confirmed):
         Callbacks(
             confirmed=confirmed,
             records=lambda storage, records: None,
+            complete=lambda storage, moment: None,
             packed=lambda storage, last: None,
             ended=lambda storage, last: None,
             probe=lambda answer: None,
