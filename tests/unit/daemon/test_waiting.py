@@ -98,6 +98,7 @@ class Client:
     """A client of a server that has nothing new."""
 
     iterations_left = 0
+    connection_number = 1
 
     def registerDB(self, database):
         pass
