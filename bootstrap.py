@@ -37,7 +37,6 @@ SUPPORTED = ((3, 11), (3, 12), (3, 13))
 BUILDERS = ("pip", "setuptools", "wheel")
 #: Lines of a failed step's output that are shown; the log has all.
 SHOWN_LINES = 15
-#: {program: Debian package} that the tests run.
 #: {program that tests need: Debian's packages that have it}
 TEST_PROGRAMS = {
     "cron": "cron",
