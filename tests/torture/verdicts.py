@@ -161,7 +161,9 @@ class Verdict:
         except ToolFailed as error:
             self.report.violate(where, [str(error)])
             return
-        self._refusal(where, files, bool(said["half_commits"]))
+        strict = {each: int(place["tid"], 16) for each, place in said["strict"].items()}
+        losing = self._drops_whole_ones(files, strict)
+        self._refusal(where, files, bool(said["half_commits"]), losing)
         for half in said["half_commits"]:
             JournalVerdict(self.report, self.site, self.history, ()).half_commit(
                 where, half
@@ -207,8 +209,36 @@ class Verdict:
         keys = self.history.commits()
         return {keys[each]: self.torn[keys[each]] for each in commits}
 
-    def _refusal(self, where: str, files: Mapping[str, Path], damaged: bool) -> None:
-        """Without being told how, our tool cuts just what holds no half commit."""
+    def _drops_whole_ones(
+        self, files: Mapping[str, Path], strict: Mapping[str, int]
+    ) -> bool | None:
+        """Whether a cut drops a transaction of which the files hold every record.
+
+        None where ZODB cannot read them to their ends.
+        """
+        try:
+            held = judge.read_history({each: [path] for each, path in files.items()})
+        except CorruptedError:
+            return None
+        return any(
+            record.tid > strict[storage]
+            and all(key in held.records[each] for each in record.storages)
+            for storage, records in held.records.items()
+            for key, record in records.items()
+        )
+
+    def _refusal(
+        self,
+        where: str,
+        files: Mapping[str, Path],
+        damaged: bool,
+        losing: bool | None,
+    ) -> None:
+        """Without being told how, our tool cuts only what costs nothing whole.
+
+        damaged: the files hold half commits.  losing: the cut drops whole transactions;
+        None: nobody knows.
+        """
         try:
             run_tool(restore_files.main, [*named(files), "--dry-run"])
             refused = False
@@ -216,8 +246,12 @@ class Verdict:
             refused = error.status == Damaged.exit_status
             if not refused:
                 self.report.violate(where, [str(error)])
-        if refused != damaged:
-            self.report.violate(where, [f"refused: {refused}, half commits: {damaged}"])
+        self.counts["crashes where it was asked"] += refused
+        if losing is None and not damaged:
+            return
+        if refused != (damaged or losing):
+            what = f"half commits: {damaged}, whole ones dropped: {losing}"
+            self.report.violate(where, [f"refused: {refused}, {what}"])
 
     # What was restored
 
