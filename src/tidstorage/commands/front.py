@@ -59,14 +59,14 @@ def open_cluster(file: Path) -> Cluster:
         machine does not have.
       OtherHistory: where the script that runs is a copy of another site's.
     """
-    _refuse_copied_script(file)
+    refuse_copied_script(file)
     cluster = load_cluster(file)
     users.leave_root(cluster.user)
     clock.use(cluster.time_zone)
     return cluster
 
 
-def _refuse_copied_script(file: Path) -> None:
+def refuse_copied_script(file: Path) -> None:
     """Refuse a script that came with a copied folder: it works on the original.
 
     The path of the description is written into each script.
@@ -74,10 +74,12 @@ def _refuse_copied_script(file: Path) -> None:
     script = Path(sys.argv[0]).absolute()
     own = script.parent.parent / CLUSTER_FILE
     try:
-        if own.samefile(file) or str(file) not in script.read_text():
-            return
+        is_made_for = str(file) in script.read_text()
     except (OSError, UnicodeDecodeError):
-        # No description there, or no script of ours.
+        # No script of ours.
+        return
+    is_own = file.resolve().is_relative_to(own.parent.resolve())
+    if is_own or not is_made_for or not own.exists():
         return
     raise OtherHistory(
         f"{script} is a copy: it was made for {file}, and works on that",

@@ -46,6 +46,8 @@ _TICK = 0.25
 #: that is down must not cost everything.
 _SHORTEST_PAUSE = 0.02
 _PAUSE_FACTOR = 5
+#: Seconds that a seal may take before an alarm is told all the same.
+_SEALING_SECONDS = 10.0
 #: Seconds between two barriers that are taken to verify what others wrote.
 _VERIFY_PERIOD = 300.0
 
@@ -73,6 +75,8 @@ class PointPublisher:
         self._writers = writers
         self._alarms = Alarms(writers)
         self._timeline = last_run.timeline
+        #: Whether files were put back, and no point is known that they still hold.
+        self._is_blind = False
         self._doubts = self._make_doubts(last_run.timeline_begun)
         #: Where to go on, instead of beginning with a barrier.
         self._resume_at: Point | None = last_run.point
@@ -143,7 +147,12 @@ class PointPublisher:
         held = await take_first_barrier(self._settings.storages)
         self._last_barrier = time.monotonic()
         logger.info("bootstrap: %s", tid.vector_to_text(held.vector))
-        return held.point(self._timeline)
+        first = held.point(self._timeline)
+        if self._is_blind:
+            # One file alone may have been put back: what the others hold is torn then,
+            # and a barrier says nothing of that.
+            first = replace(first, verified=False)
+        return first
 
     def _make_observers(self, first: Point) -> Observers:
         self._alarms.begin_timeline()
@@ -170,6 +179,7 @@ class PointPublisher:
         coherence = observers.coherence
         verifying: asyncio.Task[None] | None = None
         sealing: asyncio.Task[None] | None = None
+        sealing_since = 0.0
         length = 0.0
         try:
             # A floor that turns up meanwhile is a point to go on from.
@@ -186,7 +196,9 @@ class PointPublisher:
                 self._ask_about_what_waits(observers, started)
                 if sealing is None or sealing.done():
                     sealing = self._start_sealing(coherence)
-                if sealing is None:
+                    sealing_since = started
+                # Somebody may hold a vote there for long.
+                if sealing is None or started - sealing_since > _SEALING_SECONDS:
                     self._alarms.tell_lost_timeline([*coherence.lost_timeline.values()])
                 self._heed_others(coherence)
                 self._watch(observers, started)
@@ -202,6 +214,9 @@ class PointPublisher:
         if observers.changed is not None:
             self._begin_timeline(observers.changed, coherence)
             self._resume_at = resuming.point_beside(self._settings, self._timeline)
+            if self._resume_at is None:
+                held = resuming.find_held(self._settings, self._timeline)
+                self._resume_at, self._is_blind = held, held is None
 
     def _goes_on_above(self, observers: Observers) -> bool:
         """Whether a point is there that covers what a pack may have taken unseen.

@@ -11,7 +11,7 @@ from pathlib import Path
 from tidstorage.coherence.point import Point
 from tidstorage.daemon.settings import ObservedStorage, Settings
 from tidstorage.errors import FileUnreadable
-from tidstorage.points import floors, journal, tid_log
+from tidstorage.points import floors, journal, published, tid_log
 from tidstorage.points.beside import point_path, read_point
 from tidstorage.points.entries import (
     Acknowledgement,
@@ -21,11 +21,14 @@ from tidstorage.points.entries import (
     Timeline,
     WritersSeen,
 )
+from tidstorage.points.held import find_newest_held
 from tidstorage.system import clock
 
 logger = logging.getLogger(__name__)
 
 _LONGEST_LINE = 1 << 20
+#: Of the journal, looked through for one that files still hold.
+_FORMER_POINTS = 10_000
 _OTHERS = (b'{"kind": "acknowledgement"', b'{"kind": "floor"', b'{"kind": "struck"')
 
 
@@ -62,7 +65,7 @@ def read_last_run(settings: Settings) -> LastRun:
     Raises: FileUnreadable: where a journal or TID log is broken.
     """
     last: Point | None = None
-    published: Point | None = None
+    newest: Point | None = None
     timeline = 1
     begun: datetime.datetime | None = None
     acknowledged: set[bytes] = set()
@@ -74,7 +77,7 @@ def read_last_run(settings: Settings) -> LastRun:
             match entry:
                 case Published(point) if point.timeline >= timeline:
                     begun = point.time if point.timeline > timeline else begun
-                    last = published = point
+                    last = newest = point
                     timeline = point.timeline
                 case Timeline(number=number, time=time):
                     last = None
@@ -91,7 +94,7 @@ def read_last_run(settings: Settings) -> LastRun:
                     time = point.time if last is None else max(point.time, last.time)
                     last = replace(point, time=time)
                     timeline = point.timeline
-        if last is not None and last is published:
+        if last is not None and last is newest:
             last = _newest(last, settings)
     elif settings.tid_log is not None and settings.tid_log.exists():
         vector = tid_log.read_last(settings.tid_log)
@@ -103,7 +106,7 @@ def read_last_run(settings: Settings) -> LastRun:
         begun = _begun_beside(settings.storages, beside)
     return LastRun(
         timeline,
-        0 if published is None else published.timeline,
+        0 if newest is None else newest.timeline,
         _highest(
             of_storages(last, settings.storages), point_beside(settings, timeline)
         ),
@@ -174,6 +177,29 @@ def _begun_beside(
                 if point.timeline == timeline:
                     times.append(point.time)
     return min(times)
+
+
+def find_held(settings: Settings, timeline: int) -> Point | None:
+    """The newest point of former timelines that all files still hold, as of this one.
+
+    Where files were put back by others, examination goes on from there.  None: there is
+    none, or not all files are on this machine.
+    """
+    files = {storage.id: storage.data_file for storage in settings.storages}
+    local = {name: path for name, path in files.items() if path is not None}
+    if settings.journal is None or len(local) < len(files):
+        return None
+    try:
+        former = published.read(settings.journal, _FORMER_POINTS).newest
+        held = find_newest_held(
+            (point for point in former if point.timeline < timeline), local
+        )
+    except FileUnreadable as error:
+        logger.warning("%s", error)
+        return None
+    if held is None:
+        return None
+    return replace(held, time=clock.now(), source="restore", timeline=timeline)
 
 
 def point_beside(settings: Settings, timeline: int) -> Point | None:

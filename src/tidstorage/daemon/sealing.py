@@ -37,6 +37,7 @@ class Doubts:
         self._begun = begun
         #: {storage id: the highest TID that was doubted when it was sealed}.
         self._tried: dict[str, int] = {}
+        self._said = ""
 
     def find_new(self, coherence: Coherence) -> dict[str, int]:
         """{storage id: TID} to seal now: each only once for a doubt."""
@@ -45,7 +46,6 @@ class Doubts:
             seen = lost.bound - 1
             if seen > self._tried.get(lost.seen, 0) and self._may_be_a_vote(seen):
                 found[lost.seen] = max(seen, found.get(lost.seen, 0))
-        self._tried |= found
         return found
 
     def _may_be_a_vote(self, seen: int) -> bool:
@@ -58,8 +58,11 @@ class Doubts:
             try:
                 last = await run_in_thread(lambda s=storage: _seal(s))  # type: ignore[misc]
             except NotConnected as error:
-                logger.warning("%s", error)
+                if str(error) != self._said:
+                    self._said = str(error)
+                    logger.warning("%s", error)
                 continue
+            self._tried[storage_id] = seen
             if last <= seen:
                 continue
             logger.info(

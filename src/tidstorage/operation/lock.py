@@ -22,7 +22,7 @@ from pydantic import AwareDatetime
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.errors import FileUnreadable, Locked
 from tidstorage.sets import marker
-from tidstorage.system import clock, json_file
+from tidstorage.system import clock, json_file, users
 
 FILE_NAME = "operation.lock"
 
@@ -78,7 +78,10 @@ def hold_directory(directory: Path, verb: str) -> Iterator[None]:
     if not marked or not os.access(directory, os.W_OK):
         yield
         return
-    with hold_file(directory / FILE_NAME, verb):
+    path = directory / FILE_NAME
+    with hold_file(path, verb):
+        # Root may run a verb, and the next run is the owner's.
+        users.give_like((path,), directory)
         yield
 
 

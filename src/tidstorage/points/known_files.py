@@ -23,7 +23,7 @@ from pydantic import AwareDatetime
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.cluster.pack_files import old_file_of, pack_file_of
 from tidstorage.coherence import tid
-from tidstorage.engines.filestorage import DataFile
+from tidstorage.engines.filestorage import DataFile, blob_files
 from tidstorage.engines.filestorage.format import PACKED, START, Transaction
 from tidstorage.errors import DataFileLost, FileUnreadable
 from tidstorage.points.beside import point_path, read_point
@@ -138,6 +138,29 @@ def refuse_changed(findings: Iterable[Finding]) -> None:
     Raises: as `refuse_lost`.
     """
     _refuse([found for found in findings if found.state in ("lost", "went back")])
+
+
+def refuse_blobs_without_data(storages: Iterable[File]) -> None:
+    """Refuse a storage that has blobs and no Data.fs, whatever is known of it.
+
+    A FileStorage that is created anew empties its blob directory.
+
+    Raises: DataFileLost: there is such a storage.
+    """
+    for storage in storages:
+        path, directory = storage.data_file, storage.blob_directory
+        if directory is None or _is_being_packed(path):
+            continue
+        if path.exists() and path.stat().st_size > START:
+            continue
+        if next(iter(blob_files.blob_files(directory)), None) is not None:
+            raise DataFileLost(
+                f"storage {storage.id}: {path} is"
+                f" {'empty' if path.exists() else 'not there'}, and {directory} holds"
+                " blobs: a server would make a new Data.fs, and delete them all",
+                "Put the Data.fs back, or mount its disk. To begin with an empty"
+                " storage all the same, move the blob directory away first.",
+            )
 
 
 def note(

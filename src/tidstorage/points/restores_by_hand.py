@@ -11,23 +11,30 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 
 from tidstorage.cluster.cluster import Cluster
+from tidstorage.coherence import tid
 from tidstorage.coherence.point import Point
 from tidstorage.engines import filestorage
+from tidstorage.engines.filestorage.abandoned_votes import read_abandoned_votes
+from tidstorage.engines.filestorage.format import PACKED
 from tidstorage.errors import FileUnreadable, TidstorageError
 from tidstorage.points import journal, known_files, published, timelines
 from tidstorage.points.beside import newest_point, write_beside
 from tidstorage.points.entries import Timeline
+from tidstorage.points.held import find_newest_held
 from tidstorage.points.known_files import Finding
 from tidstorage.sets.directory import BackupDirectory
+from tidstorage.sets.manifest import Manifest
 from tidstorage.system import clock
 
 logger = logging.getLogger(__name__)
 
 
-def notice(cluster: Cluster) -> int | None:
+def notice(cluster: Cluster, newest_set: Manifest | None = None) -> int | None:
     """Begin a new timeline where files went back; its number, None where none did.
 
-    Where the daemon has noticed it before, its number is taken.
+    Where the daemon has noticed it before, its number is taken.  newest_set: of this
+    cluster's; files that lack what it covers went back, whatever was noted of them:
+    the notes may have been put back with them.
 
     Raises:
       FileUnreadable: a file, or what is known of it, cannot be read.
@@ -35,6 +42,8 @@ def notice(cluster: Cluster) -> int | None:
     """
     findings = known_files.examine(known_files.record_path(cluster), cluster.storages)
     went_back = [found for found in findings if found.state == "went back"]
+    if not went_back and newest_set is not None:
+        went_back = _compare_with_set(cluster, newest_set)
     if not went_back:
         return None
     number = timelines.known_timeline(cluster)
@@ -45,7 +54,7 @@ def notice(cluster: Cluster) -> int | None:
         journal.append(cluster.daemon.journal, entry)
     for found in went_back:
         logger.warning("%s: timeline %d begins with it", found.words, number)
-    floor = find_floor(cluster, went_back)
+    floor = find_floor(cluster, number)
     point = dataclasses.replace(
         floor, time=clock.now(), source="restore", timeline=number
     )
@@ -54,18 +63,45 @@ def notice(cluster: Cluster) -> int | None:
     return number
 
 
-def find_floor(cluster: Cluster, went_back: Sequence[Finding]) -> Point:
-    """The newest known point that all files still hold; the empty one without any."""
-    ends = _ends(cluster, went_back)
-    held = [
-        point
-        for point in _known_points(cluster)
-        if point.verified
-        and not point.damage
-        and all(point.vector.get(name, 0) <= last for name, last in ends.items())
+def _compare_with_set(cluster: Cluster, made: Manifest) -> list[Finding]:
+    """The storages whose files lack what a set of the same timeline covers."""
+    if made.point.timeline != timelines.timeline_beside(cluster):
+        return []
+    found = []
+    for name, last in cluster.present_ids(made.point.vector).items():
+        storage = next((one for one in cluster.storages if one.id == name), None)
+        if storage is None:
+            continue
+        with filestorage.DataFile(storage.data_file) as opened:
+            newest = next(opened.backward(), None)
+        # A pack takes an empty last record away.
+        if newest is None or newest.tid >= last or newest.status == PACKED:
+            continue
+        if any(vote.tid == last for vote in read_abandoned_votes(storage.data_file)):
+            continue
+        words = (
+            f"storage {name}: set {made.id} covers {tid.to_text(last)}, and"
+            f" {storage.data_file} ends before that"
+        )
+        found.append(Finding(storage, "went back", words, newest.tid))
+    return found
+
+
+def find_floor(cluster: Cluster, timeline: int) -> Point:
+    """The newest point of former timelines that all files still hold; else the empty
+    one.
+
+    What the daemon has published since the files went back is none to build on: it did
+    not look below its first barrier.
+
+    Raises: FileUnreadable: where a file cannot be read.
+    """
+    files = {storage.id: storage.data_file for storage in cluster.storages}
+    former = [
+        point for point in list_known_points(cluster) if point.timeline < timeline
     ]
-    empty = Point(dict.fromkeys(ends, 0), clock.now(), "restore")
-    return max(held, key=lambda point: sum(point.vector.values()), default=empty)
+    held = find_newest_held(former, files)
+    return held or Point(dict.fromkeys(files, 0), clock.now(), "restore")
 
 
 def _ends(cluster: Cluster, went_back: Sequence[Finding]) -> Mapping[str, int]:
@@ -81,7 +117,7 @@ def _ends(cluster: Cluster, went_back: Sequence[Finding]) -> Mapping[str, int]:
     }
 
 
-def _known_points(cluster: Cluster) -> Iterator[Point]:
+def list_known_points(cluster: Cluster) -> Iterator[Point]:
     """Points of the sets, of the journal, and beside the files, as far as these can be
     read: with fewer of them more is examined."""
     found: list[Point] = []

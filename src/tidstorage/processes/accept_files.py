@@ -1,12 +1,13 @@
 """Accepting data files that are not what they were: a new timeline begins with them."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence.point import Point
 from tidstorage.engines.filestorage import last_tid
 from tidstorage.errors import UnknownStorage
-from tidstorage.points import journal, known_files, timelines
+from tidstorage.points import journal, known_files, restores_by_hand, timelines
 from tidstorage.points.beside import point_path, write_beside
 from tidstorage.points.entries import Timeline
 from tidstorage.processes.running import refuse_running
@@ -33,6 +34,11 @@ def accept_files(cluster: Cluster, ids: Collection[str]) -> int:
             f"It has {', '.join(storage.id for storage in cluster.storages)}.",
         )
     refuse_running(cluster)
+    record = known_files.record_path(cluster)
+    findings = known_files.examine(record, cluster.storages)
+    known_files.refuse_blobs_without_data(
+        storage for storage in cluster.storages if storage.id in ids
+    )
     files = {storage.id: storage.data_file for storage in cluster.storages}
     present = {storage: path for storage, path in files.items() if path.exists()}
     of_sets = BackupDirectory(cluster.backup.directory).timelines()
@@ -42,6 +48,10 @@ def accept_files(cluster: Cluster, ids: Collection[str]) -> int:
         for storage, path in files.items()
     }
     point = Point(vector, clock.now(), "restore", number)
+    if all(found.state != "lost" for found in findings):
+        # What the others hold, and these lack by now, is torn, and stays to be named.
+        floor = restores_by_hand.find_floor(cluster, number)
+        point = replace(point, vector=floor.vector)
     reason = f"the files of {', '.join(sorted(ids))} were accepted as they are"
     journal.append(cluster.daemon.journal, Timeline(point.time, number, vector, reason))
     write_beside(point, present.values())

@@ -52,6 +52,7 @@ def _refuse_lost_files(
     history.refuse_others_files(cluster)
     findings = known_files.examine(known_files.record_path(cluster), storages)
     known_files.refuse_lost(findings)
+    known_files.refuse_blobs_without_data(storages)
     for found in findings:
         if found.state == "went back":
             warn(f"{found.words}; that begins a new timeline")

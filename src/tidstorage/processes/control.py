@@ -98,6 +98,7 @@ def _refuse_changed_files(cluster: Cluster) -> None:
     history.refuse_others_files(cluster)
     findings = known_files.examine(known_files.record_path(cluster), cluster.storages)
     known_files.refuse_changed(findings)
+    known_files.refuse_blobs_without_data(cluster.storages)
 
 
 def _refuse_left_behind(cluster: Cluster) -> None:

@@ -33,6 +33,7 @@ def refuse_undecided(cluster: Cluster) -> None:
         f"there are no data here, and {directory.path} holds"
         f" {len(directory.set_ids())} backup set(s) of cluster {newest.cluster}{whose},"
         f" the newest of {local(newest.point.time)}: restore it, or begin anew?",
-        "To restore: bin/cluster restore, then bin/cluster start. To begin anew:"
+        "To restore: bin/cluster restore, bin/cluster start, and, so that this machine"
+        " backs up there from now on, bin/cluster backup --adopt. To begin anew:"
         " bin/cluster init --begin-anew, and name another directory under [backup].",
     )

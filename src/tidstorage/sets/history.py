@@ -60,11 +60,12 @@ class Site:
     def is_same(self, other: "Site") -> bool:
         """Whether both are one site, that may have been moved or got another host
         name, or was copied back to its place after a loss."""
+        same_place = (self.host, self.directory) == (other.host, other.directory)
+        if self.inode == other.inode and same_place:
+            return True
         if self.machine and other.machine and self.machine != other.machine:
             return False
-        if self.inode == other.inode:
-            return True
-        return (self.host, self.directory) == (other.host, other.directory)
+        return same_place or self.inode == other.inode
 
     def __str__(self) -> str:
         return f"{self.directory} on {self.host}"

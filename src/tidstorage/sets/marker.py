@@ -101,7 +101,7 @@ def refuse_to_change(cluster: Cluster) -> None:
         raise _never_used(cluster, marker)
     elif _was_copied_along(cluster, marker):
         return
-    elif marker.site is not None and not marker.site.is_same(history.here(cluster)):
+    elif marker.site is not None and not _is_here(cluster, marker.site):
         raise OtherHistory(
             f"{cluster.backup.directory} holds the backups of {marker.site}, and this"
             f" is a copy of that site: {history.here(cluster)}",
@@ -119,6 +119,18 @@ def _was_copied_along(cluster: Cluster, marker: Marker) -> bool:
         directory.is_relative_to(cluster.directory.resolve())
         and marker.inode != directory.stat().st_ino
     )
+
+
+def _is_here(cluster: Cluster, site: Site) -> bool:
+    """Whether a site is this one, and not one that this is a copy of.
+
+    A snapshot of a whole disk has the inodes of the original, which is still there.
+    """
+    here = history.here(cluster)
+    original = site.directory / cluster.file.name
+    if original.exists() and not original.samefile(cluster.file):
+        return False
+    return site.is_same(here)
 
 
 def mark(cluster: Cluster, *, adopt: bool = False) -> str:
@@ -197,7 +209,8 @@ def _of_another_history(cluster: Cluster, marker: Marker) -> OtherHistory:
         f" {marker.cluster}{whose} (history {marker.history}, and this is"
         f" {history.read(cluster)})",
         "Name another directory under [backup] in cluster.toml. To bring that"
-        " cluster's state here, over what is here: bin/cluster restore --adopt.",
+        " cluster's state here, over what is here: bin/cluster restore --adopt. If its"
+        " data are here already: bin/cluster backup --adopt.",
     )
 
 

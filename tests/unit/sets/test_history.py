@@ -24,6 +24,7 @@ def described(folder: Path) -> Any:
     return SimpleNamespace(
         name="site",
         directory=folder,
+        file=folder / "cluster.toml",
         storages=storages,
         daemon=SimpleNamespace(tid_log=folder / "tidstorage/tid.log"),
         backup=SimpleNamespace(directory=folder / "backup"),
@@ -117,9 +118,12 @@ def test_a_copy_is_another_site(other: Site, same: bool) -> None:
     assert SITE.is_same(other) == other.is_same(SITE) == same
 
 
-def test_another_machine_is_another_site_whatever_else_is_the_same() -> None:
+def test_another_machine_is_another_site_unless_all_else_is_the_same() -> None:
     one = Site("host", "1", Path("/srv/a"), 7)
-    assert not one.is_same(Site("host", "2", Path("/srv/a"), 7))
+    assert not one.is_same(Site("host", "2", Path("/srv/b"), 7))
+    assert not one.is_same(Site("host", "2", Path("/srv/a"), 8))
+    # A container that was made anew.
+    assert one.is_same(Site("host", "2", Path("/srv/a"), 7))
     assert one.is_same(SITE)
 
 

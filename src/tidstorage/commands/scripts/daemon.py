@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tidstorage.commands.entry import run_reporting_errors
+from tidstorage.commands.front import refuse_copied_script
 from tidstorage.daemon import settings as configuration
 from tidstorage.daemon.settings import Settings
 from tidstorage.daemon.start import start
@@ -21,11 +22,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse(arguments: Sequence[str] | None = None) -> Settings:
     """The settings of a run, from its command line and the file that it names.
 
-    Raises: DescriptionError: where the file cannot be read, or is wrong.
+    Raises:
+      DescriptionError: where the file cannot be read, or is wrong.
+      OtherHistory: where the script that runs is a copy of another site's.
     """
     options = _make_parser().parse_args(arguments)
     settings = Settings()
     if options.config is not None:
+        refuse_copied_script(options.config)
         settings = configuration.load(options.config)
     given: dict[str, Any] = {
         name: value

@@ -4,14 +4,16 @@ Either that was of a timeline which a restore has ended, and a Zope was left run
 over it; or it was the TID of a vote that was abandoned, which is no transaction.
 """
 
+import datetime
 import logging
 from collections.abc import Collection, Mapping, Sequence
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.coherence.record import Record
-from tidstorage.errors import NotConnected
-from tidstorage.points import known_files
+from tidstorage.errors import FileUnreadable, NotConnected
+from tidstorage.points import journal, known_files, restores_by_hand
+from tidstorage.points.entries import Timeline
 from tidstorage.zeo.seal import seal
 
 logger = logging.getLogger(__name__)
@@ -53,15 +55,42 @@ def find_doubts(
     }
 
 
+def _timeline_begun(cluster: Cluster) -> datetime.datetime | None:
+    """When the present timeline began, at the latest, by whoever noticed that."""
+    begun = [known_files.timeline_begun(cluster)]
+    try:
+        begun += [
+            entry.time
+            for entry in journal.read_but_old_points(cluster.daemon.journal)
+            if isinstance(entry, Timeline)
+        ]
+    except FileUnreadable as error:
+        logger.warning("%s", error)
+    return max((time for time in begun if time is not None), default=None)
+
+
+def _highest_known(cluster: Cluster) -> Mapping[str, int]:
+    """{storage id: the highest TID that any known point covers}."""
+    highest: dict[str, int] = {}
+    for point in restores_by_hand.list_known_points(cluster):
+        for storage, last in point.vector.items():
+            highest[storage] = max(last, highest.get(storage, 0))
+    return highest
+
+
 def seal_ends(cluster: Cluster, bounds: Mapping[str, int]) -> Collection[str]:
     """Seal the storages of which nothing can be lost: the ids of those.
 
     What was seen before the present timeline began may be of the former one.
     """
-    since = known_files.timeline_begun(cluster)
+    since = _timeline_begun(cluster)
+    known = _highest_known(cluster)
     sealed = []
     for storage_id, seen in sorted(bounds.items()):
         if since is not None and tid.to_time(seen) <= since:
+            continue
+        if seen <= known.get(storage_id, 0):
+            # A point covers it: it was a transaction once, and is lost.
             continue
         try:
             zeo = cluster.zeo(cluster.storage(storage_id).zeo)
@@ -76,7 +105,7 @@ def seal_ends(cluster: Cluster, bounds: Mapping[str, int]) -> Collection[str]:
                 tid.to_time(seen),
             )
             continue
-        logger.info(
+        logger.warning(
             "storage %s: others saw %s, which it does not hold: a vote that was"
             " abandoned; sealed with the empty transaction %s",
             storage_id,

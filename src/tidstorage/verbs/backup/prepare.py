@@ -13,7 +13,6 @@ from tidstorage.errors import FileUnreadable, NotConnected
 from tidstorage.operation import pack_note
 from tidstorage.points import known_files, restores_by_hand, timelines
 from tidstorage.points.beside import newest_point
-from tidstorage.points.summary import summarise
 from tidstorage.sets import begun, history, repozo
 from tidstorage.sets.begun import FilesBefore
 from tidstorage.sets.directory import BackupDirectory
@@ -75,7 +74,7 @@ def prepare(cluster: Cluster, *, full: bool = False) -> Preparation:
     """
     refuse_the_impossible(cluster)
     directory = BackupDirectory.begin(cluster)
-    restores_by_hand.notice(cluster)
+    restores_by_hand.notice(cluster, newest_set=next(iter(directory.manifests()), None))
     private_files.make_folder(directory.sets_folder)
     for storage in cluster.storages:
         private_files.make_folder(directory.repository(storage.id))
@@ -131,17 +130,14 @@ def _find_timeline(cluster: Cluster) -> int:
 
 
 def _find_floor(cluster: Cluster, timeline: int) -> Point | None:
-    """The point to examine files from: beside them, or where the daemon has begun.
+    """The point to examine files from: beside them, or one that they still hold.
 
     One of a former timeline says nothing of what came after a restore.
     """
     beside = newest_point(cluster)
     if beside is None or beside.timeline == timeline:
         return beside
-    of_journal = summarise(cluster.daemon.journal).last_of(timeline)
-    if of_journal is not None and of_journal.verified and not of_journal.damage:
-        return of_journal
-    return restores_by_hand.find_floor(cluster, ())
+    return restores_by_hand.find_floor(cluster, timeline)
 
 
 def _named_files(directory: BackupDirectory) -> set[str] | None:

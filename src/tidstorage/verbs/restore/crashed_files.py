@@ -281,9 +281,9 @@ def _plan(
 def _highest_timeline(request: Request) -> int:
     files = request.paths.values()
     if request.cluster is None:
-        return timelines.highest(files, None)
+        return max(1, timelines.highest(files, None))
     sets = BackupDirectory(request.cluster.backup.directory).timelines()
-    return timelines.highest(files, request.cluster.daemon.journal, sets)
+    return max(1, timelines.highest(files, request.cluster.daemon.journal, sets))
 
 
 def _dropped(beside: Path, moment: str) -> Path:

@@ -141,8 +141,7 @@ def _perform(planned: RestorePlan, operation: Operation) -> Restored:
         for where in targets.values():
             where.give_to_owners()
         swap.write(new_files, journal)
-    swap.finish(new_files, journal)
-    _note_files(cluster)
+    swap.finish(new_files, journal, lambda: _note_files(cluster))
     return Restored(
         chosen=chosen,
         point=point,
@@ -336,8 +335,7 @@ def _note_files(cluster: Cluster) -> None:
 
 def _end_swap(cluster: Cluster, journal: Path) -> Ended:
     begun = swap.read(journal)
-    swap.finish(begun, journal)
-    _note_files(cluster)
+    swap.finish(begun, journal, lambda: _note_files(cluster))
     kept = next(
         (action.other for action in begun.actions if action.kind == "keep"), None
     )

@@ -7,6 +7,7 @@ then the cluster must not be started.
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -98,13 +99,16 @@ def execute(swap: Swap) -> None:
         users.give_like((point_path(path), lock.path_of(path)), path)
 
 
-def finish(swap: Swap, path: Path) -> None:
+def finish(swap: Swap, path: Path, note: Callable[[], None] = lambda: None) -> None:
     """Bring a swap to its end, and remove its journal.
+
+    note: called once the files are in place, and again where that was cut off.
 
     Raises: InterruptedRestore: where it stops; the next run goes on.
     """
     try:
         execute(swap)
+        note()
         path.unlink()
         # One that came back with a power cut would undo the point of what follows.
         durable.sync_folder(path.parent)
