@@ -286,3 +286,28 @@ def test_the_first_run_of_a_cluster_of_before_changes_nothing_else(
     first = back_up(cluster)
     assert first.history == history.read(cluster)
     assert back_up(cluster).history == first.history
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "never seen"])
+def test_no_server_is_let_loose_on_blobs_without_their_data_file(
+    small: SmallCluster, cluster: Cluster, known: bool
+) -> None:
+    """It would make a new Data.fs, and delete them all."""
+    small.write(2, 6, group=["documents"])
+    small.stop()
+    storage = cluster.storage("documents")
+    assert storage.blob_directory is not None
+    blobs = sorted(storage.blob_directory.rglob("*.blob"))
+    remove_folder(storage.data_file)
+    if not known:
+        known_files.record_path(cluster).unlink()
+    for begin in (
+        lambda: mend_files(cluster, "beta", lambda _words: None),
+        lambda: control.make_plan(cluster),
+        lambda: accept_files(cluster, ["documents"]),
+    ):
+        with pytest.raises(DataFileLost):
+            begin()
+    with pytest.raises(DataFileLost, match="delete them all"):
+        known_files.refuse_blobs_without_data(cluster.storages)
+    assert sorted(storage.blob_directory.rglob("*.blob")) == blobs != []

@@ -1,5 +1,6 @@
 """Restores by other tools, of all files or of one: a new timeline begins with them."""
 
+import contextlib
 import datetime
 import shutil
 from collections.abc import Iterator
@@ -7,14 +8,18 @@ from pathlib import Path
 
 import pytest
 from backup_sets import repozo
+from daemons import DaemonProcess
+from real_processes import wait_until
 from small_cluster import SmallCluster, small_cluster
 
 from tidstorage.cluster.cluster import Cluster
 from tidstorage.engines import filestorage
-from tidstorage.points import journal, timelines
-from tidstorage.points.beside import newest_point
+from tidstorage.points import journal, known_files, timelines
+from tidstorage.points.beside import newest_point, point_path
 from tidstorage.points.entries import Timeline
+from tidstorage.processes.accept_files import accept_files
 from tidstorage.system import clock
+from tidstorage.system.address import address_text
 from tidstorage.verbs.backup.backup import back_up
 from tidstorage.verbs.restore.plan import Request
 from tidstorage.verbs.restore.restore import restore_elsewhere
@@ -142,3 +147,79 @@ def test_nothing_begins_where_nothing_went_back(small: SmallCluster) -> None:
     small.stop()
     small.start()
     assert back_up(cluster).point.timeline == 1
+
+
+def test_what_one_file_lacks_by_now_is_damage_also_beside_a_daemon(
+    small: SmallCluster, copies: Path, tmp_path: Path
+) -> None:
+    """The daemon's first barrier after it covers what is torn, and is no floor."""
+    cluster = small.cluster()
+    storages = "".join(
+        f"<storage {storage.id}>\n"
+        f"server {address_text(cluster.zeo(storage.zeo).address)}\n"
+        f"path {storage.data_file}\n</storage>\n"
+        for storage in cluster.storages
+    )
+    configuration = tmp_path / "observed.conf"
+    configuration.write_text(f"burst-period 1\n{storages}")
+    # It has the cluster's own TID log and journal.
+    daemon = DaemonProcess(tmp_path, "-c", configuration)
+    assert daemon.journal == cluster.daemon.journal
+    with contextlib.ExitStack() as stack:
+        daemon.start()
+        stack.callback(daemon.kill)
+        peer = daemon.peer()
+        wait_until(peer.dump, "the bootstrap")
+        small.write(2, 8, group=["catalog", "documents"])
+        wait_until(lambda: peer.dump() == ends(cluster), "the point covers all")
+        small.stop()
+        restore_by_hand(cluster, copies, {"catalog"})
+        small.start()
+        wait_until(
+            lambda: timelines.known_timeline(cluster) == 2, "the daemon has noticed it"
+        )
+        small.write(3, 4)
+        wait_until(peer.dump, "a point of the new timeline")
+        made = back_up(cluster)
+    assert made.point.timeline == 2
+    torn = {name for half in made.point.damage for name in half.missing}
+    assert torn == {"catalog"} and len(made.point.damage) == 8
+
+
+def test_notes_that_were_put_back_with_the_files_hide_nothing(
+    small: SmallCluster, copies: Path, tmp_path: Path
+) -> None:
+    """As by a snapshot of all but the backup directory."""
+    cluster = small.cluster()
+    note = known_files.record_path(cluster)
+    shutil.copy2(note, tmp_path / "note")
+    points = {
+        storage.id: point_path(storage.data_file).read_bytes()
+        for storage in cluster.storages
+    }
+    small.write(2, 6)
+    back_up(cluster)
+    small.stop()
+    restore_by_hand(cluster, copies, all_ids(cluster))
+    shutil.copy2(tmp_path / "note", note)
+    for storage in cluster.storages:
+        point_path(storage.data_file).write_bytes(points[storage.id])
+    small.start()
+    small.write(3, 3)
+    assert back_up(cluster).point.timeline == 2
+
+
+def test_accepting_a_file_is_not_accepting_what_it_tears(
+    small: SmallCluster, copies: Path
+) -> None:
+    cluster = small.cluster()
+    small.write(2, 8, group=["catalog", "documents"])
+    back_up(cluster)
+    small.stop()
+    restore_by_hand(cluster, copies, {"catalog"})
+    assert accept_files(cluster, ["catalog"]) == 2
+    small.start()
+    small.write(3, 4)
+    made = back_up(cluster)
+    assert made.point.timeline == 2
+    assert {name for half in made.point.damage for name in half.missing} == {"catalog"}

@@ -216,8 +216,16 @@ def holds(data_file: Path, last: int) -> bool:
     """
     if not last:
         return True
+    return find_last(data_file, last)[0] == last
+
+
+def find_last(data_file: Path, until: int) -> tuple[int, str]:
+    """TID and status of a file's last transaction up to a TID; 0 and "" without one.
+
+    Raises: FileUnreadable: where it cannot be read.
+    """
     with DataFile(data_file) as opened:
-        return _find(opened, last)[0] == last
+        return _find(opened, until)
 
 
 def _read(path: Path) -> Mapping[str, KnownFile]:

@@ -72,18 +72,17 @@ def _compare_with_set(cluster: Cluster, made: Manifest) -> list[Finding]:
         storage = next((one for one in cluster.storages if one.id == name), None)
         if storage is None:
             continue
-        with filestorage.DataFile(storage.data_file) as opened:
-            newest = next(opened.backward(), None)
-        # A pack takes an empty last record away.
-        if newest is None or newest.tid >= last or newest.status == PACKED:
+        kept, status = known_files.find_last(storage.data_file, last)
+        # A pack may have taken it: it was empty, or no object of it is current.
+        if kept == last or status == PACKED:
             continue
         if any(vote.tid == last for vote in read_abandoned_votes(storage.data_file)):
             continue
         words = (
             f"storage {name}: set {made.id} covers {tid.to_text(last)}, and"
-            f" {storage.data_file} ends before that"
+            f" {storage.data_file} does not hold that"
         )
-        found.append(Finding(storage, "went back", words, newest.tid))
+        found.append(Finding(storage, "went back", words, kept))
     return found
 
 
