@@ -220,7 +220,9 @@ def holds(data_file: Path, last: int) -> bool:
 
 
 def find_last(data_file: Path, until: int) -> tuple[int, str]:
-    """TID and status of a file's last transaction up to a TID; 0 and "" without one.
+    """TID and status of a file's last transaction up to a TID.
+
+    Without one: 0, and the status of the first transaction, "" where there is none.
 
     Raises: FileUnreadable: where it cannot be read.
     """
@@ -337,7 +339,7 @@ def _compare(storage: File, known: KnownFile, opened: DataFile, held: str) -> Fi
         return Finding(
             storage, "lost", f"{held}, and {found}, and breaks off: it was cut short"
         )
-    if before == PACKED or (is_packed and first.tid > known.last):
+    if before == PACKED:
         # A pack has removed that one: it was empty, or no object of it is current.
         return Finding(storage, "same")
     return Finding(
@@ -363,11 +365,16 @@ def _ends_at(opened: DataFile, end: int, last: int) -> bool:
 
 
 def _find(opened: DataFile, last: int) -> tuple[int, str]:
-    """TID and status of the last transaction up to that TID; 0 and "" without one."""
+    """TID and status of the last transaction up to that TID.
+
+    Without one: 0, and the status of the first transaction, "" where there is none.
+    """
+    status = ""
     for one in opened.backward():
         if one.tid <= last:
             return one.tid, one.status
-    return 0, ""
+        status = one.status
+    return 0, status
 
 
 def _see(storage: File, known: KnownFile | None, until: int | None) -> KnownFile | None:
