@@ -1,5 +1,6 @@
 """A Data.fs that is gone, emptied, replaced or put back is noticed before its use."""
 
+import argparse
 import dataclasses
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from small_cluster import SmallCluster, small_cluster
 from ZEO.scripts import zeopack
 
 from tidstorage.cluster.cluster import Cluster
+from tidstorage.commands import status as status_command
 from tidstorage.daemon import start
 from tidstorage.daemon.settings import ObservedStorage, Settings
 from tidstorage.errors import ClusterRunning, DataFileLost, OtherHistory
@@ -124,6 +126,8 @@ def test_a_lost_file_is_refused_by_all_that_would_use_it(
         assert "--accept-new catalog" in caught.value.hint
     assert sorted(path.parent.iterdir()) == before
     assert any(str(path) in words for words in status(cluster).alarms)
+    said = status_command.run(argparse.Namespace(json=True), cluster)
+    assert said == DataFileLost.exit_status
     # The other server's files are as they were.
     mend_files(cluster, "beta", lambda _words: None)
 

@@ -8,7 +8,7 @@ from tidstorage.cluster.cluster import Cluster
 from tidstorage.coherence import tid
 from tidstorage.commands import console, progress_display
 from tidstorage.commands.front import add_json
-from tidstorage.errors import NotReady
+from tidstorage.errors import DataFileLost, NotReady
 from tidstorage.system import clock
 from tidstorage.system.clock import local, span
 from tidstorage.verbs.status.status import PartStatus, Status, status
@@ -25,12 +25,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, cluster: Cluster) -> int:
-    """Print the status; exit status 0 if every part runs, else NotReady's."""
+    """Print the status; exit status 0 if every part runs, on the files of before.
+
+    Else DataFileLost's where a data file is another one, or NotReady's.
+    """
     state = status(cluster)
     if options.json:
         console.print_json(_as_json(state))
     else:
         _describe(cluster, state)
+    if state.files_changed:
+        return DataFileLost.exit_status
     complete = all(part.state == "running" for part in state.parts)
     return 0 if complete else NotReady.exit_status
 

@@ -106,8 +106,9 @@ def seal_ends(cluster: Cluster, bounds: Mapping[str, int]) -> Collection[str]:
             )
             continue
         logger.warning(
-            "storage %s: others saw %s, which it does not hold: a vote that was"
-            " abandoned; sealed with the empty transaction %s",
+            "storage %s: others saw %s, which it does not hold: taken for a vote that"
+            " was abandoned, and sealed with the empty transaction %s. If that file was"
+            " put back by hand, stop every Zope, then run bin/cluster rebase",
             storage_id,
             tid.to_text(seen),
             tid.to_text(last),

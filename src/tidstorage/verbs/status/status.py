@@ -1,6 +1,7 @@
 """How a cluster is: its processes, its newest backup set, the daemon's point."""
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +54,8 @@ class Status:
     None where that is known.  operations: the backups, restores and so on that are
     under way, and how far they are.  runs: {verb: its last runs}; None of one that
     never ran.  alarms: what waits too long, what is wrong with the data files and with
-    the runs, and what blobs the newest set says are lost, in words.
+    the runs, and what blobs the newest set says are lost, in words.  files_changed:
+    whether a data file is not what was there before.
     """
 
     parts: tuple[PartStatus, ...]
@@ -64,6 +66,7 @@ class Status:
     operations: tuple[Snapshot, ...]
     runs: dict[str, Results | None]
     alarms: tuple[str, ...]
+    files_changed: bool = False
 
 
 def status(cluster: Cluster) -> Status:
@@ -78,7 +81,8 @@ def status(cluster: Cluster) -> Status:
     )
     newest_set, no_sets = _find_newest_set(cluster)
     dump, coverage, waiting = _ask_daemon(cluster.daemon)
-    runs, alarms = _read_runs(cluster, newest_set)
+    changed = _find_changed_files(cluster)
+    runs, alarms = _read_runs(cluster, newest_set, changed)
     return Status(
         parts=parts,
         newest_set=newest_set,
@@ -88,11 +92,12 @@ def status(cluster: Cluster) -> Status:
         operations=tuple(progress.find_running(cluster)),
         runs=runs,
         alarms=(*waiting, *alarms),
+        files_changed=bool(changed),
     )
 
 
 def _read_runs(
-    cluster: Cluster, newest_set: Manifest | None
+    cluster: Cluster, newest_set: Manifest | None, changed: Sequence[str]
 ) -> tuple[dict[str, Results | None], tuple[str, ...]]:
     """{verb: its last runs}, and in words what is wrong with them."""
     runs: dict[str, Results | None] = {}
@@ -104,7 +109,7 @@ def _read_runs(
             runs[verb] = None
             alarms.append(str(error))
     begun = None if newest_set is None else newest_set.point.time
-    alarms += _find_changed_files(cluster)
+    alarms += changed
     alarms += find_alarms(cluster, runs, begun, clock.now())
     if newest_set is not None:
         alarms += [
